@@ -1,0 +1,127 @@
+"""One exception for each error code. Standard library only: the shell imports this.
+
+Every error carries `data`: `kind` (the class's name) and facts. Its text says what to do next.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class ApiError(Exception):
+    """An error as it goes over the wire. `facts` become members of `data` beside `kind`."""
+
+    code: ClassVar[int] = -32000
+
+    def __init__(self, message: str, **facts: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.facts = facts
+        self.kind = type(self).__name__
+
+    @property
+    def data(self) -> dict[str, Any]:
+        return {"kind": self.kind, **self.facts}
+
+
+class ParseError(ApiError):
+    code = -32700
+
+
+class InvalidRequest(ApiError):
+    code = -32600
+
+
+class MethodNotFound(ApiError):
+    code = -32601
+
+
+class InvalidParams(ApiError):
+    code = -32602
+
+
+class InternalError(ApiError):
+    """A defect of ours; the log has the trace."""
+
+    code = -32603
+
+
+class ModelNotFound(ApiError):
+    code = -32001
+
+
+class ModelLoadFailed(ApiError):
+    code = -32002
+
+
+class WorkerCrashed(ApiError):
+    """The process that held the model ended while the request was under way. Facts: signal, exit_code."""
+
+    code = -32003
+
+
+class ContextOverflow(ApiError):
+    """Facts: prompt_tokens, limit."""
+
+    code = -32004
+
+
+class Overloaded(ApiError):
+    """Facts: queued, limit."""
+
+    code = -32005
+
+
+class Timeout(ApiError):
+    code = -32006
+
+
+class InvalidGrammar(ApiError):
+    code = -32007
+
+
+class SessionNotFound(ApiError):
+    code = -32008
+
+
+class NotSupported(ApiError):
+    """The backend or the model cannot do this, say infilling without FIM tokens."""
+
+    code = -32009
+
+
+class ShuttingDown(ApiError):
+    """The daemon is finishing what it has and takes nothing new; connect again once it has hung up."""
+
+    code = -32010
+
+
+class RequestCancelled(ApiError):
+    code = -32800
+
+
+class Disconnected(ApiError):
+    """Made by clients only: the connection ended before the answer came."""
+
+    code = -32099
+
+
+class RemoteError(ApiError):
+    """Made by clients only: an error of a code that this version does not know."""
+
+
+BY_CODE: dict[int, type[ApiError]] = {
+    cls.code: cls for cls in ApiError.__subclasses__() if cls is not RemoteError
+}
+
+
+def from_wire(error: dict[str, Any]) -> ApiError:
+    """The exception for an `error` member of a response."""
+    data = error.get("data")
+    facts = {str(k): v for k, v in data.items() if k != "kind"} if isinstance(data, dict) else {}
+    if data is not None and not isinstance(data, dict):
+        facts["detail"] = data
+    made = BY_CODE.get(error.get("code", 0), RemoteError)(str(error.get("message", "")), **facts)
+    if isinstance(data, dict) and isinstance(data.get("kind"), str):
+        made.kind = data["kind"]
+    return made

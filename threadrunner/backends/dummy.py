@@ -1,0 +1,84 @@
+"""A backend without a model: says lorem ipsum and the prompt's words. For tests, demos and front-end work."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from string import punctuation
+
+from threadrunner.api import types as t
+from threadrunner.api.errors import NotSupported
+from threadrunner.backends.base import Event, Finished, ModelFacts, ModelSpec, Params, Piece
+
+LOREM = "lorem ipsum dolor sit amet"
+CONTEXT = 4096
+
+
+class _Running:
+    """One answer under way: a word each step."""
+
+    def __init__(self, params: t.GenerateParams, prompt: str) -> None:
+        stripped = (word.strip(punctuation) for word in prompt.split())
+        words = LOREM.split() + [f"{word}." for word in stripped if word]
+        self.words = words if params.max_tokens is None else words[: params.max_tokens]
+        self.complete = len(self.words) == len(words)
+        self.prompt_tokens = len(prompt.split())
+        self.said = 0
+        self.began = time.monotonic()
+        self.first = 0.0
+
+    def next_piece(self) -> str:
+        if not self.said:
+            self.first = time.monotonic()
+        word = self.words[self.said]
+        self.said += 1
+        return word if self.said == 1 else f" {word}"
+
+    def result(self) -> t.Generated:
+        decode = time.monotonic() - (self.first or self.began)
+        return t.Generated(
+            text=" ".join(self.words),
+            finish_reason="stop" if self.complete else "length",
+            model="dummy",
+            usage=t.Usage(prompt_tokens=self.prompt_tokens, completion_tokens=len(self.words)),
+            timings=t.Timings(
+                ttft_ms=max(0.0, self.first - self.began) * 1e3,
+                decode_ms=decode * 1e3,
+                tokens_per_second=len(self.words) / decode if decode else 0.0,
+            ),
+        )
+
+
+class DummyBackend:
+    """See the module. Deterministic; every request advances by one word a step."""
+
+    def __init__(self) -> None:
+        self._running: dict[int, _Running] = {}
+
+    def load(self, spec: ModelSpec, report: Callable[[int, int], None]) -> ModelFacts:
+        report(1, 1)
+        return ModelFacts(context=CONTEXT, facts={"backend": "dummy"})
+
+    def submit(self, id: int, params: Params) -> None:
+        if not isinstance(params, t.GenerateParams):
+            raise NotSupported("the dummy backend only generates; use a model that can do more")
+        if params.n > 1 or params.grammar is not None or params.json_schema not in (None, False):
+            raise NotSupported("the dummy backend gives one unconstrained answer; leave out n, grammar and json_schema")
+        prompt = params.prompt if params.prompt is not None else (params.messages or [])[-1].content
+        self._running[id] = _Running(params, prompt)
+
+    def step(self) -> list[Event]:
+        events: list[Event] = []
+        for id, running in list(self._running.items()):
+            if running.said < len(running.words):
+                events.append(Piece(id, 0, running.next_piece()))
+            else:
+                del self._running[id]
+                events.append(Finished(id, running.result()))
+        return events
+
+    def cancel(self, id: int) -> None:
+        self._running.pop(id, None)
+
+    def close(self) -> None:
+        self._running.clear()

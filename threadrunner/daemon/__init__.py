@@ -1,0 +1,1 @@
+"""The persistent process: owns socket, clients and the life of models; holds no weights, imports no engine."""

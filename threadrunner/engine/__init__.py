@@ -1,0 +1,1 @@
+"""Tokens only: no JSON, no socket, no asyncio, nothing else of ours."""

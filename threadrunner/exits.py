@@ -1,0 +1,30 @@
+"""Exit codes, and which error ends in which."""
+
+OK = 0
+UNKNOWN = 1
+CONNECTION = 2
+MODEL = 3
+TIMEOUT = 4
+USAGE = 64
+INTERRUPTED = 130
+
+_BY_KIND = {
+    "ModelNotFound": MODEL,
+    "ModelLoadFailed": MODEL,
+    "WorkerCrashed": MODEL,
+    "ContextOverflow": MODEL,
+    "InvalidGrammar": MODEL,
+    "NotSupported": MODEL,
+    "Overloaded": CONNECTION,
+    "ShuttingDown": CONNECTION,
+    "Disconnected": CONNECTION,
+    "Timeout": TIMEOUT,
+    "InvalidParams": USAGE,
+    "SessionNotFound": USAGE,
+    "RequestCancelled": INTERRUPTED,
+}
+
+
+def for_kind(kind: str) -> int:
+    """The exit code of an error kind; UNKNOWN for a kind this version has not heard of."""
+    return _BY_KIND.get(kind, UNKNOWN)

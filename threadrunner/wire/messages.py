@@ -1,0 +1,92 @@
+"""JSON-RPC 2.0 messages: what one frame says, and the frames we write. Sans-IO, no method names.
+
+Reading is strict (RFC 8259, bounded depth), so that everything behind it may trust its input: any text that
+`decode` returns can be encoded again as UTF-8.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+DEPTH_LIMIT = 64
+
+PARSE_ERROR = -32700
+INVALID_REQUEST = -32600
+METHOD_NOT_FOUND = -32601
+INVALID_PARAMS = -32602
+INTERNAL_ERROR = -32603
+
+
+class ParseError(ValueError):
+    """The frame is not a JSON text that we take; its text says what is wrong with it."""
+
+
+def decode(frame: bytes, depth_limit: int = DEPTH_LIMIT) -> Any:
+    """The value of one JSON text. Raises ParseError: bad UTF-8, bad JSON, NaN, lone surrogates, too deep."""
+    try:
+        text = frame.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ParseError(f"not UTF-8 at byte {error.start}") from None
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ParseError(f"nested deeper than {depth_limit}") from None
+    except ValueError as error:
+        raise ParseError(f"not JSON: {error}") from None
+    # Counting brackets costs microseconds and clears nearly every real message; walking costs milliseconds.
+    if frame.count(b"[") + frame.count(b"{") > depth_limit and _deeper(value, depth_limit):
+        raise ParseError(f"nested deeper than {depth_limit}")
+    if (b"\\ud" in frame or b"\\uD" in frame) and not _encodable(value):
+        raise ParseError("half of a surrogate pair: not a character")
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _deeper(value: Any, limit: int) -> bool:
+    level = [value]
+    for _ in range(limit):
+        level = [
+            child
+            for item in level
+            if isinstance(item, (dict, list))
+            for child in (item.values() if isinstance(item, dict) else item)
+        ]
+        if not level:
+            return False
+    return any(isinstance(item, (dict, list)) for item in level)
+
+
+def _encodable(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def encode(message: Any) -> bytes:
+    """One JSON text, compact, on one line."""
+    return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+
+
+def request(id: int | str, method: str, params: dict[str, Any]) -> bytes:
+    return encode({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
+
+
+def notification(method: str, params: dict[str, Any]) -> bytes:
+    return encode({"jsonrpc": "2.0", "method": method, "params": params})
+
+
+def result(id: int | str | None, value: Any) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": id, "result": value}
+
+
+def error(id: int | str | None, code: int, message: str, data: Any = None) -> dict[str, Any]:
+    body: dict[str, Any] = {"code": code, "message": message}
+    if data is not None:
+        body["data"] = data
+    return {"jsonrpc": "2.0", "id": id, "error": body}
