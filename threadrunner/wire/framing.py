@@ -61,7 +61,7 @@ class Decoder:
         self._buffer = self._buffer.lstrip(_BLANK)
         if not self._buffer:
             return
-        first = self._buffer[:1]
+        first = bytes(self._buffer[:1])
         if first in (b"{", b"["):
             self.framing = LINES
         elif first in (b"C", b"c"):
