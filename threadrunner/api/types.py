@@ -34,6 +34,7 @@ KeepAlive = Annotated[
     float, _doc("seconds the model stays loaded after its last request; 0: unload at once; -1: never unload", ge=-1)
 ]
 Model = Annotated[str, _doc("a name from the catalog, a file in models/, or a path", min_length=1, max_length=4096)]
+Offline = Annotated[bool, _doc("never fetch a missing model; an error says how to get it")]
 Logprobs = Annotated[int, _doc("also give this many likeliest tokens at each position", ge=0, le=20)]
 Candidates = Annotated[int, _doc("how many answers to the one prompt", ge=1, le=8)]
 
@@ -53,6 +54,7 @@ class Target(Struct, kw_only=True, forbid_unknown_fields=True):
     keep_alive: KeepAlive | None = None
     timeout: Timeout | None = None
     priority: Priority = "normal"
+    offline: Offline = False
 
 
 class Sampling(Target, kw_only=True, forbid_unknown_fields=True):
@@ -203,6 +205,7 @@ class ModelParams(Struct, kw_only=True, forbid_unknown_fields=True):
 
 class LoadParams(ModelParams, kw_only=True, forbid_unknown_fields=True):
     keep_alive: KeepAlive | None = None
+    offline: Offline = False
 
 
 class ModelStatus(Struct, kw_only=True):
@@ -297,3 +300,11 @@ class ProgressNotice(Struct):
     stage: Literal["load", "prefill", "download"]
     done: int
     total: int
+
+
+class EventNotice(Struct):
+    """Something that a subscriber asked to hear of: model.loading, model.loaded, model.failed, model.unloaded."""
+
+    event: str
+    model: str
+    data: dict[str, Any]

@@ -1,0 +1,48 @@
+"""Every method: the type of its params and result, and the notifications that may come before the result."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from threadrunner.api import types as t
+
+
+class Method(NamedTuple):
+    params: type[Struct]
+    result: type[Struct]
+    summary: str
+    notifications: tuple[str, ...] = ()
+
+
+METHODS: dict[str, Method] = {
+    "generate": Method(t.GenerateParams, t.Generated, "Answer a prompt or a conversation", ("token", "progress")),
+    "infill": Method(t.InfillParams, t.Generated, "Complete the code at a cursor", ("token", "progress")),
+    "embed": Method(t.EmbedParams, t.Embedded, "Turn texts into vectors of length 1", ("progress",)),
+    "tokenize": Method(t.TokenizeParams, t.Tokenized, "The model's tokens of a text", ("progress",)),
+    "detokenize": Method(t.DetokenizeParams, t.Detokenized, "The text of tokens", ("progress",)),
+    "models.list": Method(t.NoParams, t.ModelList, "The models that can be named"),
+    "models.load": Method(t.LoadParams, t.Loaded, "Load a model ahead of its first request", ("progress",)),
+    "models.unload": Method(t.ModelParams, t.Unloaded, "Unload a model; without a name, all of them"),
+    "models.pull": Method(t.PullParams, t.Pulled, "Fetch a model", ("progress",)),
+    "status": Method(t.NoParams, t.Status, "What is loaded and how busy it is"),
+    "subscribe": Method(t.SubscribeParams, t.Subscribed, "Be told of events", ("event",)),
+    "shutdown": Method(t.NoParams, t.Stopping, "Finish what runs, then end the daemon"),
+}
+
+WORKER_METHODS = ("generate", "infill", "embed", "tokenize", "detokenize")
+"""Those that a worker answers; the daemon answers the rest itself."""
+
+NOTIFICATIONS: dict[str, type[Struct]] = {
+    "token": t.TokenNotice,
+    "progress": t.ProgressNotice,
+    "event": t.EventNotice,
+}
+
+
+class Cancel(Struct):
+    """Params of the notification `$/cancelRequest`, which a client sends."""
+
+    id: int | str
+

@@ -1,0 +1,128 @@
+"""What daemon and worker say to each other: the only module that both import.
+
+A frame is a 4-byte big-endian length and one msgpack message. Params and results travel as raw JSON: each side
+knows their type from the method, and the daemon passes most of them on unread.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from threadrunner.backends.base import ModelFacts, ModelSpec
+
+FRAME_LIMIT = 64 << 20
+
+
+class Load(Struct, tag=True):
+    """First message to a worker: which backend, which model."""
+
+    backend: str
+    spec: ModelSpec
+
+
+class Submit(Struct, tag=True):
+    """`params` is JSON of the method's params type."""
+
+    id: int
+    method: str
+    priority: str
+    params: bytes
+
+
+class Cancel(Struct, tag=True):
+    """No answer follows, nor anything else about `id`."""
+
+    id: int
+
+
+class Stop(Struct, tag=True):
+    """End: keep what should be kept, then exit 0."""
+
+
+ToWorker = Load | Submit | Cancel | Stop
+
+
+class Loading(Struct, tag=True):
+    done: int
+    total: int
+
+
+class Ready(Struct, tag=True):
+    facts: ModelFacts
+
+
+class LoadFailed(Struct, tag=True):
+    code: int
+    message: str
+    data: dict[str, Any]
+
+
+class Token(Struct, tag=True):
+    id: int
+    index: int
+    text: str
+
+
+class Prefilling(Struct, tag=True):
+    id: int
+    done: int
+    total: int
+
+
+class Done(Struct, tag=True):
+    """`result` is JSON of the method's result type."""
+
+    id: int
+    result: bytes
+
+
+class Error(Struct, tag=True):
+    id: int
+    code: int
+    message: str
+    data: dict[str, Any]
+
+
+class Gauges(Struct, tag=True):
+    values: dict[str, int | float]
+
+
+FromWorker = Loading | Ready | LoadFailed | Token | Prefilling | Done | Error | Gauges
+
+_encoder = msgspec.msgpack.Encoder()
+to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
+from_worker: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)
+
+
+def pack(message: ToWorker | FromWorker) -> bytes:
+    """One frame. Raises ValueError where it would be over FRAME_LIMIT."""
+    body = _encoder.encode(message)
+    if len(body) > FRAME_LIMIT:
+        raise ValueError(f"a message of {len(body)} bytes; the limit is {FRAME_LIMIT}")
+    return len(body).to_bytes(4, "big") + body
+
+
+class Unpacker:
+    """Bytes in, whole message bodies out."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The bodies that are complete now. Raises ValueError for a length over FRAME_LIMIT."""
+        self._buffer += data
+        bodies: list[bytes] = []
+        at = 0
+        while len(self._buffer) - at >= 4:
+            size = int.from_bytes(self._buffer[at : at + 4], "big")
+            if size > FRAME_LIMIT:
+                raise ValueError(f"a message of {size} bytes; the limit is {FRAME_LIMIT}")
+            if len(self._buffer) - at - 4 < size:
+                break
+            bodies.append(bytes(self._buffer[at + 4 : at + 4 + size]))
+            at += 4 + size
+        del self._buffer[:at]
+        return bodies
