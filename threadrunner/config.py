@@ -60,7 +60,7 @@ def load(environ: Mapping[str, str] = os.environ, file: str | None = None) -> Co
 
 
 def log_levels(spec: str) -> dict[str, int]:
-    """`warning,threadrunner.daemon=debug` as logger name to level; the bare one is the package's. Raises ConfigError."""
+    """`warning,threadrunner.daemon=debug` as logger to level; the bare one is the package's. Raises ConfigError."""
     levels = {"threadrunner": LOG_LEVELS["warning"]}
     for part in filter(None, (part.strip() for part in spec.split(","))):
         name, _, level = part.rpartition("=")

@@ -1,0 +1,160 @@
+"""`threadrunner daemon`: everything before and after the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+
+from threadrunner import __version__, config, exits, paths
+from threadrunner.daemon import log as daemon_log
+from threadrunner.daemon.server import Server
+
+log = logging.getLogger("threadrunner.daemon")
+
+PREDECESSOR = 30  # seconds to wait for a daemon that is ending
+
+
+class CannotStart(Exception):
+    """The daemon cannot start; the text says why and what to do."""
+
+
+def run(ready_fd: int | None = None) -> int:
+    """Serve until stopped; returns the exit code.
+
+    `ready_fd` is a pipe's end: it is told `ready` once clients can connect, or else why that will not be.
+    """
+    tell = _Teller(ready_fd)
+    try:
+        _serve(tell)
+    except (CannotStart, config.ConfigError, paths.PathError, OSError) as error:
+        tell(f"{error}\n")
+        print(f"threadrunner: {error}", file=sys.stderr)
+        return exits.CONNECTION
+    return exits.OK
+
+
+class _Teller:
+    """Writes one text to the one who started us, at most once."""
+
+    def __init__(self, fd: int | None) -> None:
+        self._fd = fd
+
+    def __call__(self, text: str) -> None:
+        if self._fd is not None:
+            with contextlib.suppress(OSError):
+                os.write(self._fd, text.encode())
+                os.close(self._fd)
+            self._fd = None
+
+
+def _serve(tell: Callable[[str], None]) -> None:
+    options = config.load()
+    home = paths.private_dir(paths.home())
+    for folder in (paths.models_dir(), paths.cache_dir()):
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+    with contextlib.ExitStack() as held:
+        sock = _socket(held)
+        file = daemon_log.begin(paths.cache_dir(), options)
+        log.info("threadrunner %s, home %s", __version__, home)
+        server = Server(options, sock, paths.models_dir(), paths.cache_dir(), str(file.path))
+        gc.freeze()  # imports are not garbage: keep them out of every collection, which would stall a token
+        asyncio.run(server.run(lambda: tell("ready\n")))
+
+
+def _socket(held: contextlib.ExitStack) -> socket.socket:
+    """The socket to listen on; what belongs to it is given back when `held` closes. Raises CannotStart."""
+    if (inherited := _from_systemd()) is not None:
+        return held.enter_context(inherited)
+    path = paths.socket_path()
+    paths.private_dir(os.path.dirname(path))
+    held.enter_context(_lock(path))
+    return held.enter_context(_bind(path))
+
+
+def _from_systemd() -> socket.socket | None:
+    """The socket that systemd passes as file descriptor 3 (sd_listen_fds(3)), if it does."""
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return None
+    if os.environ.get("LISTEN_FDS") != "1":
+        raise CannotStart("systemd must pass exactly one socket: one ListenStream= in the .socket unit")
+    sock = socket.socket(fileno=3)
+    if sock.family != socket.AF_UNIX:
+        raise CannotStart("the socket from systemd is not a Unix socket: ListenStream= must be a path")
+    return sock
+
+
+@contextlib.contextmanager
+def _lock(path: str) -> Iterator[None]:
+    """Hold `<socket>.lock` for the daemon's life, with pid and version in it for those who connect."""
+    with open(os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b", buffering=0) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if _answers(path):
+                owner = file.read(64).decode(errors="replace").split(" ")[0]
+                text = f"a daemon (pid {owner}) serves {path} already; `threadrunner stop` ends it"
+                raise CannotStart(text) from None
+            _wait_for(file.fileno(), path)
+        file.seek(0)
+        file.truncate()
+        file.write(f"{os.getpid()} {__version__}\n".encode())
+        yield
+        # The file stays: removing a file that others may be waiting to lock would let two daemons in.
+
+
+def _wait_for(fd: int, path: str) -> None:
+    """Wait for a daemon that no longer answers to let go of its lock."""
+
+    def too_long(*_: object) -> None:
+        raise CannotStart(f"the daemon before us does not end; kill the pid that stands in {path}.lock")
+
+    before = signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(PREDECESSOR)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _bind(path: str) -> socket.socket:
+    """A bound socket that only we may use. A stale one is found out by connecting to it, never by its age."""
+    sock = socket.socket(socket.AF_UNIX)
+    before = os.umask(0o177)  # the socket is never open to others, not even for a moment
+    try:
+        try:
+            sock.bind(path)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            if _answers(path):
+                text = f"something else listens on {path}; set THREADRUNNER_SOCKET to another place"
+                raise CannotStart(text) from None
+            os.unlink(path)
+            sock.bind(path)
+    finally:
+        os.umask(before)
+    return sock
+
+
+def _answers(path: str) -> bool:
+    """Whether anybody listens there. Raises CannotStart where the path is no socket at all."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            return False
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise CannotStart(f"{path}: {error.strerror}; it is not a socket of ours, move it away") from None
+    return True

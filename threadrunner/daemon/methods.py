@@ -1,0 +1,258 @@
+"""A handler for each method. A handler gets typed params and returns a result, or raises an ApiError."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Protocol
+
+import msgspec
+from jsonrpcserver import Error, Success
+from jsonrpcserver.async_main import dispatch_to_serializable
+from jsonrpcserver.result import Result
+
+from threadrunner import __version__
+from threadrunner.api import types as t
+from threadrunner.api.errors import BY_CODE, ApiError, InvalidParams, ModelNotFound, ShuttingDown, Timeout
+from threadrunner.api.methods import METHODS
+from threadrunner.config import Config
+from threadrunner.daemon import catalog, memory
+from threadrunner.daemon.fleet import Fleet, Resident
+from threadrunner.daemon.peer import Call
+from threadrunner.daemon.pull import Pulls
+
+
+class Daemon(Protocol):
+    """What handlers may ask of the daemon as a whole."""
+
+    config: Config
+    fleet: Fleet
+    pulls: Pulls
+    models_dir: str
+    socket: str
+    log_file: str
+    started: float
+
+    @property
+    def clients(self) -> int: ...
+
+    @property
+    def stopping(self) -> bool: ...
+
+    def stop(self) -> None: ...
+
+
+log = logging.getLogger("threadrunner.daemon.methods")
+
+Handler = Callable[[Daemon, Call, Any], Awaitable[Any]]
+
+
+async def dispatch(daemon: Daemon, call: Call, message: Any) -> dict[str, Any] | None:
+    """The response to one request object, as jsonrpcserver makes it; None for a notification."""
+    response: Any = await dispatch_to_serializable(
+        "", methods=_METHODS, context=(daemon, call), deserializer=lambda _: message
+    )
+    if response and (error := response.get("error")) and not isinstance(error.get("data"), dict):
+        # The library's own errors carry a bare text: give them a kind like all others.
+        known = BY_CODE.get(error["code"], ApiError)
+        error["data"] = {"kind": known.__name__, "detail": error.get("data")}
+    return response  # type: ignore[no-any-return]  # the library's own type also allows a batch, which Peer splits
+
+
+async def generate(daemon: Daemon, call: Call, params: t.GenerateParams) -> t.Generated:
+    check_generate(params)
+    if daemon.config.log_prompts:
+        log.debug("prompt: %s", params.prompt if params.prompt is not None else params.messages)
+    return await _generated(daemon, call, "generate", params)
+
+
+async def infill(daemon: Daemon, call: Call, params: t.InfillParams) -> t.Generated:
+    return await _generated(daemon, call, "infill", params)
+
+
+async def embed(daemon: Daemon, call: Call, params: t.EmbedParams) -> msgspec.Raw:
+    return await _passed_on(daemon, call, "embed", params)
+
+
+async def tokenize(daemon: Daemon, call: Call, params: t.TokenizeParams) -> msgspec.Raw:
+    return await _passed_on(daemon, call, "tokenize", params)
+
+
+async def detokenize(daemon: Daemon, call: Call, params: t.DetokenizeParams) -> msgspec.Raw:
+    return await _passed_on(daemon, call, "detokenize", params)
+
+
+async def models_list(daemon: Daemon, call: Call, params: t.NoParams) -> t.ModelList:
+    loaded = {resident.model.path for resident in daemon.fleet.loaded}
+    default = default_model(daemon).path
+    return t.ModelList(
+        [
+            t.CatalogModel(
+                name=model.name,
+                path=model.path if model.present else None,
+                size_bytes=os.path.getsize(model.path) if model.present else model.package.size if model.package else 0,
+                present=model.present,
+                loaded=model.path in loaded,
+                default=model.path == default,
+                description=model.package.description if model.package else "",
+            )
+            for model in catalog.every(daemon.models_dir)
+        ]
+    )
+
+
+async def models_load(daemon: Daemon, call: Call, params: t.LoadParams) -> t.Loaded:
+    began = time.monotonic()
+    resident = await _resident(daemon, call, params.model, params.backend, params.offline)
+    async with resident.lease(params.keep_alive, call):
+        took = (time.monotonic() - began) * 1e3
+        return t.Loaded(resident.model.name, resident.model.path, resident.facts.context, round(took, 1))
+
+
+async def models_unload(daemon: Daemon, call: Call, params: t.ModelParams) -> t.Unloaded:
+    chosen = daemon.fleet.loaded
+    if params.model is not None:
+        path = catalog.resolve(params.model, daemon.models_dir).path
+        chosen = [resident for resident in chosen if resident.model.path == path]
+    if params.backend is not None:
+        chosen = [resident for resident in chosen if resident.backend == params.backend]
+    daemon.fleet.unload(chosen)
+    return t.Unloaded([resident.model.name for resident in chosen])
+
+
+async def models_pull(daemon: Daemon, call: Call, params: t.PullParams) -> t.Pulled:
+    model = catalog.resolve(params.model, daemon.models_dir)
+    await daemon.pulls.ensure(model, lambda done, total: call.progress("download", done, total))
+    return t.Pulled(model.name, model.path, os.path.getsize(model.path))
+
+
+async def status(daemon: Daemon, call: Call, params: t.NoParams) -> t.Status:
+    return t.Status(
+        version=__version__,
+        pid=os.getpid(),
+        uptime_s=round(time.monotonic() - daemon.started, 1),
+        rss_bytes=memory.rss(os.getpid()),
+        backend=daemon.config.backend,
+        model=default_model(daemon).name,
+        models=daemon.fleet.status(),
+        clients=daemon.clients,
+        socket=daemon.socket,
+        log=daemon.log_file,
+    )
+
+
+async def subscribe(daemon: Daemon, call: Call, params: t.SubscribeParams) -> t.Subscribed:
+    call.peer.events = set(params.events)
+    return t.Subscribed(sorted(call.peer.events))
+
+
+async def shutdown(daemon: Daemon, call: Call, params: t.NoParams) -> t.Stopping:
+    daemon.stop()
+    return t.Stopping(os.getpid())
+
+
+def default_model(daemon: Daemon) -> catalog.Model:
+    """What a request that names no model gets. Raises ModelNotFound."""
+    config = daemon.config
+    return catalog.resolve(os.path.abspath(config.model_path) if config.model_path else config.model, daemon.models_dir)
+
+
+def check_generate(params: t.GenerateParams) -> None:
+    """What the types alone cannot say. Raises InvalidParams."""
+    if (params.prompt is None) == (params.messages is None):
+        raise InvalidParams("give exactly one of `prompt` and `messages`")
+    if params.raw and (params.messages is not None or params.system is not None):
+        raise InvalidParams("`raw` continues a `prompt` as it stands; it goes with no `messages` and no `system`")
+    if params.grammar is not None and params.json_schema not in (None, False):
+        raise InvalidParams("give at most one of `grammar` and `json_schema`")
+
+
+async def _generated(daemon: Daemon, call: Call, method: str, params: t.GenerateParams | t.InfillParams) -> t.Generated:
+    """A worker's answer, its times counted from the request's arrival."""
+    arrived = time.monotonic()
+    call.stream = params.stream
+    async with _deadline(params.timeout):
+        resident = await _resident(daemon, call, params.model, params.backend, params.offline)
+        async with resident.lease(params.keep_alive, call) as lease:
+            waited = (time.monotonic() - arrived) * 1e3
+            answer = await lease.request(method, params.priority, params, call)
+    result = msgspec.json.decode(answer, type=t.Generated)
+    result.model = resident.model.name
+    result.timings.load_ms = round(waited, 3)
+    result.timings.ttft_ms = round(result.timings.ttft_ms + waited, 3)
+    return result
+
+
+async def _passed_on(
+    daemon: Daemon, call: Call, method: str, params: t.EmbedParams | t.TokenizeParams | t.DetokenizeParams
+) -> msgspec.Raw:
+    async with _deadline(params.timeout):
+        resident = await _resident(daemon, call, params.model, params.backend, params.offline)
+        async with resident.lease(params.keep_alive, call) as lease:
+            return msgspec.Raw(await lease.request(method, params.priority, params, call))
+
+
+async def _resident(daemon: Daemon, call: Call, name: str | None, backend: str | None, offline: bool) -> Resident:
+    """The named model, or the default one; fetched first if it is not there and may be."""
+    backend = backend or daemon.config.backend
+    if backend == "dummy":
+        return daemon.fleet.resident(catalog.Model("dummy", ""), backend)
+    model = catalog.resolve(name, daemon.models_dir) if name else default_model(daemon)
+    if not model.present:
+        if offline or daemon.config.offline:
+            raise ModelNotFound(
+                f"{model.name} is not on this machine, and fetching was forbidden. Run `threadrunner models pull "
+                f"{model.name}` with a network, or use a GGUF file of yours: -m /path/to/model.gguf",
+                model=model.name,
+            )
+        await daemon.pulls.ensure(model, lambda done, total: call.progress("download", done, total))
+    return daemon.fleet.resident(model, backend)
+
+
+@contextlib.asynccontextmanager
+async def _deadline(seconds: float | None) -> AsyncIterator[None]:
+    """asyncio.timeout whose end is our Timeout error."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise Timeout(f"no answer within {seconds:g} s; give more with --timeout (`timeout`)") from None
+
+
+def _method(name: str, handler: Handler) -> Callable[..., Awaitable[Result]]:
+    params_type = METHODS[name].params
+
+    async def run(context: tuple[Daemon, Call], /, **members: Any) -> Result:
+        daemon, call = context
+        try:
+            if daemon.stopping and name not in ("status", "shutdown"):
+                raise ShuttingDown("the daemon is ending; connect again once it has hung up")
+            return Success(await handler(daemon, call, msgspec.convert(members, params_type)))
+        except msgspec.ValidationError as error:
+            wrong: ApiError = InvalidParams(f"{name}: {error}")
+        except ApiError as error:
+            wrong = error
+        return Error(wrong.code, wrong.message, wrong.data)
+
+    return run
+
+
+_HANDLERS: dict[str, Handler] = {
+    "generate": generate,
+    "infill": infill,
+    "embed": embed,
+    "tokenize": tokenize,
+    "detokenize": detokenize,
+    "models.list": models_list,
+    "models.load": models_load,
+    "models.unload": models_unload,
+    "models.pull": models_pull,
+    "status": status,
+    "subscribe": subscribe,
+    "shutdown": shutdown,
+}
+_METHODS = {name: _method(name, _HANDLERS[name]) for name in METHODS}

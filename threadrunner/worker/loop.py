@@ -1,0 +1,268 @@
+"""The worker process: one model, one thread that computes, one thread that listens.
+
+The computing thread alone touches the backend. The listening thread only queues what arrives and tells an
+interruptible backend of it at once, because the computing thread may be seconds deep in a C call.
+
+Rule: the worker never outlives the daemon. The kernel kills it with its parent where it can (Linux), the end of
+the socket ends it everywhere.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import logging
+import os
+import queue
+import resource
+import signal
+import socket
+import sys
+import threading
+import time
+from importlib.metadata import entry_points
+from typing import Any, TypeVar
+
+import msgspec
+
+from threadrunner import config
+from threadrunner.api.errors import ApiError, InvalidParams, ModelLoadFailed
+from threadrunner.api.methods import METHODS
+from threadrunner.backends.base import (
+    Backend,
+    Event,
+    Failed,
+    Finished,
+    Interruptible,
+    Observable,
+    Piece,
+    Progress,
+)
+from threadrunner.worker import messages as m
+
+log = logging.getLogger("threadrunner.worker")
+
+BUILT_IN = {
+    "dummy": "threadrunner.backends.dummy:DummyBackend",
+    "llama": "threadrunner.backends.llama:LlamaBackend",
+}
+GAUGES_EVERY = 0.25  # seconds between two reports while busy: `status` may be that old
+CLOSE_WITHIN = 5.0  # seconds for a running step to end once the daemon has gone
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+class DaemonGone(Exception):
+    """The socket's other end is closed."""
+
+
+class Link:
+    """The socket to the daemon. `send` belongs to the computing thread, `receive` to the listening one."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._unpacker = m.Unpacker()
+
+    def send(self, *messages: m.FromWorker) -> None:
+        """Raises DaemonGone."""
+        try:
+            self._sock.sendall(b"".join(map(m.pack, messages)))
+        except OSError as error:
+            raise DaemonGone from error
+
+    def receive(self) -> list[m.ToWorker]:
+        """What has arrived, waiting for something. Raises DaemonGone."""
+        try:
+            data = self._sock.recv(1 << 16)
+        except OSError as error:
+            raise DaemonGone from error
+        if not data:
+            raise DaemonGone
+        return [m.to_worker.decode(body) for body in self._unpacker.feed(data)]
+
+
+class Listener(threading.Thread):
+    """Queues what arrives for the computing thread; None in the queue means that the daemon has gone."""
+
+    def __init__(self, link: Link) -> None:
+        super().__init__(name="listener", daemon=True)
+        self.inbox: queue.SimpleQueue[m.ToWorker | None] = queue.SimpleQueue()
+        self.interruptible: Interruptible | None = None
+        self._link = link
+
+    def run(self) -> None:
+        try:
+            while True:
+                for message in self._link.receive():
+                    self.inbox.put(message)
+                    self._interrupt(message)
+        except DaemonGone:
+            self.inbox.put(None)
+            if self.interruptible:
+                self.interruptible.interrupt_cancel(None)
+            time.sleep(CLOSE_WITHIN)  # a deadline, not a wait: a finished worker has long taken this thread with it
+            os._exit(1)
+
+    def _interrupt(self, message: m.ToWorker) -> None:
+        if self.interruptible is None:
+            return
+        match message:
+            case m.Submit():
+                self.interruptible.interrupt_submit(message.priority)
+            case m.Cancel():
+                self.interruptible.interrupt_cancel(message.id)
+            case m.Stop():
+                self.interruptible.interrupt_cancel(None)
+
+
+class Loop:
+    """The computing thread: takes requests from the inbox and steps the backend while any is open."""
+
+    def __init__(self, link: Link, listener: Listener, backend: Backend) -> None:
+        self._link = link
+        self._listener = listener
+        self._backend = backend
+        self._open: set[int] = set()
+        self._gauged = 0.0
+
+    def load(self, spec: Any) -> None:
+        """Raises ApiError when the model cannot be loaded."""
+        facts = self._backend.load(spec, lambda done, total: self._link.send(m.Loading(done, total)))
+        if isinstance(self._backend, Interruptible):
+            self._listener.interruptible = self._backend
+        self._link.send(m.Ready(facts))
+
+    def run(self) -> None:
+        """Until Stop. Raises DaemonGone, and whatever a broken backend raises."""
+        while self._take_messages():
+            if not self._open:
+                continue
+            events = self._backend.step()
+            if events:
+                self._link.send(*map(self._outgoing, events))
+            self._report(events)
+
+    def _take_messages(self) -> bool:
+        """Handle what is there; wait for something when nothing is open. False once the worker is to end."""
+        while True:
+            try:
+                message = self._listener.inbox.get(block=not self._open)
+            except queue.Empty:
+                return True
+            match message:
+                case m.Submit():
+                    self._submit(message)
+                case m.Cancel():
+                    self._open.discard(message.id)
+                    self._backend.cancel(message.id)
+                case m.Stop():
+                    return False
+                case None:
+                    raise DaemonGone
+
+    def _submit(self, message: m.Submit) -> None:
+        try:
+            params = _params(message)
+            self._backend.submit(message.id, params)  # type: ignore[arg-type]  # a Params, by its method
+        except ApiError as error:
+            self._link.send(m.Error(message.id, error.code, error.message, error.data))
+        else:
+            self._open.add(message.id)
+
+    def _outgoing(self, event: Event) -> m.FromWorker:
+        match event:
+            case Piece(id, index, text):
+                return m.Token(id, index, text)
+            case Progress(id, done, total):
+                return m.Prefilling(id, done, total)
+            case Finished(id, result):
+                self._open.discard(id)
+                return m.Done(id, msgspec.json.encode(result))
+            case Failed(id, code, text, data):
+                self._open.discard(id)
+                return m.Error(id, code, text, data)
+
+    def _report(self, events: list[Event]) -> None:
+        now = time.monotonic()
+        ended = any(isinstance(event, (Finished, Failed)) for event in events)
+        if isinstance(self._backend, Observable) and (ended or now - self._gauged > GAUGES_EVERY):
+            self._gauged = now
+            self._link.send(m.Gauges(self._backend.gauges()))
+
+
+def _params(message: m.Submit) -> msgspec.Struct:
+    try:
+        return msgspec.json.decode(message.params, type=METHODS[message.method].params)
+    except (msgspec.ValidationError, KeyError) as error:
+        raise InvalidParams(str(error)) from None
+
+
+def find_backend(name: str) -> Backend:
+    """The backend of that name, ours or an installed entry point. Raises ModelLoadFailed."""
+    if name in BUILT_IN:
+        place = BUILT_IN[name]
+    else:
+        # Only now: reading every installed package's metadata costs a cold start 30 ms.
+        places = {entry.name: entry.value for entry in entry_points(group="threadrunner.backends")}
+        if name not in places:
+            known = ", ".join(sorted({*BUILT_IN, *places}))
+            raise ModelLoadFailed(f"no backend is named {name!r}; installed: {known}", backend=name)
+        place = places[name]
+    module, _, attribute = place.partition(":")
+    try:
+        backend: Backend = getattr(importlib.import_module(module), attribute)()
+    except Exception as error:
+        raise ModelLoadFailed(f"the backend {name!r} ({place}) does not start: {error!r}", backend=name) from error
+    return backend
+
+
+def run(fd: int) -> int:
+    """The worker's whole life; `fd` is its socket. Returns the exit code."""
+    _confine()
+    _log_to_stderr()
+    link = Link(socket.socket(fileno=fd))
+    listener = Listener(link)
+    listener.start()
+    try:
+        first = listener.inbox.get()
+        if not isinstance(first, m.Load):
+            return 1
+        return _serve(link, listener, first)
+    except DaemonGone:
+        log.info("the daemon has gone")
+        return 0
+
+
+def _serve(link: Link, listener: Listener, first: m.Load) -> int:
+    try:
+        backend = find_backend(first.backend)
+        loop = Loop(link, listener, backend)
+        loop.load(first.spec)
+    except ApiError as error:
+        link.send(m.LoadFailed(error.code, error.message, error.data))
+        return 0
+    try:
+        loop.run()
+    finally:
+        # Not only after Stop: where the kernel does not kill us with the daemon, the cache is still worth keeping.
+        backend.close()
+    return 0
+
+
+def _confine() -> None:
+    """Die with the daemon, leave no core file with prompts in it, gain no privileges, ignore the terminal's Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform != "linux":
+        return
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    pr_set_pdeathsig, pr_set_no_new_privs = 1, 38
+    prctl(pr_set_pdeathsig, signal.SIGKILL, 0, 0, 0)
+    prctl(pr_set_no_new_privs, 1, 0, 0, 0)
+
+
+def _log_to_stderr() -> None:
+    """The daemon reads stderr and writes it to its own log, so the level stands first on each line."""
+    logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    for name, level in config.log_levels(os.environ.get("THREADRUNNER_LOG", "warning")).items():
+        logging.getLogger(name).setLevel(level)
