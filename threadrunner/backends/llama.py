@@ -1,0 +1,281 @@
+"""The llama.cpp backend: api types to engine calls, engine errors to api errors."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import UNSET
+
+from threadrunner.api import errors
+from threadrunner.api import types as t
+from threadrunner.backends.base import (
+    PRIORITIES,
+    Event,
+    Failed,
+    Finished,
+    ModelFacts,
+    ModelSpec,
+    Params,
+    Piece,
+    Progress,
+)
+from threadrunner.engine import errors as engine_errors
+from threadrunner.engine import machine, schema, sizing
+from threadrunner.engine.engine import Broken, Ended, Engine, Limits, Prefilled, Text
+from threadrunner.engine.prompt import ChatPrompt, fit
+from threadrunner.engine.runtime import Context, Model
+from threadrunner.engine.sampler import Logprob, Sampling
+from threadrunner.engine.sequence import Request
+from threadrunner.engine.vocab import Vocab
+
+log = logging.getLogger("threadrunner.backends.llama")
+
+N_BATCH = 2048
+N_UBATCH = 256
+N_SEQ = 64
+
+
+class LlamaBackend:
+    """See threadrunner.backends.base."""
+
+    def __init__(self) -> None:
+        self._generations: dict[int, _Generation] = {}
+        self._ready: list[Event] = []
+
+    # life
+
+    def load(self, spec: ModelSpec, report: Callable[[int, int], None]) -> ModelFacts:
+        try:
+            return self._load(spec, report)
+        except (engine_errors.LoadError, engine_errors.BadTemplate) as error:
+            raise errors.ModelLoadFailed(
+                f"{spec.name or spec.path}: {error}", reason=str(error), path=spec.path
+            ) from error
+
+    def _load(self, spec: ModelSpec, report: Callable[[int, int], None]) -> ModelFacts:
+        began = time.monotonic()
+        self._name = spec.name
+        model = self._model = Model(spec.path, report)
+        size = sizing.choose(
+            asked=spec.context,
+            trained=model.n_ctx_train,
+            cell_bytes=model.cell_bytes(),
+            model_bytes=model.size_bytes,
+            free=machine.free_memory(),
+            limit=spec.memory_limit,
+        )
+        threads = spec.threads or machine.physical_cores()
+        vocab = self._vocab = Vocab(model)
+        self._prompt = ChatPrompt(vocab, model.chat_template())
+        context = Context(model, n_cells=size.cells, n_seq=N_SEQ, n_batch=N_BATCH, n_ubatch=N_UBATCH, threads=threads)
+        self._engine = Engine(model, vocab, context, Limits(context=size.context, max_queued=spec.max_queued))
+        facts: dict[str, Any] = {
+            "backend": "llama",
+            "description": model.description(),
+            "parameters": model.n_params,
+            "model_bytes": model.size_bytes,
+            "trained_context": model.n_ctx_train,
+            "threads": threads,
+            "cells": size.cells,
+            "cache": size.reason,
+            "load_ms": round((time.monotonic() - began) * 1e3, 1),
+        }
+        log.info("%s: %s", spec.name, facts)
+        return ModelFacts(context=size.context, facts=facts)
+
+    def close(self) -> None:
+        self._generations.clear()
+        self._engine.close()
+        self._model.close()
+
+    # requests
+
+    def submit(self, id: int, params: Params) -> None:
+        try:
+            if isinstance(params, t.GenerateParams):
+                self._submit_generate(id, params)
+            elif isinstance(params, t.TokenizeParams):
+                tokens = self._vocab.tokenize(params.text)
+                self._ready.append(Finished(id, t.Tokenized(self._name, tokens)))
+            elif isinstance(params, t.DetokenizeParams):
+                self._ready.append(Finished(id, t.Detokenized(self._name, self._detokenize(params.tokens))))
+            else:
+                raise errors.NotSupported(f"this backend has no {type(params).__name__}")
+        except engine_errors.EngineError as error:
+            raise _api_error(error) from None
+
+    def _submit_generate(self, id: int, params: t.GenerateParams) -> None:
+        arrived = time.monotonic()
+        prompt, truncated = self._build_prompt(params)
+        self._engine.add(
+            Request(
+                id,
+                prompt,
+                _sampling(params),
+                max_tokens=params.max_tokens,
+                priority=PRIORITIES[params.priority],
+                stops=params.stop,
+                n=params.n,
+            )
+        )
+        self._generations[id] = _Generation(self._name, self._vocab, params, len(prompt), arrived, truncated)
+
+    def _build_prompt(self, params: t.GenerateParams) -> tuple[list[int], int | None]:
+        """The prompt's tokens, and how many turns `truncate` left out (None: it was not asked for)."""
+        if (params.prompt is None) == (params.messages is None):
+            raise errors.InvalidParams("give either `prompt` or `messages`")
+        truncate = params.context_overflow == "truncate"
+        if params.raw:
+            if params.prompt is None:
+                raise errors.InvalidParams("`raw` takes a `prompt`, not `messages`")
+            return self._prompt.plain(params.prompt), 0 if truncate else None
+        if params.messages is not None:
+            messages = [{"role": m.role, "content": m.content} for m in params.messages]
+        else:
+            messages = [{"role": "user", "content": params.prompt or ""}]
+        if params.system is not None:
+            messages.insert(0, {"role": "system", "content": params.system})
+        if not truncate:
+            return self._prompt.chat(messages), None
+        return fit(messages, self._prompt.chat, self._engine.limits.context)
+
+    def _detokenize(self, tokens: list[int]) -> str:
+        worst = max(tokens, default=0)
+        if worst >= self._vocab.n_tokens:
+            raise errors.InvalidParams(f"there is no token {worst}: the vocabulary has {self._vocab.n_tokens}")
+        return self._vocab.detokenize(tokens)
+
+    def step(self) -> list[Event]:
+        ready, self._ready = self._ready, []
+        for event in self._engine.step():
+            generation = self._generations.get(event.id)
+            if generation is None:
+                continue
+            if isinstance(event, Text):
+                if generation.stream:
+                    ready.append(Piece(event.id, event.index, event.text))
+            elif isinstance(event, Ended):
+                generation.ended[event.index] = event
+                if len(generation.ended) == generation.candidates:
+                    del self._generations[event.id]
+                    ready.append(Finished(event.id, generation.result()))
+            elif isinstance(event, Prefilled):
+                ready.append(Progress(event.id, event.done, event.total))
+            elif isinstance(event, Broken):
+                del self._generations[event.id]
+                error = _api_error(event.error)
+                ready.append(Failed(event.id, error.code, error.message, error.data))
+        return ready
+
+    def cancel(self, id: int) -> None:
+        self._generations.pop(id, None)
+        self._ready = [event for event in self._ready if event.id != id]
+        self._engine.cancel(id)
+
+    # on the reader's thread
+
+    def interrupt_submit(self, priority: str) -> None:
+        self._engine.interrupt(PRIORITIES.get(priority, 1))
+
+    def interrupt_cancel(self, id: int | None) -> None:
+        self._engine.interrupt_request(id)
+
+    def gauges(self) -> dict[str, int | float]:
+        engine = self._engine
+        return {"active": engine.active, "queued": engine.queued, "cached_tokens": engine.cache.cells}
+
+
+class _Generation:
+    """A generate or infill under way: what its result is made of."""
+
+    def __init__(
+        self, model: str, vocab: Vocab, params: t.Sampling, prompt_tokens: int, arrived: float, truncated: int | None
+    ) -> None:
+        self.model = model
+        self.vocab = vocab
+        self.stream = params.stream
+        self.candidates = params.n
+        self.wants_logprobs = params.logprobs is not None
+        self.prompt_tokens = prompt_tokens
+        self.arrived = arrived
+        self.truncated = truncated
+        self.ended: dict[int, Ended] = {}
+
+    def result(self) -> t.Generated:
+        choices = [self._choice(self.ended[i]) for i in range(self.candidates)]
+        first = self.ended[0].sequence
+        generated = sum(e.sequence.generated for e in self.ended.values())
+        return t.Generated(
+            text=choices[0].text,
+            finish_reason=choices[0].finish_reason,
+            model=self.model,
+            usage=t.Usage(self.prompt_tokens, first.cached, generated),
+            timings=self._timings(generated),
+            choices=choices if self.candidates > 1 else UNSET,
+            logprobs=choices[0].logprobs,
+            truncated_turns=UNSET if self.truncated is None else self.truncated,
+        )
+
+    def _timings(self, generated: int) -> t.Timings:
+        first = self.ended[0].sequence
+        now = time.monotonic()
+        first_token = first.first_token_at or now
+        decode = now - first_token
+        after_first = generated - self.candidates
+        return t.Timings(
+            queue_ms=(first.started_at - self.arrived) * 1e3,
+            prefill_ms=(first_token - first.started_at) * 1e3,
+            ttft_ms=(first_token - self.arrived) * 1e3,
+            decode_ms=decode * 1e3,
+            tokens_per_second=after_first / decode if decode > 0 and after_first > 0 else 0.0,
+        )
+
+    def _choice(self, ended: Ended) -> t.Choice:
+        reason: t.FinishReason = "length" if ended.reason == "length" else "stop"
+        logprobs = [self._logprob(p) for p in ended.logprobs] if self.wants_logprobs else UNSET
+        return t.Choice(ended.text, reason, logprobs)
+
+    def _logprob(self, entry: Logprob) -> t.TokenLogprob:
+        return t.TokenLogprob(self._text(entry.token), entry.logprob, [(self._text(i), p) for i, p in entry.top])
+
+    def _text(self, token: int) -> str:
+        return self.vocab.piece(token).decode("utf-8", "replace")
+
+
+def _sampling(params: t.Sampling) -> Sampling:
+    grammar = params.grammar
+    if params.json_schema is not None and params.json_schema is not False:
+        if grammar is not None:
+            raise errors.InvalidParams("give either `grammar` or `json_schema`")
+        grammar = schema.to_grammar(params.json_schema)
+    elif grammar is not None:
+        schema.check_grammar(grammar)
+    return Sampling(
+        temperature=params.temperature,
+        top_k=params.top_k,
+        top_p=params.top_p,
+        min_p=params.min_p,
+        repeat_penalty=params.repeat_penalty,
+        seed=params.seed,
+        grammar=grammar,
+        logprobs=params.logprobs,
+    )
+
+
+def _api_error(error: engine_errors.EngineError) -> errors.ApiError:
+    if isinstance(error, engine_errors.PromptTooLong):
+        return errors.ContextOverflow(
+            f"{error}; shorten it, or load the model with a larger context",
+            prompt_tokens=error.prompt_tokens,
+            limit=error.limit,
+        )
+    if isinstance(error, engine_errors.QueueFull):
+        return errors.Overloaded(f"{error}; try again later", queued=error.queued, limit=error.limit)
+    if isinstance(error, engine_errors.BadGrammar):
+        return errors.InvalidGrammar(str(error))
+    if isinstance(error, engine_errors.Unsupported):
+        return errors.NotSupported(str(error))
+    return errors.InternalError(str(error))

@@ -1,0 +1,76 @@
+"""Bytes of tokens to text that may be shown: whole characters, nothing that a stop may still take back."""
+
+from __future__ import annotations
+
+import codecs
+from typing import Protocol
+
+
+class Cutter(Protocol):
+    """Says where a text ends, by its content."""
+
+    def cut(self, text: str) -> int | None:
+        """Where the text must end, or None."""
+
+    def safe(self, text: str) -> int:
+        """How much of the text no later piece can cut off."""
+
+
+class StopStrings:
+    def __init__(self, stops: list[str]) -> None:
+        self._stops = stops
+        self._longest = max(map(len, stops))
+        self._searched = 0
+
+    def cut(self, text: str) -> int | None:
+        begin = max(0, self._searched - self._longest + 1)
+        found = [at for stop in self._stops if (at := text.find(stop, begin)) >= 0]
+        self._searched = len(text)
+        return min(found, default=None)
+
+    def safe(self, text: str) -> int:
+        for begin in range(max(0, len(text) - self._longest + 1), len(text)):
+            if any(stop.startswith(text[begin:]) for stop in self._stops):
+                return begin
+        return len(text)
+
+
+class Detokenizer:
+    """The text of one candidate, without its first `skip` bytes (what token healing made the model say again)."""
+
+    def __init__(self, stops: list[str] | None = None, cutters: list[Cutter] | None = None, skip: int = 0) -> None:
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self._cutters: list[Cutter] = [*([StopStrings(stops)] if stops else []), *(cutters or [])]
+        self._skip = skip
+        self._shown = 0
+        self.text = ""
+        self.stopped = False
+
+    def add(self, data: bytes) -> str:
+        """What may be shown now that `data` has come. Sets `stopped` when the text has found its end."""
+        if self._skip:
+            taken = min(self._skip, len(data))
+            self._skip -= taken
+            data = data[taken:]
+        piece = self._decode(data)
+        if not piece:
+            return ""
+        self.text += piece
+        if not self._cutters:
+            self._shown = len(self.text)
+            return piece
+        ends = [end for cutter in self._cutters if (end := cutter.cut(self.text)) is not None]
+        if ends:
+            self.stopped = True
+            self.text = self.text[: max(min(ends), self._shown)]
+            return self._show(len(self.text))
+        return self._show(min(cutter.safe(self.text) for cutter in self._cutters))
+
+    def finish(self) -> str:
+        """What was held back and no stop took. Bytes of a character that never became whole are dropped."""
+        return self._show(len(self.text))
+
+    def _show(self, end: int) -> str:
+        piece = self.text[self._shown : end]
+        self._shown = max(self._shown, end)
+        return piece

@@ -1,0 +1,398 @@
+"""The engine: schedule -> decode -> sample -> detokenize, for every request at once."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from threadrunner.engine.detokenizer import Detokenizer
+from threadrunner.engine.errors import BadGrammar, EngineError, PromptTooLong, QueueFull
+from threadrunner.engine.prefix_cache import PrefixCache
+from threadrunner.engine.runtime import ABORTED, NO_ROOM, OK, Context, Model
+from threadrunner.engine.sampler import Logprob, Sampler
+from threadrunner.engine.scheduler import Scheduler
+from threadrunner.engine.sequence import Request, Sequence
+from threadrunner.engine.vocab import Vocab
+
+log = logging.getLogger("threadrunner.engine")
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    id: int
+    index: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prefilled:
+    """Told for prompts of more than one batch."""
+
+    id: int
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """One candidate is complete."""
+
+    id: int
+    index: int
+    text: str
+    reason: str
+    sequence: Sequence
+    logprobs: list[Logprob]
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """The request cannot go on."""
+
+    id: int
+    error: EngineError
+
+
+Event = Text | Prefilled | Ended | Broken
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    context: int
+    """Most tokens of one sequence."""
+    max_running: int = 16
+    max_queued: int = 64
+
+
+class Engine:
+    def __init__(self, model: Model, vocab: Vocab, context: Context, limits: Limits) -> None:
+        self._model = model
+        self._vocab = vocab
+        self._context = context
+        self.limits = limits
+        self.scheduler = Scheduler()
+        self.cache = PrefixCache()
+        self._free_seqs = list(range(context.n_seq))[::-1]
+        self._waiting: list[Sequence] = []
+        self._running: list[Sequence] = []
+        self._siblings: dict[int, list[Sequence]] = {}
+        self._arrivals = 0
+        self._cautious = False
+        self._in_flight: _InFlight | None = None
+
+    # requests
+
+    @property
+    def active(self) -> int:
+        return len(self._running)
+
+    @property
+    def queued(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._running or self._waiting)
+
+    def add(self, request: Request) -> None:
+        """Raises PromptTooLong, QueueFull, BadGrammar."""
+        if len(request.prompt) >= self.limits.context:
+            raise PromptTooLong(len(request.prompt), self.limits.context)
+        free = max(0, self.limits.max_running - len(self._running))
+        if len(self._waiting) >= self.limits.max_queued + free:
+            raise QueueFull(len(self._waiting), self.limits.max_queued)
+        seed = request.sampling.seed
+        if seed is None:
+            seed = int.from_bytes(os.urandom(4), "little")
+        candidates = [self._candidate(request, i, (seed + i) % 0xFFFFFFFF) for i in range(request.n)]
+        if len(candidates) > 1:
+            self._siblings[request.id] = candidates[1:]
+        self._enqueue(candidates[0])
+
+    def _candidate(self, request: Request, index: int, seed: int) -> Sequence:
+        # llama.cpp takes seed 2**32 - 1 for "make one up", hence the modulus in add()
+        sampler = Sampler(self._model, self._vocab, request.sampling, seed, request.forced)
+        sampler.see_prompt(request.prompt)
+        cutters = request.cutters() if request.cutters else []
+        text = Detokenizer(request.stops, cutters, skip=len(request.forced))
+        self._arrivals += 1
+        return Sequence(request, index, sampler, text, self._arrivals, list(request.prompt))
+
+    def _enqueue(self, sequence: Sequence) -> None:
+        self._waiting.append(sequence)
+        self._waiting.sort(key=lambda s: (s.priority, s.arrival))
+
+    def cancel(self, id: int) -> None:
+        """What was evaluated stays in the cache: who cancels often asks again."""
+        self._waiting = [s for s in self._waiting if s.request.id != id]
+        for sibling in self._siblings.pop(id, []):
+            sibling.sampler.close()
+        for sequence in [s for s in self._running if s.request.id == id]:
+            self._leave(sequence)
+
+    # interruption: called on another thread; they set the flag and nothing else
+
+    def interrupt(self, priority: int) -> None:
+        """Stop the batch under way if it is a prefill that a request of this priority should not wait for."""
+        flight = self._in_flight
+        if flight is not None and flight.prefill > self.scheduler.min_chunk and priority <= flight.priority:
+            self._context.set_abort()
+
+    def interrupt_request(self, id: int | None) -> None:
+        """Stop the batch under way if it is this request's prefill; with None, whatever it is."""
+        flight = self._in_flight
+        if flight is not None and (id is None or id in flight.prefilling):
+            self._context.set_abort()
+
+    # the step
+
+    def step(self) -> list[Event]:
+        self._context.clear_abort()
+        self._admit()
+        plan = self.scheduler.plan(self._running, self._cautious)
+        self._cautious = False
+        plan = self._make_room(plan)
+        if not plan:
+            return []
+        outputs = self._fill(plan)
+        began = time.monotonic()
+        self._in_flight = _InFlight.of(plan)
+        status = self._context.decode()
+        self._in_flight = None
+        if status != OK:
+            return self._recover(plan, status)
+        tokens = self._context.n_tokens
+        if tokens > len(outputs):
+            self.scheduler.pace.learn(tokens, time.monotonic() - began)
+        events: list[Event] = []
+        for (sequence, count), index in zip(plan, outputs, strict=True):
+            if sequence.seq < 0:
+                continue  # its request broke on another candidate a moment ago
+            events.extend(self._advance(sequence, count, index))
+        return events
+
+    def _fill(self, plan: list[tuple[Sequence, int]]) -> list[int]:
+        """The batch, and for each part of the plan the index of its logits (-1: a prompt's middle has none)."""
+        context = self._context
+        context.clear_batch()
+        outputs = []
+        for sequence, count in plan:
+            begin, end = sequence.evaluated, sequence.evaluated + count
+            last = end == len(sequence.tokens)
+            index = context.add(sequence.seq, begin, sequence.tokens[begin:end], last)
+            outputs.append(index if last else -1)
+        return outputs
+
+    def _advance(self, sequence: Sequence, count: int, index: int) -> Iterator[Event]:
+        """`count` more tokens of the sequence are evaluated; sample its next one if they were the last."""
+        sequence.evaluated += count
+        if not sequence.decoding and sequence.generated == 0:
+            sequence.served += count
+            if index < 0:
+                yield Prefilled(sequence.request.id, sequence.evaluated, len(sequence.tokens))
+        if index < 0:
+            return
+        if sequence.generated == 0:
+            self._publish(sequence)
+            yield from self._start_siblings(sequence, index)
+            if sequence.seq < 0:
+                return
+        yield from self._sample(sequence, index)
+
+    def _sample(self, sequence: Sequence, index: int) -> Iterator[Event]:
+        request = sequence.request
+        if request.max_tokens == 0:
+            yield self._end(sequence, "length")
+            return
+        try:
+            token, logprob = sequence.sampler.sample(self._context, index)
+        except BadGrammar as error:
+            self.cancel(request.id)
+            yield Broken(request.id, error)
+            return
+        sequence.generated += 1
+        if sequence.generated == 1:
+            sequence.first_token_at = time.monotonic()
+        if self._vocab.ends_generation(token):
+            yield from self._finish(sequence, "stop")
+            return
+        sequence.tokens.append(token)
+        if logprob is not None:
+            sequence.logprobs.append(logprob)
+        text = sequence.detokenizer
+        piece = text.add(self._vocab.piece(token))
+        if piece:
+            yield Text(request.id, sequence.index, piece)
+        if text.stopped or (request.deadline is not None and request.deadline(text.text)):
+            yield from self._finish(sequence, "stop")
+        elif sequence.generated == request.max_tokens or len(sequence.tokens) >= self.limits.context:
+            yield from self._finish(sequence, "length")
+
+    def _finish(self, sequence: Sequence, reason: str) -> Iterator[Event]:
+        text = sequence.detokenizer
+        if not text.stopped and (rest := text.finish()):
+            yield Text(sequence.request.id, sequence.index, rest)
+        yield self._end(sequence, reason)
+
+    def _end(self, sequence: Sequence, reason: str) -> Ended:
+        self._leave(sequence)
+        sequence.sampler.close()
+        request = sequence.request
+        return Ended(request.id, sequence.index, sequence.detokenizer.text, reason, sequence, sequence.logprobs)
+
+    # sequences come and go
+
+    def _admit(self) -> None:
+        while self._waiting and len(self._running) < self.limits.max_running:
+            sequence = self._waiting[0]
+            if not self._place(sequence):
+                return
+            self._waiting.pop(0)
+            self._running.append(sequence)
+            sequence.started_at = sequence.started_at or time.monotonic()
+
+    def _place(self, sequence: Sequence) -> bool:
+        """Give it a sequence id and what the cache has of its tokens; False when there is no room for the rest."""
+        length, holders = self.cache.match(sequence.tokens[:-1])  # one token at least is evaluated: its logits count
+        need = len(sequence.tokens) - length + 1
+        if self._running and need > self._free_cells() + self._idle_cells(keep=holders):
+            return False
+        if not self._free_seqs:
+            self._evict_one(keep=holders)
+        if not self._free_seqs:
+            return False
+        sequence.seq = self._free_seqs.pop()
+        length = self._fork(sequence, length, holders)
+        sequence.evaluated = length
+        if sequence.generated == 0:
+            sequence.cached = length
+        return True
+
+    def _fork(self, sequence: Sequence, length: int, holders: list[int]) -> int:
+        window = self._model.n_swa
+        for holder in reversed(holders):
+            if window and self._context.first_position(holder) > max(0, length - window):
+                continue  # part of the window that the next token looks at has been overwritten
+            self._context.share(holder, sequence.seq, 0, length)
+            self.cache.fork(sequence.seq, sequence.tokens, length)
+            return length
+        self.cache.fork(sequence.seq, [], 0)
+        return 0
+
+    def _start_siblings(self, sequence: Sequence, index: int) -> Iterator[Event]:
+        """The other candidates fork the prompt and take their first token from the same logits."""
+        for sibling in self._siblings.pop(sequence.request.id, []):
+            if not self._free_seqs:
+                self._evict_one(keep=[])
+            if not self._free_seqs or len(self._running) >= self.limits.max_running:
+                self._enqueue(sibling)
+                continue
+            sibling.seq = self._free_seqs.pop()
+            self._context.share(sequence.seq, sibling.seq, 0, sequence.evaluated)
+            self.cache.fork(sibling.seq, sequence.tokens, sequence.evaluated)
+            sibling.evaluated = sibling.cached = sequence.evaluated
+            sibling.started_at = sequence.started_at
+            self._running.append(sibling)
+            yield from self._sample(sibling, index)
+
+    def _publish(self, sequence: Sequence) -> None:
+        """What the sequence has evaluated becomes known to others; doubles of what others have are given back."""
+        for source, begin, end in self.cache.extend(sequence.seq, sequence.tokens[: sequence.evaluated]):
+            self._context.remove(sequence.seq, begin, end)
+            self._context.share(source, sequence.seq, begin, end)
+
+    def _leave(self, sequence: Sequence) -> None:
+        self._running.remove(sequence)
+        self._publish(sequence)
+        for seq in self.cache.retire(sequence.seq):
+            self._release(seq)
+        sequence.seq = -1
+
+    def _release(self, seq: int) -> None:
+        self._context.remove(seq)
+        self._free_seqs.append(seq)
+
+    # cells
+
+    def used_cells(self) -> int:
+        return self.cache.cells + sum(s.evaluated - self.cache.length(s.seq) for s in self._running)
+
+    def _free_cells(self) -> int:
+        return self._context.n_cells - self.used_cells()
+
+    def _idle_cells(self, keep: list[int]) -> int:
+        # cells that two idle leaves share are not counted: an underestimate, which only makes a request wait
+        return sum(self.cache.own_cells(seq) for seq in self.cache.idle() if seq not in keep)
+
+    def _evict_one(self, keep: list[int]) -> bool:
+        for seq in self.cache.idle():
+            if seq not in keep:
+                self.cache.drop(seq)
+                self._release(seq)
+                return True
+        return False
+
+    def _make_room(self, plan: list[tuple[Sequence, int]]) -> list[tuple[Sequence, int]]:
+        """Evict unused leaves for the plan's tokens; where that is not enough, send the newest sequence back."""
+        while sum(count for _, count in plan) > self._free_cells():
+            if self._evict_one(keep=[]):
+                continue
+            victim = max(self._running, key=lambda s: (s.priority, s.arrival))
+            log.info("out of cells: %r goes back to the queue", victim)
+            self._preempt(victim)
+            plan = [(s, count) for s, count in plan if s is not victim]
+        return plan
+
+    def _preempt(self, sequence: Sequence) -> None:
+        self._running.remove(sequence)
+        self.cache.drop(sequence.seq)
+        self._release(sequence.seq)
+        sequence.seq = -1
+        sequence.evaluated = 0
+        self._enqueue(sequence)
+
+    def _recover(self, plan: list[tuple[Sequence, int]], status: int) -> list[Event]:
+        """After an abort or a failure: believe llama.cpp about what is in the cache."""
+        self._cautious = status == ABORTED
+        for sequence, _ in plan:
+            evaluated = self._context.last_position(sequence.seq) + 1
+            if evaluated == len(sequence.tokens):
+                # its last token is in the cache, but its logits are lost: that token is done again
+                evaluated -= 1
+                self._context.remove(sequence.seq, evaluated)
+            sequence.evaluated = evaluated
+        if status == ABORTED:
+            return []
+        if status == NO_ROOM and self._evict_one(keep=[]):
+            log.warning("llama.cpp found no room that our accounting has: %r", self.cache)
+            return []
+        failed = {sequence.request.id for sequence, _ in plan}
+        for id in failed:
+            self.cancel(id)
+        return [Broken(id, EngineError(f"llama_decode failed with {status}")) for id in failed]
+
+    def close(self) -> None:
+        for sequence in [*self._running, *self._waiting, *(s for group in self._siblings.values() for s in group)]:
+            sequence.sampler.close()
+        self._context.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _InFlight:
+    """What the batch under way is, for the thread that may want to stop it."""
+
+    prefill: int
+    priority: int
+    prefilling: frozenset[int]
+
+    @classmethod
+    def of(cls, plan: list[tuple[Sequence, int]]) -> _InFlight:
+        prefill = [(s, count) for s, count in plan if not s.decoding]
+        return cls(
+            sum(count for _, count in prefill),
+            min((s.priority for s, _ in prefill), default=0),
+            frozenset(s.request.id for s, _ in prefill),
+        )

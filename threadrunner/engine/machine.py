@@ -1,0 +1,67 @@
+"""What this process may use: cores and memory, by affinity mask, cgroup and the kernel's own estimate."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_CPU = Path("/sys/devices/system/cpu")
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def physical_cores() -> int:
+    """Cores of our affinity mask, hyper-threads counted once: a second thread on a core only takes its cache."""
+    cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    siblings = {_read(_CPU / f"cpu{cpu}" / "topology" / "thread_siblings_list") or str(cpu) for cpu in cpus}
+    return max(1, min(len(siblings), _cgroup_cores() or len(siblings)))
+
+
+def free_memory() -> int:
+    """Bytes that can be taken without swapping or meeting the cgroup's limit; 0 when nothing tells."""
+    found = [bytes_ for bytes_ in (_available(), _cgroup_room()) if bytes_ is not None]
+    return max(0, min(found)) if found else 0
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
+
+def _available() -> int | None:
+    for line in _read(Path("/proc/meminfo")).splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def _own_cgroups() -> list[Path]:
+    """Our cgroup and those around it: each may set a limit."""
+    line = next((li for li in _read(Path("/proc/self/cgroup")).splitlines() if li.startswith("0::")), "")
+    path = _CGROUP / line[3:].lstrip("/")
+    return [p for p in (path, *path.parents) if p.is_relative_to(_CGROUP)]
+
+
+def _cgroup_room() -> int | None:
+    rooms = []
+    for group in _own_cgroups():
+        limit, used = _read(group / "memory.max"), _read(group / "memory.current")
+        if limit.isdigit() and used.isdigit():
+            # file pages count as used, but the kernel gives them up
+            cached = sum(
+                int(line.split()[1])
+                for line in _read(group / "memory.stat").splitlines()
+                if line.startswith(("inactive_file ", "active_file "))
+            )
+            rooms.append(int(limit) - int(used) + cached)
+    return min(rooms, default=None)
+
+
+def _cgroup_cores() -> int | None:
+    cores = []
+    for group in _own_cgroups():
+        quota, _, period = _read(group / "cpu.max").partition(" ")
+        if quota.isdigit() and period.isdigit():
+            cores.append(max(1, int(quota) // int(period)))
+    return min(cores, default=None)

@@ -1,0 +1,58 @@
+"""How many KV cells to take: decided before anything is allocated, and with the reason kept for `status`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from threadrunner.engine.errors import LoadError
+
+DEFAULT_CONTEXT = 8192
+LEAST_CONTEXT = 256
+# llama.cpp clears the whole cache when it makes it, so each cell costs memory and load time from the start
+USUAL_CACHE_BYTES = 384 << 20
+COMPUTE_BYTES = 192 << 20
+"""Kept for compute buffers, logits and the interpreter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    context: int
+    """Most tokens of one request."""
+    cells: int
+    """Cells for all sequences and what is kept of finished ones."""
+    reason: str
+
+
+def choose(*, asked: int, trained: int, cell_bytes: int, model_bytes: int, free: int, limit: int) -> Size:
+    """`free` is what the machine has left with the model loaded, `limit` what the process may take in all; 0: unknown.
+
+    A request that asks for a context gets that context or an error. Otherwise: the trained context up to 8,192, twice
+    that in cells where a usual cache allows it, and never more than half of what is free.
+    """
+    budgets = []
+    if limit:
+        budgets.append((limit - model_bytes - COMPUTE_BYTES, f"the memory limit of {_mib(limit)}"))
+    if free:
+        budgets.append((free // 2, f"half of {_mib(free)} free memory"))
+    budget, why = min(budgets, default=(USUAL_CACHE_BYTES, "a usual cache"))
+    fits = budget // cell_bytes // 256 * 256
+    if asked:
+        if asked > fits:
+            raise LoadError(
+                f"a context of {asked} tokens needs {_mib(asked * cell_bytes)}, {why} leaves {_mib(max(0, budget))};"
+                " ask for a smaller context"
+            )
+        wanted = asked
+    else:
+        wanted = min(trained or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
+    context = min(wanted, fits)
+    if context < min(LEAST_CONTEXT, wanted):
+        raise LoadError(f"{why} leaves no room for a cache: {_mib(max(0, budget))} at {cell_bytes} bytes a token")
+    roomy = min(2 * context, fits, max(context, USUAL_CACHE_BYTES // cell_bytes // 256 * 256))
+    cells = max(context, roomy)
+    bound = why if cells == fits else ("the context" if cells == context else "a usual cache")
+    return Size(context, cells, f"{cells} cells of {cell_bytes} bytes, {_mib(cells * cell_bytes)}; bounded by {bound}")
+
+
+def _mib(size: int) -> str:
+    return f"{size / (1 << 20):.0f} MiB"

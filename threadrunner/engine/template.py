@@ -1,0 +1,103 @@
+"""A model's chat template: somebody else's program, run in Jinja's immutable sandbox with limits on time and size."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from types import FrameType
+from typing import Any, NoReturn
+
+from jinja2 import TemplateError
+from jinja2.exceptions import SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from threadrunner.engine.errors import BadTemplate
+
+MAX_SECONDS = 2.0
+MAX_CHARS = 32 << 20
+MAX_SOURCE = 1 << 20
+_MAX_OPERAND = 100_000
+# each of these makes a string of any size from a small one in a single call, where no clock can stop it
+_INFLATING = {"center", "ljust", "rjust", "zfill", "expandtabs", "format", "format_map"}
+
+
+class Refused(Exception):
+    """The template itself refused the conversation, by raise_exception()."""
+
+
+class _Sandbox(ImmutableSandboxedEnvironment):
+    intercepted_binops = frozenset({"*", "**", "%"})
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        return attr not in _INFLATING and super().is_safe_attribute(obj, attr, value)
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        if operator == "%" and isinstance(left, str):
+            raise SecurityError("string formatting with % is off")
+        if operator != "%":
+            for value, count in ((left, right), (right, left)):
+                size = len(value) if isinstance(value, (str, list, tuple)) else 1
+                if isinstance(count, int) and abs(count) * size > _MAX_OPERAND and (size > 1 or operator == "**"):
+                    raise SecurityError("an operand is too large")
+        return super().call_binop(context, operator, left, right)
+
+
+def _refuse(message: object) -> NoReturn:
+    raise Refused(str(message))
+
+
+class Template:
+    def __init__(self, source: str) -> None:
+        if len(source) > MAX_SOURCE:
+            raise BadTemplate("the model's chat template is too long")
+        env = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
+        for name in ("center", "indent", "format", "pprint"):
+            del env.filters[name]
+        env.globals["raise_exception"] = _refuse
+        env.globals["strftime_now"] = time.strftime
+        try:
+            self._template = env.from_string(source)
+        except (TemplateError, RecursionError) as error:
+            raise BadTemplate(f"the model's chat template is not valid: {error}") from None
+
+    def render(self, messages: Sequence[Mapping[str, str]], *, bos: str, eos: str) -> str:
+        """Raises Refused when the template says no, BadTemplate when it fails or takes too much."""
+        parts: list[str] = []
+        size = 0
+        deadline = time.monotonic() + MAX_SECONDS
+        before = sys.gettrace()
+        sys.settrace(_clock(deadline))  # a loop that puts nothing out is stopped too
+        try:
+            for part in self._template.generate(
+                messages=[dict(m) for m in messages],
+                add_generation_prompt=True,
+                bos_token=bos,
+                eos_token=eos,
+                tools=None,
+            ):
+                size += len(part)
+                if size > MAX_CHARS:
+                    raise BadTemplate("the model's chat template gives too much text")
+                parts.append(part)
+        except (Refused, BadTemplate):
+            raise
+        except Exception as error:  # a template may raise anything: TypeError, RecursionError, UndefinedError
+            raise BadTemplate(f"the model's chat template failed: {error}") from None
+        finally:
+            sys.settrace(before)
+        return "".join(parts)
+
+
+def _clock(deadline: float) -> Any:
+    """A trace function that ends what runs past the deadline; only template code is looked at line by line."""
+
+    def on_line(_frame: FrameType, _event: str, _arg: object) -> Any:
+        if time.monotonic() > deadline:
+            raise BadTemplate("the model's chat template takes too long")
+        return on_line
+
+    def on_call(frame: FrameType, _event: str, _arg: object) -> Any:
+        return on_line if frame.f_code.co_filename == "<template>" else None
+
+    return on_call
