@@ -18,8 +18,11 @@ _BY_KIND = {
     "Overloaded": CONNECTION,
     "ShuttingDown": CONNECTION,
     "Disconnected": CONNECTION,
+    "Unreachable": CONNECTION,
     "Timeout": TIMEOUT,
     "InvalidParams": USAGE,
+    "InvalidRequest": USAGE,
+    "ParseError": USAGE,
     "SessionNotFound": USAGE,
     "RequestCancelled": INTERRUPTED,
 }

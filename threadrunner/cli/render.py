@@ -1,0 +1,214 @@
+"""What the user sees: the answer on standard output, everything else on standard error.
+
+Written with os.write: nothing stays in a buffer, so the process may end at any point.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+from threadrunner import exits
+from threadrunner.wire import messages
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from threadrunner.api.errors import ApiError
+
+_REDRAW_SECONDS = 0.1
+_QUIET_SECONDS = 0.4  # a load or a prefill that is over by then is not worth a line
+
+
+def printable(text: str) -> str:
+    """`text` for a terminal: control characters, which could move the cursor, set the title or fake other programs'
+    output, become visible signs; newline and tab stay."""
+    return text if text.isprintable() else text.translate(_visible())
+
+
+def _visible(table: dict[int, int | None] = {}) -> dict[int, int | None]:  # noqa: B006 - made once, when first needed
+    if not table:
+        table.update({code: 0x2400 + code for code in range(0x20)})
+        table.update(dict.fromkeys(range(0x80, 0xA0), 0xFFFD))
+        table.update({0x7F: 0x2421, 0x0A: 0x0A, 0x09: 0x09, 0x0D: None})
+    return table
+
+
+def put(fd: int, text: str) -> None:
+    """All of `text` as UTF-8. Raises OSError, BrokenPipeError among them."""
+    data = text.encode("utf-8", "backslashreplace")
+    while data:
+        try:
+            data = data[os.write(fd, data) :]
+        except BlockingIOError:  # somebody made the descriptor non-blocking for all who share it
+            select.select([], [fd], [])
+
+
+def say(text: str) -> None:
+    """A line for the user on standard error, where nobody minds if it is closed."""
+    try:  # noqa: SIM105 - contextlib is one more import for every prompt
+        put(2, f"threadrunner: {printable(text) if os.isatty(2) else text}\n")
+    except OSError:
+        pass
+
+
+class Answer:
+    """Standard output: the answer's text as it comes, one newline at its end."""
+
+    def __init__(self) -> None:
+        self.terminal = os.isatty(1)
+        self._open = False  # the cursor stands behind text
+
+    def write(self, text: str) -> None:
+        if text:
+            put(1, printable(text) if self.terminal else text)
+            self._open = not text.endswith("\n")
+
+    def finish(self) -> None:
+        if self._open:
+            self._open = False
+            put(1, "\n")
+
+    def break_off(self) -> None:
+        """The answer ends early: what a person sees next starts on a line of its own, a program gets no newline that
+        was not in the answer."""
+        if self.terminal:
+            self.finish()
+
+
+class Events:
+    """Standard output under --json: an object a line."""
+
+    def __init__(self) -> None:
+        self._terminal = os.isatty(1)
+
+    def emit(self, event: str, about: dict[str, Any]) -> None:
+        line = messages.encode({"event": event, **about}).decode() + "\n"
+        put(1, printable(line) if self._terminal else line)
+
+    def error(self, error: ApiError) -> None:
+        self.emit(
+            "error",
+            {"code": error.code, "message": error.message, "data": error.data, "exit": exits.for_kind(error.kind)},
+        )
+
+
+class Progress:
+    """How far a download, a load or a long prefill has come: a line on a terminal, erased when it is over. Where
+    standard error is no terminal only a download is spoken of, when it starts and when it ends."""
+
+    def __init__(self) -> None:
+        self._terminal = os.isatty(2) and os.environ.get("TERM") != "dumb"
+        self._stage = ""
+        self._began = 0.0
+        self._began_at = 0
+        self._drawn = 0.0
+        self._visible = False
+        self._download = 0
+
+    def show(self, stage: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if stage != self._stage:
+            self.clear()
+            self._stage, self._began, self._began_at = stage, now, done
+        if stage == "download":
+            self._announce(done, total)
+        if not self._terminal or now - self._drawn < _REDRAW_SECONDS:
+            return
+        if stage != "download" and now - self._began < _QUIET_SECONDS:
+            return
+        self._drawn, self._visible = now, True
+        width = os.get_terminal_size(2).columns or 80
+        _try_put(f"\r\x1b[K{self._line(stage, done, total, now)[: width - 1]}")
+
+    def clear(self) -> None:
+        """Nothing of it stays on the screen. Called before anything else is written."""
+        self._stage, self._drawn = "", 0.0
+        if self._visible:
+            self._visible = False
+            _try_put("\r\x1b[K")
+        if self._download:
+            say(f"fetched {size(self._download)}")
+            self._download = 0
+
+    def erase(self) -> None:
+        """`clear` for a process that is about to end: says nothing."""
+        self._download = 0
+        self.clear()
+
+    def _announce(self, done: int, total: int) -> None:
+        if not self._download and (total == 0 or done < total):
+            self._download = max(done, 1)
+            say(f"fetching the model, {size(total)}; this is done once" if total else "fetching the model")
+        elif self._download:
+            self._download = max(done, 1)
+
+    def _line(self, stage: str, done: int, total: int, now: float) -> str:
+        if stage == "prefill":
+            return f"reading the prompt: {done} of {total} tokens"
+        verb = {"load": "loading the model", "download": "fetching"}.get(stage, stage)
+        if total <= 0:
+            return f"{verb} … {size(done)}" if done > 1 else f"{verb} …"
+        share = min(1.0, done / total)
+        bar = "#" * int(share * 24)
+        line = f"{verb} [{bar:24}] {share:4.0%}"
+        elapsed = now - self._began
+        if stage == "download":
+            line += f"  {size(done)} of {size(total)}"
+            if elapsed > 0.5 and done > self._began_at:
+                rate = (done - self._began_at) / elapsed
+                line += f"  {size(int(rate))}/s  {duration((total - done) / rate)} left"
+        return line
+
+
+def _try_put(text: str) -> None:
+    try:  # noqa: SIM105 - contextlib is one more import for every prompt
+        put(2, text)
+    except OSError:
+        pass
+
+
+def stats_line(result: dict[str, Any]) -> str:
+    usage, timings = result.get("usage") or {}, result.get("timings") or {}
+    parts = [
+        f"{result.get('model')}: prompt {usage.get('prompt_tokens', 0)} tokens "
+        f"({usage.get('cached_tokens', 0)} cached), answer {usage.get('completion_tokens', 0)} tokens "
+        f"({result.get('finish_reason')})",
+        f"first token {timings.get('ttft_ms', 0):.0f} ms",
+        f"{timings.get('tokens_per_second', 0):.1f} tok/s",
+    ]
+    if timings.get("load_ms", 0) >= 1:
+        parts.append(f"load {timings['load_ms']:.0f} ms")
+    if timings.get("queue_ms", 0) >= 1:
+        parts.append(f"queue {timings['queue_ms']:.0f} ms")
+    return ", ".join(parts)
+
+
+def size(count: int) -> str:
+    """Bytes for people: 93 MB."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            break
+        value /= 1000
+    return f"{value:.1f} {unit}" if value < 10 and unit != "B" else f"{value:.0f} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """Time for people: 4 s, 3 min, 2 h 05 min."""
+    whole = int(seconds + 0.5)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def table(rows: Sequence[tuple[str, ...]]) -> str:
+    """Columns as wide as their widest cell; the first row is the head."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "".join(f"{line.rstrip()}\n" for line in lines)

@@ -1,0 +1,66 @@
+"""What is piped in: whole, as UTF-8 text, within the size of a frame."""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+import sys
+
+from threadrunner.cli.arguments import UsageError
+from threadrunner.wire.framing import FRAME_LIMIT
+
+_READ = 1 << 16
+_SILENCE_SECONDS = 2
+
+
+def read(expected: bool) -> str:
+    """Standard input to its end; "" when it is a terminal or closed. Raises UsageError.
+
+    Not `expected`, since there is a prompt already, and silent, it may be a pipe that somebody inherited and nobody
+    will ever write to or close: then a person at the terminal is told what we wait for.
+    """
+    try:
+        mode = os.fstat(0).st_mode
+    except OSError:
+        return ""
+    if os.isatty(0) and not expected:
+        return ""
+    pipe = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+    if pipe and not expected and os.isatty(2) and not select.select([0], [], [], _SILENCE_SECONDS)[0]:
+        sys.stderr.write("threadrunner: reading standard input; end it, or add </dev/null to do without it\n")
+        sys.stderr.flush()
+    return decode(_bytes(), "standard input")
+
+
+def _bytes() -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        try:
+            chunk = os.read(0, _READ)
+        except BlockingIOError:  # somebody made the pipe non-blocking for all who share it
+            select.select([0], [], [])
+            continue
+        except OSError as error:
+            raise UsageError(f"cannot read standard input: {error.strerror}") from None
+        if not chunk:
+            return b"".join(chunks)
+        size += len(chunk)
+        if size > FRAME_LIMIT:
+            raise UsageError(
+                f"standard input has more than {FRAME_LIMIT} bytes ({FRAME_LIMIT >> 20} MiB), the most that a prompt "
+                "may have; pipe in a part of it"
+            )
+        chunks.append(chunk)
+
+
+def decode(data: bytes, what: str) -> str:
+    """`data` as text. Raises UsageError with the place of the first byte that is none."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{what} is not UTF-8 text: byte 0x{data[error.start]:02x} at offset {error.start}; "
+            "convert it first, say with `iconv -f latin1 -t utf-8`"
+        ) from None

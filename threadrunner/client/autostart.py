@@ -1,0 +1,218 @@
+"""Find the daemon, or start it.
+
+Three files stand beside each other: the socket; `<socket>.lock`, which the daemon holds locked for its whole life and
+which says `<pid> <version>`; `<socket>.start`, which a shell holds locked while it starts a daemon, so that of any
+number of shells at once one starts it and the others find it. Nothing here removes or polls any of them: whether a
+daemon lives is found out by connecting, and that a new one is ready is read from a pipe.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import time
+
+import threadrunner
+from threadrunner import paths
+from threadrunner.api import errors
+from threadrunner.client import blocking
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+    from typing import Any
+
+_READY_SECONDS = 30
+_FINISH_SECONDS = 60  # a daemon that was told to end first lets running requests finish, 10 s unless configured
+_ATTEMPTS = 3
+
+
+def request(
+    method: str, params: dict[str, Any], watch: int | None = None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """`Connection.request` on a daemon that is started if need be. A daemon that ends before it has said anything
+    about the request, as one does that somebody stops just now, is followed by another."""
+    for left in reversed(range(_ATTEMPTS)):
+        connection = connect()
+        heard = False
+        try:
+            for event in connection.request(method, params, watch):
+                heard = True
+                yield event
+            return
+        except (errors.ShuttingDown, errors.Disconnected) as error:
+            if heard or not left:
+                raise
+            if isinstance(error, errors.ShuttingDown):
+                connection.wait_closed(_FINISH_SECONDS)
+        finally:
+            connection.close()
+
+
+def connect() -> blocking.Connection:
+    """A connection to a daemon at least as new as we are. Raises Unreachable."""
+    for _ in range(_ATTEMPTS):
+        path = socket_path()
+        connection = blocking.dial(path) or _start(path)
+        if not _older(path):
+            return connection
+        stop(connection, path)
+    raise errors.Unreachable(
+        "an older daemon keeps coming back; find out who starts it (`threadrunner status` shows its pid), or update it"
+    )
+
+
+def find() -> blocking.Connection | None:
+    """A connection to the daemon, of whatever version, or None; starts nothing."""
+    return blocking.dial(socket_path())
+
+
+def stop(connection: blocking.Connection, path: str) -> None:
+    """Tell the daemon to end and come back when its process has gone. Raises Unreachable when it does not end."""
+    pid, version = daemon_facts(path)
+    ended = _exit_of(pid)
+    try:  # noqa: SIM105 - contextlib is one more import for every prompt
+        connection.call("shutdown", {})
+    except (errors.ShuttingDown, errors.Disconnected):
+        pass  # another shell was faster
+    gone = connection.wait_closed(_FINISH_SECONDS)
+    connection.close()
+    if gone and ended is not None:
+        gone = bool(select.select([ended], [], [], 5)[0])
+    if ended is not None:
+        os.close(ended)
+    if not gone:
+        raise errors.Unreachable(
+            f"the daemon (pid {pid}, version {version}) was told to end and has not after {_FINISH_SECONDS} s; "
+            f"`threadrunner logs` may say why, `kill -9 {pid}` ends it"
+        )
+
+
+def _exit_of(pid: int) -> int | None:
+    """A descriptor that becomes readable when the process has ended; None where the system has no such thing."""
+    try:
+        return os.pidfd_open(pid) if pid > 0 else None
+    except (AttributeError, OSError):
+        return None
+
+
+def socket_path() -> str:
+    try:
+        return paths.socket_path()
+    except paths.PathError as error:
+        raise errors.Unreachable(str(error)) from None
+
+
+def daemon_facts(path: str) -> tuple[int, str]:
+    """Pid and version of the daemon of this socket, as its lock file says; (0, "") when it says nothing."""
+    try:
+        with open(f"{path}.lock", encoding="ascii", errors="replace") as file:
+            pid, version = file.readline().split()
+            return int(pid), version
+    except (OSError, ValueError):
+        return 0, ""
+
+
+def _older(path: str) -> bool:
+    theirs = daemon_facts(path)[1]
+    return bool(theirs) and version_key(theirs) < version_key(threadrunner.__version__)
+
+
+def version_key(version: str) -> tuple[int, ...]:
+    """`0.10.2.dev1` as (0, 10, 2)."""
+    parts = []
+    for part in version.split("."):
+        if not part.isdecimal():
+            break
+        parts.append(int(part))
+    return tuple(parts)
+
+
+def _start(path: str) -> blocking.Connection:
+    import fcntl
+
+    folder = os.path.dirname(path)
+    try:
+        paths.private_dir(folder)
+        lock = os.open(f"{path}.start", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except paths.PathError as error:
+        raise errors.Unreachable(str(error)) from None
+    except OSError as error:
+        raise errors.Unreachable(
+            f"cannot use the socket's folder {folder}: {error.strerror}; make it writable for you, or set "
+            "THREADRUNNER_SOCKET to a path in a folder that is"
+        ) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        connection = blocking.dial(path)
+        if connection is not None:
+            return connection
+        try:
+            _spawn()
+        except errors.Unreachable:
+            # Somebody may have run `threadrunner daemon` by hand in the same moment: ours then refused to be second.
+            connection = blocking.dial(path)
+            if connection is None:
+                raise
+            return connection
+        connection = blocking.dial(path)
+    finally:
+        os.close(lock)
+    if connection is None:
+        raise errors.Unreachable(f"the daemon was ready and is gone again; see {log_hint()}")
+    return connection
+
+
+def _spawn() -> None:
+    """Start a daemon and wait until it says on its pipe that it is ready, or why it cannot be."""
+    import subprocess  # 6 ms, paid by the first prompt only
+
+    read, write = os.pipe()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "threadrunner", "daemon", "--ready-fd", str(write)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            start_new_session=True,
+            pass_fds=[write],
+        )
+    except OSError as error:
+        os.close(read)
+        raise errors.Unreachable(f"cannot run {sys.executable} to start the daemon: {error.strerror}") from None
+    finally:
+        os.close(write)
+    try:
+        _await_ready(read, process)
+    finally:
+        os.close(read)
+    process.returncode = 0  # it outlives us on purpose: without this, Popen warns about it when it is deleted
+
+
+def _await_ready(read: int, process: subprocess.Popen[bytes]) -> None:
+    said = b""
+    until = time.monotonic() + _READY_SECONDS
+    while said != b"ready\n":
+        if not select.select([read], [], [], max(0.0, until - time.monotonic()))[0]:
+            raise errors.Unreachable(
+                f"the daemon (pid {process.pid}) did not become ready in {_READY_SECONDS} s; see {log_hint()}"
+            )
+        data = os.read(read, 4096)
+        if not data:
+            break
+        said += data
+    else:
+        return
+    text = said.decode("utf-8", "replace").strip()
+    if not text:
+        code = process.wait()
+        how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+        text = f"it ended {how} and said nothing; run `threadrunner daemon` to see why"
+    raise errors.Unreachable(f"the daemon could not start: {text}")
+
+
+def log_hint() -> str:
+    return f"`threadrunner logs` ({paths.cache_dir()})"
