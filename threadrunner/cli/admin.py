@@ -84,13 +84,14 @@ def models_pull(options: Namespace) -> int:
 
 def _with_progress(method: str, params: dict[str, Any]) -> dict[str, Any]:
     progress = render.Progress()
-    ends.before_end(progress.erase)
+    ends.before_end(progress.clear)
     result: dict[str, Any] = {}
     try:
         for event, about in autostart.request(method, params):
             if event == "progress":
                 progress.show(about["stage"], about["done"], about["total"])
             elif event == "result":
+                progress.finish()
                 result = about
     finally:
         progress.clear()

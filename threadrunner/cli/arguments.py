@@ -1,32 +1,17 @@
-"""The command line's grammar: flags of a prompt, commands, help.
-
-Only the parser that an invocation needs is built; `whole_parser` is for completions.
-"""
+"""What argparse does for us: the commands' own options, help, and the tree that completions are rendered from."""
 
 from __future__ import annotations
 
 import argparse
 
 import threadrunner
+from threadrunner.cli import render
+from threadrunner.cli.flags import COMMANDS, FLAGS, REPEATABLE, UsageError, whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import NoReturn
-
-COMMANDS = {
-    "status": "what is loaded and how busy it is",
-    "stop": "finish what runs, then end the daemon",
-    "load": "load a model ahead of its first prompt",
-    "unload": "give a model's memory back",
-    "models": "list the models, fetch one",
-    "logs": "print the daemon's log",
-    "doctor": "check this machine and explain what is wrong",
-    "daemon": "run the daemon in the foreground",
-    "completions": "print completions for your shell",
-}
-LATER = ("chat", "sessions", "lsp", "bench")
-HIDDEN = ("worker",)
 
 EXAMPLES = """\
 examples:
@@ -38,19 +23,15 @@ examples:
   threadrunner --schema colour.json "a colour"  an answer that fits a JSON Schema
   threadrunner -m ./model.gguf hello            any GGUF file
   threadrunner -- status of the union           -- makes a prompt of what begins like a command
-"""
 
-NO_PROMPT = """\
-there is no prompt. Say `threadrunner "why is the sky blue?"`, or pipe text into it.
-Run `threadrunner --help` for flags, commands and examples."""
-
-EXIT_CODES = """\
 exit codes: 0 success, 1 unknown, 2 no daemon, 3 the model, 4 timeout, 64 usage, 130 interrupted
 """
 
+_WIDTH = 100
 
-class UsageError(Exception):
-    """The command line, or what is piped in, cannot be used; the text says why and what to do."""
+
+class HelpShown(Exception):
+    """--help was asked for and has been printed."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -59,33 +40,22 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}\nRun `{self.prog} --help` to see what there is.")
 
+    def print_help(self, file: object = None) -> None:
+        render.put(1, self.format_help())
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        raise HelpShown
+
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=28)
+        # One is made for each option that is added; without a width each asks shutil, which is 2 ms to import.
+        super().__init__(prog, max_help_position=28, width=_WIDTH)
 
 
-def prompt_arguments(argv: list[str]) -> argparse.Namespace:
-    """Flags and `words` of a prompt. Raises UsageError."""
-    head, tail = argv, []
-    if "--" in argv:
-        at = argv.index("--")
-        head, tail = argv[:at], argv[at + 1 :]
-    parser = prompt_parser()
-    options, words = parser.parse_known_args(head)
-    for word in words:
-        if word.startswith("-") and word != "-" and " " not in word and not word[1:2].isdigit():
-            parser.error(f"there is no flag {word}; a prompt that begins with - goes after --")
-    options.forced = bool(tail) and not words
-    options.words = words + tail
-    return options
-
-
-def command_arguments(name: str, argv: list[str]) -> argparse.Namespace:
+def read(name: str, argv: list[str]) -> argparse.Namespace:
     """Options of the command `name`. Raises UsageError."""
-    parser = Parser(
-        prog=f"threadrunner {name}", description=COMMANDS.get(name), formatter_class=_Formatter, allow_abbrev=False
-    )
+    parser = _parser(f"threadrunner {name}", COMMANDS.get(name))
     _BUILDERS[name](parser)
     options, extra = parser.parse_known_args(argv)
     if extra:
@@ -99,52 +69,25 @@ def command_arguments(name: str, argv: list[str]) -> argparse.Namespace:
     return options
 
 
-def prompt_parser() -> Parser:
-    parser = Parser(
-        prog="threadrunner",
-        usage="threadrunner [flags] prompt …\n       … | threadrunner [flags] [prompt …]\n"
-        "       threadrunner command …",
-        description="A local language model as a Unix tool: the answer goes to stdout, everything else to stderr.",
-        formatter_class=_Formatter,
-        allow_abbrev=False,
-        add_help=False,
+def _parser(prog: str, description: str | None, add_help: bool = True) -> Parser:
+    return Parser(
+        prog=prog, description=description, formatter_class=_Formatter, allow_abbrev=False, add_help=add_help
     )
-    flag = parser.add_argument
-    flag("-h", "--help", action="store_true", help="show this help and exit")
-    flag("-m", "--model", metavar="MODEL", help="a model's name (see `threadrunner models list`) or a GGUF file")
-    flag("-n", "--max-tokens", metavar="N", type=_whole, help="end the answer after N tokens")
-    flag("-t", "--temperature", metavar="T", type=_number, help="0 gives the likeliest answer, 1 a varied one")
-    flag("--top-p", metavar="P", type=_number, help="choose among the likeliest tokens that have probability P")
-    flag("--top-k", metavar="K", type=_whole, help="choose among the K likeliest tokens")
-    flag("--seed", metavar="N", type=_whole, help="the same seed gives the same answer")
-    flag("-s", "--system", metavar="TEXT", help="what the model is to be, said before the prompt")
-    flag("--stop", metavar="TEXT", action="append", help="end the answer before TEXT; may be given again")
-    schema = flag("--schema", metavar="FILE", help="the answer is JSON that fits the JSON Schema in FILE")
-    grammar = flag("--grammar", metavar="FILE", help="the answer fits the GBNF grammar in FILE")
-    flag("--raw", action="store_true", help="no chat template: the model continues the text as it stands")
-    flag("--json", action="store_true", help="an event a line: token, progress, result or error")
-    flag("--no-stream", action="store_true", help="print the answer when it is whole")
-    flag("--stats", action="store_true", help="say on stderr how many tokens it were and how fast")
-    flag("--timeout", metavar="SECONDS", type=_number, help="give up after so long (exit code 4)")
-    flag("--backend", metavar="NAME", help="what generates: llama, dummy or an installed plugin")
-    flag("--offline", action="store_true", help="never fetch a missing model")
-    flag("--version", action="store_true", help="print the version and exit")
-    _complete_files(schema, grammar)
-    return parser
+
+
+def _nothing(parser: argparse.ArgumentParser) -> None:
+    pass
 
 
 def _status(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="the daemon's whole answer, as JSON")
 
 
-def _stop(parser: argparse.ArgumentParser) -> None:
-    pass
-
-
 def _load(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", nargs="?", metavar="MODEL", help="a name or a file; without it, the default model")
+    model = parser.add_argument("model", nargs="?", metavar="MODEL", help="a name or a file; without it, the default")
     parser.add_argument("--backend", metavar="NAME", help="what generates: llama, dummy or an installed plugin")
     parser.add_argument("--offline", action="store_true", help="never fetch a missing model")
+    _complete_files(model)
 
 
 def _unload(parser: argparse.ArgumentParser) -> None:
@@ -161,7 +104,7 @@ def _models(parser: argparse.ArgumentParser) -> None:
 
 def _logs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-f", "--follow", action="store_true", help="go on with what is written from now on")
-    parser.add_argument("-n", "--lines", metavar="N", type=_whole, help="only the last N lines")
+    parser.add_argument("-n", "--lines", metavar="N", type=_type(whole), help="only the last N lines")
 
 
 def _daemon(parser: argparse.ArgumentParser) -> None:
@@ -178,12 +121,12 @@ def _completions(parser: argparse.ArgumentParser) -> None:
 
 _BUILDERS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "status": _status,
-    "stop": _stop,
+    "stop": _nothing,
     "load": _load,
     "unload": _unload,
     "models": _models,
     "logs": _logs,
-    "doctor": _stop,
+    "doctor": _nothing,
     "daemon": _daemon,
     "worker": _worker,
     "completions": _completions,
@@ -191,45 +134,61 @@ _BUILDERS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
 
 
 def whole_parser() -> Parser:
-    """All flags and commands in one tree, as shtab wants it."""
-    parser = prompt_parser()
-    commands = parser.add_subparsers(dest="command", parser_class=Parser)
+    """All flags and commands in one tree."""
+    parser = _parser("threadrunner", None, add_help=False)
+    for short, long, metavar, _, text in FLAGS:
+        names = (short, long) if short else (long,)
+        if metavar:
+            action = "append" if long in REPEATABLE else "store"
+            added = parser.add_argument(*names, metavar=metavar, action=action, help=text)
+            if metavar in ("FILE", "MODEL"):
+                _complete_files(added)
+        else:
+            parser.add_argument(*names, action="store_true", help=text)
+    commands = parser.add_subparsers(dest="command", metavar="command", parser_class=Parser)
     for name, summary in COMMANDS.items():
-        _BUILDERS[name](commands.add_parser(name, help=summary))
+        _BUILDERS[name](commands.add_parser(name, help=summary, description=summary, formatter_class=_Formatter))
     return parser
 
 
 def help_text() -> str:
-    width = max(map(len, COMMANDS))
-    commands = "\n".join(f"  {name:{width}}  {summary}" for name, summary in COMMANDS.items())
-    flags = prompt_parser().format_help().replace("options:\n", "flags:\n")
-    return f"{flags}\ncommands (each has --help):\n{commands}\n\n{EXAMPLES}\n{EXIT_CODES}"
+    flags = []
+    for short, long, metavar, _, text in FLAGS:
+        names = f"{short}, {long}" if short else f"    {long}"
+        flags.append((f"{names} {metavar}", text))
+    return (
+        "usage: threadrunner [flags] prompt …\n"
+        "       … | threadrunner [flags] [prompt …]\n"
+        "       threadrunner command …\n\n"
+        "A local language model as a Unix tool: the answer goes to stdout, everything else to stderr.\n\n"
+        f"flags, before or after the prompt:\n{_columns(flags)}\n"
+        f"commands (each has --help):\n{_columns(COMMANDS.items())}\n"
+        f"{EXAMPLES}"
+    )
+
+
+def _columns(rows: Iterable[tuple[str, str]]) -> str:
+    rows = list(rows)
+    width = max(len(left) for left, _ in rows)
+    return "".join(f"  {left:{width}}  {right}\n" for left, right in rows)
 
 
 def version_text() -> str:
     return f"threadrunner {threadrunner.__version__}\n"
 
 
-def _complete_files(*actions: argparse.Action) -> None:
-    for action in actions:
-        action.complete = {"bash": "_shtab_compgen_files", "zsh": "_files", "fish": ""}  # type: ignore[attr-defined]
+def _complete_files(action: argparse.Action) -> None:
+    import_free = {"bash": "_shtab_compgen_files", "zsh": "_files", "fish": ""}  # what shtab.FILE holds
+    action.complete = import_free  # type: ignore[attr-defined]
 
 
-def _whole(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"a whole number is wanted, not {text!r}") from None
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"0 or more is wanted, not {value}")
-    return value
+def _type(convert: Callable[[str], int]) -> Callable[[str], int]:
+    """With the text of the error, which argparse would replace by its own."""
 
+    def converted(text: str) -> int:
+        try:
+            return convert(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
 
-def _number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"a number is wanted, not {text!r}") from None
-    if not abs(value) < float("inf"):
-        raise argparse.ArgumentTypeError(f"a number is wanted, not {text!r}")
-    return value
+    return converted

@@ -7,7 +7,7 @@ import time
 
 from threadrunner import exits, paths
 from threadrunner.cli import render
-from threadrunner.cli.arguments import UsageError
+from threadrunner.cli.flags import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -17,19 +17,30 @@ if TYPE_CHECKING:
     from threadrunner.api.errors import ApiError
 
 
-def main(argv: list[str] | None = None) -> int:
-    argv = sys.argv[1:] if argv is None else argv
+_NO_PROMPT = """\
+there is no prompt. Say `threadrunner "why is the sky blue?"`, or pipe text into it.
+Run `threadrunner --help` for flags, commands and examples."""
+
+
+def main() -> int:
+    argv = sys.argv[1:]
     if argv and argv[0] in ("daemon", "worker"):
         return _process(argv[0], argv[1:])
+    # Nothing of ours is in a buffer, and tidying up the interpreter would take 5 ms of every prompt.
+    os._exit(run(argv))
+
+
+def run(argv: list[str]) -> int:
+    """The exit code of anything but the daemon and the worker."""
     ends.install()
     _open_standard_files()
     from threadrunner import exits
     from threadrunner.api.errors import ApiError
-    from threadrunner.cli import arguments, render
+    from threadrunner.cli import flags, render
 
     try:
         return _run(argv)
-    except arguments.UsageError as error:
+    except flags.UsageError as error:
         render.say(str(error))
         return exits.USAGE
     except ApiError as error:
@@ -45,11 +56,13 @@ def main(argv: list[str] | None = None) -> int:
 def _process(name: str, argv: list[str]) -> int:
     """The daemon and the worker: other programs that share our name, with their own way to end."""
     from threadrunner import exits
-    from threadrunner.cli import arguments
+    from threadrunner.cli import arguments, flags
 
     try:
-        options = arguments.command_arguments(name, argv)
-    except arguments.UsageError as error:
+        options = arguments.read(name, argv)
+    except arguments.HelpShown:
+        return exits.OK
+    except flags.UsageError as error:
         sys.stderr.write(f"threadrunner: {error}\n")
         return exits.USAGE
     if name == "daemon":
@@ -63,25 +76,34 @@ def _process(name: str, argv: list[str]) -> int:
 
 def _run(argv: list[str]) -> int:
     from threadrunner import exits
-    from threadrunner.cli import arguments, render
+    from threadrunner.cli import flags
 
     first = argv[0] if argv else ""
-    if first in arguments.LATER:
-        raise arguments.UsageError(
-            f"`threadrunner {first}` is not in this version\nIf that was to be a prompt: threadrunner -- {first} …"
+    if first in flags.LATER:
+        raise flags.UsageError(
+            f"`threadrunner {first}` is not in this version\n"
+            f"If that was to be a prompt: threadrunner -- {' '.join(argv)}"
         )
-    if first in arguments.COMMANDS:
-        return _command(first, arguments.command_arguments(first, argv[1:]))
-    options = arguments.prompt_arguments(argv)
+    if first in flags.COMMANDS:
+        from threadrunner.cli import arguments
+
+        try:
+            parsed = arguments.read(first, argv[1:])
+        except arguments.HelpShown:
+            return exits.OK
+        return _command(first, parsed)
+    options = flags.read(argv)
     if options.help or options.version:
+        from threadrunner.cli import arguments, render
+
         render.put(1, arguments.help_text() if options.help else arguments.version_text())
         return exits.OK
     if not options.words and os.isatty(0):
-        raise arguments.UsageError(arguments.NO_PROMPT)
-    if options.words and not options.forced and options.words[0] in (*arguments.COMMANDS, *arguments.LATER):
-        raise arguments.UsageError(
+        raise flags.UsageError(_NO_PROMPT)
+    if options.words and not options.forced and options.words[0] in (*flags.COMMANDS, *flags.LATER):
+        raise flags.UsageError(
             f"{options.words[0]!r} is a command and comes first, before its flags: threadrunner {options.words[0]} …\n"
-            f"If that was to be a prompt, put -- before it."
+            "If that was to be a prompt, put -- before it."
         )
     from threadrunner.cli import prompt
 
@@ -110,8 +132,9 @@ def _advice(error: ApiError) -> str:
     """The daemon speaks of members of params, the user knows them as flags."""
     text = error.message
     if error.kind == "InvalidParams":
-        for name in ("max_tokens", "temperature", "top_p", "top_k", "seed", "stop", "timeout", "model", "backend"):
-            text = text.replace(f"`$.{name}`", f"--{name.replace('_', '-')}")
+        fault, at, place = text.partition(" - at `$.")
+        if at:
+            text = f"--{place.rstrip('`').replace('_', '-')}: {fault.removeprefix('generate: ')}"
     return text or f"the daemon answered with error {error.code} ({error.kind}) and no text; see `threadrunner logs`"
 
 

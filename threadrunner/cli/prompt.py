@@ -7,20 +7,21 @@ import os
 from threadrunner import exits
 from threadrunner.api.errors import ApiError
 from threadrunner.cli import ends, render, stdin
-from threadrunner.cli.arguments import UsageError
+from threadrunner.cli.flags import UsageError
 from threadrunner.client import autostart
 from threadrunner.wire import messages
 from threadrunner.wire.framing import FRAME_LIMIT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from argparse import Namespace
     from typing import Any
+
+    from threadrunner.cli.flags import Options
 
 _GRACE_SECONDS = 5  # beyond --timeout, for a daemon that does not keep to it
 
 
-def run(options: Namespace) -> int:
+def run(options: Options) -> int:
     params = gather(options)
     check_size(params)
     if options.timeout is not None:
@@ -28,7 +29,7 @@ def run(options: Namespace) -> int:
     return _as_json(params) if options.json else _as_text(params, options)
 
 
-def gather(options: Namespace) -> dict[str, Any]:
+def gather(options: Options) -> dict[str, Any]:
     """The params of `generate`. Raises UsageError."""
     words = options.words if options.words != ["-"] else []  # a lone - is the usual way to say standard input
     said = words_text(words)
@@ -131,19 +132,19 @@ def _file(path: str) -> bytes:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
 
 
-def _as_text(params: dict[str, Any], options: Namespace) -> int:
+def _as_text(params: dict[str, Any], options: Options) -> int:
     answer, progress = render.Answer(), render.Progress()
-    ends.before_end(progress.erase, answer.break_off)
+    ends.before_end(progress.clear, answer.break_off)
     try:
         for event, about in autostart.request("generate", params, watch=1):
             if event == "token":
                 if about["index"] == 0:
-                    progress.clear()
+                    progress.finish()
                     answer.write(about["text"])
             elif event == "progress":
                 progress.show(about["stage"], about["done"], about["total"])
             elif event == "result":
-                progress.clear()
+                progress.finish()
                 if options.no_stream:
                     answer.write(about["text"])
                 answer.finish()

@@ -107,12 +107,12 @@ class Progress:
         self._began_at = 0
         self._drawn = 0.0
         self._visible = False
-        self._download = 0
+        self._fetching = False
 
     def show(self, stage: str, done: int, total: int) -> None:
         now = time.monotonic()
         if stage != self._stage:
-            self.clear()
+            self.finish()
             self._stage, self._began, self._began_at = stage, now, done
         if stage == "download":
             self._announce(done, total)
@@ -124,27 +124,24 @@ class Progress:
         width = os.get_terminal_size(2).columns or 80
         _try_put(f"\r\x1b[K{self._line(stage, done, total, now)[: width - 1]}")
 
+    def finish(self) -> None:
+        """What was waited for is there: nothing stays on the screen. Called before anything else is written."""
+        self.clear()
+        if self._fetching:
+            self._fetching = False
+            say("the model is fetched")
+
     def clear(self) -> None:
-        """Nothing of it stays on the screen. Called before anything else is written."""
+        """Nothing stays on the screen, and nothing is said: the process ends, or what was waited for failed."""
         self._stage, self._drawn = "", 0.0
         if self._visible:
             self._visible = False
             _try_put("\r\x1b[K")
-        if self._download:
-            say(f"fetched {size(self._download)}")
-            self._download = 0
-
-    def erase(self) -> None:
-        """`clear` for a process that is about to end: says nothing."""
-        self._download = 0
-        self.clear()
 
     def _announce(self, done: int, total: int) -> None:
-        if not self._download and (total == 0 or done < total):
-            self._download = max(done, 1)
+        if not self._fetching and (total == 0 or done < total):
+            self._fetching = True
             say(f"fetching the model, {size(total)}; this is done once" if total else "fetching the model")
-        elif self._download:
-            self._download = max(done, 1)
 
     def _line(self, stage: str, done: int, total: int, now: float) -> str:
         if stage == "prefill":

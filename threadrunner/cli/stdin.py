@@ -7,7 +7,7 @@ import select
 import stat
 import sys
 
-from threadrunner.cli.arguments import UsageError
+from threadrunner.cli.flags import UsageError
 from threadrunner.wire.framing import FRAME_LIMIT
 
 _READ = 1 << 16

@@ -1,0 +1,164 @@
+"""The command line as data: the flags of a prompt, the commands; and reading the former.
+
+A prompt is read without argparse, which with its translations is 5 ms: it renders the help and completions from this
+same table, and reads the commands (arguments.py).
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+COMMANDS = {
+    "status": "what is loaded and how busy it is",
+    "stop": "finish what runs, then end the daemon",
+    "load": "load a model ahead of its first prompt",
+    "unload": "give a model's memory back",
+    "models": "list the models, fetch one",
+    "logs": "print the daemon's log",
+    "doctor": "check this machine and explain what is wrong",
+    "daemon": "run the daemon in the foreground",
+    "completions": "print completions for your shell",
+}
+LATER = ("chat", "sessions", "lsp", "bench")
+
+
+class UsageError(Exception):
+    """The command line, or what is piped in, cannot be used; the text says why and what to do."""
+
+
+class Options:
+    """What the flags of a prompt say."""
+
+    help = False
+    version = False
+    model: str | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    seed: int | None = None
+    system: str | None = None
+    stop: list[str] | None = None
+    schema: str | None = None
+    grammar: str | None = None
+    raw = False
+    json = False
+    no_stream = False
+    stats = False
+    timeout: float | None = None
+    backend: str | None = None
+    offline = False
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+        self.forced = False
+        """The prompt's first word stands behind --, so it is no command."""
+
+
+def whole(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(f"a whole number, 0 or more, is wanted, not {text!r}")
+    return int(text)
+
+
+def number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not abs(value) < float("inf"):
+        raise ValueError(f"a number is wanted, not {text!r}")
+    return value
+
+
+FLAGS: tuple[tuple[str, str, str, Callable[[str], Any] | None, str], ...] = (
+    # short, long, what its value is called ("": it has none), the value's type, help
+    ("-h", "--help", "", None, "show this help"),
+    ("-m", "--model", "MODEL", str, "a model's name (see `threadrunner models list`) or a GGUF file"),
+    ("-n", "--max-tokens", "N", whole, "end the answer after N tokens"),
+    ("-t", "--temperature", "T", number, "0 gives the likeliest answer, 1 a varied one"),
+    ("", "--top-p", "P", number, "choose among the likeliest tokens that have probability P"),
+    ("", "--top-k", "K", whole, "choose among the K likeliest tokens"),
+    ("", "--seed", "N", whole, "the same seed gives the same answer"),
+    ("-s", "--system", "TEXT", str, "what the model is to be, said before the prompt"),
+    ("", "--stop", "TEXT", str, "end the answer before TEXT; may be given again"),
+    ("", "--schema", "FILE", str, "the answer is JSON that fits the JSON Schema in FILE"),
+    ("", "--grammar", "FILE", str, "the answer fits the GBNF grammar in FILE"),
+    ("", "--raw", "", None, "no chat template: the model continues the text as it stands"),
+    ("", "--json", "", None, "an event a line: token, progress, result or error"),
+    ("", "--no-stream", "", None, "print the answer when it is whole"),
+    ("", "--stats", "", None, "say on stderr how many tokens, and how fast"),
+    ("", "--timeout", "SECONDS", number, "give up after so long (exit code 4)"),
+    ("", "--backend", "NAME", str, "what generates: llama, dummy or an installed plugin"),
+    ("", "--offline", "", None, "never fetch a missing model"),
+    ("", "--version", "", None, "print the version"),
+)
+REPEATABLE = ("--stop",)
+
+
+def read(argv: list[str]) -> Options:
+    """Flags and words of a prompt; flags may stand before or after the words, up to a --. Raises UsageError."""
+    options = Options()
+    by_name = {name: flag for flag in FLAGS for name in flag[:2] if name}
+    rest = iter(argv)
+    for item in rest:
+        if item == "--":
+            options.forced = not options.words
+            options.words += rest
+            break
+        name, value = _split(item)
+        flag = by_name.get(name)
+        if flag is not None:
+            _set(options, flag, name, value, rest)
+        elif _is_word(item):
+            options.words.append(item)
+        else:
+            raise UsageError(
+                f"there is no flag {name}; `threadrunner --help` shows them. A prompt that begins with - goes after --"
+            )
+    return options
+
+
+def _split(item: str) -> tuple[str, str | None]:
+    """`--seed=1` and `-n5` as name and value."""
+    if item.startswith("--"):
+        name, equals, value = item.partition("=")
+        return name, value if equals else None
+    if item.startswith("-") and len(item) > 2:
+        return item[:2], item[2:]
+    return item, None
+
+
+def _is_word(item: str) -> bool:
+    """A list's dash, a sentence that begins with one and a negative number are text."""
+    return not item.startswith("-") or item == "-" or " " in item or item[1].isdigit()
+
+
+def _set(
+    options: Options,
+    flag: tuple[str, str, str, Callable[[str], Any] | None, str],
+    name: str,
+    value: str | None,
+    rest: Any,
+) -> None:
+    _, long, metavar, kind, _ = flag
+    attribute = long[2:].replace("-", "_")
+    if kind is None:
+        if value is not None:
+            raise UsageError(f"{name} takes no value; leave out {value!r}")
+        setattr(options, attribute, True)
+        return
+    if value is None:
+        value = next(rest, None)
+        if value is None:
+            raise UsageError(f"{name} wants a value: {name} {metavar}")
+    try:
+        converted = kind(value)
+    except ValueError as error:
+        raise UsageError(f"{name}: {error}") from None
+    if long in REPEATABLE:
+        converted = [*(getattr(options, attribute) or []), converted]
+    setattr(options, attribute, converted)
