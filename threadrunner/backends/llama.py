@@ -24,6 +24,7 @@ from threadrunner.backends.base import (
 )
 from threadrunner.engine import errors as engine_errors
 from threadrunner.engine import machine, schema, sizing
+from threadrunner.engine.embedder import Embedder
 from threadrunner.engine.engine import Broken, Ended, Engine, Limits, Prefilled, Text
 from threadrunner.engine.prompt import ChatPrompt, fit
 from threadrunner.engine.runtime import Context, Model
@@ -72,6 +73,7 @@ class LlamaBackend:
         self._prompt = ChatPrompt(vocab, model.chat_template())
         context = Context(model, n_cells=size.cells, n_seq=N_SEQ, n_batch=N_BATCH, n_ubatch=N_UBATCH, threads=threads)
         self._engine = Engine(model, vocab, context, Limits(context=size.context, max_queued=spec.max_queued))
+        self._embedder = Embedder(model, threads=threads, most_tokens=size.context)
         facts: dict[str, Any] = {
             "backend": "llama",
             "description": model.description(),
@@ -88,12 +90,14 @@ class LlamaBackend:
 
     def close(self) -> None:
         self._generations.clear()
+        self._embedder.close()
         self._engine.close()
         self._model.close()
 
     # requests
 
     def submit(self, id: int, params: Params) -> None:
+        self._engine.arrived()
         try:
             if isinstance(params, t.GenerateParams):
                 self._submit_generate(id, params)
@@ -102,6 +106,9 @@ class LlamaBackend:
                 self._ready.append(Finished(id, t.Tokenized(self._name, tokens)))
             elif isinstance(params, t.DetokenizeParams):
                 self._ready.append(Finished(id, t.Detokenized(self._name, self._detokenize(params.tokens))))
+            elif isinstance(params, t.EmbedParams):
+                texts = [params.input] if isinstance(params.input, str) else params.input
+                self._embedder.add(id, [self._prompt.plain(text) for text in texts])
             else:
                 raise errors.NotSupported(f"this backend has no {type(params).__name__}")
         except engine_errors.EngineError as error:
@@ -150,6 +157,8 @@ class LlamaBackend:
 
     def step(self) -> list[Event]:
         ready, self._ready = self._ready, []
+        if self._embedder.busy:
+            ready += self._step_embedder()
         for event in self._engine.step():
             generation = self._generations.get(event.id)
             if generation is None:
@@ -166,12 +175,23 @@ class LlamaBackend:
                 ready.append(Progress(event.id, event.done, event.total))
             elif isinstance(event, Broken):
                 del self._generations[event.id]
-                error = _api_error(event.error)
-                ready.append(Failed(event.id, error.code, error.message, error.data))
+                ready.append(_failed(event.id, event.error))
         return ready
 
+    def _step_embedder(self) -> list[Event]:
+        try:
+            job = self._embedder.step()
+        except engine_errors.EngineError as error:
+            return [_failed(id, error) for id in self._embedder.abandon()]
+        if job is None:
+            return []
+        usage = t.Usage(prompt_tokens=sum(map(len, job.texts)))
+        return [Finished(job.id, t.Embedded(self._name, job.vectors, usage))]
+
     def cancel(self, id: int) -> None:
+        self._engine.arrived()
         self._generations.pop(id, None)
+        self._embedder.cancel(id)
         self._ready = [event for event in self._ready if event.id != id]
         self._engine.cancel(id)
 
@@ -263,6 +283,11 @@ def _sampling(params: t.Sampling) -> Sampling:
         grammar=grammar,
         logprobs=params.logprobs,
     )
+
+
+def _failed(id: int, error: engine_errors.EngineError) -> Failed:
+    told = _api_error(error)
+    return Failed(id, told.code, told.message, told.data)
 
 
 def _api_error(error: engine_errors.EngineError) -> errors.ApiError:

@@ -80,7 +80,8 @@ class Engine:
         self._running: list[Sequence] = []
         self._siblings: dict[int, list[Sequence]] = {}
         self._arrivals = 0
-        self._cautious = False
+        self._announced = 0
+        self._arrived = 0
         self._in_flight: _InFlight | None = None
 
     # requests
@@ -133,33 +134,44 @@ class Engine:
         for sequence in [s for s in self._running if s.request.id == id]:
             self._leave(sequence)
 
-    # interruption: called on another thread; they set the flag and nothing else
+    # interruption: called on another thread, which says that a message is coming before the loop's thread has it
 
     def interrupt(self, priority: int) -> None:
         """Stop the batch under way if it is a prefill that a request of this priority should not wait for."""
+        self._announced += 1
         flight = self._in_flight
         if flight is not None and flight.prefill > self.scheduler.min_chunk and priority <= flight.priority:
             self._context.set_abort()
 
     def interrupt_request(self, id: int | None) -> None:
         """Stop the batch under way if it is this request's prefill; with None, whatever it is."""
+        self._announced += 1
         flight = self._in_flight
         if flight is not None and (id is None or id in flight.prefilling):
             self._context.set_abort()
+
+    def arrived(self) -> None:
+        """On the loop's thread: an announced message is here."""
+        self._arrived = min(self._arrived + 1, self._announced)
 
     # the step
 
     def step(self) -> list[Event]:
         self._context.clear_abort()
         self._admit()
-        plan = self.scheduler.plan(self._running, self._cautious)
-        self._cautious = False
+        announced = self._announced
+        cautious, self._arrived = announced != self._arrived, announced
+        plan = self.scheduler.plan(self._running, cautious)
         plan = self._make_room(plan)
         if not plan:
             return []
         outputs = self._fill(plan)
         began = time.monotonic()
         self._in_flight = _InFlight.of(plan)
+        if self._announced != announced:
+            # announced after the plan was made and, perhaps, before it could be seen in flight
+            self._in_flight, self._arrived = None, announced
+            return []
         status = self._context.decode()
         self._in_flight = None
         if status != OK:
@@ -189,11 +201,9 @@ class Engine:
     def _advance(self, sequence: Sequence, count: int, index: int) -> Iterator[Event]:
         """`count` more tokens of the sequence are evaluated; sample its next one if they were the last."""
         sequence.evaluated += count
-        if not sequence.decoding and sequence.generated == 0:
-            sequence.served += count
-            if index < 0:
-                yield Prefilled(sequence.request.id, sequence.evaluated, len(sequence.tokens))
         if index < 0:
+            if sequence.generated == 0:
+                yield Prefilled(sequence.request.id, sequence.evaluated, len(sequence.tokens))
             return
         if sequence.generated == 0:
             self._publish(sequence)
@@ -356,7 +366,6 @@ class Engine:
 
     def _recover(self, plan: list[tuple[Sequence, int]], status: int) -> list[Event]:
         """After an abort or a failure: believe llama.cpp about what is in the cache."""
-        self._cautious = status == ABORTED
         for sequence, _ in plan:
             evaluated = self._context.last_position(sequence.seq) + 1
             if evaluated == len(sequence.tokens):

@@ -19,6 +19,7 @@ from typing import Any
 from threadrunner.engine.errors import LoadError
 
 log = logging.getLogger("threadrunner.engine")
+log.addHandler(logging.NullHandler())  # without any handler, Python would print warnings to stderr
 
 
 def _submodule(name: str) -> ModuleType:
@@ -80,6 +81,7 @@ def _start() -> None:
 def _reason() -> str:
     """The last error lines without llama.cpp's function names, the cause first."""
     lines = [line.split(": ", 1)[1] if ": " in line else line for line in _recent_errors]
+    lines = [line for line in lines if "failed to load model" not in line] or lines
     return "; ".join(dict.fromkeys(lines)) or "llama.cpp gave no reason"
 
 

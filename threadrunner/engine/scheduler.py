@@ -2,7 +2,7 @@
 
 Every decoding sequence gets its token. What prefill gets beside them depends on who waits: alone, a full batch; with
 somebody decoding, as much as fits the time a reader may wait for his next token. Among prefills: higher priority
-first, then the least served, so a short prompt passes a long one without starving it (the long one keeps a share).
+first, then the shortest, so that a short prompt passes a long one; the oldest keeps a share among long ones.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ MIN_ALONE = 64
 
 class Runnable(Protocol):
     arrival: int
-    served: int
 
+    @property
+    def uncached(self) -> int: ...
     @property
     def remaining(self) -> int: ...
     @property
@@ -61,23 +62,25 @@ class Scheduler:
         chunks: list[tuple[R, int]] = [(s, 1) for s in decoding]
         if len(decoding) == len(running):
             return chunks
-        prefill = sorted((s for s in running if not s.decoding), key=lambda s: (s.priority, s.served, s.arrival))
-        budget = min(self.max_batch, max(MIN_ALONE, self.pace.tokens_in(self.alone_seconds))) - len(chunks)
+        prefill = [s for s in running if not s.decoding]
+        first_priority = min(s.priority for s in prefill)
+        prefill = sorted((s for s in prefill if s.priority == first_priority), key=lambda s: (s.uncached, s.arrival))
+        alone = min(self.max_batch, max(MIN_ALONE, self.pace.tokens_in(self.alone_seconds)))
+        budget = alone - len(chunks)
         if decoding or cautious:
             budget = min(budget, max(self.min_chunk, self.pace.tokens_in(self.shared_seconds) - len(chunks)))
-        first = prefill[0]
-        if len(prefill) > 1 and first.remaining <= budget and first.priority <= prefill[1].priority:
-            # short ones finish now and alone: adding a piece of a long prompt would only delay their first token
+        if prefill[0].remaining <= budget:
+            # these finish now, and without a piece of a longer one that would only delay their first token
             for s in prefill:
-                if s.remaining > budget or s.priority > first.priority:
+                if s.remaining > budget:
                     break
                 chunks.append((s, s.remaining))
                 budget -= s.remaining
             return chunks
-        for s in prefill:
-            if budget <= 0 or s.priority > first.priority:
-                break
-            take = min(s.remaining, budget)
-            chunks.append((s, take))
-            budget -= take
+        oldest = min(prefill, key=lambda s: s.arrival)
+        if oldest is not prefill[0]:
+            share = min(oldest.remaining, budget // 4)
+            chunks.append((oldest, share))
+            budget -= share
+        chunks.append((prefill[0], budget))
         return chunks

@@ -47,8 +47,6 @@ class Sequence:
     evaluated: int = 0
     generated: int = 0
     cached: int = 0
-    served: int = 0
-    """Prompt tokens evaluated for it so far; the scheduler serves the least served first."""
     logprobs: list[Logprob] = field(default_factory=list)
     queued_at: float = field(default_factory=time.monotonic)
     started_at: float = 0.0
@@ -58,6 +56,10 @@ class Sequence:
     def remaining(self) -> int:
         """Tokens to evaluate before the next one can be sampled."""
         return len(self.tokens) - self.evaluated
+
+    @property
+    def uncached(self) -> int:
+        return len(self.request.prompt) - self.cached
 
     @property
     def decoding(self) -> bool:
