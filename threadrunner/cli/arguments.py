@@ -111,10 +111,6 @@ def _daemon(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ready-fd", type=int, metavar="FD", help=argparse.SUPPRESS)
 
 
-def _worker(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--fd", type=int, required=True)
-
-
 def _completions(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("shell", choices=["bash", "zsh", "fish"])
 
@@ -128,7 +124,6 @@ _BUILDERS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "logs": _logs,
     "doctor": _nothing,
     "daemon": _daemon,
-    "worker": _worker,
     "completions": _completions,
 }
 

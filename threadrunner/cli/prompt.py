@@ -134,6 +134,7 @@ def _file(path: str) -> bytes:
 
 def _as_text(params: dict[str, Any], options: Options) -> int:
     answer, progress = render.Answer(), render.Progress()
+    shown = 0
     ends.before_end(progress.clear, answer.break_off)
     try:
         for event, about in autostart.request("generate", params, watch=1):
@@ -141,12 +142,12 @@ def _as_text(params: dict[str, Any], options: Options) -> int:
                 if about["index"] == 0:
                     progress.finish()
                     answer.write(about["text"])
+                    shown += len(about["text"])
             elif event == "progress":
                 progress.show(about["stage"], about["done"], about["total"])
             elif event == "result":
                 progress.finish()
-                if options.no_stream:
-                    answer.write(about["text"])
+                answer.write(about["text"][shown:])  # all of it, where nothing was streamed
                 answer.finish()
                 if options.stats:
                     render.say(render.stats_line(about))
