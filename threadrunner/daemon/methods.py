@@ -199,8 +199,8 @@ async def _passed_on(
 async def _resident(daemon: Daemon, call: Call, name: str | None, backend: str | None, offline: bool) -> Resident:
     """The named model, or the default one; fetched first if it is not there and may be."""
     backend = backend or daemon.config.backend
-    if backend == "dummy":
-        return daemon.fleet.resident(catalog.Model("dummy", ""), backend)
+    if backend != "llama":  # others need no GGUF file; one that wants it gets it by its path
+        return daemon.fleet.resident(_loose_model(daemon, name or backend), backend)
     model = catalog.resolve(name, daemon.models_dir) if name else default_model(daemon)
     if not model.present:
         if offline or daemon.config.offline:
@@ -211,6 +211,13 @@ async def _resident(daemon: Daemon, call: Call, name: str | None, backend: str |
             )
         await daemon.pulls.ensure(model, lambda done, total: call.progress("download", done, total))
     return daemon.fleet.resident(model, backend)
+
+
+def _loose_model(daemon: Daemon, name: str) -> catalog.Model:
+    try:
+        return catalog.resolve(name, daemon.models_dir)
+    except ModelNotFound:
+        return catalog.Model(name, "")
 
 
 @contextlib.asynccontextmanager

@@ -1,0 +1,53 @@
+"""Fixtures that more than one room of the tests uses."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import Daemon, running
+
+PLUGIN = Path(__file__).parent / "daemon" / "plugin"
+
+
+@pytest.fixture(scope="session")
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with somebody else's backends in it (`shout`, `trouble`), installed by pip as any package is."""
+    folder = tmp_path_factory.mktemp("plugin")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    options = ["--no-build-isolation", "--root-user-action=ignore", "--target", str(folder), str(PLUGIN)]
+    subprocess.run([*command, *options], check=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def _daemon() -> Iterator[Daemon]:
+    yield from running()
+
+
+@pytest.fixture
+def daemon(_daemon: Daemon) -> Iterator[Daemon]:
+    """A daemon with the dummy backend, shared by a module's tests; each begins without the others' requests."""
+    yield _daemon
+    _daemon.hang_up()
+
+
+@pytest.fixture(scope="module")
+def _troubled(plugin: Path) -> Iterator[Daemon]:
+    yield from running(THREADRUNNER_BACKEND="trouble", PYTHONPATH=python_path(plugin))
+
+
+@pytest.fixture
+def troubled(_troubled: Daemon) -> Iterator[Daemon]:
+    """A daemon whose backend crashes, hangs and fails on request."""
+    yield _troubled
+    _troubled.hang_up()
+
+
+def python_path(folder: Path) -> str:
+    return os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))

@@ -1,0 +1,70 @@
+"""A backend that does on request what cannot be had otherwise: crashes, loads that fail, answers that never end.
+
+The model's name says how the load goes (`fail`, `crash`, `exit`, anything else loads); the prompt how the answer goes:
+`drip` never ends, `wide N` gives N pieces of 1 kB, `crash SIGNAL` ends the worker by it, `raise` breaks in Python.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+from threadrunner.api import types as t
+from threadrunner.api.errors import ModelLoadFailed
+from threadrunner.backends.base import Event, Finished, ModelFacts, ModelSpec, Params, Piece
+
+
+class TroubleBackend:
+    def __init__(self) -> None:
+        self._open: dict[int, list[str]] = {}
+        self._cancelled = 0
+        self._active: dict[int, int] = {}
+
+    def load(self, spec: ModelSpec, report: Callable[[int, int], None]) -> ModelFacts:
+        if spec.name == "fail":
+            raise ModelLoadFailed("the file is no good", path=spec.path)
+        if spec.name == "crash":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if spec.name == "exit":
+            print("these were my last words", file=sys.stderr)
+            sys.exit(7)
+        return ModelFacts(context=1000)
+
+    def submit(self, id: int, params: Params) -> None:
+        assert isinstance(params, t.GenerateParams) and params.prompt
+        self._open[id] = params.prompt.split()
+        self._active[id] = 0
+
+    def step(self) -> list[Event]:
+        events: list[Event] = []
+        for id, (what, *rest) in list(self._open.items()):
+            self._active[id] += 1
+            match what:
+                case "crash":
+                    os.kill(os.getpid(), signal.Signals[rest[0]])
+                case "raise":
+                    raise RuntimeError("the backend is broken")
+                case "wide":
+                    if self._active[id] <= int(rest[0]):
+                        events.append(Piece(id, 0, "x" * 1023 + "\n"))
+                    else:
+                        self._end(id, events)
+                case "drip":
+                    time.sleep(0.002)  # the work of a token
+                    events.append(Piece(id, 0, "drip "))
+                case _:
+                    self._end(id, events)
+        return events
+
+    def _end(self, id: int, events: list[Event]) -> None:
+        text = f"{self._cancelled} cancelled, {len(self._open) - 1} others"
+        del self._open[id]
+        events.append(Finished(id, t.Generated(text, "stop", "trouble", t.Usage(), t.Timings())))
+
+    def cancel(self, id: int) -> None:
+        self._cancelled += 1
+        del self._open[id]
+
+    def close(self) -> None:
+        pass

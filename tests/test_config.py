@@ -1,0 +1,84 @@
+"""Options: where they come from, what is refused, and that their documentation is theirs."""
+
+from pathlib import Path
+
+import pytest
+
+from threadrunner import config, paths
+from threadrunner.config import Config, ConfigError, load
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "config.toml"
+
+
+def test_defaults_without_a_file(file: Path) -> None:
+    assert load({}, str(file)) == Config()
+
+
+def test_the_environment_wins_over_the_file(file: Path) -> None:
+    file.write_text('model = "a.gguf"\nkeep_alive = 60\noffline = true\n')
+    got = load({"THREADRUNNER_KEEP_ALIVE": "-1", "THREADRUNNER_OFFLINE": "0"}, str(file))
+    assert (got.model, got.keep_alive, got.offline) == ("a.gguf", -1.0, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("modle = 'x'", "no option is named 'modle'"),
+        ("keep_alive = 'x'", "keep_alive must be of type float"),
+        ("context = -1", "context must be 0 or more"),
+        ("threads = true", "threads must be of type int"),
+        ("= 3", "not TOML"),
+        ("log = 'loud'", "'loud' is no level"),
+    ],
+)
+def test_a_bad_file_is_refused_with_its_place(file: Path, text: str, says: str) -> None:
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=says):
+        load({}, str(file))
+
+
+@pytest.mark.parametrize("value", ["soon", "nan", "-2", "1e99"])
+def test_a_bad_variable_is_refused_by_name(file: Path, value: str) -> None:
+    with pytest.raises(ConfigError, match="KEEP_ALIVE"):
+        load({"THREADRUNNER_KEEP_ALIVE": value}, str(file))
+
+
+def test_log_levels_per_module() -> None:
+    levels = config.log_levels("info,threadrunner.daemon=debug")
+    assert levels == {"threadrunner": 20, "threadrunner.daemon": 10}
+
+
+def test_the_documentation_has_every_option() -> None:
+    """docs/configuration.md's table is config.describe(), to the letter."""
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    rows = [
+        f"| `{name}` | `THREADRUNNER_{name.upper()}` | {kind} | `{default!r}` | {what} |"
+        for name, kind, default, what in config.describe()
+    ]
+    assert "\n".join(rows) in text
+
+
+def test_an_overlong_socket_path_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THREADRUNNER_SOCKET", "/tmp/" + "x" * 200)
+    with pytest.raises(paths.PathError, match="the kernel takes"):
+        paths.socket_path()
+
+
+def test_a_folder_that_others_can_enter_is_refused_and_left_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "open"
+    folder.mkdir()
+    folder.chmod(0o755)
+    with pytest.raises(paths.PathError, match="chmod 700"):
+        paths.private_dir(str(folder))
+    assert folder.stat().st_mode & 0o777 == 0o755
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path)
+    with pytest.raises(paths.PathError, match="not a real folder"):
+        paths.private_dir(str(link))
+    made = paths.private_dir(str(tmp_path / "a" / "b"))
+    assert Path(made).stat().st_mode & 0o777 == 0o700
