@@ -145,8 +145,10 @@ class Shell:
         self._opened.append(process)
         return process
 
-    def terminal(self, *args: str, env: dict[str, str] | None = None, **streams: Any) -> Terminal:
-        terminal = Terminal([*COMMAND, *args], {**self.env, **(env or {})}, cwd=self.work, **streams)
+    def terminal(self, *args: str, code: str | None = None, **streams: Any) -> Terminal:
+        """`code` is a program in the place of ours."""
+        command = COMMAND if code is None else [sys.executable, "-c", code]
+        terminal = Terminal([*command, *args], self.env, cwd=self.work, **streams)
         self._opened.append(terminal)
         return terminal
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 
 import pytest
@@ -109,3 +110,85 @@ def test_typed_text_is_a_prompt_after_a_dash(shell: Shell) -> None:
     terminal.type("typed by hand\n\x04")
     assert terminal.finish() == 0
     assert terminal.text.endswith("lorem ipsum dolor sit amet typed. by. hand.\n")
+
+
+def answer_with(listener: socket.socket, *progress: tuple[str, int, int]) -> None:
+    """Play the daemon: progress, then one token and the result."""
+    peer, _ = listener.accept()
+    with peer, peer.makefile("rwb", buffering=0) as wire:
+        id = json.loads(wire.readline())["id"]
+
+        def notify(method: str, **params: object) -> None:
+            wire.write(json.dumps({"jsonrpc": "2.0", "method": method, "params": {"request": id, **params}}).encode())
+            wire.write(b"\n")
+
+        for stage, done, total in progress:
+            notify("progress", stage=stage, done=done, total=total)
+        notify("token", index=0, text="said")
+        wire.write(json.dumps({"jsonrpc": "2.0", "id": id, "result": {"text": "said"}}).encode() + b"\n")
+
+
+# Every state is drawn, however fast they follow each other.
+AT_ONCE = """
+import sys
+from threadrunner.cli import main, render
+render._REDRAW_SECONDS = render._QUIET_SECONDS = 0
+sys.exit(main.main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("progress", "lines"),
+    [
+        (
+            [("download", 0, 93_000_000), ("download", 46_500_000, 93_000_000)],
+            [
+                "fetching [                        ]   0%  0 B of 93 MB",
+                "fetching [############            ]  50%  46 MB of 93 MB",
+            ],
+        ),
+        ([("load", 1, 4)], ["loading the model [######                  ]  25%"]),
+        ([("prefill", 512, 2048)], ["reading the prompt: 512 of 2048 tokens"]),
+        ([("download", 5_000_000, 0), ("load", 0, 0)], ["fetching … 5.0 MB", "loading the model …"]),
+    ],
+)
+def test_progress_is_drawn_and_erased(shell: Shell, progress: list[tuple[str, int, int]], lines: list[str]) -> None:
+    with shell.listening() as listener:
+        terminal = shell.terminal("hi", code=AT_ONCE)
+        answer_with(listener, *progress)
+        assert terminal.finish() == 0
+    shown = [part for part in terminal.text.split("\r\x1b[K") if part]
+    assert shown == [*lines, "said\n"]
+
+
+def test_progress_is_not_drawn_where_there_is_no_terminal(shell: Shell) -> None:
+    with shell.listening() as listener:
+        process = shell.start("hi")
+        answer_with(listener, ("download", 0, 93_000_000), ("download", 93_000_000, 93_000_000), ("load", 1, 2))
+        out, err = process.communicate(timeout=PATIENCE)
+    assert out == b"said\n"
+    assert err.decode().splitlines() == [
+        "threadrunner: fetching the model, 93 MB; this is done once",
+        "threadrunner: the model is fetched",
+    ]
+
+
+def test_ctrl_c_leaves_a_clean_line(shell: Shell) -> None:
+    with shell.listening() as listener:
+        terminal = shell.terminal("hi", code=AT_ONCE)
+        peer, _ = listener.accept()
+        with peer, peer.makefile("rwb", buffering=0) as wire:
+            id = json.loads(wire.readline())["id"]
+            params = {"request": id, "stage": "load", "done": 1, "total": 2}
+            wire.write(json.dumps({"jsonrpc": "2.0", "method": "progress", "params": params}).encode() + b"\n")
+            terminal.read_until("50%")
+            terminal.type("\x03")
+            assert terminal.finish() == 130
+    assert terminal.text.endswith("\r\x1b[K")
+
+
+def test_what_is_piped_is_not_escaped_even_when_stderr_is_a_terminal(shell: Shell) -> None:
+    terminal = shell.terminal("a\x1bb", stdout=subprocess.PIPE)
+    assert terminal.process.stdout
+    assert terminal.process.stdout.read() == b"lorem ipsum dolor sit amet a\x1bb.\n"
+    assert terminal.finish() == 0

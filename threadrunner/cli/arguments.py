@@ -11,7 +11,7 @@ from threadrunner.cli.flags import COMMANDS, FLAGS, REPEATABLE, UsageError, whol
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
 EXAMPLES = """\
 examples:
@@ -34,8 +34,17 @@ class HelpShown(Exception):
     """--help was asked for and has been printed."""
 
 
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    def __init__(self, prog: str) -> None:
+        # One is made for each option that is added; without a width each asks shutil, which is 2 ms to import.
+        super().__init__(prog, max_help_position=28, width=_WIDTH)
+
+
 class Parser(argparse.ArgumentParser):
     """Raises UsageError where argparse would print and exit with 2."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{"formatter_class": _Formatter, "allow_abbrev": False, **settings})
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}\nRun `{self.prog} --help` to see what there is.")
@@ -47,15 +56,9 @@ class Parser(argparse.ArgumentParser):
         raise HelpShown
 
 
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    def __init__(self, prog: str) -> None:
-        # One is made for each option that is added; without a width each asks shutil, which is 2 ms to import.
-        super().__init__(prog, max_help_position=28, width=_WIDTH)
-
-
 def read(name: str, argv: list[str]) -> argparse.Namespace:
     """Options of the command `name`. Raises UsageError."""
-    parser = _parser(f"threadrunner {name}", COMMANDS.get(name))
+    parser = Parser(prog=f"threadrunner {name}", description=COMMANDS[name])
     _BUILDERS[name](parser)
     options, extra = parser.parse_known_args(argv)
     if extra:
@@ -69,12 +72,6 @@ def read(name: str, argv: list[str]) -> argparse.Namespace:
     return options
 
 
-def _parser(prog: str, description: str | None, add_help: bool = True) -> Parser:
-    return Parser(
-        prog=prog, description=description, formatter_class=_Formatter, allow_abbrev=False, add_help=add_help
-    )
-
-
 def _nothing(parser: argparse.ArgumentParser) -> None:
     pass
 
@@ -84,22 +81,21 @@ def _status(parser: argparse.ArgumentParser) -> None:
 
 
 def _load(parser: argparse.ArgumentParser) -> None:
-    model = parser.add_argument("model", nargs="?", metavar="MODEL", help="a name or a file; without it, the default")
+    parser.add_argument("model", nargs="?", metavar="MODEL", help="a name or a file; without it, the default")
     parser.add_argument("--backend", metavar="NAME", help="what generates: llama, dummy or an installed plugin")
     parser.add_argument("--offline", action="store_true", help="never fetch a missing model")
-    _complete_files(model)
 
 
 def _unload(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", nargs="?", metavar="MODEL", help="a loaded model's name; without it, all of them")
+    parser.add_argument("model", nargs="?", metavar="NAME", help="a loaded model's name; without it, all of them")
 
 
 def _models(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="list|pull", required=True, parser_class=Parser)
-    listing = actions.add_parser("list", help="the models that can be named", allow_abbrev=False)
+    listing = actions.add_parser("list", help="the models that can be named")
     listing.add_argument("--json", action="store_true", help="as JSON")
-    pull = actions.add_parser("pull", help="fetch a model", allow_abbrev=False)
-    pull.add_argument("model", metavar="MODEL", help="a name that `threadrunner models list` shows")
+    pull = actions.add_parser("pull", help="fetch a model")
+    pull.add_argument("model", metavar="NAME", help="a name that `threadrunner models list` shows")
 
 
 def _logs(parser: argparse.ArgumentParser) -> None:
@@ -130,19 +126,17 @@ _BUILDERS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
 
 def whole_parser() -> Parser:
     """All flags and commands in one tree."""
-    parser = _parser("threadrunner", None, add_help=False)
+    parser = Parser(prog="threadrunner", add_help=False)
     for short, long, metavar, _, text in FLAGS:
         names = (short, long) if short else (long,)
         if metavar:
             action = "append" if long in REPEATABLE else "store"
-            added = parser.add_argument(*names, metavar=metavar, action=action, help=text)
-            if metavar in ("FILE", "MODEL"):
-                _complete_files(added)
+            parser.add_argument(*names, metavar=metavar, action=action, help=text)
         else:
             parser.add_argument(*names, action="store_true", help=text)
     commands = parser.add_subparsers(dest="command", metavar="command", parser_class=Parser)
     for name, summary in COMMANDS.items():
-        _BUILDERS[name](commands.add_parser(name, help=summary, description=summary, formatter_class=_Formatter))
+        _BUILDERS[name](commands.add_parser(name, help=summary, description=summary))
     return parser
 
 
@@ -170,11 +164,6 @@ def _columns(rows: Iterable[tuple[str, str]]) -> str:
 
 def version_text() -> str:
     return f"threadrunner {threadrunner.__version__}\n"
-
-
-def _complete_files(action: argparse.Action) -> None:
-    import_free = {"bash": "_shtab_compgen_files", "zsh": "_files", "fish": ""}  # what shtab.FILE holds
-    action.complete = import_free  # type: ignore[attr-defined]
 
 
 def _type(convert: Callable[[str], int]) -> Callable[[str], int]:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import argparse
+
 from threadrunner import exits
 from threadrunner.cli import arguments, render
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from argparse import Namespace
 
-
-def run(options: Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     import shtab
 
-    render.put(1, shtab.complete(arguments.whole_parser(), options.shell).rstrip("\n") + "\n")
+    parser = arguments.whole_parser()
+    _complete_files(parser, shtab.FILE)
+    render.put(1, shtab.complete(parser, options.shell).rstrip("\n") + "\n")
     return exits.OK
+
+
+def _complete_files(parser: argparse.ArgumentParser, how: object) -> None:
+    """A model may be a file too."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                _complete_files(command, how)
+        elif action.metavar in ("FILE", "MODEL"):
+            action.complete = how  # type: ignore[attr-defined]

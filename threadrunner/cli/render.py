@@ -114,7 +114,7 @@ class Progress:
         if stage != self._stage:
             self.finish()
             self._stage, self._began, self._began_at = stage, now, done
-        if stage == "download":
+        if stage == "download" and not self._terminal:
             self._announce(done, total)
         if not self._terminal or now - self._drawn < _REDRAW_SECONDS:
             return

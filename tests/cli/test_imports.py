@@ -1,0 +1,95 @@
+"""What each command loads: the shell waits for every import."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.cli.conftest import Shell
+from tests.support import PATIENCE
+
+CLIENT = {
+    "threadrunner",
+    "threadrunner.api",
+    "threadrunner.api.errors",
+    "threadrunner.cli",
+    "threadrunner.cli.ends",
+    "threadrunner.cli.flags",
+    "threadrunner.cli.main",
+    "threadrunner.cli.prompt",
+    "threadrunner.cli.render",
+    "threadrunner.cli.stdin",
+    "threadrunner.client",
+    "threadrunner.client.autostart",
+    "threadrunner.client.blocking",
+    "threadrunner.exits",
+    "threadrunner.paths",
+    "threadrunner.wire",
+    "threadrunner.wire.framing",
+    "threadrunner.wire.messages",
+}
+COMMAND = CLIENT | {"threadrunner.cli.arguments", "threadrunner.cli.admin"}
+HEAVY = {
+    "asyncio",
+    "contextlib",
+    "dataclasses",
+    "importlib.util",
+    "inspect",
+    "logging",
+    "pathlib",
+    "shutil",
+    "socket",
+    "subprocess",
+    "tempfile",
+    "typing",
+}
+
+PROBE = """
+import sys
+before = set(sys.modules)
+from threadrunner.cli import main
+code = main.run(sys.argv[1:])
+print(code, *sorted(set(sys.modules) - before), file=sys.stderr)
+"""
+
+
+def loaded(shell: Shell, *args: str) -> set[str]:
+    """What the command imports, beyond what an interpreter has before."""
+    # -I -S: no site, so that nothing of an environment (editable installs, coverage) is taken for ours.
+    root = str(__import__("threadrunner").__path__[0]).rpartition("/")[0]
+    probe = f"import sys; sys.path.insert(0, {root!r}); {PROBE}"
+    command = [sys.executable, "-I", "-S", "-c", probe, *args]
+    done = subprocess.run(command, env=shell.env, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE)
+    code, *modules = done.stderr.decode().splitlines()[-1].split()
+    assert code == "0", done.stderr.decode()
+    return set(modules)
+
+
+@pytest.mark.parametrize(
+    ("args", "ours"),
+    [
+        (["hi", "-n", "1"], CLIENT),
+        (["hi", "--json"], CLIENT),
+        (["status"], COMMAND),
+        (["load"], COMMAND),
+        (["models", "list"], COMMAND),
+        (["unload"], COMMAND),
+        (["logs"], {*CLIENT, "threadrunner.cli.arguments", "threadrunner.cli.logs"}),
+        (["stop"], COMMAND),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_only_the_standard_library_and_little_of_it(shell: Shell, args: list[str], ours: set[str]) -> None:
+    assert shell.run("warm").returncode == 0
+    modules = loaded(shell, *args)
+    assert {name for name in modules if name.split(".")[0] == "threadrunner"} <= ours
+    foreign = {name.split(".")[0] for name in modules} - set(sys.stdlib_module_names) - {"threadrunner"}
+    assert foreign == set()
+    assert modules & HEAVY == set()
+
+
+def test_a_plain_prompt_does_without_argparse(shell: Shell) -> None:
+    assert shell.run("warm").returncode == 0
+    assert loaded(shell, "hi") & {"argparse", "gettext", "locale", "fcntl"} == set()
