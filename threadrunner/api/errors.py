@@ -118,9 +118,10 @@ class RemoteError(ApiError):
     """Made by clients only: an error of a code that this version does not know."""
 
 
-BY_CODE: dict[int, type[ApiError]] = {
-    cls.code: cls for cls in ApiError.__subclasses__() if cls is not RemoteError
-}
+CLIENT_ONLY = (Disconnected, Unreachable)
+"""Never sent: what a client makes of a connection that fails."""
+
+BY_CODE: dict[int, type[ApiError]] = {cls.code: cls for cls in ApiError.__subclasses__() if cls is not RemoteError}
 
 
 def from_wire(error: dict[str, Any]) -> ApiError:

@@ -45,4 +45,3 @@ class Cancel(Struct):
     """Params of the notification `$/cancelRequest`, which a client sends."""
 
     id: int | str
-

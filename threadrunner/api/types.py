@@ -70,9 +70,9 @@ class Sampling(Target, kw_only=True, forbid_unknown_fields=True):
     seed: Seed | None = None
     stop: Stop = field(default_factory=list)
     grammar: Annotated[str, _doc("GBNF, its start rule is `root`", max_length=1 << 20)] | None = None
-    json_schema: Annotated[
-        dict[str, Any] | bool, _doc("the answer is JSON that fits this schema; true: any JSON")
-    ] | None = None
+    json_schema: (
+        Annotated[dict[str, Any] | bool, _doc("the answer is JSON that fits this schema; true: any JSON")] | None
+    ) = None
     logprobs: Logprobs | None = None
     n: Candidates = 1
 

@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import socket
+import stat
 import sys
 from collections.abc import Callable, Iterator
 
@@ -58,14 +59,15 @@ class _Teller:
 
 def _serve(tell: Callable[[str], None]) -> None:
     options = config.load()
-    home = paths.private_dir(paths.home())
-    for folder in (paths.models_dir(), paths.cache_dir()):
+    # Made private, but taken as they are where somebody has made them first, say to put a model in; what must be
+    # private in any case (logs, KV files, the socket) has its own mode.
+    for folder in (paths.home(), paths.models_dir(), paths.cache_dir()):
         os.makedirs(folder, mode=0o700, exist_ok=True)
     with contextlib.ExitStack() as held:
         sock = _socket(held)
         file = daemon_log.begin(paths.cache_dir(), options)
-        log.info("threadrunner %s, home %s", __version__, home)
-        server = Server(options, sock, paths.models_dir(), paths.cache_dir(), str(file.path))
+        log.info("threadrunner %s, home %s", __version__, paths.home())
+        server = Server(options, sock, paths.models_dir(), paths.cache_dir(), lambda: str(file.path))
         gc.freeze()  # imports are not garbage: keep them out of every collection, which would stall a token
         asyncio.run(server.run(lambda: tell("ready\n")))
 
@@ -136,6 +138,8 @@ def _bind(path: str) -> socket.socket:
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
+            if not stat.S_ISSOCK(os.lstat(path).st_mode):  # connecting to a plain file is refused too
+                raise CannotStart(f"{path} is a file, not a socket of ours; move it away") from None
             if _answers(path):
                 text = f"something else listens on {path}; set THREADRUNNER_SOCKET to another place"
                 raise CannotStart(text) from None
@@ -147,14 +151,10 @@ def _bind(path: str) -> socket.socket:
 
 
 def _answers(path: str) -> bool:
-    """Whether anybody listens there. Raises CannotStart where the path is no socket at all."""
+    """Whether anybody listens there."""
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(path)
-        except ConnectionRefusedError:
+        except (ConnectionRefusedError, FileNotFoundError):
             return False
-        except FileNotFoundError:
-            return False
-        except OSError as error:
-            raise CannotStart(f"{path}: {error.strerror}; it is not a socket of ours, move it away") from None
     return True

@@ -34,7 +34,7 @@ class Daemon(Protocol):
     pulls: Pulls
     models_dir: str
     socket: str
-    log_file: str
+    log_file: Callable[[], str]
     started: float
 
     @property
@@ -141,7 +141,7 @@ async def status(daemon: Daemon, call: Call, params: t.NoParams) -> t.Status:
         models=daemon.fleet.status(),
         clients=daemon.clients,
         socket=daemon.socket,
-        log=daemon.log_file,
+        log=daemon.log_file(),
     )
 
 

@@ -28,9 +28,11 @@ log = logging.getLogger("threadrunner.daemon")
 
 
 class Server:
-    """Serves one listening socket until `stop`. `log_file` and `socket` are told to those who ask for status."""
+    """Serves one listening socket until `stop`. `log_file` gives today's file, for those who ask for status."""
 
-    def __init__(self, config: Config, sock: socket.socket, models_dir: str, cache_dir: str, log_file: str) -> None:
+    def __init__(
+        self, config: Config, sock: socket.socket, models_dir: str, cache_dir: str, log_file: Callable[[], str]
+    ) -> None:
         self.config = config
         self.models_dir = models_dir
         self.log_file = log_file
