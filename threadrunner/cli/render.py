@@ -175,8 +175,9 @@ def stats_line(result: dict[str, Any]) -> str:
         f"({usage.get('cached_tokens', 0)} cached), answer {usage.get('completion_tokens', 0)} tokens "
         f"({result.get('finish_reason')})",
         f"first token {timings.get('ttft_ms', 0):.0f} ms",
-        f"{timings.get('tokens_per_second', 0):.1f} tok/s",
     ]
+    if usage.get("completion_tokens", 0) > 1:  # one token has no rate
+        parts.append(f"{timings.get('tokens_per_second', 0):.1f} tok/s")
     if timings.get("load_ms", 0) >= 1:
         parts.append(f"load {timings['load_ms']:.0f} ms")
     if timings.get("queue_ms", 0) >= 1:
