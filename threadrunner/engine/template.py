@@ -29,17 +29,20 @@ class Refused(Exception):
 class _Sandbox(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset({"*", "**", "%"})
 
+    def wrap_str_format(self, value: Any) -> None:
+        """str.format may pad to any width; without a wrapper it is refused as an attribute below."""
+
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         return attr not in _INFLATING and super().is_safe_attribute(obj, attr, value)
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         if operator == "%" and isinstance(left, str):
             raise SecurityError("string formatting with % is off")
-        if operator != "%":
-            for value, count in ((left, right), (right, left)):
-                size = len(value) if isinstance(value, (str, list, tuple)) else 1
-                if isinstance(count, int) and abs(count) * size > _MAX_OPERAND and (size > 1 or operator == "**"):
-                    raise SecurityError("an operand is too large")
+        if operator == "**" and max(abs(left), abs(right)) > 1000:
+            raise SecurityError("an operand is too large")
+        for value, count in ((left, right), (right, left)):
+            if isinstance(value, (str, list, tuple)) and isinstance(count, int) and len(value) * count > _MAX_OPERAND:
+                raise SecurityError("an operand is too large")
         return super().call_binop(context, operator, left, right)
 
 

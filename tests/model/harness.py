@@ -1,0 +1,81 @@
+"""A loaded backend, stepped by hand."""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from pathlib import Path
+from typing import Any
+
+from threadrunner.api import types as t
+from threadrunner.backends.base import Event, Failed, Finished, ModelSpec, Params, Piece, Result
+from threadrunner.backends.llama import LlamaBackend
+from threadrunner.engine.engine import Engine
+from threadrunner.engine.runtime import L
+
+
+class Loaded:
+    def __init__(self, path: Path, **spec: Any) -> None:
+        self.backend = LlamaBackend()
+        self.progress: list[tuple[int, int]] = []
+        self.facts = self.backend.load(
+            ModelSpec(name="test", path=str(path), **spec), lambda done, total: self.progress.append((done, total))
+        )
+        self._ids = 0
+
+    def __enter__(self) -> Loaded:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.backend.close()
+
+    @property
+    def engine(self) -> Engine:
+        return self.backend._engine
+
+    def submit(self, params: Params) -> int:
+        self._ids += 1
+        self.backend.submit(self._ids, params)
+        return self._ids
+
+    def finish(self, *ids: int) -> tuple[dict[int, Result | Failed], list[Event]]:
+        """Step until all of `ids` have ended."""
+        ends: dict[int, Result | Failed] = {}
+        events: list[Event] = []
+        while len(ends) < len(ids):
+            for event in self.backend.step():
+                events.append(event)
+                if isinstance(event, (Finished, Failed)) and event.id in ids:
+                    ends[event.id] = event.result if isinstance(event, Finished) else event
+        return ends, events
+
+    def ask(self, params: Params) -> Any:
+        """The result; what was streamed must add up to its text."""
+        id = self.submit(params)
+        ends, events = self.finish(id)
+        result = ends[id]
+        if isinstance(result, t.Generated) and getattr(params, "stream", False):
+            streamed = "".join(e.text for e in events if isinstance(e, Piece) and e.index == 0)
+            assert streamed == result.text
+        return result
+
+    def forget(self) -> None:
+        """Empty the cache, so that the next prompt is evaluated from its first token."""
+        while self.engine._evict_one(keep=[]):
+            pass
+        assert self.engine.used_cells() == 0
+
+    def cells_in_llama(self) -> int:
+        """Cells that llama.cpp has in use: the count at the head of a saved state. The buffer ends soon after it, so
+        that the rest is not written."""
+        head = (ctypes.c_uint8 * 64)()
+        L.llama_state_get_data(self.engine._context.handle, head, len(head))
+        data = bytes(head)
+        name = int.from_bytes(data[:4], "little")
+        streams, cells = struct.unpack_from("<II", data, 4 + name)
+        assert streams == 1
+        return int(cells)
+
+
+def greedy(prompt: str = "", **more: Any) -> t.GenerateParams:
+    return t.GenerateParams(**{"prompt": prompt, "raw": True, "temperature": 0, "max_tokens": 16, **more})

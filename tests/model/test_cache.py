@@ -1,0 +1,135 @@
+"""The prefix tree on llama.cpp's real cells."""
+
+from __future__ import annotations
+
+import os
+import random
+
+import pytest
+
+from tests.model.harness import Loaded, greedy
+from threadrunner.api import types as t
+from threadrunner.engine.sampler import Sampling
+from threadrunner.engine.sequence import Request
+
+STORY = "Once upon a time, in a small house by the sea, there lived an old man and his grey cat. "
+
+
+def test_a_prompt_is_evaluated_once(smol: Loaded) -> None:
+    smol.forget()
+    first = smol.ask(greedy(STORY * 4))
+    again = smol.ask(greedy(STORY * 4))
+    assert first.usage.cached_tokens == 0
+    assert again.usage.cached_tokens == again.usage.prompt_tokens - 1
+    assert again.text == first.text
+
+
+def test_an_answer_is_part_of_what_is_known(smol: Loaded) -> None:
+    smol.forget()
+    first = smol.ask(greedy(STORY, max_tokens=12))
+    more = smol.ask(greedy(STORY + first.text + " And then"))
+    # the last token of an answer is never evaluated, and the text's border may be tokenized otherwise
+    assert more.usage.cached_tokens >= first.usage.prompt_tokens + 8
+
+
+@pytest.mark.parametrize("at", [0.3, 0.7, 1.0])
+def test_same_text_with_cache_and_without(smol: Loaded, at: float) -> None:
+    prompt = STORY * 3 + "One morning the cat said: "
+    smol.forget()
+    fresh = smol.ask(greedy(prompt, max_tokens=24, logprobs=2))
+    smol.forget()
+    words = prompt.split(" ")
+    smol.ask(greedy(" ".join(words[: int(len(words) * at)]), max_tokens=1))
+    cached = smol.ask(greedy(prompt, max_tokens=24, logprobs=2))
+    assert cached.usage.cached_tokens > 10
+    assert_same_or_close(fresh, cached)
+
+
+def assert_same_or_close(a: t.Generated, b: t.Generated) -> None:
+    """Equal token by token, or parted where the two best were so close that the order of additions decides: a batch
+    of another size is computed by another kernel, with quantized activations rounded elsewhere."""
+    assert isinstance(a.logprobs, list)
+    assert isinstance(b.logprobs, list)
+    for one, other in zip(a.logprobs, b.logprobs, strict=False):
+        if one.text != other.text:
+            assert one.top[0][1] - one.top[1][1] < 0.15, (one, other)
+            return
+        assert abs(one.logprob - other.logprob) < 0.15
+    assert a.text == b.text
+
+
+def test_no_branch_is_lost(smol: Loaded) -> None:
+    smol.forget()
+    branches = [STORY + f"Part {i}. " + STORY for i in range(4)]
+    for branch in branches:
+        smol.ask(greedy(branch, max_tokens=1))
+    for branch in branches:
+        usage = smol.ask(greedy(branch, max_tokens=1)).usage
+        assert usage.cached_tokens == usage.prompt_tokens - 1
+    one = len(smol.backend._vocab.tokenize(STORY))
+    assert smol.engine.used_cells() < 6 * one
+    assert smol.cells_in_llama() == smol.engine.used_cells()
+
+
+def test_candidates_fork_one_prompt(smol: Loaded) -> None:
+    smol.forget()
+    id = smol.submit(t.GenerateParams(prompt=STORY * 3, raw=True, n=4, max_tokens=8, seed=5, temperature=1.0))
+    smol.backend.step()
+    prompt = smol.engine._running[0].request.prompt
+    assert smol.cells_in_llama() == smol.engine.used_cells() == len(prompt)
+    ends, _ = smol.finish(id)
+    result = ends[id]
+    assert isinstance(result, t.Generated)
+    assert isinstance(result.choices, list)
+    assert len({choice.text for choice in result.choices}) > 1
+    assert result.choices[0].text == result.text
+    assert result.usage.completion_tokens == sum(8 for _ in range(4))
+
+
+def test_concurrent_twins_end_as_one(smol: Loaded) -> None:
+    smol.forget()
+    ids = [smol.submit(greedy(STORY * 2)) for _ in range(3)]
+    ends, _ = smol.finish(*ids)
+    assert len({end.text for end in ends.values()}) == 1  # type: ignore[union-attr]
+    assert smol.cells_in_llama() == smol.engine.used_cells() < 100
+
+
+def test_thousands_of_lives(smollm2, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    """Random forks, cancels, aborts, evictions and preemptions in a small cache: our count is llama.cpp's, always."""
+    rounds = int(os.environ.get("THREADRUNNER_STRESS", "250"))
+    rng = random.Random(1)
+    with Loaded(smollm2, context=256) as loaded:
+        engine = loaded.engine
+        open_ids: set[int] = set()
+        made = 0
+        stems = [[rng.randrange(100, 40000) for _ in range(60)] for _ in range(3)]
+        while made < rounds or open_ids:
+            if made < rounds and len(open_ids) < 10 and rng.random() < 0.6:
+                made += 1
+                stem = rng.choice(stems)
+                prompt = stem[: rng.randrange(1, 60)] + [rng.randrange(100, 40000) for _ in range(rng.randrange(3))]
+                n = rng.choice([1, 1, 1, 3])
+                sampling = Sampling(temperature=1.0, seed=made)
+                engine.add(Request(made, prompt, sampling, max_tokens=rng.randrange(30), priority=made % 3, n=n))
+                open_ids.add(made)
+            if open_ids and rng.random() < 0.1:
+                id = rng.choice(sorted(open_ids))
+                engine.cancel(id)
+                open_ids.discard(id)
+            if rng.random() < 0.1:
+                # an abort from another thread, at the worst moment: while the batch computes
+                monkeypatch.setattr(engine._context, "clear_abort", lambda: None)
+                engine._context.set_abort()
+                engine.step()
+                monkeypatch.undo()
+            ended: dict[int, int] = {}
+            for event in engine.step():
+                if type(event).__name__ == "Ended":
+                    ended[event.id] = ended.get(event.id, 0) + 1
+                assert type(event).__name__ != "Broken", event
+            busy = {s.request.id for s in [*engine._running, *engine._waiting]} | set(engine._siblings)
+            open_ids &= busy
+            assert loaded.cells_in_llama() == engine.used_cells() <= engine._context.n_cells
+        loaded.forget()
+        assert loaded.cells_in_llama() == 0
+        assert sorted(engine._free_seqs) == list(range(64))
