@@ -88,7 +88,7 @@ def test_a_batch_is_answered_in_one_piece_without_its_notifications(daemon: Daem
         (b'{"jsonrpc":"2.0","id":1,"method":"generate","params":{"prompt":"x","top_p":1.5}}', 1, -32602),
         (b'{"jsonrpc":"2.0","id":1,"method":"generate","params":{"prompt":"x","temperature":-1}}', 1, -32602),
         (b'{"jsonrpc":"2.0","id":1,"method":"generate","params":{"prompt":"x","messages":[]}}', 1, -32602),
-        (b'{"jsonrpc":"2.0","id":1,"method":"infill","params":{"prefix":"x"}}', 1, -32009),
+        (b'{"jsonrpc":"2.0","id":1,"method":"embed","params":{"input":"x"}}', 1, -32009),
     ],
 )
 def test_what_is_wrong_is_answered_and_the_connection_goes_on(

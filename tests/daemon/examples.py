@@ -1,0 +1,86 @@
+"""The transcripts of protocol/examples: how they are recorded, and how a replay is compared.
+
+A line is {"client": message} or {"server": message}, in the order in which they went over the wire. Record anew
+after the wire has changed: `python -m tests.daemon.examples`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.support import Wire, running
+
+FOLDER = Path(__file__).parent.parent.parent / "protocol" / "examples"
+VOLATILE = {"timings", "pid", "rss_bytes", "uptime_s", "idle_s", "expires_s", "socket", "log", "path", "load_ms", "facts"}
+
+
+def call(id: int | str, method: str, **params: Any) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": id, "method": method, "params": params}
+
+
+# What the client says; each is sent once the one before has its last message.
+SCENES: dict[str, list[Any]] = {
+    "generate": [call(1, "generate", prompt="Hello, how are you?")],
+    "generate-without-stream": [call(1, "generate", prompt="Hello!", stream=False, max_tokens=3)],
+    "conversation": [
+        call("a", "generate", stream=False, messages=[
+            {"role": "user", "content": "My name is Ada."},
+            {"role": "assistant", "content": "Hello Ada."},
+            {"role": "user", "content": "What is my name?"},
+        ]),
+    ],
+    "batch": [
+        [
+            call(1, "generate", prompt="one", stream=False),
+            {"jsonrpc": "2.0", "method": "status"},
+            call(2, "generate", prompt="two", stream=False),
+        ]
+    ],
+    "errors": [
+        call(1, "no.such.method"),
+        call(2, "generate", prompt="x", max_token=1),
+        call(3, "generate", prompt="x", top_p=2),
+        call(4, "generate"),
+        call(5, "embed", input="x"),
+        [],
+    ],
+    "models": [call(1, "models.load"), call(2, "status"), call(3, "models.unload")],
+    "v1": [{"v": 1, "prompt": "Hi!", "stream": True}, {"v": 1, "prompt": "Hi!", "stream": False}, {"v": 1}],
+}  # fmt: skip
+
+
+def answers(wire: Wire, message: Any) -> list[Any]:
+    """All that the server says to one message, up to its last one."""
+    said = []
+    while True:
+        said.append(wire.read())
+        last = said[-1]
+        if isinstance(last, list) or "id" in last or last.get("eos"):
+            return said
+
+
+def steady(value: Any) -> Any:
+    """The value without what differs between two runs."""
+    if isinstance(value, dict):
+        return {k: "…" if k in VOLATILE else steady(v) for k, v in value.items()}
+    return [steady(item) for item in value] if isinstance(value, list) else value
+
+
+def record() -> None:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for name, scene in SCENES.items():
+        for daemon in running():
+            wire, lines = daemon.wire(), []
+            wire.call("models.load")
+            for message in scene:
+                wire.send(message)
+                lines.append({"client": message})
+                lines += [{"server": said} for said in answers(wire, message)]
+            text = "".join(json.dumps(steady(line), ensure_ascii=False) + "\n" for line in lines)
+            (FOLDER / f"{name}.jsonl").write_text(text)
+
+
+if __name__ == "__main__":
+    record()
