@@ -35,9 +35,10 @@ def test_status(shell: Shell) -> None:
     facts = json.loads(shell.run("status", "--json").stdout)
     assert (facts["pid"], facts["models"][0]["name"]) == (pid, "dummy")
     assert shell.run("unload").stdout == "dummy: unloaded\n"
-    assert "no model is loaded" in shell.run("status").stdout
+    wait_for_exit(facts["models"][0]["pid"])
     done = shell.run("unload")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "threadrunner: nothing is loaded\n")
+    assert "no model is loaded" in shell.run("status").stdout
 
 
 def test_stop_comes_back_when_the_daemon_has_gone(shell: Shell) -> None:
@@ -145,7 +146,7 @@ def test_doctor_when_all_is_well(shell: Shell) -> None:
     assert shell.run("hi").returncode == 0
     done = shell.run("doctor")
     assert (done.returncode, done.stderr) == (0, "")
-    for what in ("python", "cores", "home", "disk", "socket", "daemon", "model"):
+    for what in ("python", "cores", "home", "config", "disk", "socket", "daemon", "model"):
         assert f" {what}: " in done.stdout
     assert f"version {threadrunner.__version__}, pid {shell.daemon_pid()}" in done.stdout
     assert done.stdout.endswith("All is well.\n")
@@ -162,6 +163,7 @@ def test_doctor_looks_at_the_engine(shell: Shell) -> None:
     [
         ("THREADRUNNER_MODEL_PATH", "/nowhere.gguf", 3, "FAIL model: /nowhere.gguf: No such file"),
         ("THREADRUNNER_MODEL_PATH", "/etc/passwd", 3, "FAIL model: /etc/passwd is no GGUF file"),
+        ("THREADRUNNER_LOG", "loudly", 1, "FAIL config: log: 'loudly' is no level"),
         ("THREADRUNNER_SOCKET", f"/tmp/{'x' * 120}/d.sock", 1, "FAIL socket: the socket's path has"),
     ],
 )

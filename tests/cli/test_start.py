@@ -188,3 +188,28 @@ def test_something_else_on_the_socket(shell: Shell) -> None:
             out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out) == (2, b"")
     assert b"is not threadrunner's daemon" in err
+
+
+SQUATTER = """
+import os, socket, sys
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+os.chmod(sys.argv[1], 0o777)
+os.setuid(65534)
+listener.listen()
+print("listening", flush=True)
+sys.exit(len(listener.accept()[0].recv(1)))
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_somebody_elses_daemon_is_told_nothing(shell: Shell) -> None:
+    Path(shell.socket).parent.mkdir(mode=0o700)
+    command = [sys.executable, "-c", SQUATTER, shell.socket]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as squatter:
+        assert squatter.stdout
+        assert squatter.stdout.readline() == b"listening\n"
+        done = shell.run("my secret")
+        assert squatter.wait(PATIENCE) == 0
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "is answered by uid 65534, not by you" in done.stderr

@@ -6,7 +6,7 @@ import os
 import sys
 
 import threadrunner
-from threadrunner import exits, paths
+from threadrunner import config, exits, paths
 from threadrunner.api.errors import ApiError
 from threadrunner.cli import prompt, render
 from threadrunner.client import autostart
@@ -33,7 +33,7 @@ print(llama_cpp.llama_print_system_info().decode())
 
 def run(options: Namespace) -> int:
     findings: list[Finding] = []
-    for check in (_python, _engine, _cores, _home, _disk, _socket, _daemon, _model):
+    for check in (_python, _engine, _cores, _home, _config, _disk, _socket, _daemon, _model):
         for finding in check():
             findings.append(finding)
             mark, what, text = finding
@@ -97,6 +97,16 @@ def _home() -> Iterator[Finding]:
     yield OK, "home", home
 
 
+def _config() -> Iterator[Finding]:
+    try:
+        config.load()
+    except config.ConfigError as error:
+        yield BAD, "config", str(error)
+        return
+    file = paths.config_file()
+    yield OK, "config", file if os.path.exists(file) else f"all defaults, there is no {file}"
+
+
 def _disk() -> Iterator[Finding]:
     place = paths.home()
     while not os.path.exists(place):
@@ -143,8 +153,12 @@ def _daemon() -> Iterator[Finding]:
 
 
 def _model() -> Iterator[Finding]:
-    chosen = prompt.target(None).get("model")
-    if chosen is not None and os.path.isabs(chosen):
+    try:
+        default = config.load().model_path
+    except config.ConfigError:  # _config has told
+        default = ""
+    chosen = prompt.target(None).get("model") or default
+    if os.path.isabs(chosen):
         yield _file(chosen)
         return
     try:

@@ -7,7 +7,7 @@ import os
 from threadrunner import exits
 from threadrunner.api.errors import ApiError
 from threadrunner.cli import ends, render, stdin
-from threadrunner.cli.flags import UsageError
+from threadrunner.cli.flags import UsageError, number
 from threadrunner.client import autostart
 from threadrunner.wire import messages
 from threadrunner.wire.framing import FRAME_LIMIT
@@ -78,9 +78,9 @@ def keep_alive() -> dict[str, float]:
     if not text:
         return {}
     try:
-        return {"keep_alive": float(text)}
-    except ValueError:
-        raise UsageError(f"THREADRUNNER_KEEP_ALIVE is to be a number of seconds, not {text!r}") from None
+        return {"keep_alive": number(text)}
+    except ValueError as error:
+        raise UsageError(f"THREADRUNNER_KEEP_ALIVE: {error}; it means seconds, -1 for good") from None
 
 
 def model_name(text: str) -> str:
