@@ -13,7 +13,19 @@ from typing import Any
 from tests.support import Wire, running
 
 FOLDER = Path(__file__).parent.parent.parent / "protocol" / "examples"
-VOLATILE = {"timings", "pid", "rss_bytes", "uptime_s", "idle_s", "expires_s", "socket", "log", "path", "load_ms", "facts"}
+VOLATILE = {
+    "timings",
+    "pid",
+    "rss_bytes",
+    "uptime_s",
+    "idle_s",
+    "expires_s",
+    "socket",
+    "log",
+    "path",
+    "load_ms",
+    "facts",
+}
 
 
 def call(id: int | str, method: str, **params: Any) -> dict[str, Any]:

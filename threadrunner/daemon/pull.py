@@ -47,13 +47,15 @@ class Pulls:
         running = self._running.get(model.path)
         if running is None:
             running = self._running[model.path] = _Running(model)
-            running.task.add_done_callback(lambda _: self._running.pop(model.path, None))
         running.listeners.append(report)
         try:
             await asyncio.shield(running.task)
         finally:
             running.listeners.remove(report)
+            # Forgotten before it is cancelled: who asks while it still tidies up must not join it.
             if not running.listeners:
+                if self._running.get(model.path) is running:
+                    del self._running[model.path]
                 running.task.cancel()
 
 
