@@ -10,9 +10,32 @@ from pathlib import Path
 
 import pytest
 
+from tests import models
 from tests.support import Daemon, running
 
 PLUGIN = Path(__file__).parent / "daemon" / "plugin"
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    return models.smollm2()
+
+
+@pytest.fixture(scope="session")
+def qwen_coder() -> Path:
+    return _large("qwen-coder")
+
+
+@pytest.fixture(scope="session")
+def gemma3() -> Path:
+    return _large("gemma3")
+
+
+def _large(name: str) -> Path:
+    try:
+        return models.large(name)
+    except models.Missing as missing:
+        pytest.skip(str(missing))
 
 
 @pytest.fixture(scope="session")

@@ -1,39 +1,13 @@
-"""Real models, from the folder that THREADRUNNER_TEST_MODELS names."""
+"""Real models, loaded once a module (the files come from tests/conftest.py)."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.model.harness import Loaded
-
-
-def _model(pattern: str) -> Path:
-    folder = os.environ.get("THREADRUNNER_TEST_MODELS")
-    if not folder:
-        pytest.skip("THREADRUNNER_TEST_MODELS names no folder with models")
-    found = sorted(Path(folder).glob(pattern))
-    if not found:
-        pytest.skip(f"no {pattern} in THREADRUNNER_TEST_MODELS")
-    return found[0]
-
-
-@pytest.fixture(scope="session")
-def smollm2() -> Path:
-    return _model("SmolLM2-135M-Instruct*.gguf")
-
-
-@pytest.fixture(scope="session")
-def qwen_coder() -> Path:
-    return _model("Qwen2.5-Coder-0.5B*.gguf")
-
-
-@pytest.fixture(scope="session")
-def gemma3() -> Path:
-    return _model("gemma-3-270m*.gguf")
 
 
 @pytest.fixture(scope="module")
