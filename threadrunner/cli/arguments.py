@@ -107,6 +107,10 @@ def _daemon(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ready-fd", type=int, metavar="FD", help=argparse.SUPPRESS)
 
 
+def _lsp(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--stdio", action="store_true", help=argparse.SUPPRESS)  # as some editors start every server
+
+
 def _completions(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("shell", choices=["bash", "zsh", "fish"])
 
@@ -120,6 +124,7 @@ _BUILDERS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "logs": _logs,
     "doctor": _nothing,
     "daemon": _daemon,
+    "lsp": _lsp,
     "completions": _completions,
 }
 

@@ -20,9 +20,10 @@ COMMANDS = {
     "logs": "print the daemon's log",
     "doctor": "check this machine and explain what is wrong",
     "daemon": "run the daemon in the foreground",
+    "lsp": "complete code for an editor: a language server on stdin and stdout",
     "completions": "print completions for your shell",
 }
-LATER = ("chat", "sessions", "lsp", "bench")
+LATER = ("chat", "sessions", "bench")
 
 
 class UsageError(Exception):

@@ -24,14 +24,14 @@ Run `threadrunner --help` for flags, commands and examples."""
 
 def main() -> int:
     argv = sys.argv[1:]
-    if argv and argv[0] == "daemon":
-        return _daemon(argv[1:])
+    if argv and argv[0] in ("daemon", "lsp"):
+        return _process(argv[0], argv[1:])
     # Nothing of ours is in a buffer, and tidying up the interpreter would take 5 ms of every prompt.
     os._exit(run(argv))
 
 
 def run(argv: list[str]) -> int:
-    """The exit code of anything but the daemon."""
+    """The exit code of anything but the daemon and the language server."""
     ends.install()
     _open_standard_files()
     from threadrunner import exits
@@ -53,18 +53,22 @@ def run(argv: list[str]) -> int:
         return exits.UNKNOWN
 
 
-def _daemon(argv: list[str]) -> int:
-    """The daemon in the foreground: another program that shares our name, with its own way to end."""
+def _process(name: str, argv: list[str]) -> int:
+    """The daemon or the language server: other programs that share our name, with their own way to end."""
     from threadrunner import exits
     from threadrunner.cli import arguments, flags
 
     try:
-        options = arguments.read("daemon", argv)
+        options = arguments.read(name, argv)
     except arguments.HelpShown:
         return exits.OK
     except flags.UsageError as error:
         sys.stderr.write(f"threadrunner: {error}\n")
         return exits.USAGE
+    if name == "lsp":
+        from threadrunner.lsp import server
+
+        return server.run()
     from threadrunner.daemon import app
 
     return app.run(options.ready_fd)

@@ -1,0 +1,187 @@
+"""Connections to the daemon for asyncio: any number of requests at once on one socket, each can be cancelled.
+
+A request whose task is cancelled tells the daemon with `$/cancelRequest` and does not wait for the answer: that is
+how an editor's next key reaches the engine. A daemon that is gone fails the requests under way with Disconnected;
+the next request looks for it, or starts it, again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from threadrunner.api import errors
+from threadrunner.client import autostart
+from threadrunner.wire import framing, messages
+
+log = logging.getLogger("threadrunner.client")
+
+Notice = Callable[[str, dict[str, Any]], None]
+"""Called with a notification's name (`token`, `progress`) and its params, in order, before the result."""
+
+Dial = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
+
+_READ = 1 << 16
+
+
+async def dial() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A stream to the daemon, started if need be. Raises Unreachable.
+
+    Finding or starting it may take seconds and blocks, so a thread does it. Its connection has done its work once
+    the daemon is there: a second connect costs some microseconds and spares us its blocking socket.
+    """
+    (await asyncio.to_thread(autostart.connect)).close()
+    try:
+        return await asyncio.open_unix_connection(autostart.socket_path())
+    except OSError as error:
+        raise errors.Unreachable(f"the daemon was there and is gone again: {error.strerror}") from None
+
+
+class Connection:
+    """One stream. Ends for good when the daemon hangs up; `Daemon` makes the next one."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+        self._waiting: dict[int, tuple[asyncio.Future[Any], Notice | None]] = {}
+        self._requests = 0
+        self._ended: errors.ApiError | None = None
+        self._pump = asyncio.create_task(self._read(reader))
+
+    def __repr__(self) -> str:
+        return f"<Connection {'ended' if self._ended else 'open'} {len(self._waiting)} waiting>"
+
+    @property
+    def open(self) -> bool:
+        return self._ended is None
+
+    async def request(self, method: str, params: dict[str, Any], notice: Notice | None = None) -> Any:
+        """The result. Raises ApiError; when cancelled, tells the daemon."""
+        if self._ended is not None:
+            raise self._ended
+        self._requests += 1
+        id = self._requests
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting[id] = (answer, notice)
+        try:
+            self._send(messages.request(id, method, params))
+            return await answer
+        except asyncio.CancelledError:
+            self._send(messages.notification("$/cancelRequest", {"id": id}))
+            raise
+        finally:
+            del self._waiting[id]
+
+    async def close(self) -> None:
+        self._pump.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._pump
+        self._end(errors.Disconnected("the connection was closed"))
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
+
+    def _send(self, body: bytes) -> None:
+        if self._ended is None:  # without drain(): a request is small, and the daemon reads at all times
+            self._writer.write(framing.encode(body))
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        decoder = framing.Decoder()
+        ended: errors.ApiError = errors.Disconnected("the daemon ended before it had answered")
+        try:
+            while data := await reader.read(_READ):
+                decoder.receive(data)
+                while (frame := decoder.next_frame()) is not None:
+                    self._take(messages.decode(frame))
+        except (framing.FramingError, messages.ParseError) as error:
+            ended = errors.Unreachable(f"what answers on the socket is not threadrunner's daemon ({error})")
+        except OSError as error:
+            log.debug("reading: %s", error)
+        self._end(ended)
+
+    def _take(self, message: Any) -> None:
+        if not isinstance(message, dict):
+            raise messages.ParseError("not a message")
+        if "method" in message:
+            about = message.get("params") or {}
+            waiting = self._waiting.get(about.get("request", 0))
+            if waiting is not None and waiting[1] is not None:
+                waiting[1](message["method"], about)
+            return
+        waiting = self._waiting.get(message.get("id", 0))
+        if waiting is None or waiting[0].done():  # the answer to a request that was cancelled
+            return
+        answer = waiting[0]
+        if "error" in message:
+            answer.set_exception(errors.from_wire(message["error"]))
+        else:
+            answer.set_result(message.get("result"))
+
+    def _end(self, error: errors.ApiError) -> None:
+        if self._ended is not None:
+            return
+        self._ended = error
+        self._writer.close()
+        for answer, _ in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(error)
+
+
+class Daemon:
+    """The daemon, whichever process it is at the moment: connects on the first request and after each end."""
+
+    def __init__(self, dial: Dial = dial) -> None:
+        self._dial = dial
+        self._connection: Connection | None = None
+        self._dialling: asyncio.Task[Connection] | None = None
+
+    @property
+    def connected(self) -> bool:
+        return self._connection is not None and self._connection.open
+
+    async def request(self, method: str, params: dict[str, Any], notice: Notice | None = None) -> Any:
+        """The result. Raises ApiError.
+
+        Asked once more where the daemon had ended before it said anything about this request, as one does that
+        somebody stops or updates just now; what has begun to be answered is never begun again.
+        """
+        heard = False
+
+        def listen(name: str, about: dict[str, Any]) -> None:
+            nonlocal heard
+            heard = True
+            if notice is not None:
+                notice(name, about)
+
+        connection = await self._connect()
+        try:
+            return await connection.request(method, params, listen)
+        except (errors.Disconnected, errors.ShuttingDown):
+            if heard:
+                raise
+        if self._connection is connection:
+            await connection.close()
+        return await (await self._connect()).request(method, params, notice)
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            await self._connection.close()
+
+    async def _connect(self) -> Connection:
+        if self._connection is not None and self._connection.open:
+            return self._connection
+        if self._dialling is None:
+            self._dialling = asyncio.create_task(self._dialled())
+            self._dialling.add_done_callback(self._forget)
+        # Shielded: the next key cancels this request, and starting a daemon takes longer than a key.
+        return await asyncio.shield(self._dialling)
+
+    async def _dialled(self) -> Connection:
+        self._connection = Connection(*await self._dial())
+        return self._connection
+
+    def _forget(self, dialling: asyncio.Task[Connection]) -> None:
+        self._dialling = None
+        if not dialling.cancelled():
+            dialling.exception()  # seen, even where everybody who waited has been cancelled

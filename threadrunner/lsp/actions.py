@@ -1,0 +1,272 @@
+"""Code actions: what is offered where, what the model is asked, and the edit that its answer becomes. Pure.
+
+The model's part is kept small, because small models drop code when they repeat it: explanations and documentation come
+back as prose and are put in as comments by us; only a fix and a rewrite replace code.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import textwrap
+from dataclasses import dataclass
+from typing import Any
+
+from threadrunner.lsp.context import DEFINES
+from threadrunner.lsp.documents import Document, Place, without_end
+
+TITLES = {
+    "explain": "ThreadRunner: explain in a comment",
+    "document": "ThreadRunner: document",
+    "fix": "ThreadRunner: fix the problems here",
+    "test": "ThreadRunner: write a test",
+    "rewrite": "ThreadRunner: rewrite as the comment above says",
+}
+LSP_KINDS = {
+    "explain": "refactor.rewrite.explain",
+    "document": "refactor.rewrite.document",
+    "fix": "quickfix",
+    "test": "refactor.rewrite.test",
+    "rewrite": "refactor.rewrite",
+}
+ANSWER_TOKENS = 512
+AROUND_LINES = 30
+BLOCK_LINES = 120
+COMMENT_WIDTH = 88
+
+_LEADERS = {
+    "#": "python ruby perl shellscript sh bash zsh fish yaml toml make makefile dockerfile r julia elixir nix cmake",
+    "--": "lua sql haskell ada elm vhdl",
+    ";;": "lisp emacs-lisp elisp commonlisp clojure scheme racket",
+    "%": "latex tex matlab erlang prolog octave",
+    '"': "vim",
+}
+_LEADER = {language: leader for leader, languages in _LEADERS.items() for language in languages.split()}
+_FENCE = re.compile(r"```[^\n]*\n(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be done to the lines `first` to `last` of a document."""
+
+    kind: str
+    uri: str
+    version: int | None
+    first: int
+    last: int
+    instruction: str = ""
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Text for a place of `uri`, or, with `create`, for a new file."""
+
+    uri: str
+    start: Place
+    end: Place
+    text: str
+    create: bool = False
+
+
+def offered(
+    document: Document, start: Place, end: Place, problems: list[tuple[int, str]], only: list[str] | None
+) -> list[Job]:
+    """Jobs for a selection, or for the block around a cursor. `problems` are diagnostics: (line, message)."""
+    first, last = selected(document, start, end)
+    if not any(line.strip() for line in document.lines[first : last + 1]):
+        return []
+    jobs = [Job(kind, document.uri, document.version, first, last) for kind in ("explain", "document", "test")]
+    here = tuple(message for line, message in problems if start.line <= line <= end.line)
+    if here:
+        jobs.insert(0, Job("fix", document.uri, document.version, first, last, problems=here))
+    if instruction := comment_text(document.lines[first], document.language):
+        jobs.append(Job("rewrite", document.uri, document.version, first, last, instruction))
+    if only is None:
+        return jobs
+    return [job for job in jobs if any(f"{LSP_KINDS[job.kind]}.".startswith(f"{kind}.") for kind in only)]
+
+
+def selected(document: Document, start: Place, end: Place) -> tuple[int, int]:
+    """First and last line of the selection; of the block around it where nothing is selected."""
+    if start != end:
+        last = end.line - 1 if end.column == 0 and end.line > start.line else end.line
+        return start.line, last
+    return block(document.lines, start.line)
+
+
+def block(lines: list[str], line: int) -> tuple[int, int]:
+    """The definition that holds the line, else the paragraph it is in."""
+    indent = _indent(lines[line]) if lines[line].strip() else 10_000
+    for first in range(line, -1, -1):
+        if lines[first].strip() and (first == line or _indent(lines[first]) < indent):
+            indent = _indent(lines[first])
+            if DEFINES.match(lines[first]):
+                return first, _block_end(lines, first, indent)
+    first = last = line
+    while first > 0 and lines[first - 1].strip():
+        first -= 1
+    while last + 1 < len(lines) and lines[last + 1].strip():
+        last += 1
+    return first, last
+
+
+def _block_end(lines: list[str], first: int, indent: int) -> int:
+    last = at = first
+    while at + 1 < len(lines) and at - first < BLOCK_LINES:
+        at += 1
+        if not lines[at].strip():
+            continue
+        closes = re.match(r"\s*[)\]}]", lines[at])
+        if _indent(lines[at]) <= indent and not (closes and _indent(lines[at]) == indent):
+            break
+        last = at
+    return last
+
+
+def ask(job: Job, document: Document) -> list[dict[str, str]]:
+    """The conversation that gets the job done."""
+    code = textwrap.dedent("".join(document.lines[job.first : job.last + 1])).rstrip()
+    fenced = f"```{document.language}\n{code}\n```"
+    wishes = {
+        "explain": "Explain in two or three plain sentences what this code does. No code, no lists.",
+        "document": "Write the documentation comment of this code: one or two sentences that say what it does and what "
+        "it returns. Only the text, no code, no quotes.",
+        "fix": "Fix this code. The problems: " + "; ".join(job.problems) + ". Answer with the whole corrected code in "
+        "one code block and nothing else.",
+        "test": f"Write one short test for this code{_framework(document.language)}. Answer with one code block and "
+        "nothing else.",
+        "rewrite": f"Rewrite this code: {job.instruction}. Answer with the whole new code in one code block and "
+        "nothing else.",
+    }
+    system = "You are a careful programmer. You answer exactly what is asked, briefly."
+    return [
+        {"role": "system", "content": system},
+        {"role": "user", "content": f"{wishes[job.kind]}\n\n{fenced}"},
+    ]
+
+
+def edits(job: Job, document: Document, answer: str, new_files: bool) -> list[Edit]:
+    """What the answer changes; nothing where it says nothing that can be used."""
+    lines = document.lines
+    start = Place(job.first, 0)
+    end = Place(job.last, len(without_end(lines[job.last])))
+    indent = re.match(r"[ \t]*", lines[job.first])[0]  # type: ignore[index]  # it always matches
+    if job.kind in ("explain", "document"):
+        said = prose(answer)
+        if not said:
+            return []
+        if job.kind == "document" and document.language == "python" and DEFINES.match(lines[job.first]):
+            return _docstring(job, document, said, indent)
+        return [Edit(job.uri, start, start, _end(comment(said, document.language, indent), document))]
+    new = code(answer)
+    if not new.strip():
+        return []
+    if job.kind == "test":
+        return _test(job, document, new, new_files)
+    whole = textwrap.indent(textwrap.dedent(new).rstrip(), indent)
+    kept = comment_text(lines[job.first], document.language) if job.kind == "rewrite" else ""
+    if kept and comment_text(whole.partition("\n")[0], document.language) == kept:
+        whole = whole.partition("\n")[2]  # the instruction has been followed and goes
+    if whole.rstrip() == document.between(start, end).replace("\r\n", "\n").rstrip():
+        return []
+    return [Edit(job.uri, start, end, _ends(whole, document))]
+
+
+def code(answer: str) -> str:
+    """The first code block of an answer; all of it where there is none."""
+    found = _FENCE.search(answer)
+    return found[1] if found else answer.strip("\n")
+
+
+def prose(answer: str) -> str:
+    """An answer as plain text: without code, quotes and Markdown."""
+    text = _FENCE.sub("", answer).replace("`", "").replace('"""', "").replace("*/", "")
+    return " ".join(text.strip().strip("\"'#").split())
+
+
+def comment(text: str, language: str, indent: str) -> str:
+    """Whole lines of comment."""
+    if language in ("html", "xml", "markdown", "vue", "svelte"):
+        return f"{indent}<!-- {text.replace('--', '—')} -->\n"
+    if language in ("css", "c"):
+        return f"{indent}/* {text} */\n"
+    leader = f"{indent}{_LEADER.get(language, '//')} "
+    return "\n".join(textwrap.wrap(text, COMMENT_WIDTH, initial_indent=leader, subsequent_indent=leader)) + "\n"
+
+
+def comment_text(line: str, language: str) -> str:
+    """What a line that is all comment says; empty for any other."""
+    leader = re.escape(_LEADER.get(language, "//"))
+    found = re.fullmatch(rf"\s*(?:{leader})+\s*(\S.*?)\s*", line)
+    return found[1] if found else ""
+
+
+def _docstring(job: Job, document: Document, said: str, indent: str) -> list[Edit]:
+    lines = document.lines
+    head = job.first
+    while head < job.last and not re.search(r":\s*(?:#.*)?$", without_end(lines[head])):
+        head += 1
+    if head == job.last:
+        return []  # a body on the line of its `def` has no room for a docstring
+    body = next((line for line in lines[head + 1 : job.last + 1] if line.strip()), "")
+    if body.lstrip().startswith(('"""', "'''", 'r"""')):
+        return []  # it has one
+    inner = re.match(r"[ \t]*", body)[0] or f"{indent}    "  # type: ignore[index]
+    text = "\n".join(textwrap.wrap(f'"""{said}"""', COMMENT_WIDTH, initial_indent=inner, subsequent_indent=inner))
+    at = Place(head + 1, 0)
+    return [Edit(job.uri, at, at, _ends(f"{text}\n", document))]
+
+
+def _test(job: Job, document: Document, new: str, new_files: bool) -> list[Edit]:
+    text = textwrap.dedent(new).strip("\n") + "\n"
+    folder, _, name = document.uri.rpartition("/")
+    stem, suffix = os.path.splitext(name)
+    if new_files and suffix:
+        sister = f"test_{name}" if document.language == "python" else f"{stem}.test{suffix}"
+        top = Place(0, 0)
+        return [Edit(f"{folder}/{sister}", top, top, _ends(text, document), create=True)]
+    last = len(document.lines) - 1
+    end = Place(last, len(document.lines[last]))
+    gap = "\n\n" if not document.lines[last] else "\n\n\n"
+    return [Edit(job.uri, end, end, _ends(gap + text, document))]
+
+
+def _framework(language: str) -> str:
+    if language in ("javascript", "typescript"):
+        return " with node:test"
+    return " with pytest" if language == "python" else ""
+
+
+def _end(text: str, document: Document) -> str:
+    return _ends(text if text.endswith("\n") else text + "\n", document)
+
+
+def _ends(text: str, document: Document) -> str:
+    return text.replace("\n", document.line_end) if document.line_end != "\n" else text
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+def from_data(data: Any) -> Job | None:
+    """A job as it came back from the client in an action's `data` or a command's argument."""
+    if not isinstance(data, dict):
+        return None
+    try:
+        job = Job(
+            kind=str(data["kind"]), uri=str(data["uri"]), version=data.get("version"), first=int(data["first"]),
+            last=int(data["last"]), instruction=str(data.get("instruction", "")),
+            problems=tuple(map(str, data.get("problems", ()))),
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError):
+        return None
+    return job if job.kind in TITLES else None
+
+
+def to_data(job: Job) -> dict[str, Any]:
+    return {
+        "kind": job.kind, "uri": job.uri, "version": job.version, "first": job.first, "last": job.last,
+        "instruction": job.instruction, "problems": list(job.problems),
+    }  # fmt: skip
