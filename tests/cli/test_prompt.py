@@ -134,7 +134,7 @@ def test_no_stream_and_stats(busy_shell: Shell) -> None:
         (["status", "of", "the", "union"], None, "If that was to be a prompt: threadrunner -- status of the union"),
         (["--json", "status"], None, "'status' is a command and comes first"),
         (["chat"], None, "`threadrunner chat` is not in this version"),
-        (["lsp", "--stdio"], None, "`threadrunner lsp` is not in this version"),
+        (["bench", "--quick"], None, "`threadrunner bench` is not in this version"),
         (["models"], None, "required: list|pull"),
         (["status", "--jsn"], None, "there is no flag --jsn of `threadrunner status`"),
         (["load", "--backend"], None, "expected one argument"),
