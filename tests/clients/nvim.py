@@ -1,0 +1,91 @@
+"""A real Neovim without a screen, driven through its own server socket."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+from tests.clients.support import EDITORS, SERVER, program
+from tests.support import PATIENCE
+
+INIT = """
+vim.opt.runtimepath:append(%(plugin)s)
+vim.opt.swapfile = false
+vim.opt.fixendofline = false
+vim.opt.autoindent = true
+vim.cmd('filetype plugin indent on')
+require('threadrunner').setup(vim.json.decode(%(options)s))
+"""
+
+
+class Nvim:
+    """Opens one file; `keys` types, `wait` waits for a Lua condition."""
+
+    def __init__(self, folder: Path, env: dict[str, str], file: Path, options: dict[str, object]) -> None:
+        self._program = program("nvim")
+        # A path of its own: a socket's path may have 107 bytes.
+        self._socket = env["THREADRUNNER_SOCKET"] + ".nvim"
+        init = folder / "init.lua"
+        text = json.dumps({"cmd": SERVER, **options})
+        init.write_text(INIT % {"plugin": json.dumps(str(EDITORS / "neovim")), "options": f"[=[{text}]=]"})
+        homes = {f"XDG_{name}_HOME": str(folder / name.lower()) for name in ("CONFIG", "DATA", "STATE", "CACHE")}
+        self.process = subprocess.Popen(
+            [self._program, "--headless", "--listen", self._socket, "-u", str(init), str(file)],
+            env={**env, **homes},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+        )
+        self._wait_for_socket()
+        self.wait("#vim.lsp.get_clients({name = 'threadrunner', bufnr = 0}) == 1 "
+                  "and vim.lsp.get_clients({name = 'threadrunner'})[1].initialized", "the server")  # fmt: skip
+
+    def lua(self, expression: str) -> str:
+        """The value of a Lua expression, as text."""
+        quoted = expression.replace("'", "''")
+        command = [self._program, "--server", self._socket, "--remote-expr", f"luaeval('{quoted}')"]
+        done = subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False)
+        assert done.returncode == 0, f"{expression}: {done.stderr.decode()}"
+        return done.stdout.decode()
+
+    def do(self, lua: str) -> None:
+        self.lua(f"(function() {lua} end)()")
+
+    def keys(self, keys: str) -> None:
+        subprocess.run([self._program, "--server", self._socket, "--remote-send", keys], timeout=PATIENCE, check=True)
+
+    def wait(self, condition: str, what: str) -> None:
+        """Return once it holds; Neovim looks after each of its events."""
+        found = self.lua(f"vim.wait({PATIENCE * 1000}, function() return {condition} end, 5)")
+        assert found.strip() in ("v:true", "True", "true", "1"), f"never: {what}; messages: {self.lua(MESSAGES)}"
+
+    def wait_ghost(self, text: str) -> None:
+        self.wait(f"require('threadrunner.ghost').text(0) == {json.dumps(text, ensure_ascii=False)}", f"ghost {text!r}")
+
+    def place(self, line: int, column: int) -> None:
+        self.do(f"vim.api.nvim_win_set_cursor(0, {{{line + 1}, {column}}})")
+
+    def insert_at(self, line: int, column: int) -> None:
+        """Insert mode with the cursor before this byte."""
+        self.do(f"vim.api.nvim_win_set_cursor(0, {{{line + 1}, {max(0, column - 1)}}})")
+        self.keys("a" if column else "i")
+        self.wait("vim.fn.mode() == 'i'", "insert mode")
+
+    def quit(self) -> None:
+        self.keys("<C-\\><C-n>:qa!<CR>")
+        self.process.communicate(timeout=PATIENCE)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
+
+    def _wait_for_socket(self) -> None:
+        # `--listen` is there before the file is opened; Neovim offers nothing to wait on from outside.
+        while not Path(self._socket).exists():
+            assert self.process.poll() is None, self.process.communicate()[0].decode()
+
+
+MESSAGES = "vim.api.nvim_exec2('messages', {output = true}).output"

@@ -1,0 +1,153 @@
+"""Neovim 0.11 with our plugin: ghost text, accept all, a word, a line, dismiss; chat; and its own completion menu."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.clients.nvim import Nvim
+from tests.clients.support import CASES, IDS, Case, clean_env
+from tests.lsp.standin import Standin
+
+Opener = Callable[..., Nvim]
+SETTINGS = {"settings": {"debounceMs": 0, "speculate": False}}
+
+
+@pytest.fixture
+def nvim(standin: Standin, tmp_path: Path) -> Iterator[Opener]:
+    opened: list[Nvim] = []
+
+    def open(content: bytes, name: str = "a.py", **options: object) -> Nvim:
+        file = tmp_path / name
+        file.write_bytes(content)
+        opened.append(Nvim(tmp_path, {**clean_env(), **standin.env}, file, {**SETTINGS, **options}))
+        return opened[-1]
+
+    yield open
+    for each in opened:
+        each.close()
+
+
+def written(case: Case) -> bytes:
+    """An empty buffer has no line; one with text ends its last line."""
+    return case.after if case.before else case.after + b"\n"
+
+
+@pytest.mark.parametrize("case", CASES, ids=IDS)
+def test_accepting_all_is_exact(nvim: Opener, standin: Standin, tmp_path: Path, case: Case) -> None:
+    standin.says = case.answer
+    editor = nvim(case.before)
+    editor.insert_at(case.line, case.column)
+    editor.keys(case.keys.replace("<", "<lt>"))
+    editor.wait_ghost(case.says)
+    editor.keys("<Tab>")
+    editor.wait("require('threadrunner.ghost').text(0) == nil", "no ghost")
+    editor.keys("<Esc>:w<CR>")
+    editor.wait("not vim.bo.modified and vim.fn.mode() == 'n'", "saved")
+    assert (tmp_path / "a.py").read_bytes() == written(case)
+    editor.quit()
+
+
+def test_typing_along_word_line_dismiss(nvim: Opener, standin: Standin, tmp_path: Path) -> None:
+    standin.says = lambda params: "compute(one, two)\ny = 2" if str(params["prefix"]).endswith("x = ") else ""
+    editor = nvim(b"x =\n")
+    editor.insert_at(0, 3)
+    editor.keys(" ")
+    editor.wait_ghost("compute(one, two)\ny = 2")
+    editor.keys("com")
+    editor.wait_ghost("pute(one, two)\ny = 2")
+    editor.keys("<M-Right>")
+    editor.wait_ghost("(one, two)\ny = 2")
+    editor.keys("<M-l>")
+    editor.wait_ghost("\ny = 2")
+    assert editor.lua("vim.api.nvim_get_current_line()").strip() == "x = compute(one, two)"
+    editor.keys("<C-]>")
+    editor.wait("require('threadrunner.ghost').text(0) == nil", "dismissed")
+    editor.keys("<Esc>:w<CR>")
+    editor.wait("not vim.bo.modified", "saved")
+    assert (tmp_path / "a.py").read_bytes() == b"x = compute(one, two)\n"
+    assert [seen.params["prefix"] for seen in standin.of("infill")][-1] == "x = ", "the rest came from the cache"
+    editor.quit()
+    counted = (standin.home / "suggestions.jsonl").read_text()
+    assert '"shown": 1' in counted and '"word": 1' in counted and '"line": 1' in counted and '"taken": 1' in counted
+
+
+def test_tab_without_a_suggestion_is_a_tab(nvim: Opener, standin: Standin, tmp_path: Path) -> None:
+    editor = nvim(b"a\n")
+    editor.do("vim.bo.expandtab = false")
+    editor.insert_at(0, 1)
+    editor.keys("<Tab><Esc>:w<CR>")
+    editor.wait("vim.api.nvim_get_current_line() == 'a\\t' and not vim.bo.modified", "a tab")
+    editor.quit()
+
+
+def test_a_new_key_cancels_in_the_daemon(nvim: Opener, standin: Standin) -> None:
+    standin.hold()
+    editor = nvim(b"\n")
+    editor.insert_at(0, 0)
+    editor.keys("a")
+    standin.wait(lambda: any(seen.params["prefix"] == "a" for seen in standin.of("infill")), "a request")
+    editor.keys("b")
+    standin.wait(lambda: any(seen.params["prefix"] == "a" for seen in standin.of("infill", "cancelled")), "its cancel")
+    editor.quit()
+
+
+def test_choosing_among_candidates(nvim: Opener, standin: Standin) -> None:
+    standin.says = lambda params: ["one", "two"] if params.get("n") else ""
+    editor = nvim(b"x = \n")
+    editor.insert_at(0, 4)
+    editor.keys("<M-\\>")
+    editor.wait_ghost("one")
+    editor.keys("<M-]>")
+    editor.wait_ghost("two")
+    editor.quit()
+
+
+def test_chat_streams_into_a_buffer(nvim: Opener, standin: Standin) -> None:
+    standin.says = lambda params: "It adds\none."
+    editor = nvim(b"x = x + 1\n")
+    editor.keys(":%ThreadRunner what is this?<CR>")
+    text = "table.concat(vim.api.nvim_buf_get_lines(vim.fn.bufnr('ThreadRunner'), 0, -1, false), '\\n')"
+    editor.wait(f"vim.fn.bufnr('ThreadRunner') ~= -1 and {text}:find('It adds\\none.', 1, true) ~= nil", "the answer")
+    (seen,) = standin.of("generate")
+    assert "x = x + 1" in seen.params["messages"][-1]["content"]
+    editor.quit()
+
+
+def test_rewriting_lines(nvim: Opener, standin: Standin) -> None:
+    standin.says = lambda params: "Sure:\n```python\nx += 1\n```\n"
+    editor = nvim(b"if y:\n    x = x + 1\n")
+    editor.keys(":2ThreadRunner rewrite shorter<CR>")
+    editor.wait("vim.api.nvim_buf_get_lines(0, 1, 2, false)[1] == '    x += 1'", "the rewritten line")
+    editor.quit()
+
+
+def test_the_status_line_tells(nvim: Opener, standin: Standin) -> None:
+    standin.says = lambda params: "1"
+    editor = nvim(b"x = \n")
+    editor.wait("require('threadrunner').status():find('✓') ~= nil", "ready")
+    editor.quit()
+
+
+@pytest.mark.parametrize("case", CASES, ids=IDS)
+def test_the_plain_menu_is_exact_too(nvim: Opener, standin: Standin, tmp_path: Path, case: Case) -> None:
+    """No plugin's ghost text: vim.lsp.completion, whose own insertion would cut and re-indent the text."""
+    standin.says = case.answer
+    editor = nvim(case.before, menu=True)
+    editor.do("vim.o.completeopt = 'menuone,noinsert'")
+    editor.insert_at(case.line, case.column)
+    editor.keys(case.keys.replace("<", "<lt>"))
+    editor.do("vim.lsp.completion.get()")
+    editor.wait("vim.fn.pumvisible() == 1", "the menu")
+    editor.keys("<C-y>")
+    end = case.says.rpartition("\n")[2]
+    editor.wait(
+        "table.concat(vim.api.nvim_buf_get_lines(0, 0, -1, false), '\\n'):find([==[" + end + "]==], 1, true) ~= nil",
+        "the text",
+    )
+    editor.keys("<Esc>:w<CR>")
+    editor.wait("not vim.bo.modified and vim.fn.mode() == 'n'", "saved")
+    assert (tmp_path / "a.py").read_bytes() == written(case)
+    editor.quit()
