@@ -124,7 +124,9 @@ def test_least_recently_used_goes_first() -> None:
     assert both.tree.oldest_idle() == second
 
 
-@pytest.mark.parametrize(("a", "b", "length"), [([], [], 0), ([1], [2], 0), ([1, 2, 3], [1, 2], 2), ([1, 2], [1, 3], 1)])
+@pytest.mark.parametrize(
+    ("a", "b", "length"), [([], [], 0), ([1], [2], 0), ([1, 2, 3], [1, 2], 2), ([1, 2], [1, 3], 1)]
+)
 def test_common_length(a: list[int], b: list[int], length: int) -> None:
     assert common_length(a, b) == length
 

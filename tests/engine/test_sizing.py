@@ -9,7 +9,14 @@ MIB = 1 << 20
 
 
 def choose(**changes: int) -> sizing.Size:
-    known = {"asked": 0, "trained": 32768, "cell_bytes": 12288, "model_bytes": 400 * MIB, "free": 16384 * MIB, "limit": 0}
+    known = {
+        "asked": 0,
+        "trained": 32768,
+        "cell_bytes": 12288,
+        "model_bytes": 400 * MIB,
+        "free": 16384 * MIB,
+        "limit": 0,
+    }
     return sizing.choose(**{**known, **changes})
 
 

@@ -24,8 +24,11 @@ from threadrunner.backends.base import (
 )
 from threadrunner.engine import errors as engine_errors
 from threadrunner.engine import machine, schema, sizing
+from threadrunner.engine.detokenizer import Cutter
 from threadrunner.engine.embedder import Embedder
 from threadrunner.engine.engine import Broken, Ended, Engine, Limits, Prefilled, Text
+from threadrunner.engine.fim import Infill
+from threadrunner.engine.infill_stops import MiddleEnds, TimeBudget
 from threadrunner.engine.prompt import ChatPrompt, fit
 from threadrunner.engine.runtime import Context, Model
 from threadrunner.engine.sampler import Logprob, Sampling
@@ -37,6 +40,8 @@ log = logging.getLogger("threadrunner.backends.llama")
 N_BATCH = 2048
 N_UBATCH = 256
 N_SEQ = 64
+INFILL_TOKENS = 128
+"""Most tokens of a middle when the request names no number: more is rarely wanted at a cursor."""
 
 
 class LlamaBackend:
@@ -73,6 +78,7 @@ class LlamaBackend:
         self._prompt = ChatPrompt(vocab, model.chat_template())
         context = Context(model, n_cells=size.cells, n_seq=N_SEQ, n_batch=N_BATCH, n_ubatch=N_UBATCH, threads=threads)
         self._engine = Engine(model, vocab, context, Limits(context=size.context, max_queued=spec.max_queued))
+        self._infill: Infill | None = None
         self._embedder = Embedder(model, threads=threads, most_tokens=size.context)
         facts: dict[str, Any] = {
             "backend": "llama",
@@ -106,11 +112,11 @@ class LlamaBackend:
                 self._ready.append(Finished(id, t.Tokenized(self._name, tokens)))
             elif isinstance(params, t.DetokenizeParams):
                 self._ready.append(Finished(id, t.Detokenized(self._name, self._detokenize(params.tokens))))
+            elif isinstance(params, t.InfillParams):
+                self._submit_infill(id, params)
             elif isinstance(params, t.EmbedParams):
                 texts = [params.input] if isinstance(params.input, str) else params.input
                 self._embedder.add(id, [self._prompt.plain(text) for text in texts])
-            else:
-                raise errors.NotSupported(f"this backend has no {type(params).__name__}")
         except engine_errors.EngineError as error:
             raise _api_error(error) from None
 
@@ -129,6 +135,36 @@ class LlamaBackend:
             )
         )
         self._generations[id] = _Generation(self._name, self._vocab, params, len(prompt), arrived, truncated)
+
+    def _submit_infill(self, id: int, params: t.InfillParams) -> None:
+        arrived = time.monotonic()
+        if self._infill is None:
+            self._infill = Infill(self._vocab)
+        max_tokens = INFILL_TOKENS if params.max_tokens is None else params.max_tokens
+        room = self._engine.limits.context - min(max_tokens, self._engine.limits.context // 4) - 1
+        context = [(file.path, file.text) for file in params.context]
+        prompt = self._infill.build(params.prefix, params.suffix, params.path, context, room)
+        head = params.prefix[params.prefix.rfind("\n") + 1 :]
+
+        def cutters() -> list[Cutter]:
+            ends: list[Cutter] = [MiddleEnds(head, params.suffix)]
+            return ends if params.max_time_ms is None else [*ends, TimeBudget(params.max_time_ms / 1e3)]
+
+        self._engine.add(
+            Request(
+                id,
+                prompt.tokens,
+                _sampling(params),
+                max_tokens=max_tokens,
+                priority=PRIORITIES[params.priority],
+                stops=params.stop,
+                n=params.n,
+                forced=prompt.forced,
+                cutters=cutters,
+                stop_tokens=self._infill.stop_tokens,
+            )
+        )
+        self._generations[id] = _Generation(self._name, self._vocab, params, len(prompt.tokens), arrived, None)
 
     def _build_prompt(self, params: t.GenerateParams) -> tuple[list[int], int | None]:
         """The prompt's tokens, and how many turns `truncate` left out (None: it was not asked for)."""

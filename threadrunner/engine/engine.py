@@ -226,7 +226,7 @@ class Engine:
         sequence.generated += 1
         if sequence.generated == 1:
             sequence.first_token_at = time.monotonic()
-        if self._vocab.ends_generation(token):
+        if self._vocab.ends_generation(token) or token in request.stop_tokens:
             yield from self._finish(sequence, "stop")
             return
         sequence.tokens.append(token)
@@ -236,7 +236,7 @@ class Engine:
         piece = text.add(self._vocab.piece(token))
         if piece:
             yield Text(request.id, sequence.index, piece)
-        if text.stopped or (request.deadline is not None and request.deadline(text.text)):
+        if text.stopped:
             yield from self._finish(sequence, "stop")
         elif sequence.generated == request.max_tokens or len(sequence.tokens) >= self.limits.context:
             yield from self._finish(sequence, "length")

@@ -29,8 +29,8 @@ class Request:
     n: int = 1
     forced: bytes = b""
     cutters: Callable[[], list[Cutter]] | None = None
-    deadline: Callable[[str], bool] | None = None
-    """Asked with each new piece, from the first token on; True ends the answer there."""
+    stop_tokens: frozenset[int] = frozenset()
+    """These end the answer as the model's own end tokens do."""
 
 
 @dataclass(slots=True, eq=False)

@@ -45,6 +45,11 @@ class Vocab:
         """A control token's own text, say `<|im_end|>`."""
         return self._piece(token, True).decode("utf-8", "replace")
 
+    def special(self, text: str) -> int | None:
+        """The control token whose text this is."""
+        tokens = self.tokenize(text, special=True)
+        return tokens[0] if len(tokens) == 1 and self.is_special(tokens[0]) and self.marker(tokens[0]) == text else None
+
     def _piece(self, token: int, special: bool) -> bytes:
         size = L.llama_token_to_piece(self._vocab, token, self._buffer, len(self._buffer), 0, special)
         if size < 0:
