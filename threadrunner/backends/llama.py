@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from msgspec import UNSET
@@ -29,8 +31,9 @@ from threadrunner.engine.embedder import Embedder
 from threadrunner.engine.engine import Broken, Ended, Engine, Limits, Prefilled, Text
 from threadrunner.engine.fim import Infill
 from threadrunner.engine.infill_stops import MiddleEnds, TimeBudget
+from threadrunner.engine.kv_store import KvStore
 from threadrunner.engine.prompt import ChatPrompt, fit
-from threadrunner.engine.runtime import Context, Model
+from threadrunner.engine.runtime import Context, Model, build
 from threadrunner.engine.sampler import Logprob, Sampling
 from threadrunner.engine.sequence import Request
 from threadrunner.engine.vocab import Vocab
@@ -77,7 +80,8 @@ class LlamaBackend:
         vocab = self._vocab = Vocab(model)
         self._prompt = ChatPrompt(vocab, model.chat_template())
         context = Context(model, n_cells=size.cells, n_seq=N_SEQ, n_batch=N_BATCH, n_ubatch=N_UBATCH, threads=threads)
-        self._engine = Engine(model, vocab, context, Limits(context=size.context, max_queued=spec.max_queued))
+        limits = Limits(context=size.context, max_queued=spec.max_queued)
+        self._engine = Engine(model, vocab, context, limits, _store(spec, model))
         self._infill: Infill | None = None
         self._embedder = Embedder(model, threads=threads, most_tokens=size.context)
         facts: dict[str, Any] = {
@@ -319,6 +323,15 @@ def _sampling(params: t.Sampling) -> Sampling:
         grammar=grammar,
         logprobs=params.logprobs,
     )
+
+
+def _store(spec: ModelSpec, model: Model) -> KvStore | None:
+    if not spec.cache_dir or spec.cache_bytes <= 0 or model.recurrent:
+        return None
+    name = re.sub(r"[^\w.-]", "_", spec.name or Path(spec.path).name).lstrip(".") or "model"
+    stat = Path(spec.path).stat()
+    model_is = spec.fingerprint or f"{spec.path} {stat.st_size} {stat.st_mtime_ns}"
+    return KvStore(Path(spec.cache_dir) / name, f"{model_is} {build()}", spec.cache_bytes)
 
 
 def _failed(id: int, error: engine_errors.EngineError) -> Failed:

@@ -7,9 +7,11 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from threadrunner.engine.detokenizer import Detokenizer
 from threadrunner.engine.errors import BadGrammar, EngineError, PromptTooLong, QueueFull
+from threadrunner.engine.kv_store import LEAST_TOKENS, KvStore
 from threadrunner.engine.prefix_cache import PrefixCache
 from threadrunner.engine.runtime import ABORTED, NO_ROOM, OK, Context, Model
 from threadrunner.engine.sampler import Logprob, Sampler
@@ -68,11 +70,14 @@ class Limits:
 
 
 class Engine:
-    def __init__(self, model: Model, vocab: Vocab, context: Context, limits: Limits) -> None:
+    def __init__(
+        self, model: Model, vocab: Vocab, context: Context, limits: Limits, store: KvStore | None = None
+    ) -> None:
         self._model = model
         self._vocab = vocab
         self._context = context
         self.limits = limits
+        self.store = store
         self.scheduler = Scheduler()
         self.cache = PrefixCache()
         self._free_seqs = list(range(context.n_seq))[::-1]
@@ -140,6 +145,8 @@ class Engine:
         """Stop the batch under way if it is a prefill that a request of this priority should not wait for."""
         self._announced += 1
         flight = self._in_flight
+        if self._model.recurrent:
+            return  # an aborted prefill would begin again from its first token
         if flight is not None and flight.prefill > self.scheduler.min_chunk and priority <= flight.priority:
             self._context.set_abort()
 
@@ -266,7 +273,10 @@ class Engine:
 
     def _place(self, sequence: Sequence) -> bool:
         """Give it a sequence id and what the cache has of its tokens; False when there is no room for the rest."""
-        length, holders = self.cache.match(sequence.tokens[:-1])  # one token at least is evaluated: its logits count
+        known = sequence.tokens[:-1]  # one token at least is evaluated: its logits count
+        length, holders = self.cache.match(known)
+        if self.store is not None and self._restore(known, length):
+            length, holders = self.cache.match(known)
         need = len(sequence.tokens) - length + 1
         if self._running and need > self._free_cells() + self._idle_cells(keep=holders):
             return False
@@ -292,12 +302,37 @@ class Engine:
         self.cache.fork(sequence.seq, [], 0)
         return 0
 
+    def _restore(self, tokens: list[int], length: int) -> bool:
+        """Bring back from disk what has more of these tokens than the cache."""
+        assert self.store is not None
+        stored, entry = self.store.match(tokens)
+        if entry is None or stored < length + LEAST_TOKENS or not self._free_seqs:
+            return False
+        if len(entry.tokens) + len(tokens) - stored > self._free_cells() + self._idle_cells(keep=[]):
+            return False
+        while len(entry.tokens) > self._free_cells():
+            self._evict_one(keep=[])
+        state = self.store.take(entry)
+        if state is None:
+            return False
+        seq = self._free_seqs.pop()
+        self.cache.fork(seq, [], 0)
+        if not self._context.restore(seq, state):
+            log.warning("llama.cpp refused the state in %s", entry.path.name)
+            self.cache.drop(seq)
+            self._release(seq)
+            return False
+        self._extend(seq, entry.tokens)
+        self._retire(seq, len(entry.tokens))
+        return True
+
     def _start_siblings(self, sequence: Sequence, index: int) -> Iterator[Event]:
         """The other candidates fork the prompt and take their first token from the same logits."""
         for sibling in self._siblings.pop(sequence.request.id, []):
             if not self._free_seqs:
                 self._evict_one(keep=[])
-            if not self._free_seqs or len(self._running) >= self.limits.max_running:
+            full = not self._free_seqs or len(self._running) >= self.limits.max_running
+            if full or self._model.recurrent:
                 self._enqueue(sibling)
                 continue
             sibling.seq = self._free_seqs.pop()
@@ -310,16 +345,31 @@ class Engine:
 
     def _publish(self, sequence: Sequence) -> None:
         """What the sequence has evaluated becomes known to others; doubles of what others have are given back."""
-        for source, begin, end in self.cache.extend(sequence.seq, sequence.tokens[: sequence.evaluated]):
-            self._context.remove(sequence.seq, begin, end)
-            self._context.share(source, sequence.seq, begin, end)
+        if not self._model.recurrent:
+            self._extend(sequence.seq, sequence.tokens[: sequence.evaluated])
+
+    def _extend(self, seq: int, tokens: list[int]) -> None:
+        for source, begin, end in self.cache.extend(seq, tokens, self._is_whole):
+            self._context.remove(seq, begin, end)
+            self._context.share(source, seq, begin, end)
+
+    def _is_whole(self, source: int, begin: int) -> bool:
+        """A windowed cache overwrites what has left the window; from `begin` on, has `source` lost nothing?"""
+        return not self._model.n_swa or self._context.first_position(source) <= begin
 
     def _leave(self, sequence: Sequence) -> None:
         self._running.remove(sequence)
         self._publish(sequence)
-        for seq in self.cache.retire(sequence.seq):
-            self._release(seq)
+        self._retire(sequence.seq, sequence.evaluated)
         sequence.seq = -1
+
+    def _retire(self, seq: int, evaluated: int) -> None:
+        held = self.cache.length(seq)
+        if held < evaluated:
+            # doubles that could not be shared; an idle leaf's cells must all be the tree's
+            self._context.remove(seq, held) if held else self._context.remove(seq)
+        for dropped in self.cache.retire(seq):
+            self._release(dropped)
 
     def _release(self, seq: int) -> None:
         self._context.remove(seq)
@@ -368,6 +418,10 @@ class Engine:
         """After an abort or a failure: believe llama.cpp about what is in the cache."""
         for sequence, _ in plan:
             evaluated = self._context.last_position(sequence.seq) + 1
+            if self._model.recurrent:
+                # its state cannot go back by a part of a batch
+                evaluated = 0
+                self._context.remove(sequence.seq)
             if evaluated == len(sequence.tokens):
                 # its last token is in the cache, but its logits are lost: that token is done again
                 evaluated -= 1
@@ -384,7 +438,15 @@ class Engine:
         return [Broken(id, EngineError(f"llama_decode failed with {status}")) for id in failed]
 
     def close(self) -> None:
-        for sequence in [*self._running, *self._waiting, *(s for group in self._siblings.values() for s in group)]:
+        """Keeps the hottest leaves, then gives everything back."""
+        for sequence in list(self._running):
+            self._leave(sequence)
+            sequence.sampler.close()
+        if self.store is not None:
+            leaves = [(self.cache.tokens(seq), partial(self._context.save, seq)) for seq in self.cache.idle()[::-1]]
+            kept = self.store.write(leaves)
+            log.info("kept the KV state of %d sequences", kept)
+        for sequence in [*self._waiting, *(s for group in self._siblings.values() for s in group)]:
             sequence.sampler.close()
         self._context.close()
 

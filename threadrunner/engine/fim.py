@@ -89,8 +89,8 @@ class Anchors:
                 self._known.append(known)
                 return Split(known[1].before, typed, after)
         window = _window(prefix, int(PREFIX_CHARS * scale))
-        anchor = len(window)
-        for _ in range(LINES_AFTER_ANCHOR + 1):
+        anchor = window.rfind("\n") + 1
+        for _ in range(LINES_AFTER_ANCHOR):
             anchor = window.rfind("\n", 0, max(0, anchor - 1)) + 1
         made = Split(window[:anchor], window[anchor:], after)
         self._known.append((file, made))

@@ -19,7 +19,9 @@ class MiddleEnds:
     def __init__(self, head: str, suffix: str) -> None:
         """`head` is the cursor's line up to the cursor."""
         rest_of_line, _, below = suffix.partition("\n")
-        self._rest = rest_of_line.rstrip() if len(rest_of_line.strip()) >= 2 else ""
+        rest = rest_of_line.rstrip()
+        # a single bracket is said often: it is the suffix only where it ends the line
+        self._rest, self._bracket = (rest, "") if len(rest.strip()) >= 2 else ("", rest)
         self._next = next((line.rstrip() for line in below.split("\n") if line.strip()), "")
         self._least_indent = min(_indent(head), _indent(self._next)) if self._next else min(_indent(head), 1)
 
@@ -27,6 +29,8 @@ class MiddleEnds:
         cuts = [text.find(BLANK_RUN)]
         if self._rest:
             cuts.append(text.find(self._rest))
+        if self._bracket and (line := text.partition("\n")[0]) != text and line.rstrip().endswith(self._bracket):
+            cuts.append(len(line.rstrip()) - len(self._bracket))
         if top := _TOP_LEVEL.search(text):
             cuts.append(top.start())
         cuts.append(self._line_cut(text))
@@ -51,8 +55,9 @@ class MiddleEnds:
         line = text[begin:]
         if begin and not (line.strip() and not self._next.startswith(line) and not self._may_be_top_level(line)):
             end = len(text[:begin].rstrip("\n"))
-        for overlap in range(min(len(self._rest), len(text)), 0, -1):
-            if text.endswith(self._rest[:overlap]):
+        rest = self._rest or ("" if begin else self._bracket)
+        for overlap in range(min(len(rest), len(text)), 0, -1):
+            if text.endswith(rest[:overlap]):
                 return min(end, len(text) - overlap)
         return end
 

@@ -9,7 +9,7 @@ Pure: it moves no cells. Its answers name what the caller must do to llama.cpp's
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 
@@ -106,18 +106,29 @@ class PrefixCache:
         self._ends[seq] = node
         self._lengths[seq] = length
 
-    def extend(self, seq: int, tokens: Sequence[int]) -> list[Share]:
-        """`seq`, which held a prefix of `tokens`, has evaluated all of them."""
+    def extend(
+        self, seq: int, tokens: Sequence[int], may_share: Callable[[int, int], bool] = lambda source, begin: True
+    ) -> list[Share]:
+        """`seq`, which held a prefix of `tokens`, has evaluated all of them.
+
+        Where the tree has them already and `may_share(source, begin)` is true of no holder, `seq` keeps its doubles to
+        itself: length(seq) tells how far it holds the tree's.
+        """
         node, depth = self._ends[seq], self._lengths[seq]
         shares: list[Share] = []
         while depth < len(tokens):
             child = node.children.get(tokens[depth])
             if child is None:
                 break
+            source = next((holder for holder in child.holders if may_share(holder, depth)), None)
+            if source is None:
+                self._ends[seq] = node
+                self._lengths[seq] = depth
+                return shares
             common = common_length(child.tokens, tokens[depth : depth + len(child.tokens)])
             if common < len(child.tokens):
                 self._split(child, common)
-            shares.append(Share(next(iter(child.holders)), depth, depth + common))
+            shares.append(Share(source, depth, depth + common))
             child.holders.add(seq)
             node, depth = child, depth + common
         rest = list(tokens[depth:])

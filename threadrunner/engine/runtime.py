@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import importlib.metadata
 import importlib.util
 import logging
 import sys
@@ -83,6 +84,12 @@ def _reason() -> str:
     lines = [line.split(": ", 1)[1] if ": " in line else line for line in _recent_errors]
     lines = [line for line in lines if "failed to load model" not in line] or lines
     return "; ".join(dict.fromkeys(lines)) or "llama.cpp gave no reason"
+
+
+def build() -> str:
+    """Which llama.cpp this is; saved state is not carried from one to another."""
+    version: str = importlib.metadata.version("llama-cpp-python")
+    return version
 
 
 def schema_converter() -> Any:
