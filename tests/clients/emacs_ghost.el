@@ -1,0 +1,40 @@
+;;; -*- lexical-binding: t; -*-
+;; Types into a file, waits for the ghost, accepts, saves.  Arguments: file, line, column in bytes, keys, ghost.
+
+(require 'threadrunner)
+(setq make-backup-files nil auto-save-default nil require-final-newline nil mode-require-final-newline nil
+      create-lockfiles nil python-indent-guess-indent-offset nil)
+(set-language-environment "UTF-8")
+
+(defun wait-until (what condition)
+  (let ((until (+ (float-time) 60)))
+    (while (not (funcall condition))
+      (when (> (float-time) until)
+        (message "never: %s; shown %S" what threadrunner--rest)
+        (kill-emacs 1))
+      (accept-process-output nil 0.05))))
+
+(let* ((arguments (mapcar (lambda (each) (decode-coding-string (encode-coding-string each 'utf-8 t) 'utf-8))
+                          command-line-args-left))
+       (file (nth 0 arguments)) (keys (nth 3 arguments)) (ghost (nth 4 arguments)) (step (nth 5 arguments)))
+  (setq command-line-args-left nil
+        threadrunner-command (split-string (getenv "TEST_SERVER") "\t")
+        threadrunner-settings '(:debounceMs 0 :speculate :json-false))
+  (find-file file)
+  (switch-to-buffer (current-buffer))
+  (electric-indent-local-mode -1)
+  (threadrunner-mode 1)
+  (goto-char (point-min))
+  (forward-line (string-to-number (nth 1 arguments)))
+  (goto-char (byte-to-position (+ (position-bytes (point)) (string-to-number (nth 2 arguments)))))
+  (execute-kbd-macro (vconcat keys))
+  (wait-until "the ghost" (lambda () (equal threadrunner--rest ghost)))
+  (when (equal step "parts")
+    (execute-kbd-macro (kbd "M-<right>"))
+    (message "word: %S" threadrunner--rest)
+    (execute-kbd-macro (kbd "M-<down>"))
+    (message "line: %S" threadrunner--rest))
+  (execute-kbd-macro (if (equal step "parts") (kbd "C-g") (kbd "TAB")))
+  (wait-until "no ghost" (lambda () (null threadrunner--rest)))
+  (save-buffer)
+  (kill-emacs 0))
