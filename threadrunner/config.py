@@ -29,6 +29,7 @@ class Config(NamedTuple):
     context: Annotated[int, "most tokens a conversation may have; 0: by the model and the free memory"] = 0
     threads: Annotated[int, "computing threads; 0: the physical cores that the daemon may use"] = 0
     memory_limit: Annotated[int, "most bytes for one loaded model, cache included; 0: what is free"] = 0
+    memory_total: Annotated[int, "most bytes for all loaded models together; 0: what is free"] = 0
     max_queued: Annotated[int, "requests that may wait for one model; one more gets the error Overloaded"] = 64
     cache_bytes: Annotated[int, "most bytes of saved KV state on disk, for each model; 0: keep none"] = 1 << 30
     offline: Annotated[bool, "never fetch a model"] = False

@@ -1,26 +1,24 @@
-"""The loaded models: carries out what their supervisors decide.
-
-Each model has one supervisor for as long as the daemon runs, and a process while that says so. Times come from the
-event loop's clock.
-"""
+"""All models that were asked for: finds each one's resident, makes room, and swaps a model whose file has changed."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 from collections.abc import AsyncIterator, Callable
 
-import msgspec
-
 from threadrunner.api import types as t
 from threadrunner.api.errors import ApiError, WorkerCrashed
-from threadrunner.backends.base import ModelFacts, ModelSpec
+from threadrunner.backends.base import ModelSpec
 from threadrunner.config import Config
-from threadrunner.daemon import catalog, memory, residency
-from threadrunner.daemon.supervisor import Effect, Grant, Refuse, Start, State, Stop, Supervisor
-from threadrunner.daemon.worker_process import Sink, WorkerProcess
+from threadrunner.daemon import catalog, memory, reload, residency
+from threadrunner.daemon.reload import Change
+from threadrunner.daemon.resident import Lease, Resident
+from threadrunner.daemon.supervisor import State
+from threadrunner.daemon.watch import Watch
+from threadrunner.daemon.worker_process import Sink
 
 log = logging.getLogger("threadrunner.daemon.fleet")
 
@@ -28,171 +26,52 @@ Announce = Callable[[str, str, dict[str, object]], None]
 """Called with event, model's name, facts."""
 
 
-class Lease:
-    """The right to use one model's worker until the `async with` that gave it ends."""
+class _Nobody:
+    """A sink for requests of our own."""
 
-    def __init__(self, resident: Resident, process: WorkerProcess) -> None:
-        self.resident = resident
-        self._process = process
+    def piece(self, index: int, text: str) -> None: ...
 
-    async def request(self, method: str, priority: str, params: msgspec.Struct, sink: Sink) -> bytes:
-        """The JSON of the method's result. Raises ApiError."""
-        return await self._process.request(method, priority, params, sink)
-
-
-class Resident:
-    """One model: its supervisor, its process while there is one, and those who wait for it."""
-
-    def __init__(self, model: catalog.Model, backend: str, fleet: Fleet) -> None:
-        self.model = model
-        self.backend = backend
-        self.supervisor = Supervisor(model.name, fleet.config.keep_alive)
-        self.process: WorkerProcess | None = None
-        self.facts = ModelFacts(context=0)
-        self.sinks: set[Sink] = set()
-        self._fleet = fleet
-        self._fingerprint = ""
-        self._timer: asyncio.TimerHandle | None = None
-        self._starting: asyncio.Task[None] | None = None
-
-    @property
-    def key(self) -> str:
-        return f"{self.backend} {self.model.path or self.model.name}"
-
-    @contextlib.asynccontextmanager
-    async def lease(self, keep_alive: float | None, sink: Sink) -> AsyncIterator[Lease]:
-        """Use the model, loading it first if need be; the sink hears of the load. Raises ApiError."""
-        await self._acquire(keep_alive, sink)
-        try:
-            if self.process is None:  # it died between the grant and our waking
-                raise self.supervisor.error or WorkerCrashed(f"the worker of {self.model.name} has gone")
-            yield Lease(self, self.process)
-        finally:
-            self.apply(self.supervisor.release(_now()))
-
-    async def _acquire(self, keep_alive: float | None, sink: Sink) -> None:
-        if self.supervisor.error and self._fingerprint != self.model.fingerprint:
-            self.supervisor.forgive()
-        ticket: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.sinks.add(sink)
-        try:
-            self.apply(self.supervisor.acquire(ticket, _now(), keep_alive))
-            await ticket
-        except asyncio.CancelledError:
-            if ticket.done() and not ticket.cancelled():  # granted, and cancelled before we woke
-                self.apply(self.supervisor.release(_now()))
-            else:
-                self.supervisor.abandon(ticket, _now())
-                self._set_timer()
-            raise
-        finally:
-            self.sinks.discard(sink)
-
-    def apply(self, effects: list[Effect]) -> None:
-        """Do what the supervisor has decided, then arrange to be woken when it wants to decide again."""
-        for effect in effects:
-            match effect:
-                case Grant(ticket):
-                    if isinstance(ticket, asyncio.Future) and not ticket.done():
-                        ticket.set_result(None)
-                    else:
-                        self.apply(self.supervisor.release(_now()))
-                case Refuse(ticket, error):
-                    if isinstance(ticket, asyncio.Future) and not ticket.done():
-                        ticket.set_exception(error)
-                case Start():
-                    self._starting = asyncio.create_task(self._start(), name=f"start {self.model.name}")
-                case Stop():
-                    assert self.process
-                    self.process.stop()
-        self._set_timer()
-
-    def _set_timer(self) -> None:
-        if self._timer:
-            self._timer.cancel()
-            self._timer = None
-        at = self.supervisor.expires_at
-        if at is not None:
-            self._timer = asyncio.get_running_loop().call_at(at, lambda: self.apply(self.supervisor.tick(_now())))
-
-    async def _start(self) -> None:
-        await self._fleet.make_room(self)
-        self._fingerprint = self.model.fingerprint
-        self._fleet.announce("model.loading", self.model.name, {})
-        self.process = WorkerProcess(self.model.name, self)
-        self.process.start(self.backend, self._fleet.spec(self.model))
-
-    async def close(self) -> None:
-        """End the process, busy or not."""
-        if self._starting:
-            self._starting.cancel()
-        if process := self.process:
-            process.stop()
-            await process.wait()
-
-    # What the process tells its owner.
-
-    def loading(self, done: int, total: int) -> None:
-        for sink in self.sinks:
-            sink.progress("load", done, total)
-
-    def loaded(self, facts: ModelFacts) -> None:
-        self.facts = facts
-        self._fleet.announce("model.loaded", self.model.name, {"context": facts.context})
-        self.apply(self.supervisor.loaded(_now()))
-
-    def load_failed(self, error: ApiError) -> None:
-        log.error("%s: %s", self.model.name, error.message)
-        self._fleet.announce("model.failed", self.model.name, {**error.data, "message": error.message})
-        self.apply(self.supervisor.load_failed(error, _now()))
-
-    def ended(self, crash: ApiError | None) -> None:
-        self.process = None
-        event = "model.failed" if crash else "model.unloaded"
-        self._fleet.announce(event, self.model.name, {**crash.data, "message": crash.message} if crash else {})
-        self.apply(self.supervisor.exited(crash, _now()))
-        self._fleet.changed()
-
-    def status(self) -> t.ModelStatus:
-        supervisor, gauges = self.supervisor, self.process.gauges if self.process else {}
-        stopped = supervisor.state is State.STOPPED
-        expires = supervisor.expires_at
-        return t.ModelStatus(
-            name=self.model.name,
-            path=self.model.path,
-            backend=self.backend,
-            state="failed" if stopped else supervisor.state.value,  # type: ignore[arg-type]  # State's own values
-            pid=self.process.pid if self.process else None,
-            rss_bytes=memory.rss(self.process.pid) if self.process and self.process.pid else 0,
-            context=self.facts.context,
-            active=supervisor.active,
-            queued=int(gauges.get("queued", 0)) + len(supervisor.waiting),
-            cached_tokens=int(gauges.get("cached_tokens", 0)),
-            idle_s=round(_now() - supervisor.idle_since, 1) if supervisor.idle and not stopped else 0.0,
-            expires_s=None if expires is None else round(expires - _now(), 1),
-            error=supervisor.error.message if supervisor.error else None,
-            facts={**self.facts.facts, **gauges},
-        )
+    def progress(self, stage: str, done: int, total: int) -> None: ...
 
 
 class Fleet:
-    """All models that were ever asked for, by backend and file."""
+    """By backend and file. `changed` is called whenever a model has come, gone or become idle."""
 
     def __init__(self, config: Config, cache_dir: str, announce: Announce, changed: Callable[[], None]) -> None:
         self.config = config
         self.announce = announce
-        self.changed = changed
         self._cache_dir = cache_dir
+        self._on_change = changed
         self._residents: dict[str, Resident] = {}
+        self._retired: set[Resident] = set()  # replaced by a newer file's, still finishing what they had begun
+        self._reloads: dict[str, asyncio.Task[None]] = {}
+        self._rejected: dict[str, str] = {}  # key -> fingerprint of a new file that turned out to be no good
+        self._measured: dict[str, int] = {}  # path -> bytes that it took when it was last loaded
+        self._one_newcomer = asyncio.Lock()
+        self._movement = asyncio.Event()
+        self._watch = Watch(self.look)
 
-    def resident(self, model: catalog.Model, backend: str) -> Resident:
-        made = Resident(model, backend, self)
-        return self._residents.setdefault(made.key, made)
+    @property
+    def keep_alive(self) -> float:
+        return self.config.keep_alive
+
+    @property
+    def every(self) -> list[Resident]:
+        return [*self._residents.values(), *self._retired]
 
     @property
     def loaded(self) -> list[Resident]:
         """Those that have a process or wait for one."""
-        return [r for r in self._residents.values() if r.supervisor.state is not State.STOPPED]
+        return [r for r in self.every if r.supervisor.state is not State.STOPPED]
+
+    @contextlib.asynccontextmanager
+    async def lease(
+        self, model: catalog.Model, backend: str, keep_alive: float | None, sink: Sink
+    ) -> AsyncIterator[Lease]:
+        """Use a model; see Resident.lease. Which resident that is, is decided only now: it may have been replaced."""
+        made = Resident(model, backend, self)
+        async with self._residents.setdefault(made.key, made).lease(keep_alive, sink) as lease:
+            yield lease
 
     def spec(self, model: catalog.Model) -> ModelSpec:
         """What the worker is told of the model."""
@@ -209,39 +88,138 @@ class Fleet:
             cache_bytes=config.cache_bytes,
         )
 
-    async def make_room(self, newcomer: Resident) -> None:
-        """Unload idle models, the least recently used first, if the newcomer would not fit beside them."""
-        if not newcomer.model.path or not newcomer.model.present:
-            return
-        others = [r for r in self.loaded if r is not newcomer and r.process]
-        seen = [
-            residency.Resident(
-                r.key, memory.rss(r.process.pid) if r.process and r.process.pid else 0, r.supervisor.idle,
-                r.supervisor.idle_since,
-            )
-            for r in others
-        ]  # fmt: skip
-        needed = os.path.getsize(newcomer.model.path) * 5 // 4
-        for key in residency.victims(seen, needed, memory.available()):
-            victim = self._residents[key]
-            log.info("unloading %s to make room for %s", victim.model.name, newcomer.model.name)
-            process = victim.process
-            victim.apply(victim.supervisor.unload(_now()))
-            if process and victim.supervisor.state is State.STOPPING:
-                await process.wait()
+    def changed(self) -> None:
+        """A resident says that it has come, gone or become idle."""
+        for resident in self.loaded:
+            if resident.model.path:
+                self._measured[resident.model.path] = max(
+                    resident.rss_bytes, self._measured.get(resident.model.path, 0)
+                )
+        self._retired = {r for r in self._retired if r.supervisor.state is not State.STOPPED}
+        self._movement.set()
+        self._watch.files({r.model.path for r in self.loaded if r.model.path})
+        self._on_change()
 
-    def unload(self, residents: list[Resident]) -> None:
+    async def make_room(self, newcomer: Resident) -> None:
+        """Return when the newcomer fits, as far as can be told; unloads who is idle, waits for who is busy.
+
+        One newcomer at a time, so that two do not count on the same room.
+        """
+        if not newcomer.model.present:
+            return
+        async with self._one_newcomer:
+            while True:
+                self._movement.clear()
+                room = residency.make_room(self._seen(newcomer), self.predict(newcomer.model), self._available())
+                leaving = [r for r in self.every if r.key in room.unload and r.process]
+                for resident in leaving:
+                    log.info("unloading %s to make room for %s", resident.model.name, newcomer.model.name)
+                    resident.unload()
+                await asyncio.gather(*(r.gone.wait() for r in leaving if r.supervisor.state is State.STOPPING))
+                if not room.wait:
+                    return
+                log.info("%s waits until a busy model can be unloaded", newcomer.model.name)
+                await self._movement.wait()
+
+    def predict(self, model: catalog.Model) -> int:
+        """Bytes that a load will take: what it took the last time, else its file and a quarter for the cache."""
+        return self._measured.get(model.path) or os.path.getsize(model.path) * 5 // 4
+
+    def _seen(self, newcomer: Resident) -> list[residency.Resident]:
+        return [
+            residency.Resident(r.key, r.rss_bytes, r.supervisor.idle, r.supervisor.idle_since)
+            for r in self.loaded
+            if r is not newcomer and r.process
+        ]
+
+    def _available(self) -> int:
+        """Bytes for models: the machine's, less what others that are loading have yet to take, within our own limit."""
+        coming = sum(
+            max(0, self.predict(r.model) - r.rss_bytes)
+            for r in self.loaded
+            if r.process and r.supervisor.state is State.STARTING and r.model.present
+        )
+        free = memory.available() - residency.RESERVE
+        if self.config.memory_total:
+            free = min(free, self.config.memory_total - sum(r.rss_bytes for r in self.loaded))
+        return free - coming
+
+    async def unload(self, residents: list[Resident]) -> None:
+        """Returns when those that were idle are gone; a busy one goes after its last request."""
         for resident in residents:
-            resident.apply(resident.supervisor.unload(_now()))
+            resident.unload()
+        await asyncio.gather(*(r.gone.wait() for r in residents if r.supervisor.state is State.STOPPING))
 
     async def close(self) -> None:
         """End every process, busy or not, and wait for that."""
-        await asyncio.gather(*(resident.close() for resident in self._residents.values()))
+        self._watch.close()
+        for task in self._reloads.values():
+            task.cancel()
+        await asyncio.gather(*(resident.close() for resident in self.every))
 
     def status(self) -> list[t.ModelStatus]:
-        residents = self._residents.values()
-        return [r.status() for r in residents if r.supervisor.state is not State.STOPPED or r.supervisor.error]
+        return [r.status() for r in self.every if r.supervisor.state is not State.STOPPED or r.supervisor.error]
+
+    def configure(self, config: Config) -> None:
+        """New options hold from now on; those that a worker was started with, from its next load."""
+        self.config = config
+        for resident in self.every:
+            resident.supervisor.default_keep_alive = config.keep_alive
+
+    # A model's file has changed
+
+    def look(self) -> None:
+        """Something has changed in a folder of a loaded model: find out what."""
+        for resident in list(self._residents.values()):
+            if not resident.process or resident.supervisor.state is State.STOPPING:
+                continue
+            now = resident.model.fingerprint
+            match reload.judge(resident.fingerprint, now):
+                case Change.REWRITTEN:
+                    log.warning("%s was written in place while in use", resident.model.path)
+                    self.announce("model.reloading", resident.model.name, {"how": "rewritten"})
+                    resident.discard(_overwritten(resident.model))
+                case Change.REPLACED if resident.key not in self._reloads and self._rejected.get(resident.key) != now:
+                    task = asyncio.create_task(self._reload(resident), name=f"reload {resident.model.name}")
+                    self._reloads[resident.key] = task
+                    task.add_done_callback(functools.partial(self._reloaded, resident.key))
+
+    def _reloaded(self, key: str, _: object) -> None:
+        del self._reloads[key]
+        self.look()  # the file may have been replaced once more meanwhile
+
+    async def _reload(self, old: Resident) -> None:
+        """Bring up the new file's worker beside the old one; it takes over once it has generated a real token."""
+        fingerprint = old.model.fingerprint
+        self.announce("model.reloading", old.model.name, {"how": "replaced"})
+        successor = Resident(old.model, old.backend, self)
+        if self.predict(old.model) > self._available():
+            # No room for both. What runs ends on the old one, what comes waits for the new one.
+            self._take_over(old, successor)
+            await old.gone.wait()
+        try:
+            async with successor.lease(old.supervisor.keep_alive, _Nobody()) as lease:
+                probe = t.GenerateParams(prompt="Hello", max_tokens=1, temperature=0.0)
+                await lease.request("generate", "normal", probe, _Nobody())
+                if self._residents[old.key] is old:
+                    self._take_over(old, successor)
+        except ApiError as error:
+            log.error("the new %s is no good, the old one stays: %s", old.model.path, error.message)
+            self._rejected[old.key] = fingerprint
+            await successor.close()
+
+    def _take_over(self, old: Resident, successor: Resident) -> None:
+        self._residents[old.key] = successor
+        self._rejected.pop(old.key, None)
+        self._retired.add(old)
+        old.unload()
 
 
-def _now() -> float:
-    return asyncio.get_running_loop().time()
+def _overwritten(model: catalog.Model) -> WorkerCrashed:
+    return WorkerCrashed(
+        f"the file of {model.name} was overwritten while it was in use, so the rest of this answer cannot be trusted. "
+        "Ask again: the new file is loaded once it is whole. Replacing a file by rename (mv) interrupts nobody.",
+        signal=None,
+        exit_code=None,
+        cause="file overwritten",
+    )

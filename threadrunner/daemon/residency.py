@@ -17,17 +17,25 @@ class Resident(NamedTuple):
     idle_since: float
 
 
-def victims(residents: list[Resident], needed: int, available: int) -> list[str]:
-    """The idle models to unload so that `needed` bytes fit, least recently used first; none that is busy.
+class Room(NamedTuple):
+    """What a newcomer needs done: unload these, and then, if `wait`, look again once a busy model has become idle."""
 
-    Empty when it fits already, and also when unloading all of them would not be enough: then nothing is gained by
-    unloading, and the load itself says what is short.
+    unload: list[str]
+    wait: bool
+
+
+def make_room(residents: list[Resident], needed: int, available: int) -> Room:
+    """Room for `needed` bytes: idle models go, least recently used first; a busy one never does.
+
+    A model that would not fit beside nothing at all unloads nobody: the load itself says what is short.
     """
-    short = needed + RESERVE - available
+    short = needed - available
+    if short > sum(resident.rss_bytes for resident in residents):
+        return Room([], wait=False)
     chosen: list[str] = []
     for resident in sorted((r for r in residents if r.idle), key=lambda r: r.idle_since):
         if short <= 0:
             break
         chosen.append(resident.key)
         short -= resident.rss_bytes
-    return chosen if short <= 0 else []
+    return Room(chosen, wait=short > 0)

@@ -4,6 +4,8 @@
                             |                   |
                          load_failed, exited    exited (a crash: the requests under way are failed by their owner)
 
+    `discard` leads from starting and ready to stopping at once, under requests.
+
 Rule: only this module decides whether a worker is started or stopped. A caller never looks at `state` first and
 acts second; it asks `acquire` and gets a grant when the worker is ready, whatever happened in between. Idle time is
 counted only while no ticket is held or waits, so no timer can unload under a request.
@@ -35,6 +37,10 @@ class Stop(NamedTuple):
     """Ask the worker to end; answer with exited."""
 
 
+class Kill(NamedTuple):
+    """End the worker at once, under its requests; answer with exited."""
+
+
 class Grant(NamedTuple):
     """The ticket's holder may use the worker until it calls release."""
 
@@ -46,7 +52,7 @@ class Refuse(NamedTuple):
     error: ApiError
 
 
-Effect = Start | Stop | Grant | Refuse
+Effect = Start | Stop | Kill | Grant | Refuse
 
 
 class Supervisor:
@@ -54,12 +60,12 @@ class Supervisor:
 
     def __init__(self, name: str, keep_alive: float) -> None:
         self.name = name
+        self.default_keep_alive = keep_alive
         self.state = State.STOPPED
         self.active = 0
         self.waiting: list[Hashable] = []
         self.error: ApiError | None = None
         self.idle_since = 0.0
-        self._default_keep_alive = keep_alive
         self._keep_alive = keep_alive
         self._failures = 0
         self._retry_at = 0.0
@@ -73,6 +79,11 @@ class Supervisor:
         return self.active == 0 and not self.waiting
 
     @property
+    def keep_alive(self) -> float:
+        """What the last request asked for, or the default."""
+        return self._keep_alive
+
+    @property
     def expires_at(self) -> float | None:
         """When `tick` wants to be called; None while nothing is to happen by time."""
         if self.state is not State.READY or not self.idle or self._keep_alive < 0:
@@ -81,7 +92,7 @@ class Supervisor:
 
     def acquire(self, ticket: Hashable, now: float, keep_alive: float | None = None) -> list[Effect]:
         """Ask for the worker. Sooner or later comes one Grant or Refuse for the ticket, unless it is abandoned."""
-        self._keep_alive = self._default_keep_alive if keep_alive is None else keep_alive
+        self._keep_alive = self.default_keep_alive if keep_alive is None else keep_alive
         if self.state is State.READY:
             self.active += 1
             return [Grant(ticket)]
@@ -140,6 +151,14 @@ class Supervisor:
         """Unload as soon as nobody uses it: now, or after the last release. A later acquire keeps it after all."""
         self._keep_alive = 0.0
         return self.tick(now)
+
+    def discard(self) -> list[Effect]:
+        """The worker is no good any more (its file was overwritten): end it, busy or not. Those who wait go on waiting
+        for the next one."""
+        if self.state not in (State.STARTING, State.READY):
+            return []
+        self.state = State.STOPPING
+        return [Kill()]
 
     def tick(self, now: float) -> list[Effect]:
         """Time has passed: stop an idle worker whose time is over."""

@@ -22,6 +22,10 @@ from threadrunner.worker import messages as m
 log = logging.getLogger("threadrunner.daemon.worker")
 
 STOP_WITHIN = 15.0  # seconds from Stop to SIGKILL: the KV cache is written in between
+HINTS = {
+    "SIGKILL": "; the system may have been out of memory",
+    "SIGBUS": "; its model file was probably truncated or overwritten while in use",
+}
 LAST_WORDS = 20  # lines of stderr kept to explain a crash
 
 
@@ -66,6 +70,7 @@ class WorkerProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._life: asyncio.Task[None] | None = None
         self._stopping = False
+        self._reason: ApiError | None = None
 
     def __repr__(self) -> str:
         return f"<WorkerProcess {self.name} pid {self.pid} {len(self._pending)} pending>"
@@ -93,6 +98,12 @@ class WorkerProcess:
         self._send(m.Stop())
         asyncio.get_running_loop().call_later(STOP_WITHIN, self.kill)
 
+    def discard(self, reason: ApiError) -> None:
+        """End it at once; its requests end with `reason`."""
+        self._stopping = True
+        self._reason = reason
+        self.kill()
+
     def kill(self) -> None:
         if self._process and self._process.returncode is None:
             self._process.kill()
@@ -112,7 +123,7 @@ class WorkerProcess:
             reader = await self._spawn()
             self._send(load)
             if self._stopping:  # asked while the process was being made
-                self._send(m.Stop())
+                self.kill() if self._reason else self._send(m.Stop())
             await asyncio.gather(self._read(reader), self._listen_to_stderr())
             assert self._process
             crash = self._verdict(await self._process.wait())
@@ -191,7 +202,7 @@ class WorkerProcess:
             return None
         if code < 0:
             name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-            hint = "; it may have been out of memory" if name == "SIGKILL" else ""
+            hint = HINTS.get(name, "")
             text = f"the worker of {self.name} was ended by {name}{hint}. The next prompt loads the model again."
             return WorkerCrashed(text, signal=name, exit_code=None)
         last = next((line for line in reversed(self._last_words) if line.strip()), "")
@@ -199,7 +210,9 @@ class WorkerProcess:
         return WorkerCrashed(text, signal=None, exit_code=code)
 
     def _end(self, crash: ApiError | None) -> None:
-        failure = crash or WorkerCrashed(f"the worker of {self.name} was stopped", signal=None, exit_code=0)
+        failure = (
+            self._reason or crash or WorkerCrashed(f"the worker of {self.name} was stopped", signal=None, exit_code=0)
+        )
         for pending in self._pending.values():
             if not pending.answer.done():
                 pending.answer.set_exception(failure)

@@ -1,7 +1,8 @@
 """A backend that does on request what cannot be had otherwise: crashes, loads that fail, answers that never end.
 
 The model's name says how the load goes (`fail`, `crash`, `exit`, anything else loads); the prompt how the answer goes:
-`drip` never ends, `wide N` gives N pieces of 1 kB, `crash SIGNAL` ends the worker by it, `raise` breaks in Python.
+`drip` never ends, `wide N` gives N pieces of 1 kB, `crash SIGNAL` ends the worker by it, `raise` breaks in Python,
+`file` gives what the model's file held at the load; one that holds `bad` does not load.
 """
 
 import os
@@ -9,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from threadrunner.api import types as t
 from threadrunner.api.errors import ModelLoadFailed
@@ -24,6 +26,11 @@ class TroubleBackend:
     def load(self, spec: ModelSpec, report: Callable[[int, int], None]) -> ModelFacts:
         if spec.name == "fail":
             raise ModelLoadFailed("the file is no good", path=spec.path)
+        if spec.path:
+            self._held = Path(spec.path).open()  # as a mapping does: or its inode would be given to the next file
+            self._file = self._held.read()
+            if self._file.startswith("bad"):
+                raise ModelLoadFailed(f"{spec.path} is bad")
         if spec.name == "crash":
             os.kill(os.getpid(), signal.SIGSEGV)
         if spec.name == "exit":
@@ -50,6 +57,8 @@ class TroubleBackend:
                         events.append(Piece(id, 0, "x" * 1023 + "\n"))
                     else:
                         self._end(id, events)
+                case "file":
+                    self._end(id, events, self._file)
                 case "drip":
                     time.sleep(0.002)  # the work of a token
                     events.append(Piece(id, 0, "drip "))
@@ -57,8 +66,8 @@ class TroubleBackend:
                     self._end(id, events)
         return events
 
-    def _end(self, id: int, events: list[Event]) -> None:
-        text = f"{self._cancelled} cancelled, {len(self._open) - 1} others"
+    def _end(self, id: int, events: list[Event], text: str = "") -> None:
+        text = text or f"{self._cancelled} cancelled, {len(self._open) - 1} others"
         del self._open[id]
         events.append(Finished(id, t.Generated(text, "stop", "trouble", t.Usage(), t.Timings())))
 

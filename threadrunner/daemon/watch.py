@@ -1,0 +1,56 @@
+"""Tells that something has changed beside the files that matter; what has, the listener finds out by looking.
+
+Folders are watched, not files: a file that is replaced by rename takes its watch with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Callable
+
+log = logging.getLogger("threadrunner.daemon.watch")
+
+# An overwritten model is deadly to its worker, so the first event must not be held back to be joined with others.
+DEBOUNCE_MS = 50
+STEP_MS = 10
+
+
+class Watch:
+    """Calls `changed` after every change in the folders of the files last given to `files`."""
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        self._folders: frozenset[str] = frozenset()
+        self._stop = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def files(self, paths: set[str]) -> None:
+        """Watch the folders of these files from now on."""
+        folders = frozenset(folder for path in paths if os.path.isdir(folder := os.path.dirname(path)))
+        if folders == self._folders:
+            return
+        self._folders = folders
+        self.close()
+        if folders:
+            self._stop = asyncio.Event()
+            self._task = asyncio.create_task(self._run(sorted(folders), self._stop), name="watch")
+
+    def close(self) -> None:
+        self._stop.set()
+
+    async def _run(self, folders: list[str], stop: asyncio.Event) -> None:
+        from watchfiles import awatch  # only now: it brings anyio, which the daemon's start need not wait for
+
+        try:
+            events = awatch(
+                *folders, watch_filter=None, debounce=DEBOUNCE_MS, step=STEP_MS, stop_event=stop, recursive=False
+            )
+            asyncio.get_running_loop().call_soon(self._changed)  # for what happened before the watch stood
+            async with contextlib.aclosing(events):
+                async for _ in events:
+                    self._changed()
+        except OSError as error:
+            log.warning("cannot watch %s: %s; a changed model is seen at its next load only", folders, error)
