@@ -155,21 +155,23 @@ end
 function M.accept(buffer, kind)
   local ghost = shown[buffer]
   if not ghost or ghost.rest == '' then
-    return false
+    return nil
   end
   local text = part(ghost.rest, kind)
-  local row, column = cursor()
-  M.hide(buffer)
   report(buffer, ghost.items[ghost.at], text == ghost.rest and 'accepted' or kind, text)
-  -- Mappings with <expr> may not change the text.
-  vim.schedule(function()
-    local lines = vim.split(text, '\n', { plain = true })
-    vim.api.nvim_buf_set_text(buffer, row, column, row, column, lines)
-    local last = #lines
-    vim.api.nvim_win_set_cursor(0, { row + last, last == 1 and column + #lines[1] or #lines[last] })
-    vim.api.nvim_exec_autocmds('User', { pattern = 'ThreadRunnerAccepted', modeline = false })
-  end)
-  return true
+  M.taken = text
+  return '<Cmd>lua require("threadrunner.ghost").take()<CR>'
+end
+
+function M.take()
+  local buffer = vim.api.nvim_get_current_buf()
+  local row, column = cursor()
+  local lines = vim.split(M.taken, '\n', { plain = true })
+  vim.api.nvim_buf_clear_namespace(buffer, space, 0, -1)
+  vim.api.nvim_buf_set_text(buffer, row, column, row, column, lines)
+  local last = #lines
+  vim.api.nvim_win_set_cursor(0, { row + last, last == 1 and column + #lines[1] or #lines[last] })
+  vim.api.nvim_exec_autocmds('User', { pattern = 'ThreadRunnerAccepted', modeline = false })
 end
 
 function M.dismiss(buffer)
@@ -177,20 +179,31 @@ function M.dismiss(buffer)
   if not ghost then
     return false
   end
+  report(buffer, ghost.items[ghost.at], 'dismissed', '')
+  return '<Cmd>lua require("threadrunner.ghost").drop()<CR>'
+end
+
+function M.drop()
+  local buffer = vim.api.nvim_get_current_buf()
   cancel(buffer)
   M.hide(buffer)
-  report(buffer, ghost.items[ghost.at], 'dismissed', '')
-  return true
 end
 
 function M.next(buffer, step)
   local ghost = shown[buffer]
   if not ghost or #ghost.items < 2 then
-    return false
+    return nil
   end
   local index = (ghost.at - 1 + (step or 1)) % #ghost.items + 1
-  show(buffer, ghost.items, index, ghost.row, ghost.column, ghost.encoding)
-  return true
+  return ('<Cmd>lua require("threadrunner.ghost").choose(%d)<CR>'):format(index)
+end
+
+function M.choose(index)
+  local buffer = vim.api.nvim_get_current_buf()
+  local ghost = shown[buffer]
+  if ghost then
+    show(buffer, ghost.items, index, ghost.row, ghost.column, ghost.encoding)
+  end
 end
 
 -- What is shown now, for tests and for other plugins.

@@ -70,17 +70,17 @@ function M._attached(client, buffer)
   end
 end
 
--- Map `keys[name]`; where the action had nothing to do, the key does what it did before.
+-- Map `keys[name]` to an action, which returns the keys that do it, or nothing where it has nothing to do: then the key
+-- does what it does without us. Keys, because a mapping with <expr> may not change the text, and because a scheduled
+-- change would come after what is typed meanwhile.
 function M._key(name, buffer, action)
   local key = M.options.keys[name]
   if not key then
     return
   end
   vim.keymap.set('i', key, function()
-    if action() then
-      return ''
-    end
-    return key
+    local done = action()
+    return done == true and '' or done or key
   end, { buffer = buffer, expr = true, replace_keycodes = true, desc = 'ThreadRunner: ' .. name })
 end
 
