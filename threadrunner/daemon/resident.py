@@ -15,7 +15,7 @@ import msgspec
 from threadrunner.api import types as t
 from threadrunner.api.errors import ApiError, ModelLoadFailed, WorkerCrashed
 from threadrunner.backends.base import ModelFacts, ModelSpec
-from threadrunner.daemon import catalog, memory, reload
+from threadrunner.daemon import catalog, gguf, memory, reload
 from threadrunner.daemon.supervisor import Effect, Grant, Kill, Refuse, Start, State, Stop, Supervisor
 from threadrunner.daemon.worker_process import Sink, WorkerProcess
 
@@ -174,7 +174,13 @@ class Resident:
         else:
             self._fleet.announce("model.loading", self.model.name, {})
             self.process = WorkerProcess(self.model.name, self)
-            self.process.start(self.backend, self._fleet.spec(self.model))
+            fit = asyncio.create_task(self._fit())
+            self.process.start(self.backend, self._fleet.spec(self.model), fit)
+
+    async def _fit(self) -> None:
+        """Native code sees only files whose header holds. Raises ModelLoadFailed."""
+        if self.backend == "llama":
+            await asyncio.to_thread(gguf.check, self.model.path)
 
     def _fail(self, error: ApiError) -> None:
         """The load ended before there was a process."""

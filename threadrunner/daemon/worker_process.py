@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Awaitable
 from typing import Protocol
 
 import msgspec
@@ -75,9 +76,12 @@ class WorkerProcess:
     def __repr__(self) -> str:
         return f"<WorkerProcess {self.name} pid {self.pid} {len(self._pending)} pending>"
 
-    def start(self, backend: str, spec: ModelSpec) -> None:
-        """Spawn and load, in the background; the owner hears what comes of it."""
-        self._life = asyncio.create_task(self._live(m.Load(backend, spec)), name=f"worker {self.name}")
+    def start(self, backend: str, spec: ModelSpec, fit: Awaitable[object]) -> None:
+        """Spawn and load, in the background; the owner hears what comes of it.
+
+        `fit` is awaited while the process comes up, and before it is told to load; it raises ApiError to forbid that.
+        """
+        self._life = asyncio.create_task(self._live(m.Load(backend, spec), fit), name=f"worker {self.name}")
 
     async def request(self, method: str, priority: str, params: msgspec.Struct, sink: Sink) -> bytes:
         """The JSON of the method's result. Raises ApiError; when it is cancelled, the worker forgets the request."""
@@ -117,11 +121,11 @@ class WorkerProcess:
         if self._writer and not self._writer.is_closing():
             self._writer.write(m.pack(message))
 
-    async def _live(self, load: m.Load) -> None:
+    async def _live(self, load: m.Load, fit: Awaitable[object]) -> None:
         crash: ApiError | None = None
         try:
             reader = await self._spawn()
-            self._send(load)
+            await self._load(load, fit)
             if self._stopping:  # asked while the process was being made
                 self.kill() if self._reason else self._send(m.Stop())
             await asyncio.gather(self._read(reader), self._listen_to_stderr())
@@ -135,6 +139,16 @@ class WorkerProcess:
             if self._writer:
                 self._writer.close()
             self._end(crash)
+
+    async def _load(self, load: m.Load, fit: Awaitable[object]) -> None:
+        try:
+            await fit
+        except ApiError as error:
+            self._stopping = True
+            self._owner.load_failed(error)
+            self.kill()
+        else:
+            self._send(load)
 
     async def _spawn(self) -> asyncio.StreamReader:
         ours, theirs = socket.socketpair()
