@@ -165,3 +165,17 @@ def test_twenty_replacements_under_load_fail_no_request(watching: Daemon, model:
         thread.join()
     assert wrong == []
     assert all(answered)
+
+
+def test_new_options_hold_without_a_restart_and_wrong_ones_change_nothing(watching: Daemon, model: Path) -> None:
+    wire, events = watching.wire(), listener(watching)
+    ask(wire, model)
+    file = watching.home / "config.toml"
+    replace(file, "keep_alive = 1000\n")
+    events.event("config.loaded")
+    ask(wire, model)
+    assert wire.call("status")["models"][0]["expires_s"] > 900
+    replace(file, "keep_alive = 'for ever'\n")
+    assert "keep_alive must be of type float" in events.event("config.failed")["data"]["message"]
+    ask(wire, model)
+    assert wire.call("status")["models"][0]["expires_s"] > 900

@@ -54,6 +54,11 @@ def begin(folder: str, config: options.Config) -> DailyFile:
     for handler in handlers:
         handler.setFormatter(logging.Formatter(FORMAT))
         logging.getLogger().addHandler(handler)
-    for name, level in options.log_levels(config.log).items():
-        logging.getLogger(name).setLevel(level)
+    set_levels(config.log)
     return file
+
+
+def set_levels(spec: str) -> None:
+    """`warning,threadrunner.daemon=debug`, as config.log_levels reads it; it has been checked."""
+    for name, level in options.log_levels(spec).items():
+        logging.getLogger(name).setLevel(level)

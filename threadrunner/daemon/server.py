@@ -16,13 +16,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from threadrunner import config, paths
 from threadrunner.api.errors import ShuttingDown
 from threadrunner.config import Config
 from threadrunner.daemon import legacy, methods
+from threadrunner.daemon import log as daemon_log
 from threadrunner.daemon.fleet import Fleet
 from threadrunner.daemon.outbox import notification
 from threadrunner.daemon.peer import Call, Peer
 from threadrunner.daemon.pull import Pulls
+from threadrunner.daemon.watch import Watch
 
 log = logging.getLogger("threadrunner.daemon")
 
@@ -31,20 +34,21 @@ class Server:
     """Serves one listening socket until `stop`. `log_file` gives today's file, for those who ask for status."""
 
     def __init__(
-        self, config: Config, sock: socket.socket, models_dir: str, cache_dir: str, log_file: Callable[[], str]
+        self, options: Config, sock: socket.socket, models_dir: str, cache_dir: str, log_file: Callable[[], str]
     ) -> None:
-        self.config = config
+        self.config = options
         self.models_dir = models_dir
         self.log_file = log_file
         self.socket = str(sock.getsockname())
         self.started = time.monotonic()
-        self.fleet = Fleet(config, cache_dir, self._announce, self._changed)
+        self.fleet = Fleet(options, cache_dir, self._announce, self._changed)
         self.pulls = Pulls()
         self._sock = sock
         self._peers: set[Peer] = set()
         self._stopping = asyncio.Event()
         self._quiet = asyncio.Event()
         self._idle: asyncio.TimerHandle | None = None
+        self._config_watch = Watch(self._configure)
 
     def __repr__(self) -> str:
         return f"<Server {self.socket} {len(self._peers)} clients{' stopping' if self.stopping else ''}>"
@@ -73,6 +77,7 @@ class Server:
         await self._stopping.wait()
         await self._drain()
         await self.fleet.close()
+        self._config_watch.close()
         self._remove_socket()
         server.close()
         for peer in list(self._peers):
@@ -126,11 +131,27 @@ class Server:
 
     def _changed(self) -> None:
         """A client or a model has come or gone: perhaps nobody needs the daemon any more."""
+        if self.fleet.loaded:
+            self._config_watch.files({paths.config_file()})
         if self._idle:
             self._idle.cancel()
             self._idle = None
         if self.config.idle_exit and not self._peers and not self.fleet.loaded:
             self._idle = asyncio.get_running_loop().call_later(self.config.idle_exit, self.stop)
+
+    def _configure(self) -> None:
+        """config.toml may have changed. One that is wrong is reported, and the options stay as they were."""
+        try:
+            fresh = config.load()
+        except config.ConfigError as error:
+            log.error("%s", error)
+            self._announce("config.failed", "", {"message": str(error)})
+            return
+        if fresh != self.config:
+            self.config = fresh
+            self.fleet.configure(fresh)
+            daemon_log.set_levels(fresh.log)
+            self._announce("config.loaded", "", {})
 
     def _remove_socket(self) -> None:
         """Only a socket of our own making: systemd keeps listening on its one, and starts us again."""
