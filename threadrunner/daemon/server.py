@@ -19,7 +19,7 @@ from typing import Any
 from threadrunner import config, paths
 from threadrunner.api.errors import ShuttingDown
 from threadrunner.config import Config
-from threadrunner.daemon import legacy, methods
+from threadrunner.daemon import catalog, legacy, methods
 from threadrunner.daemon import log as daemon_log
 from threadrunner.daemon.fleet import Fleet
 from threadrunner.daemon.outbox import notification
@@ -49,6 +49,7 @@ class Server:
         self._quiet = asyncio.Event()
         self._idle: asyncio.TimerHandle | None = None
         self._config_watch = Watch(self._configure)
+        self._config_seen = catalog.Model("", paths.config_file()).fingerprint
 
     def __repr__(self) -> str:
         return f"<Server {self.socket} {len(self._peers)} clients{' stopping' if self.stopping else ''}>"
@@ -141,6 +142,11 @@ class Server:
 
     def _configure(self) -> None:
         """config.toml may have changed. One that is wrong is reported, and the options stay as they were."""
+        # Its folder has other files too, the database of conversations among them, which is written all the time.
+        seen = catalog.Model("", paths.config_file()).fingerprint
+        if seen == self._config_seen:
+            return
+        self._config_seen = seen
         try:
             fresh = config.load()
         except config.ConfigError as error:
