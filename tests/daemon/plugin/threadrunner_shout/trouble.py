@@ -2,7 +2,7 @@
 
 The model's name says how the load goes (`fail`, `crash`, `exit`, anything else loads); the prompt how the answer goes:
 `drip` never ends, `wide N` gives N pieces of 1 kB, `crash SIGNAL` ends the worker by it, `raise` breaks in Python,
-`file` gives what the model's file held at the load; one that holds `bad` does not load.
+`file` gives what the model's file held at the load, `head` its beginning; one that holds `bad` does not load.
 """
 
 import os
@@ -59,6 +59,8 @@ class TroubleBackend:
                         self._end(id, events)
                 case "file":
                     self._end(id, events, self._file)
+                case "head":
+                    self._end(id, events, self._file[:20])
                 case "drip":
                     time.sleep(0.002)  # the work of a token
                     events.append(Piece(id, 0, "drip "))

@@ -1,0 +1,110 @@
+"""Six clients, three models, memory for two, random cancels, kills and replaced files: every request is answered, by
+the right model, and nothing hangs.
+
+THREADRUNNER_STRESS_SECONDS (default 20) says for how long.
+"""
+
+import json
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import python_path
+from tests.support import Daemon, Wire, running
+
+SECONDS = float(os.environ.get("THREADRUNNER_STRESS_SECONDS", "20"))
+BALLAST = 40 << 20
+NAMES = ("one", "two", "three")
+
+
+@pytest.fixture
+def small(plugin: Path) -> Iterator[Daemon]:
+    # A worker of these takes its interpreter and the ballast, as text: some 65 MB; three do not fit.
+    yield from running(
+        THREADRUNNER_BACKEND="trouble", PYTHONPATH=python_path(plugin), THREADRUNNER_MEMORY_TOTAL=str(170 << 20)
+    )
+
+
+def write(path: Path, version: int) -> None:
+    """The file of one model, replaced by rename: its name and version, then what makes it heavy."""
+    other = path.with_suffix(f".{threading.get_ident()}.new")
+    with other.open("w") as file:
+        file.write(f"{path.stem} {version}\n")
+        file.write("." * BALLAST)
+    other.replace(path)
+
+
+def test_every_request_is_answered_by_the_right_model(small: Daemon, tmp_path: Path) -> None:
+    models = [tmp_path / f"{name}.gguf" for name in NAMES]
+    for model in models:
+        write(model, 0)
+    end = time.monotonic() + SECONDS
+    seen: Counter[str] = Counter()
+    wrong: list[object] = []
+    lock = threading.Lock()
+
+    def note(what: str) -> None:
+        with lock:
+            seen[what] += 1
+
+    def client(seed: int) -> None:
+        rng, wire = random.Random(seed), Wire(small.socket)
+        while time.monotonic() < end:
+            model, what = rng.choice(models), rng.random()
+            if what < 0.15:  # asked for and no longer wanted
+                id = wire.begin("generate", prompt="drip", model=str(model))
+                wire.send({"jsonrpc": "2.0", "method": "$/cancelRequest", "params": {"id": id}})
+            elif what < 0.2:  # gone in the middle
+                wire.begin("generate", prompt="drip", model=str(model))
+                wire.close()
+                wire = Wire(small.socket)
+                continue
+            elif what < 0.25:
+                id = wire.begin("models.unload", model=str(model))
+            else:
+                id = wire.begin("generate", prompt="head", model=str(model), keep_alive=rng.choice([0, 0.05, 300]))
+            response, _ = wire.until(id)
+            if "error" in response:
+                note(response["error"]["data"]["kind"])
+                if response["error"]["data"]["kind"] not in ("RequestCancelled", "WorkerCrashed"):
+                    wrong.append(response["error"])
+            elif "text" in response["result"]:
+                note("answered")
+                if response["result"]["text"].split()[0] != model.stem:
+                    wrong.append((model.stem, response["result"]["text"]))
+        wire.close()
+
+    def trouble() -> None:
+        rng, wire, version = random.Random(99), Wire(small.socket), 0
+        while time.monotonic() < end:
+            version += 1
+            if rng.random() < 0.5:
+                write(rng.choice(models), version)
+            elif pids := [m["pid"] for m in wire.call("status")["models"] if m["pid"] and m["state"] == "ready"]:
+                os.kill(rng.choice(pids), signal.SIGKILL)
+            heavy = [m for m in wire.call("status")["models"] if m["rss_bytes"] > BALLAST]
+            note(f"{len(heavy)} models in memory")
+            threading.Event().wait(0.3)  # the rhythm of the trouble
+        wire.close()
+
+    threads = [threading.Thread(target=client, args=(seed,)) for seed in range(6)] + [threading.Thread(target=trouble)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert seen["answered"] > 50, seen
+    assert seen["RequestCancelled"], seen
+    final = small.wire()
+    for model in models:
+        assert final.call("generate", prompt="head", model=str(model))["text"].split()[0] == model.stem
+    status = final.call("status")
+    assert status["pid"] == small.pid
+    assert all(m["active"] == 0 for m in status["models"]), json.dumps(status, indent=1)
