@@ -27,7 +27,7 @@ class TroubleBackend:
         if spec.name == "fail":
             raise ModelLoadFailed("the file is no good", path=spec.path)
         if spec.path:
-            self._held = Path(spec.path).open()  # as a mapping does: or its inode would be given to the next file
+            self._held = Path(spec.path).open()  # noqa: SIM115  # as a mapping is: or the next file got its inode
             self._file = self._held.read()
             if self._file.startswith("bad"):
                 raise ModelLoadFailed(f"{spec.path} is bad")
