@@ -105,8 +105,8 @@ class Field(NamedTuple):
 
 def fields(path: Path) -> tuple[list[Field], int]:
     """All numbers in a healthy file's header, and where the tensors' data begins. Of a long list, three entries."""
-    data = path.open("rb").read(64 << 20)
-    walk = _Walk(data)
+    with path.open("rb") as file:
+        walk = _Walk(file.read(64 << 20))
     return list(walk.header()), walk.at
 
 

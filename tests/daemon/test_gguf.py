@@ -139,7 +139,7 @@ REFUSED = {
     "an adapter": (made({"general.type": "adapter"}), "LoRA adapter"),
     "no tensors": (made(tensors=[]), "no weights"),
     "a tensor twice": (made(tensors=tensors(WEIGHTS[0])), "two tensors are called"),
-    "a tensor without a name": (made(tensors=tensors(Tensor(""))), "has no name"),
+    "a tensor without a name": (made(tensors=tensors(Tensor(""))), "is empty"),
     "a tensor's name too long": (made(tensors=tensors(Tensor("x" * 64))), "claims to have 64 bytes"),
     "five dimensions": (made(tensors=tensors(Tensor("x", (1, 1, 1, 1, 1)))), "5 dimensions"),
     "no dimensions": (made(tensors=tensors(Tensor("x", ()))), "0 dimensions"),

@@ -156,8 +156,10 @@ def _tensors(at: _Cursor, count: int, alignment: int) -> tuple[list[Tensor], int
     used = 0
     for _ in range(count):
         name = at.text(_MAX_NAME, "a tensor's name")
-        if not name or name in names:
-            raise Damaged(f"two tensors are called {name!r}" if name else f"a tensor before byte {at.at} has no name")
+        if not name.isprintable() or not name:
+            raise Damaged(f"the name of the tensor before byte {at.at} is {'not text' if name else 'empty'}")
+        if name in names:
+            raise Damaged(f"two tensors are called {name}")
         names.add(name)
         tensor, offset = _tensor(at, name)
         if offset != used:
