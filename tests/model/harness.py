@@ -17,6 +17,8 @@ from threadrunner.engine.runtime import L
 class Loaded:
     def __init__(self, path: Path, **spec: Any) -> None:
         self.backend = LlamaBackend()
+        # one thread: on a busy machine two that wait for each other at every barrier take ten times as long
+        spec.setdefault("threads", 1)
         self.progress: list[tuple[int, int]] = []
         self.facts = self.backend.load(
             ModelSpec(name="test", path=str(path), **spec), lambda done, total: self.progress.append((done, total))

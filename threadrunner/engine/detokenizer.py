@@ -15,6 +15,9 @@ class Cutter(Protocol):
     def safe(self, text: str) -> int:
         """How much of the text no later piece can cut off."""
 
+    def trim(self, text: str) -> int:
+        """Where a text that ended by itself should end."""
+
 
 class StopStrings:
     def __init__(self, stops: list[str]) -> None:
@@ -27,6 +30,9 @@ class StopStrings:
         found = [at for stop in self._stops if (at := text.find(stop, begin)) >= 0]
         self._searched = len(text)
         return min(found, default=None)
+
+    def trim(self, text: str) -> int:
+        return len(text)
 
     def safe(self, text: str) -> int:
         for begin in range(max(0, len(text) - self._longest + 1), len(text)):
@@ -68,6 +74,8 @@ class Detokenizer:
 
     def finish(self) -> str:
         """What was held back and no stop took. Bytes of a character that never became whole are dropped."""
+        end = min((cutter.trim(self.text) for cutter in self._cutters), default=len(self.text))
+        self.text = self.text[: max(end, self._shown)]
         return self._show(len(self.text))
 
     def _show(self, end: int) -> str:

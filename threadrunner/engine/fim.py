@@ -7,6 +7,7 @@ the suffix is evaluated once. The anchor is a line's start some lines above the 
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,6 +55,8 @@ WINDOW_JUMP = 32
 """Lines by which the window's first line moves."""
 LINES_AFTER_ANCHOR = 3
 """Whole lines between a new anchor and the cursor's line: 3 gave 48 of 100 problems, none 44, 8 again 44."""
+HEALED_TOKENS = 3
+_WORD = re.compile(rb"[A-Za-z0-9_]*")
 MOST_TYPED_LINES = 24
 MOST_TYPED_CHARS = 1_500
 
@@ -165,8 +168,14 @@ class Infill:
         return Prompt([*tokens, ids["pre"], *before, *space, ids["suf"], *after, *space, ids["mid"]], forced)
 
     def _heal(self, tokens: list[int]) -> tuple[list[int], bytes]:
-        """Without the last token, which may be half of the one that the model wants to say."""
-        return (tokens[:-1], self._vocab.piece(tokens[-1])) if tokens else ([], b"")
+        """Without the last token, which may be half of the one that the model wants to say; in the middle of a word,
+        without the word's last tokens: after " ret" "u" no model says "rn"."""
+        forced = b""
+        for back in range(1, min(HEALED_TOKENS, len(tokens)) + 1):
+            forced = self._vocab.piece(tokens[-back]) + forced
+            if not _WORD.fullmatch(forced):
+                return tokens[:-back], forced
+        return tokens[: -min(HEALED_TOKENS, len(tokens))] if tokens else [], forced
 
     def _files(self, path: str | None, context: Sequence[tuple[str, str]], most: int) -> list[int]:
         """Other files before this one, under their own names, the first ones given as far as they fit."""

@@ -20,6 +20,7 @@ class MiddleEnds:
         """`head` is the cursor's line up to the cursor."""
         rest_of_line, _, below = suffix.partition("\n")
         rest = rest_of_line.rstrip()
+        self._at_line_end = not rest and bool(suffix)
         # a single bracket is said often: it is the suffix only where it ends the line
         self._rest, self._bracket = (rest, "") if len(rest.strip()) >= 2 else ("", rest)
         self._next = next((line.rstrip() for line in below.split("\n") if line.strip()), "")
@@ -34,7 +35,8 @@ class MiddleEnds:
         if top := _TOP_LEVEL.search(text):
             cuts.append(top.start())
         cuts.append(self._line_cut(text))
-        return min((at for at in cuts if at >= 0), default=None)
+        end = min((at for at in cuts if at >= 0), default=None)
+        return None if end is None else self.trim(text[:end])
 
     def _line_cut(self, text: str) -> int:
         """The line break before the first line that does not belong, or -1."""
@@ -61,6 +63,9 @@ class MiddleEnds:
                 return min(end, len(text) - overlap)
         return end
 
+    def trim(self, text: str) -> int:
+        return len(text.rstrip("\n")) if self._at_line_end else len(text)
+
     @staticmethod
     def _may_be_top_level(line: str) -> bool:
         return not line[0].isspace() and len(line) < _LONGEST_TOP_LEVEL
@@ -80,6 +85,9 @@ class TimeBudget:
             return None
         at = text.find("\n", max(1, self._seen))
         return at if at >= 0 else None
+
+    def trim(self, text: str) -> int:
+        return len(text)
 
     def safe(self, text: str) -> int:
         # a line break that is the last thing so far may turn out to be the end

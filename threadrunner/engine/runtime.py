@@ -45,8 +45,7 @@ L: Any = _submodule("llama_cpp")
 OK, NO_ROOM, ABORTED = 0, 1, 2
 """What llama_decode answers, beside negative numbers for failures."""
 
-# ggml's log levels; 5 continues the line before it
-_LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR}
+# ggml's log levels: 1 debug, 2 info, 3 warning, 4 error, 5 continues the line before it
 _recent_errors: deque[str] = deque(maxlen=8)
 _last_level = 1
 
@@ -60,12 +59,8 @@ def _on_log(level: int, text: bytes, _data: object) -> None:
         return
     if level >= 4:
         _recent_errors.append(line)
-        # an error that ends a load is raised as LoadError; one that does not is no more than a warning to us
-        log.warning("%s", line)
-    elif level == 3:
-        log.info("%s", line)
-    else:
-        log.debug("%s", line)
+    # what ends a load or a request is raised with its reason; an aborted batch, which is no error, logs "errors" too
+    log.log(logging.INFO if level >= 3 else logging.DEBUG, "%s", line)
 
 
 _started = False

@@ -49,6 +49,8 @@ def to_grammar(schema: dict[str, Any] | bool) -> str:
 
 def check_grammar(grammar: str) -> None:
     """Bounds on a grammar before native code sees it: its parser recurses at each bracket."""
+    if not grammar.strip():
+        raise BadGrammar("the grammar is empty")  # llama.cpp takes it for one that allows everything
     if len(grammar) > MAX_GRAMMAR:
         raise BadGrammar(f"the grammar has {len(grammar)} characters, the limit is {MAX_GRAMMAR}")
     depth = deepest = 0
