@@ -159,6 +159,19 @@ def test_a_cancelled_request_is_answered_and_its_neighbour_goes_on(troubled: Dae
     assert after.endswith("1 others")
 
 
+def test_a_request_that_arrives_together_with_its_cancel_is_answered(troubled: Daemon) -> None:
+    wire = troubled.wire()
+    for id in range(1, 50):
+        params = {"prompt": "drip", "stream": False}
+        request = {"jsonrpc": "2.0", "id": id, "method": "generate", "params": params}
+        cancel = {"jsonrpc": "2.0", "method": "$/cancelRequest", "params": {"id": id}}
+        wire.send(request, cancel)
+        assert wire.until(id)[0]["error"]["code"] == -32800
+        wire.send([request, cancel])
+        (answer,) = wire.read()
+        assert (answer["id"], answer["error"]["code"]) == (id, -32800)
+
+
 def test_hanging_up_cancels_in_the_worker(troubled: Daemon) -> None:
     watcher = troubled.wire()
     before = int(watcher.call("generate", prompt="count")["text"].split()[0])

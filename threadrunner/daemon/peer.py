@@ -153,8 +153,8 @@ class Peer(asyncio.Protocol):
     def cancel(self, reason: ApiError) -> None:
         """End all requests, and those to come; each is answered with `reason`."""
         self._ending = reason
-        for task in list(self._tasks.values()):
-            task.cancel()
+        for task in self._tasks.values():
+            _cancel(task)
 
     # Requests
 
@@ -178,7 +178,7 @@ class Peer(asyncio.Protocol):
         params = message.get("params")
         id = params.get("id") if isinstance(params, dict) else None
         if isinstance(id, (int, str)) and (task := self._tasks.get(id)):
-            task.cancel()
+            _cancel(task)
         return True
 
     def _begin(self, message: Any) -> None:
@@ -255,6 +255,12 @@ class Peer(asyncio.Protocol):
 
     def _refuse(self, id: RequestId, error: ApiError) -> None:
         self.send(error_message(id, error))
+
+
+def _cancel(task: asyncio.Task[Any]) -> None:
+    """Cancel it once it has begun: a task that is cancelled before its first step never runs, and its request, sent in
+    one packet with its own `$/cancelRequest`, would never be answered."""
+    asyncio.get_running_loop().call_soon(task.cancel)
 
 
 def error_message(id: RequestId, error: ApiError) -> dict[str, Any]:
