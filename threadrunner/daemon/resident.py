@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 
 from threadrunner.api import types as t
-from threadrunner.api.errors import ApiError, ModelLoadFailed, WorkerCrashed
+from threadrunner.api.errors import ApiError, InternalError, ModelLoadFailed, WorkerCrashed
 from threadrunner.backends.base import ModelFacts, ModelSpec
 from threadrunner.daemon import catalog, gguf, memory, reload
 from threadrunner.daemon.supervisor import Effect, Grant, Kill, Refuse, Start, State, Stop, Supervisor
@@ -171,6 +171,9 @@ class Resident:
             self._fail(ModelLoadFailed(f"{self.model.path} is still being written; try again when it is whole"))
         except ApiError as error:
             self._fail(error)
+        except Exception as error:  # a defect here must not leave those who wait without an answer
+            log.exception("starting %s", self.model.name)
+            self._fail(InternalError(f"a defect in the daemon: {error!r}; its log has more"))
         else:
             self._fleet.announce("model.loading", self.model.name, {})
             self.process = WorkerProcess(self.model.name, self)
