@@ -34,6 +34,8 @@ class Call:
         self.peer = peer
         self.id = id
         self.stream = True
+        self.given: frozenset[str] = frozenset()
+        """The params that the client wrote, where a default would hide whether it did."""
         self._legacy = legacy
 
     def piece(self, index: int, text: str) -> None:
