@@ -48,6 +48,8 @@ def load(environ: Mapping[str, str] = os.environ, file: str | None = None) -> Co
     path = paths.config_file() if file is None else file
     values: dict[str, Any] = {}
     for key, value in _read(path).items():
+        if key == "modes":  # tables, which daemon/modes.py knows
+            continue
         if key not in Config._fields:
             raise ConfigError(f"{path}: no option is named {key!r}; docs/configuration.md lists them")
         values[key] = _typed(key, value, path)
@@ -58,6 +60,15 @@ def load(environ: Mapping[str, str] = os.environ, file: str | None = None) -> Co
     config = Config(**values)
     log_levels(config.log)
     return config
+
+
+def mode_tables(file: str | None = None) -> dict[str, Any]:
+    """The `[modes.NAME]` tables as they stand in config.toml. Raises ConfigError."""
+    path = paths.config_file() if file is None else file
+    tables = _read(path).get("modes", {})
+    if not isinstance(tables, dict):
+        raise ConfigError(f"{path}: modes are tables: [modes.NAME]")
+    return tables
 
 
 def log_levels(spec: str) -> dict[str, int]:

@@ -24,6 +24,7 @@ _BY_KIND = {
     "InvalidRequest": USAGE,
     "ParseError": USAGE,
     "SessionNotFound": USAGE,
+    "StorageFailed": UNKNOWN,
     "RequestCancelled": INTERRUPTED,
 }
 

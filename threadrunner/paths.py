@@ -32,6 +32,11 @@ def cache_dir() -> str:
     return os.path.join(home(), "cache")
 
 
+def sessions_file() -> str:
+    """The conversations, an SQLite database; its -wal and -shm stand beside it."""
+    return os.path.join(home(), "sessions.db")
+
+
 def socket_path() -> str:
     """THREADRUNNER_SOCKET, else $XDG_RUNTIME_DIR/threadrunner/daemon.sock, else under home().
 

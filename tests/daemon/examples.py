@@ -25,6 +25,11 @@ VOLATILE = {
     "path",
     "load_ms",
     "facts",
+    "created",
+    "used",
+    "began",
+    "ended",
+    "score",
 }
 
 
@@ -57,6 +62,16 @@ SCENES: dict[str, list[Any]] = {
         call(4, "generate"),
         call(5, "embed", input="x"),
         [],
+    ],
+    "session": [
+        call(1, "generate", prompt="My name is Ada.", session="ada", stream=False),
+        call(2, "generate", prompt="What is my name?", session="@last", stream=False, temperature=0.2),
+        call(3, "sessions.show", session="ada"),
+        call(4, "sessions.fork", session="ada", turns=1),
+        call(5, "sessions.search", query="name"),
+        call(6, "sessions.delete", session="ada-2"),
+        call(7, "sessions.show", session="ada-2"),
+        call(8, "sessions.delete", session="ada"),
     ],
     "models": [call(1, "models.load"), call(2, "status"), call(3, "models.unload")],
     "v1": [{"v": 1, "prompt": "Hi!", "stream": True}, {"v": 1, "prompt": "Hi!", "stream": False}, {"v": 1}],

@@ -98,6 +98,12 @@ class ShuttingDown(ApiError):
     code = -32010
 
 
+class StorageFailed(ApiError):
+    """The file of the conversations cannot be opened, read or written. Prompts without one go on."""
+
+    code = -32011
+
+
 class RequestCancelled(ApiError):
     code = -32800
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
+from threadrunner.api import sessions as s
 from threadrunner.api import types as t
 
 
@@ -26,6 +27,15 @@ METHODS: dict[str, Method] = {
     "models.load": Method(t.LoadParams, t.Loaded, "Load a model ahead of its first request", ("progress",)),
     "models.unload": Method(t.ModelParams, t.Unloaded, "Unload a model; without a name, all of them"),
     "models.pull": Method(t.PullParams, t.Pulled, "Fetch a model", ("progress",)),
+    "sessions.list": Method(s.SessionsListParams, s.SessionList, "The conversations, the last used first"),
+    "sessions.show": Method(s.SessionShowParams, s.SessionShown, "A conversation and its turns"),
+    "sessions.delete": Method(s.SessionParam, s.SessionDeleted, "Delete a conversation for good"),
+    "sessions.rename": Method(s.SessionRenameParams, s.SessionInfo, "Give a conversation another name"),
+    "sessions.fork": Method(s.SessionForkParams, s.SessionInfo, "Copy a conversation, or its first turns"),
+    "sessions.undo": Method(s.SessionUndoParams, s.Undone, "Delete a conversation's last turns"),
+    "sessions.import": Method(s.SessionImportParams, s.SessionInfo, "Take in a conversation from elsewhere"),
+    "sessions.search": Method(s.SessionSearchParams, s.SearchHits, "Full-text search over all conversations"),
+    "modes.list": Method(t.NoParams, s.ModeList, "The modes that can be named"),
     "status": Method(t.NoParams, t.Status, "What is loaded and how busy it is"),
     "subscribe": Method(t.SubscribeParams, t.Subscribed, "Be told of events", ("event",)),
     "shutdown": Method(t.NoParams, t.Stopping, "Finish what runs, then end the daemon"),

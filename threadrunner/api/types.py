@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
+from threadrunner.api.sessions import ModeName, SessionName, Source
+
 Priority = Literal["interactive", "normal", "background"]
 FinishReason = Literal["stop", "length", "cancelled"]
 
@@ -75,6 +77,9 @@ class Sampling(Target, kw_only=True, forbid_unknown_fields=True):
     ) = None
     logprobs: Logprobs | None = None
     n: Candidates = 1
+    mode: ModeName | None = None
+    default_model: Annotated[Model, _doc("where neither request, mode nor session names one")] | None = None
+    default_backend: Annotated[str, _doc("likewise", max_length=64)] | None = None
 
 
 class GenerateParams(Sampling, kw_only=True, forbid_unknown_fields=True):
@@ -88,6 +93,14 @@ class GenerateParams(Sampling, kw_only=True, forbid_unknown_fields=True):
         Literal["error", "truncate"],
         _doc("a prompt that does not fit is an error, or loses its oldest whole turns, never the system prompt"),
     ] = "error"
+    session: (
+        Annotated[SessionName, _doc("`prompt` is this conversation's next turn; `@last`, `@new`; made if need be")]
+        | None
+    ) = None
+    replace: Annotated[int, _doc("the turn takes the place of so many last ones", ge=0, le=10_000)] = 0
+    memory: (
+        Annotated[bool, _doc("put what is remembered of the matter before the prompt; null: as the mode says")] | None
+    ) = None
 
 
 class ContextFile(Struct, forbid_unknown_fields=True):
@@ -167,7 +180,9 @@ class Generated(Struct):
     session: str | None = None
     choices: list[Choice] | UnsetType = UNSET
     logprobs: list[TokenLogprob] | UnsetType = UNSET
-    truncated_turns: Annotated[int, _doc("turns left out under context_overflow: truncate")] | UnsetType = UNSET
+    truncated_turns: Annotated[int, _doc("turns left out, under truncate or in a session")] | UnsetType = UNSET
+    lost_answers: Annotated[int, _doc("so many turns right before lost their answer with a daemon")] | UnsetType = UNSET
+    sources: Annotated[list[Source], _doc("what `memory` put before the prompt")] | UnsetType = UNSET
 
 
 class Embedded(Struct):

@@ -19,12 +19,16 @@ from threadrunner import __version__
 from threadrunner.api import types as t
 from threadrunner.api.errors import BY_CODE, ApiError, InvalidParams, ModelNotFound, ShuttingDown, Timeout
 from threadrunner.api.methods import METHODS
+from threadrunner.api.sessions import ModeList, Source
 from threadrunner.config import Config
-from threadrunner.daemon import catalog, memory
+from threadrunner.daemon import catalog, memory, modes, sessions_methods, sessions_turn
 from threadrunner.daemon.fleet import Fleet
 from threadrunner.daemon.peer import Call
 from threadrunner.daemon.pull import Pulls
 from threadrunner.daemon.resident import Lease
+from threadrunner.daemon.sessions import Sessions
+from threadrunner.daemon.sessions_store import Begun
+from threadrunner.daemon.sessions_turn import Sink
 
 
 class Daemon(Protocol):
@@ -33,6 +37,7 @@ class Daemon(Protocol):
     config: Config
     fleet: Fleet
     pulls: Pulls
+    sessions: Sessions
     models_dir: str
     socket: str
     log_file: Callable[[], str]
@@ -65,14 +70,44 @@ async def dispatch(daemon: Daemon, call: Call, message: Any) -> dict[str, Any] |
 
 
 async def generate(daemon: Daemon, call: Call, params: t.GenerateParams) -> t.Generated:
+    params, given = modes.applied(params, call.given)
     check_generate(params)
     if daemon.config.log_prompts:
         log.debug("prompt: %s", params.prompt if params.prompt is not None else params.messages)
-    return await _generated(daemon, call, "generate", params)
+    if params.session is not None:
+        return await _turn(daemon, call, params, given)
+    return await _generated(daemon, call, "generate", modes.with_defaults(params))
+
+
+async def _turn(daemon: Daemon, call: Call, params: t.GenerateParams, given: frozenset[str]) -> t.Generated:
+    """`generate` with a `session`."""
+    sessions_turn.check(params)
+
+    def check_model(name: str) -> None:
+        catalog.resolve(name, daemon.models_dir)
+
+    call.stream = params.stream
+    config = daemon.config
+    defaults = sessions_turn.Defaults(config.backend, config.model_path or config.model, check_model)
+    async with _deadline(params.timeout):
+        params, begun = await sessions_turn.begin(daemon.sessions, params, given, defaults)
+
+        async def ask(asked: t.GenerateParams, sink: Sink, fit: sessions_turn.Fit) -> t.Generated:
+            return await _generated(daemon, call, "generate", asked, sink, fit)
+
+        async def recall(asked: t.GenerateParams, begun: Begun, name: str) -> list[Source]:
+            return []
+
+        return await sessions_turn.answer(daemon.sessions, params, begun, call, ask, recall)
 
 
 async def infill(daemon: Daemon, call: Call, params: t.InfillParams) -> t.Generated:
-    return await _generated(daemon, call, "infill", params)
+    params, _ = modes.applied(params, call.given)
+    return await _generated(daemon, call, "infill", modes.with_defaults(params))
+
+
+async def modes_list(daemon: Daemon, call: Call, params: t.NoParams) -> ModeList:
+    return ModeList(modes.listing())
 
 
 async def embed(daemon: Daemon, call: Call, params: t.EmbedParams) -> msgspec.Raw:
@@ -172,13 +207,23 @@ def check_generate(params: t.GenerateParams) -> None:
         raise InvalidParams("give at most one of `grammar` and `json_schema`")
 
 
-async def _generated(daemon: Daemon, call: Call, method: str, params: t.GenerateParams | t.InfillParams) -> t.Generated:
-    """A worker's answer, its times counted from the request's arrival."""
+async def _generated(
+    daemon: Daemon,
+    call: Call,
+    method: str,
+    params: t.GenerateParams | t.InfillParams,
+    sink: Sink | None = None,
+    fit: sessions_turn.Fit | None = None,
+) -> t.Generated:
+    """A worker's answer, its times counted from the request's arrival. `sink` takes the call's place; `fit` gives the
+    params once the model and with it its context is there."""
     arrived = time.monotonic()
     call.stream = params.stream
+    sink = sink or call
     async with _deadline(params.timeout), _lease(daemon, call, params) as lease:
         waited = (time.monotonic() - arrived) * 1e3
-        answer = await lease.request(method, params.priority, params, call)
+        asked = fit(lease.resident.facts.context) if fit else params
+        answer = await lease.request(method, params.priority, asked, sink)
     result = msgspec.json.decode(answer, type=t.Generated)
     result.model = lease.resident.model.name
     result.timings.load_ms = round(waited, 3)
@@ -241,6 +286,7 @@ def _method(name: str, handler: Handler) -> Callable[..., Awaitable[Result]]:
 
     async def run(context: tuple[Daemon, Call], /, **members: Any) -> Result:
         daemon, call = context
+        call.given = frozenset(name for name, value in members.items() if value is not None)
         try:
             if daemon.stopping and name not in ("status", "shutdown"):
                 raise ShuttingDown("the daemon is ending; connect again once it has hung up")
@@ -264,6 +310,15 @@ _HANDLERS: dict[str, Handler] = {
     "models.load": models_load,
     "models.unload": models_unload,
     "models.pull": models_pull,
+    "sessions.list": sessions_methods.listing,
+    "sessions.show": sessions_methods.show,
+    "sessions.delete": sessions_methods.delete,
+    "sessions.rename": sessions_methods.rename,
+    "sessions.fork": sessions_methods.fork,
+    "sessions.undo": sessions_methods.undo,
+    "sessions.import": sessions_methods.take_in,
+    "sessions.search": sessions_methods.search,
+    "modes.list": modes_list,
     "status": status,
     "subscribe": subscribe,
     "shutdown": shutdown,

@@ -25,6 +25,7 @@ from threadrunner.daemon.fleet import Fleet
 from threadrunner.daemon.outbox import notification
 from threadrunner.daemon.peer import Call, Peer
 from threadrunner.daemon.pull import Pulls
+from threadrunner.daemon.sessions import Sessions
 from threadrunner.daemon.watch import Watch
 
 log = logging.getLogger("threadrunner.daemon")
@@ -43,6 +44,7 @@ class Server:
         self.started = time.monotonic()
         self.fleet = Fleet(options, cache_dir, self._announce, self._changed)
         self.pulls = Pulls()
+        self.sessions = Sessions(paths.sessions_file())
         self._sock = sock
         self._peers: set[Peer] = set()
         self._stopping = asyncio.Event()
@@ -79,6 +81,7 @@ class Server:
         await self._drain()
         await self.fleet.close()
         self._config_watch.close()
+        await self.sessions.close()
         self._remove_socket()
         server.close()
         for peer in list(self._peers):
