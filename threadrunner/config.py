@@ -33,6 +33,9 @@ class Config(NamedTuple):
     max_queued: Annotated[int, "requests that may wait for one model; one more gets the error Overloaded"] = 64
     cache_bytes: Annotated[int, "most bytes of saved KV state on disk, for each model; 0: keep none"] = 1 << 30
     offline: Annotated[bool, "never fetch a model"] = False
+    aliases: Annotated[
+        dict[str, str], 'names of your own for models, in a table `[aliases]`: `small = "smollm2:135m"`'
+    ] = {}  # noqa: RUF012
     idle_exit: Annotated[float, "the daemon ends after this long with no client and no model; 0: never"] = 0.0
     drain: Annotated[float, "how long running requests may go on after a stop or SIGTERM"] = 10.0
     log: Annotated[str, "least level, and per module: `warning,threadrunner.daemon=debug`"] = "warning"
@@ -115,13 +118,19 @@ def _typed(name: str, value: Any, where: str) -> Any:
 def _parsed(name: str, text: str, where: str) -> Any:
     want = type(Config._field_defaults[name])
     try:
-        value = text.lower() in ("1", "true", "yes", "on") if want is bool else want(text)
+        value: Any
+        if want is dict:
+            value = dict(pair.strip().split("=", 1) for pair in text.split(",") if pair.strip())
+        else:
+            value = text.lower() in ("1", "true", "yes", "on") if want is bool else want(text)
     except ValueError:
         raise ConfigError(f"{where} must be of type {want.__name__}, not {text!r}") from None
     return _ranged(name, value, where)
 
 
 def _ranged(name: str, value: Any, where: str) -> Any:
+    if isinstance(value, dict) and not all(isinstance(target, str) and target for target in value.values()):
+        raise ConfigError(f'{where}: {name} must be lines such as small = "smollm2:135m", not {value!r}')
     least = -1 if name == "keep_alive" else 0
     if isinstance(value, (int, float)) and not least <= value < 2**63:
         raise ConfigError(f"{where}: {name} must be {least} or more, not {value}")

@@ -24,6 +24,8 @@ METHODS: dict[str, Method] = {
     "tokenize": Method(t.TokenizeParams, t.Tokenized, "The model's tokens of a text", ("progress",)),
     "detokenize": Method(t.DetokenizeParams, t.Detokenized, "The text of tokens", ("progress",)),
     "models.list": Method(t.NoParams, t.ModelList, "The models that can be named"),
+    "models.show": Method(t.NamedModel, t.ModelShown, "What is known of a model"),
+    "models.remove": Method(t.NamedModel, t.Removed, "Delete a model's files from the models folder"),
     "models.load": Method(t.LoadParams, t.Loaded, "Load a model ahead of its first request", ("progress",)),
     "models.unload": Method(t.ModelParams, t.Unloaded, "Unload a model; without a name, all of them"),
     "models.pull": Method(t.PullParams, t.Pulled, "Fetch a model", ("progress",)),

@@ -264,17 +264,48 @@ class Stopping(Struct):
 
 
 class CatalogModel(Struct, kw_only=True):
+    """A model that can be named. What stands in its file's header is known only of one that is present."""
+
     name: str
     path: str | None = None
-    size_bytes: int = 0
+    size_bytes: Annotated[int, _doc("all its files together")] = 0
     present: bool = False
     loaded: bool = False
     default: bool = False
     description: str = ""
+    quantization: str | None = None
+    parameters: int | None = None
+    context: Annotated[int, _doc("tokens that it was trained for")] | None = None
+    fim: Annotated[bool, _doc("whether it can infill")] | None = None
+    chat_template: Annotated[bool, _doc("whether it was made for conversations")] | None = None
+    last_used: Annotated[float, _doc("Unix time")] | None = None
+    keeper: Annotated[str, _doc("whose store the file is in, say Ollama's; empty: ours, or the user's")] = ""
+    problem: Annotated[str, _doc("why it cannot be used")] | None = None
 
 
 class ModelList(Struct):
     models: list[CatalogModel]
+
+
+class NamedModel(Struct, forbid_unknown_fields=True):
+    model: Model
+
+
+class ModelShown(CatalogModel, kw_only=True):
+    """One model in full. `title` is what its file calls itself."""
+
+    title: str = ""
+    architecture: str | None = None
+    files: list[str] = field(default_factory=list)
+    source: Annotated[str, _doc("where it is fetched from; empty: nowhere")] = ""
+
+
+class Removed(Struct):
+    """The files that were removed. The model is unloaded first."""
+
+    model: str
+    files: list[str]
+    size_bytes: int
 
 
 class Loaded(Struct):
@@ -291,7 +322,11 @@ class Unloaded(Struct):
 
 
 class PullParams(Struct, forbid_unknown_fields=True):
-    model: Model
+    model: Annotated[
+        str,
+        _doc("a catalog name, hf:owner/repo[:quantization or file], or the full path of a file or folder to copy",
+             min_length=1, max_length=4096),
+    ]  # fmt: skip
 
 
 class Pulled(Struct):

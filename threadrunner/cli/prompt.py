@@ -87,6 +87,8 @@ def model_name(text: str) -> str:
     """A path as an absolute one, since the daemon works in another folder; any other name as it is."""
     if not text:
         raise UsageError("the model's name is empty; `threadrunner models list` shows the names")
+    if text.startswith(("hf:", "ollama:", "lmstudio:")):
+        return text
     looks = text.startswith(("/", "./", "../", "~")) or (os.sep in text and text.endswith(".gguf"))
     path = os.path.abspath(os.path.expanduser(text))
     return path if looks or os.path.isfile(path) else text

