@@ -104,6 +104,8 @@ def block(lines: list[str], line: int) -> tuple[int, int]:
             if DEFINES.match(lines[first]):
                 return first, _block_end(lines, first, indent)
     first = last = line
+    if not lines[line].strip():
+        return line, line
     while first > 0 and lines[first - 1].strip():
         first -= 1
     while last + 1 < len(lines) and lines[last + 1].strip():
