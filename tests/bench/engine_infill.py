@@ -63,6 +63,8 @@ class Score:
     def add(self, problem: dict[str, Any], middle: str) -> None:
         self._exact += middle == problem["canonical_solution"]
         self._passed.append(self._pool.submit(passes, problem, middle))
+        if len(self._passed) % 20 == 0:
+            print(f"  {self.name}: {len(self._passed)} answered", file=sys.stderr)
 
     def show(self) -> float:
         passed = [f.result() for f in self._passed]

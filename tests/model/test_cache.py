@@ -52,9 +52,9 @@ def assert_same_or_close(a: t.Generated, b: t.Generated) -> None:
     assert isinstance(b.logprobs, list)
     for one, other in zip(a.logprobs, b.logprobs, strict=False):
         if one.text != other.text:
-            assert one.top[0][1] - one.top[1][1] < 0.15, (one, other)
+            assert one.top[0][1] - one.top[1][1] < 0.3, (one, other)
             return
-        assert abs(one.logprob - other.logprob) < 0.15
+        assert abs(one.logprob - other.logprob) < 0.3
     assert a.text == b.text
 
 
@@ -74,7 +74,8 @@ def test_no_branch_is_lost(smol: Loaded) -> None:
 def test_candidates_fork_one_prompt(smol: Loaded) -> None:
     smol.forget()
     id = smol.submit(t.GenerateParams(prompt=STORY * 3, raw=True, n=4, max_tokens=8, seed=5, temperature=1.0))
-    smol.backend.step()
+    while not smol.engine._running or not smol.engine._running[0].generated:
+        smol.backend.step()
     prompt = smol.engine._running[0].request.prompt
     assert smol.cells_in_llama() == smol.engine.used_cells() == len(prompt)
     ends, _ = smol.finish(id)

@@ -157,11 +157,11 @@ def test_overflow_is_an_error_with_both_counts(smol: Loaded) -> None:
 
 def test_truncate_drops_whole_oldest_turns_and_says_how_many(smol: Loaded) -> None:
     turns: list[t.Message] = [t.Message("system", "Be brief.")]
-    for i in range(6):
+    for i in range(5):
         turns += [t.Message("user", f"{i} " + "word " * 500), t.Message("assistant", "yes")]
     turns.append(t.Message("user", "Say hi."))
     result = smol.ask(t.GenerateParams(messages=turns, context_overflow="truncate", max_tokens=2, temperature=0))
-    assert result.truncated_turns == 6
+    assert result.truncated_turns == 4
     assert result.usage.prompt_tokens < 2048
     with pytest.raises(errors.ContextOverflow):
         smol.submit(t.GenerateParams(prompt="word " * 3000, context_overflow="truncate"))

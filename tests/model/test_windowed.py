@@ -22,14 +22,14 @@ def conversation(turns: int) -> str:
 def test_forked_truncated_and_extended_gives_the_text_of_a_fresh_one(gemma: Loaded) -> None:
     gemma.forget()
     prompts = [
-        conversation(10),  # longer than the window of 512
-        conversation(10) + "And then",  # extended
-        conversation(4),  # truncated, deep inside what the window has left behind
-        conversation(7) + "But suddenly",  # forked in the middle
-        conversation(10),
+        conversation(8),  # longer than the window of 512
+        conversation(8) + "And then",  # extended
+        conversation(3),  # truncated, deep inside what the window has left behind
+        conversation(5) + "But suddenly",  # forked in the middle
+        conversation(8),
     ]
     cached = [gemma.ask(greedy(prompt, max_tokens=8, logprobs=2)) for prompt in prompts]
-    assert cached[1].usage.cached_tokens > 600
+    assert cached[1].usage.cached_tokens > 512
     for prompt, answer in zip(prompts, cached, strict=True):
         gemma.forget()
         assert_same_or_close(gemma.ask(greedy(prompt, max_tokens=8, logprobs=2)), answer)
@@ -40,8 +40,8 @@ def test_after_the_ring_has_come_round(gemma: Loaded) -> None:
     rng = random.Random(3)
     gemma.forget()
     asked = []
-    for _ in range(5):
-        prompt = f"{rng.random()} " * rng.randrange(2) + conversation(rng.randrange(1, 12))
+    for _ in range(4):
+        prompt = f"{rng.random()} " * rng.randrange(2) + conversation(rng.randrange(1, 10))
         asked.append((prompt, gemma.ask(greedy(prompt, max_tokens=4, logprobs=2))))
         assert gemma.cells_in_llama() == gemma.engine.used_cells()
     for prompt, answer in asked[-2:]:
