@@ -23,7 +23,6 @@ from typing import Any, NamedTuple
 from threadrunner.api.errors import ModelLoadFailed
 from threadrunner.daemon import choice, gguf
 
-BLOCK = 1 << 20
 TRIES = 5
 """Cuts in a row, without a byte between them, until we give up."""
 SAY_EVERY = 0.1
@@ -162,7 +161,7 @@ class Transfer:
             if failures == TRIES:
                 raise Failed(f"{reason}; run the command again, it goes on from byte {arrived(self._path)}")
             if failures:
-                time.sleep(0.2 * 2**failures)
+                time.sleep(0.1 * 2**failures)
         self._verify()
 
     def _receive(self, have: int) -> None:
@@ -181,7 +180,7 @@ class Transfer:
             if answer.status_code not in (200, 206):
                 raise OSError(f"the hub answers with status {answer.status_code}")
             with self._path.open("ab" if answer.status_code == 206 else "wb") as out:
-                for block in answer.iter_raw(BLOCK):
+                for block in answer.iter_raw():  # as it comes: what is collected into larger blocks is lost with a cut
                     if out.tell() + len(block) > self._file.size:
                         raise Failed(f"{self._file.name} is longer than the {self._file.size} bytes that were promised")
                     out.write(block)

@@ -1,0 +1,137 @@
+"""A Hugging Face hub of the tests' own: real HTTP, the hub's paths, and cut connections where a test wants them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+class Hub(ThreadingHTTPServer):
+    """`files` by repository and name. `cuts`: after so many bytes each of the next answers with a file breaks off."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.files: dict[str, dict[str, bytes]] = {}
+        self.token = ""
+        self.gated = False
+        self.cuts: list[int] = []
+        self.ranges: list[str] = []
+        self.served = 0
+        self.swapped: dict[str, bytes] = {}
+        """What is sent in the place of a file, under its own sum."""
+        self.ignores_ranges = False
+        self.asked = threading.Event()
+        self.again = threading.Event()
+        self.go = threading.Event()
+        self.go.set()
+        self.free = 0
+        """So many requests for files are answered even while `go` is not set."""
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def sha256(self, repo: str, name: str) -> str:
+        return hashlib.sha256(self.files[repo][name]).hexdigest()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Hub
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        if self.server.token and self.headers.get("Authorization") != f"Bearer {self.server.token}":
+            if self.server.gated:
+                self._error(403, "GatedRepo")
+            else:
+                self._error(401, "RepoNotFound")
+        elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)(/revision/[^/]+)?", path):
+            self._about(match[1])
+        elif match := re.fullmatch(rf"/([^/]+/[^/]+)/resolve/{COMMIT}/(.+)", path):
+            self._file(match[1], match[2])
+        else:
+            self._error(404, "EntryNotFound")
+
+    do_HEAD = do_GET
+
+    def _about(self, repo: str) -> None:
+        if repo not in self.server.files:
+            self._error(404, "RepoNotFound")
+            return
+        siblings: list[dict[str, Any]] = [
+            {
+                "rfilename": name,
+                "size": len(data),
+                "blobId": "0" * 40,
+                "lfs": {"sha256": self.server.sha256(repo, name), "size": len(data), "pointerSize": 134},
+            }
+            for name, data in self.server.files[repo].items()
+        ]
+        about = {"_id": "1", "id": repo, "modelId": repo, "sha": COMMIT, "private": False, "siblings": siblings,
+                 "tags": [], "downloads": 0, "likes": 0}  # fmt: skip
+        self._answer(200, json.dumps(about).encode(), {"Content-Type": "application/json"})
+
+    def _file(self, repo: str, name: str) -> None:
+        data = self.server.swapped.get(name, self.server.files[repo][name])
+        asked = self.headers.get("Range", "")
+        self.server.ranges.append(f"{name} {asked}")
+        (self.server.again if self.server.asked.is_set() else self.server.asked).set()
+        if len(self.server.ranges) > self.server.free:
+            self.server.go.wait(60)
+        start = int(match[1]) if (match := re.fullmatch(r"bytes=(\d+)-", asked)) else 0
+        if self.server.ignores_ranges:
+            start, asked = 0, ""
+        if asked and start >= len(data):
+            self._error(416, "")
+            return
+        headers = {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"} if asked else {}
+        self._answer(206 if asked else 200, data[start:], headers)
+
+    def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(body)), "X-Repo-Commit": COMMIT}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        if "resolve" in self.path and self.server.cuts:
+            body = body[: self.server.cuts.pop(0)]
+            self.close_connection = True
+        self.wfile.write(body)
+        if "resolve" in self.path:
+            self.server.served += len(body)
+
+    def _error(self, status: int, code: str) -> None:
+        self.send_response(status)
+        self.send_header("X-Error-Code", code)
+        self.send_header("X-Error-Message", code)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def running_hub() -> Iterator[Hub]:
+    server = Hub()
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.go.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
