@@ -268,6 +268,8 @@ async def _lease(daemon: Daemon, call: Call, wanted: t.Target | t.LoadParams) ->
     """The wanted model, or the default one, to use; fetched and loaded first if need be."""
     backend = wanted.backend or daemon.config.backend
     model = await _model(daemon, call, wanted.model, backend, wanted.offline)
+    if model.present:
+        daemon.usage.now(model.path)
     async with daemon.fleet.lease(model, backend, wanted.keep_alive, call) as lease:
         yield lease
 
@@ -284,7 +286,6 @@ async def _model(daemon: Daemon, call: Call, name: str | None, backend: str, off
                 model=model.name,
             )
         model = await daemon.pulls.ensure(model, lambda done, total: call.progress("download", done, total))
-    daemon.usage.now(model.path)
     return model
 
 
