@@ -22,7 +22,7 @@ MAY = {
     "backends": {"engine", "api.types", "api.errors"},
 }
 # Programs started in the same interpreter, at the one place where a command becomes its process.
-STARTS = {"cli": {"daemon.app", "lsp.server"}}
+STARTS = {"cli": {"daemon.app", "lsp.server", "lsp.once"}}
 
 
 def imports(file: Path) -> set[str]:

@@ -137,6 +137,13 @@ def test_cursors_past_the_end_and_empty_files(editor: Editor, standin: Standin) 
     assert standin.of("infill")[-1].params["prefix"] == "ab"
 
 
+def test_a_text_that_is_no_file(editor: Editor, standin: Standin) -> None:
+    standin.says = lambda params: "1"
+    editor.open("x = \n", uri="untitled:Untitled-1")
+    assert editor.inline(0, 4, uri="untitled:Untitled-1")
+    assert "path" not in standin.of("infill")[0].params
+
+
 def test_the_chosen_menu_item_counts_as_typed(editor: Editor, standin: Standin) -> None:
     standin.says = lambda params: "(1)" if params["prefix"].endswith("compute") else "wrong"
     editor.open("x = com\n")

@@ -109,6 +109,18 @@ def _daemon(parser: argparse.ArgumentParser) -> None:
 
 def _lsp(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stdio", action="store_true", help=argparse.SUPPRESS)  # as some editors start every server
+    at = "print one suggestion for the text on stdin, at this place, counted from 1, columns in bytes"
+    parser.add_argument("--at", metavar="LINE:COLUMN", type=_place, help=at)
+    parser.add_argument("--path", default="", metavar="FILE", help="with --at: the file that the text is of")
+    parser.add_argument("--language", default="", metavar="NAME", help="with --at: its language")
+    parser.add_argument("-m", "--model", metavar="MODEL", help="with --at: the model that completes it")
+
+
+def _place(text: str) -> tuple[int, int]:
+    line, colon, column = text.partition(":")
+    if not (colon and line.isdecimal() and column.isdecimal()):
+        raise argparse.ArgumentTypeError(f"a line and a column are wanted, say 3:1, not {text!r}")
+    return int(line), int(column)
 
 
 def _completions(parser: argparse.ArgumentParser) -> None:

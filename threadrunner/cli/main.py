@@ -66,6 +66,10 @@ def _process(name: str, argv: list[str]) -> int:
         sys.stderr.write(f"threadrunner: {error}\n")
         return exits.USAGE
     if name == "lsp":
+        if options.at:
+            from threadrunner.lsp import once
+
+            return once.run(options.at, options.path, options.language, options.model)
         from threadrunner.lsp import server
 
         return server.run()

@@ -54,11 +54,13 @@ class Ignore:
 
     def completes(self, path: str) -> bool:
         """Whether there may be suggestions in this file."""
+        if not path:  # a text that is no file has no name to judge it by
+            return True
         return not secret(self._below_root(path)) and not self._listed(path, OURS)
 
     def shows(self, path: str) -> bool:
         """Whether text of this file may be shown to the model while another file is edited."""
-        return self.completes(path) and not self._listed(path, GIT)
+        return bool(path) and self.completes(path) and not self._listed(path, GIT)
 
     def _below_root(self, path: str) -> str:
         """Only what lies in the workspace is judged by its folders' names: a project may stand in a `secrets/`."""

@@ -1,0 +1,42 @@
+"""`threadrunner lsp --at`: one suggestion for a text on stdin."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.lsp.standin import Failure, Standin
+
+COMMAND = [sys.executable, "-m", "threadrunner", "lsp"]
+
+
+def run(standin: Standin, text: str, *args: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [*COMMAND, *args], input=text.encode(), env=standin.env, capture_output=True, timeout=60, check=False
+    )
+
+
+def test_a_suggestion_is_printed(standin: Standin) -> None:
+    standin.says = lambda params: "1\ny = 2"
+    done = run(standin, "é = \r\nz\r\n", "--at", "1:6", "--path", "a.py", "--language", "python", "-m", "coder")
+    assert (done.returncode, done.stdout) == (0, b"1\r\ny = 2")
+    (seen,) = standin.of("infill")
+    assert seen.params["prefix"] == "é = " and seen.params["model"] == "coder" and "n" not in seen.params
+
+
+def test_nothing_prints_nothing(standin: Standin) -> None:
+    assert run(standin, "x", "--at", "9:9").stdout == b""
+    assert run(standin, "SECRET=", "--at", "1:8", "--path", ".env").stdout == b""
+
+
+def test_failures_have_exit_codes(standin: Standin) -> None:
+    standin.says = lambda params: Failure(-32009, "NotSupported", "no FIM tokens")
+    done = run(standin, "x", "--at", "1:2")
+    assert done.returncode == 3 and b"FIM" in done.stderr
+
+
+@pytest.mark.parametrize("at", ["1", "a:b", "1:", ""])
+def test_a_wrong_place_is_a_usage_error(standin: Standin, at: str) -> None:
+    assert run(standin, "x", f"--at={at}").returncode == 64
