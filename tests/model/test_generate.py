@@ -286,6 +286,16 @@ def test_a_bad_grammar_fails_closed_and_silently(smol: Loaded, grammar: str, cap
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_long_chain_of_rules_does_no_harm(smol: Loaded) -> None:
+    rules = [f"r{i} ::= r{i + 1}" for i in range(7000)]
+    result = smol.ask(greedy("x", grammar="\n".join(["root ::= r0", *rules, 'r7000 ::= "z"'])))
+    assert result.text == "z"
+
+
+def test_an_empty_prompt_is_answered(smol: Loaded) -> None:
+    assert smol.ask(greedy("", max_tokens=2)).usage.completion_tokens <= 2
+
+
 def test_a_schema_nested_a_thousand_deep_is_refused(smol: Loaded) -> None:
     schema: dict[str, Any] = {"type": "string"}
     for _ in range(1000):

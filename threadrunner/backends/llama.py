@@ -53,6 +53,7 @@ class LlamaBackend:
     def __init__(self) -> None:
         self._generations: dict[int, _Generation] = {}
         self._ready: list[Event] = []
+        self._loaded = False
 
     # life
 
@@ -95,10 +96,13 @@ class LlamaBackend:
             "cache": size.reason,
             "load_ms": round((time.monotonic() - began) * 1e3, 1),
         }
+        self._loaded = True
         log.info("%s: %s", spec.name, facts)
         return ModelFacts(context=size.context, facts=facts)
 
     def close(self) -> None:
+        if not self._loaded:
+            return
         self._generations.clear()
         self._embedder.close()
         self._engine.close()
@@ -238,12 +242,16 @@ class LlamaBackend:
     # on the reader's thread
 
     def interrupt_submit(self, priority: str) -> None:
-        self._engine.interrupt(PRIORITIES.get(priority, 1))
+        if self._loaded:
+            self._engine.interrupt(PRIORITIES.get(priority, 1))
 
     def interrupt_cancel(self, id: int | None) -> None:
-        self._engine.interrupt_request(id)
+        if self._loaded:
+            self._engine.interrupt_request(id)
 
     def gauges(self) -> dict[str, int | float]:
+        if not self._loaded:
+            return {}
         engine = self._engine
         return {"active": engine.active, "queued": engine.queued, "cached_tokens": engine.cache.cells}
 

@@ -66,7 +66,7 @@ class Embedder:
     def _ready_context(self) -> Context:
         if self._context is None:
             # models made for embedding pool in the graph and must see a text whole; others are pooled here, by chunks
-            pooled = self._model.has_encoder or not self._model.has_decoder
+            pooled = self._model.only_embeds
             chunk = self.limit if pooled else min(_CHUNK, self.limit)
             self._context = Context(
                 self._model,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from threadrunner.engine.detokenizer import Detokenizer
-from threadrunner.engine.errors import BadGrammar, EngineError, PromptTooLong, QueueFull
+from threadrunner.engine.errors import BadGrammar, EngineError, PromptTooLong, QueueFull, Unsupported
 from threadrunner.engine.kv_store import LEAST_TOKENS, KvStore
 from threadrunner.engine.prefix_cache import PrefixCache
 from threadrunner.engine.runtime import ABORTED, NO_ROOM, OK, Context, Model
@@ -105,6 +105,8 @@ class Engine:
 
     def add(self, request: Request) -> None:
         """Raises PromptTooLong, QueueFull, BadGrammar."""
+        if self._model.only_embeds:
+            raise Unsupported("this model only embeds; it cannot generate")
         if len(request.prompt) >= self.limits.context:
             raise PromptTooLong(len(request.prompt), self.limits.context)
         free = max(0, self.limits.max_running - len(self._running))

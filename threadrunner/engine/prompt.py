@@ -29,7 +29,9 @@ class ChatPrompt:
 
     def plain(self, text: str) -> list[int]:
         """A prompt without a template: the text as it stands, after BOS where the model wants one."""
-        return [*([self._vocab.bos] if self._vocab.add_bos else []), *self._vocab.tokenize(text)]
+        tokens = [*([self._vocab.bos] if self._vocab.add_bos else []), *self._vocab.tokenize(text)]
+        # something must be evaluated before the first token can be sampled, even for an empty prompt
+        return tokens or [max(self._vocab.bos, self._vocab.eos, 0)]
 
     def chat(self, messages: Sequence[Message]) -> list[int]:
         if self._template is None:

@@ -117,6 +117,8 @@ class Model:
         self.recurrent = bool(L.llama_model_is_recurrent(self.handle) or L.llama_model_is_hybrid(self.handle))
         self.has_decoder = bool(L.llama_model_has_decoder(self.handle))
         self.has_encoder = bool(L.llama_model_has_encoder(self.handle))
+        arch = self.meta("general.architecture") or ""
+        self.only_embeds = self.has_encoder or self.meta(f"{arch}.attention.causal") == "false"
         self.size_bytes: int = L.llama_model_size(self.handle)
         self.n_params: int = L.llama_model_n_params(self.handle)
         self.n_embd: int = L.llama_model_n_embd(self.handle)

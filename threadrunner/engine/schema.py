@@ -12,6 +12,7 @@ MAX_DEPTH = 64
 MAX_NODES = 2_000
 MAX_GRAMMAR = 1 << 18
 MAX_NESTING = 200
+MAX_RULES = 8_000
 MAX_REPETITIONS = 2_000
 
 ANY_JSON: dict[str, Any] = {}
@@ -51,6 +52,8 @@ def check_grammar(grammar: str) -> None:
     """Bounds on a grammar before native code sees it: its parser recurses at each bracket."""
     if not grammar.strip():
         raise BadGrammar("the grammar is empty")  # llama.cpp takes it for one that allows everything
+    if grammar.count("::=") > MAX_RULES:
+        raise BadGrammar(f"the grammar has more than {MAX_RULES} rules")
     if len(grammar) > MAX_GRAMMAR:
         raise BadGrammar(f"the grammar has {len(grammar)} characters, the limit is {MAX_GRAMMAR}")
     depth = deepest = 0
