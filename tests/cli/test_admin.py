@@ -59,20 +59,6 @@ def test_several_stops_at_once(shell: Shell) -> None:
     assert shell.daemon_pid() is None
 
 
-def test_models_list(shell: Shell) -> None:
-    head, row = shell.run("models", "list").stdout.splitlines()
-    assert head.split() == ["NAME", "SIZE", "STATE", "ABOUT"]
-    assert "smollm2:135m (default)" in row
-    listing = json.loads(shell.run("models", "list", "--json").stdout)
-    assert listing["models"][0]["name"] == "smollm2:135m"
-
-
-def test_pulling_a_model_that_nobody_knows(shell: Shell) -> None:
-    done = shell.run("models", "pull", "nobody")
-    assert (done.returncode, done.stdout) == (3, "")
-    assert "nobody" in done.stderr
-
-
 def test_the_daemon_in_the_foreground(shell: Shell) -> None:
     read, write = os.pipe()
     process = shell.start("daemon", "--ready-fd", str(write), pass_fds=[write])

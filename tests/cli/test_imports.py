@@ -72,9 +72,9 @@ def loaded(shell: Shell, *args: str) -> set[str]:
     [
         (["hi", "-n", "1"], CLIENT),
         (["hi", "--json"], CLIENT),
-        (["status"], COMMAND),
+        (["status"], {*CLIENT, "threadrunner.cli.arguments", "threadrunner.cli.status"}),
         (["load"], COMMAND),
-        (["models", "list"], COMMAND),
+        (["models", "list"], {*COMMAND, "threadrunner.cli.models"}),
         (["unload"], COMMAND),
         (["logs"], {*CLIENT, "threadrunner.cli.arguments", "threadrunner.cli.logs"}),
         (["stop"], COMMAND),

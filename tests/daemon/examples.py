@@ -25,6 +25,8 @@ VOLATILE = {
     "path",
     "load_ms",
     "facts",
+    "work",
+    "errors",
     "created",
     "used",
     "began",

@@ -244,6 +244,17 @@ class ModelStatus(Struct, kw_only=True):
     )
 
 
+class Work(Struct, kw_only=True):
+    """What a model has done since the daemon started."""
+
+    model: str
+    requests: Annotated[int, _doc("answers that were completed")] = 0
+    prompt_tokens: int = 0
+    cached_tokens: Annotated[int, _doc("of the prompts' tokens, those that were not evaluated again")] = 0
+    completion_tokens: int = 0
+    tokens_per_second: Annotated[float, _doc("of the last answer")] = 0.0
+
+
 class Status(Struct, kw_only=True):
     version: str
     pid: int
@@ -255,6 +266,10 @@ class Status(Struct, kw_only=True):
     clients: int
     socket: str
     log: str
+    work: list[Work] = field(default_factory=list)
+    errors: Annotated[dict[str, int], _doc("requests that ended in an error, by its kind")] = field(
+        default_factory=dict
+    )
 
 
 class Stopping(Struct):

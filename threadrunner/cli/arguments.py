@@ -6,7 +6,7 @@ import argparse
 
 import threadrunner
 from threadrunner.cli import render
-from threadrunner.cli.flags import COMMANDS, FLAGS, REPEATABLE, UsageError, whole
+from threadrunner.cli.flags import COMMANDS, FLAGS, REPEATABLE, UsageError, number, whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,7 +77,11 @@ def _nothing(parser: argparse.ArgumentParser) -> None:
 
 
 def _status(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="the daemon's whole answer, as JSON")
+    forms = parser.add_mutually_exclusive_group()
+    forms.add_argument("--json", action="store_true", help="the daemon's whole answer, as JSON")
+    forms.add_argument("--metrics", action="store_true", help="as Prometheus reads it")
+    again = "again and again, each second unless said otherwise"
+    parser.add_argument("--watch", nargs="?", const=1.0, metavar="SECONDS", type=_type(_interval), help=again)
 
 
 def _load(parser: argparse.ArgumentParser) -> None:
@@ -91,11 +95,27 @@ def _unload(parser: argparse.ArgumentParser) -> None:
 
 
 def _models(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", metavar="list|pull", required=True, parser_class=Parser)
+    actions = parser.add_subparsers(dest="action", metavar="list|show|pull|rm", required=True, parser_class=Parser)
     listing = actions.add_parser("list", help="the models that can be named")
     listing.add_argument("--json", action="store_true", help="as JSON")
-    pull = actions.add_parser("pull", help="fetch a model")
-    pull.add_argument("model", metavar="NAME", help="a name that `threadrunner models list` shows")
+    show = actions.add_parser("show", help="all that is known of one")
+    show.add_argument("model", metavar="MODEL", help="a name or a file")
+    show.add_argument("--json", action="store_true", help="as JSON")
+    pull = actions.add_parser("pull", help="fetch one")
+    what = "a catalog name, hf:owner/repo[:quantization or file], or a file or folder to copy"
+    pull.add_argument("model", metavar="MODEL", help=what)
+    remove = actions.add_parser("rm", help="delete one's files from the models folder")
+    remove.add_argument("model", metavar="MODEL", help="a name that `threadrunner models list` shows")
+
+
+def _service(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(
+        dest="action", metavar="install|uninstall|status", required=True, parser_class=Parser
+    )
+    install = actions.add_parser("install", help="start it by the system's service manager, for you alone")
+    install.add_argument("--print", action="store_true", help="only show the files that would be written")
+    actions.add_parser("uninstall", help="take that back")
+    actions.add_parser("status", help="whether it is installed, and runs")
 
 
 def _logs(parser: argparse.ArgumentParser) -> None:
@@ -136,6 +156,7 @@ _BUILDERS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "logs": _logs,
     "doctor": _nothing,
     "daemon": _daemon,
+    "service": _service,
     "lsp": _lsp,
     "completions": _completions,
 }
@@ -183,10 +204,17 @@ def version_text() -> str:
     return f"threadrunner {threadrunner.__version__}\n"
 
 
-def _type(convert: Callable[[str], int]) -> Callable[[str], int]:
+def _interval(text: str) -> float:
+    seconds = number(text)
+    if seconds < 0.1:
+        raise ValueError(f"at least 0.1 seconds, not {text}")
+    return seconds
+
+
+def _type(convert: Callable[[str], float]) -> Callable[[str], float]:
     """With the text of the error, which argparse would replace by its own."""
 
-    def converted(text: str) -> int:
+    def converted(text: str) -> float:
         try:
             return convert(text)
         except ValueError as error:

@@ -16,10 +16,11 @@ COMMANDS = {
     "stop": "finish what runs, then end the daemon",
     "load": "load a model ahead of its first prompt",
     "unload": "give a model's memory back",
-    "models": "list the models, fetch one",
+    "models": "list, show, fetch and remove models",
     "logs": "print the daemon's log",
     "doctor": "check this machine and explain what is wrong",
     "daemon": "run the daemon in the foreground",
+    "service": "have the system start the daemon",
     "lsp": "complete code for an editor: a language server on stdin and stdout",
     "completions": "print completions for your shell",
 }

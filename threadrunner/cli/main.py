@@ -127,6 +127,18 @@ def _command(name: str, options: Namespace) -> int:
         from threadrunner.cli import completions
 
         return completions.run(options)
+    if name == "models":
+        from threadrunner.cli import models
+
+        return models.run(options)
+    if name == "status":
+        from threadrunner.cli import status
+
+        return status.run(options)
+    if name == "service":
+        from threadrunner.cli import service
+
+        return service.run(options)
     from threadrunner.cli import admin
 
     return admin.run(name, options)

@@ -120,9 +120,9 @@ def _schema(path: str) -> Any:
     try:
         schema = messages.decode(_file(path))
     except messages.ParseError as error:
-        raise UsageError(f"{path}: {error}; a JSON Schema is wanted, say {{\"type\": \"object\"}}") from None
+        raise UsageError(f'{path}: {error}; a JSON Schema is wanted, say {{"type": "object"}}') from None
     if not isinstance(schema, (dict, bool)):
-        raise UsageError(f"{path}: a JSON Schema is an object, say {{\"type\": \"object\"}}, or true")
+        raise UsageError(f'{path}: a JSON Schema is an object, say {{"type": "object"}}, or true')
     return schema
 
 

@@ -75,7 +75,9 @@ def _serve(tell: Callable[[str], None]) -> None:
 def _socket(held: contextlib.ExitStack) -> socket.socket:
     """The socket to listen on; what belongs to it is given back when `held` closes. Raises CannotStart."""
     if (inherited := _from_systemd()) is not None:
-        return held.enter_context(inherited)
+        held.enter_context(inherited)
+        held.enter_context(_lock(inherited.getsockname()))  # shells read pid and version from it
+        return inherited
     path = paths.socket_path()
     paths.private_dir(os.path.dirname(path))
     held.enter_context(_lock(path))

@@ -29,6 +29,7 @@ from threadrunner.daemon.resident import Lease
 from threadrunner.daemon.sessions import Sessions
 from threadrunner.daemon.sessions_store import Begun
 from threadrunner.daemon.sessions_turn import Sink
+from threadrunner.daemon.tally import Tally
 from threadrunner.daemon.usage import Usage
 
 
@@ -39,6 +40,7 @@ class Daemon(Protocol):
     fleet: Fleet
     pulls: Pulls
     usage: Usage
+    tally: Tally
     sessions: Sessions
     models_dir: str
     socket: str
@@ -86,7 +88,7 @@ async def _turn(daemon: Daemon, call: Call, params: t.GenerateParams, given: fro
     sessions_turn.check(params)
 
     def check_model(name: str) -> None:
-        catalog.resolve(name, daemon.models_dir)
+        _resolve(daemon, name)
 
     call.stream = params.stream
     config = daemon.config
@@ -203,6 +205,8 @@ async def status(daemon: Daemon, call: Call, params: t.NoParams) -> t.Status:
         clients=daemon.clients,
         socket=daemon.socket,
         log=daemon.log_file(),
+        work=daemon.tally.work(),
+        errors=dict(daemon.tally.errors),
     )
 
 
@@ -253,6 +257,7 @@ async def _generated(
     result.model = lease.resident.model.name
     result.timings.load_ms = round(waited, 3)
     result.timings.ttft_ms = round(result.timings.ttft_ms + waited, 3)
+    daemon.tally.answered(result)
     return result
 
 
@@ -322,6 +327,7 @@ def _method(name: str, handler: Handler) -> Callable[..., Awaitable[Result]]:
             wrong: ApiError = InvalidParams(f"{name}: {error}")
         except ApiError as error:
             wrong = error
+        daemon.tally.failed(wrong.kind)
         return Error(wrong.code, wrong.message, wrong.data)
 
     return run

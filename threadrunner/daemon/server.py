@@ -26,6 +26,7 @@ from threadrunner.daemon.outbox import notification
 from threadrunner.daemon.peer import Call, Peer
 from threadrunner.daemon.pull import Pulls
 from threadrunner.daemon.sessions import Sessions
+from threadrunner.daemon.tally import Tally
 from threadrunner.daemon.usage import Usage
 from threadrunner.daemon.watch import Watch
 
@@ -46,6 +47,7 @@ class Server:
         self.fleet = Fleet(options, cache_dir, self._announce, self._changed)
         self.pulls = Pulls()
         self.usage = Usage(cache_dir)
+        self.tally = Tally()
         self.sessions = Sessions(paths.sessions_file())
         self._sock = sock
         self._peers: set[Peer] = set()
