@@ -44,6 +44,9 @@ CASES = [
     (filters.cut_tail_again, "foo(|):", "a, b):", "a, b"),
     (filters.cut_tail_again, "foo(|):", "a, b)", "a, b"),
     (filters.cut_tail_again, "x = | + y", "a + y", "a"),
+    (filters.cut_tail_again, "foo(|)", "bar(a)", "bar(a)"),
+    (filters.cut_tail_again, "foo([\n    bar(|)\n])", "a()", "a()"),
+    (filters.cut_tail_again, "foo([\n    bar(|)\n])", "a)", "a"),
     (filters.cut_tail_again, "foo(|)", "a, bar(b", "a, bar(b"),
     (filters.cut_tail_again, "x = |value", "a", "a"),
     # a second closer

@@ -120,18 +120,36 @@ _ANYWHERE = re.compile(r"\s*(?:return|pass|break|continue|else|finally|try|end)\
 
 
 def cut_tail_again(text: str, at: Cursor) -> str:
-    """`foo(|)` answered with `a, b)`: what ends the text stands behind the cursor already."""
+    """`foo(|)` answered with `a, b)`: what ends the text stands behind the cursor already.
+
+    Closers alone say nothing by standing there twice: `foo(|)` answered with `bar(a)` needs both. They are cut only
+    where they leave too few open for those behind the cursor.
+    """
     tail = at.tail.rstrip()
     if not tail.strip():
         return text
     first, newline, rest = text.partition("\n")
     for line, others in ((text.rstrip(), ""), (first.rstrip(), newline + rest)):
         for size in range(len(tail), 0, -1):
-            whole = size == len(tail) or not re.search(r"\w", tail[:size])
-            if whole and line.endswith(tail[:size]):
-                # After the first line the text goes on behind what it must not repeat: the rest is out of place.
-                return line[:-size] if not others.strip() or size == len(tail) else text
+            closers = not re.search(r"\w", tail[:size])
+            if not ((size == len(tail) or closers) and line.endswith(tail[:size])):
+                continue
+            if closers and not _closes_too_much(line + others, at):
+                return text
+            # After the first line the text goes on behind what it must not repeat: the rest is out of place.
+            return line[:-size] if not others.strip() or size == len(tail) else text
     return text
+
+
+def _closes_too_much(text: str, at: Cursor) -> bool:
+    """Whether the brackets that stand open after the text are fewer than those that the suffix closes: counted over
+    the file where all of it is there, else over the cursor's line."""
+    prefix, suffix = (at.prefix, at.suffix) if at.whole else (at.head, at.tail)
+    before, behind = brackets.scan(prefix), brackets.scan(suffix)
+    if before is None or behind is None:
+        return False
+    found = brackets.scan(text, before[0])
+    return found is not None and len(found[0]) < len(behind[1])
 
 
 def cut_second_closer(text: str, at: Cursor) -> str:
