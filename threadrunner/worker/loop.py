@@ -9,13 +9,10 @@ the socket ends it everywhere.
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import logging
 import os
 import queue
-import resource
-import signal
 import socket
 import sys
 import threading
@@ -38,6 +35,7 @@ from threadrunner.backends.base import (
     Piece,
     Progress,
 )
+from threadrunner.worker import confine
 from threadrunner.worker import messages as m
 
 log = logging.getLogger("threadrunner.worker")
@@ -218,7 +216,7 @@ def find_backend(name: str) -> Backend:
 
 def run(fd: int) -> int:
     """The worker's whole life; `fd` is its socket. Returns the exit code."""
-    _confine()
+    confine.at_start()
     _log_to_stderr()
     link = Link(socket.socket(fileno=fd))
     listener = Listener(link)
@@ -236,6 +234,8 @@ def run(fd: int) -> int:
 def _serve(link: Link, listener: Listener, first: m.Load) -> int:
     try:
         backend = find_backend(first.backend)
+        if first.backend in BUILT_IN:  # an installed one may need the network
+            confine.before_load(first.spec.cache_bytes)
         loop = Loop(link, listener, backend)
         loop.load(first.spec)
     except ApiError as error:
@@ -247,18 +247,6 @@ def _serve(link: Link, listener: Listener, first: m.Load) -> int:
         # Not only after Stop: where the kernel does not kill us with the daemon, the cache is still worth keeping.
         backend.close()
     return 0
-
-
-def _confine() -> None:
-    """Die with the daemon, leave no core file with prompts in it, gain no privileges, ignore the terminal's Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if sys.platform != "linux":
-        return
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-    pr_set_pdeathsig, pr_set_no_new_privs = 1, 38
-    prctl(pr_set_pdeathsig, signal.SIGKILL, 0, 0, 0)
-    prctl(pr_set_no_new_privs, 1, 0, 0, 0)
 
 
 def _log_to_stderr() -> None:
