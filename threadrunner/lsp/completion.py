@@ -28,6 +28,10 @@ VARIED = 0.4
 """The temperature of several candidates; one alone is greedy."""
 
 
+PATIENT = 4
+"""So many times the time budget where somebody waits for several candidates, or nobody waits at all."""
+
+
 class Asks(Protocol):
     """The daemon, as far as this module needs it."""
 
@@ -154,10 +158,12 @@ class Suggester:
 
     async def _asked(self, ask: Ask, window: Window) -> list[str]:
         settings, document = self.settings, ask.document
+        key = Key.at(settings.model or "", document.language, window.prefix, window.suffix)
+        if self._speculating != key:  # before the wait: a guess that came to nothing has no more claim to the engine
+            await self._stop_speculating()
         if ask.debounce and not ask.manual:
             delay = self.typist.delay(window.head) if settings.debounce_ms is None else settings.debounce_ms / 1e3
             await asyncio.sleep(delay)
-        key = Key.at(settings.model or "", document.language, window.prefix, window.suffix)
         if self._speculation is not None and self._speculating == key:
             # Accepted while the daemon works on what follows: that is this answer, no need to begin again.
             await asyncio.wait({self._speculation})
@@ -190,7 +196,8 @@ class Suggester:
             "language": document.language,
             "context": [{"path": snippet.path, "text": snippet.text} for snippet in context],
             "max_tokens": settings.max_tokens,
-            "max_time_ms": settings.max_time_ms,
+            # What comes after the pause in which it was wanted is not seen; the next guess goes on from there.
+            "max_time_ms": settings.max_time_ms * (1 if count == 1 and priority == "interactive" else PATIENT),
             "priority": priority,
         }
         if root := self.ignore.root_of(document.path):

@@ -40,7 +40,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
         default_factory=list
     )
     max_tokens: Annotated[int, _doc("most tokens of one suggestion", ge=1, le=2048)] = 96
-    max_time_ms: Annotated[int, _doc("past it a suggestion ends with its line", ge=1)] = 2000
+    max_time_ms: Annotated[
+        int, _doc("past it a suggestion ends with its line; four times as long where the user asked for it", ge=1)
+    ] = 500
     candidates: Annotated[int, _doc("suggestions to choose from where the user asked for one", ge=1, le=3)] = 3
     prefix_chars: Annotated[int, _doc("text before the cursor that the model sees", ge=100, le=100_000)] = 4000
     suffix_chars: Annotated[int, _doc("text behind the cursor that the model sees", ge=0, le=100_000)] = 1000
