@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -165,6 +166,40 @@ def test_doctor_on_an_engine_for_another_cpu(shell: Shell) -> None:
     done = shell.run("doctor", THREADRUNNER_BACKEND="llama")
     assert done.returncode == 3
     assert "FAIL engine: importing llama_cpp ended with signal 4: it was built for another CPU" in done.stdout
+
+
+def test_doctor_without_a_compiler(shell: Shell) -> None:
+    (shell.folder / "site" / "llama_cpp.py").write_text("raise ImportError('libllama.so is not there')")
+    done = shell.run("doctor", THREADRUNNER_BACKEND="llama", PATH=str(shell.folder))
+    assert "FAIL engine: cannot import llama_cpp (ImportError: libllama.so is not there)" in done.stdout
+    assert "FAIL compiler: none is here" in done.stdout
+
+
+def test_doctor_on_too_many_threads_and_too_large_a_model(shell: Shell) -> None:
+    huge = shell.work / "huge.gguf"
+    with huge.open("wb") as file:
+        file.write(b"GGUF")
+        file.truncate(1 << 40)  # a hole: nothing on the disk
+    done = shell.run("doctor", THREADRUNNER_THREADS="4096", THREADRUNNER_MODEL_PATH=str(huge))
+    assert done.returncode == 0
+    assert "note threads: 4096 are configured for" in done.stdout
+    assert "note memory: huge.gguf takes about 1374 GB; use a smaller quantization" in done.stdout
+    assert " reading: " in done.stdout
+
+
+def test_doctor_finds_what_a_killed_daemon_left(shell: Shell) -> None:
+    assert shell.run("hi").returncode == 0
+    pid = shell.daemon_pid()
+    assert pid
+    os.kill(pid, signal.SIGKILL)
+    wait_for_exit(pid)
+    assert f"note lock: {shell.socket} was left by a daemon that was killed" in shell.run("doctor").stdout
+
+
+def test_doctor_on_folders_that_others_write_to(shell: Shell) -> None:
+    assert shell.run("hi").returncode == 0
+    (shell.home / "models").chmod(0o777)
+    assert f"run: chmod go-w {shell.home / 'models'}" in shell.run("doctor").stdout
 
 
 CHECKS = {

@@ -8,7 +8,8 @@ import sys
 import threadrunner
 from threadrunner import config, exits, paths
 from threadrunner.api.errors import ApiError
-from threadrunner.cli import prompt, render
+from threadrunner.cli import doctor_models, render
+from threadrunner.cli.doctor_models import BAD, NOTE, OK
 from threadrunner.client import autostart
 
 TYPE_CHECKING = False
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     Finding = tuple[str, str, str]
 
-OK, NOTE, BAD = "ok", "note", "FAIL"
 _PYTHON = (3, 11)
 _ROOM = 300_000_000  # the default model while it is fetched: the package and the file inside
 _ENGINE_SECONDS = 60
@@ -26,14 +26,17 @@ _ENGINE_SECONDS = 60
 # In a process of its own: a library built for another CPU ends with a signal, which is to be reported, not shared.
 _ENGINE_PROBE = """
 import llama_cpp
+version = getattr(llama_cpp, "llama_version", bytes)
 print(llama_cpp.__version__)
 print(llama_cpp.llama_print_system_info().decode())
+print(version().decode() if callable(version) else "")
 """
 
 
 def run(options: Namespace) -> int:
     findings: list[Finding] = []
-    for check in (_python, _engine, _cores, _home, _config, _disk, _socket, _daemon, _model):
+    of_models = (doctor_models.found, doctor_models.memory, doctor_models.reading)
+    for check in (_python, _engine, _cores, _home, _config, _disk, _socket, _left_over, _daemon, *of_models):
         for finding in check():
             findings.append(finding)
             mark, what, text = finding
@@ -67,22 +70,49 @@ def _engine() -> Iterator[Finding]:
         yield BAD, "engine", f"importing llama_cpp took more than {_ENGINE_SECONDS} s; is the disk or the machine busy?"
         return
     if done.returncode < 0:
-        yield BAD, "engine", (
-            f"importing llama_cpp ended with signal {-done.returncode}: it was built for another CPU; build it here: "
-            "pip install --force-reinstall --no-cache-dir --no-binary llama-cpp-python llama-cpp-python"
+        yield (
+            BAD,
+            "engine",
+            (
+                f"importing llama_cpp ended with signal {-done.returncode}: it was built for another CPU; build it "
+                "here: pip install --force-reinstall --no-cache-dir --no-binary llama-cpp-python llama-cpp-python"
+            ),
         )
     elif done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         yield BAD, "engine", f"cannot import llama_cpp ({last}); run: pip install --force-reinstall llama-cpp-python"
+        if not any(map(_installed, ("c++", "g++", "clang++"))):
+            yield BAD, "compiler", "none is here, and llama.cpp is built when it is installed; say: apt install g++"
     else:
-        version, features = (*done.stdout.strip().splitlines(), "")[:2]
-        yield OK, "engine", f"llama-cpp-python {version}; {features.strip(' |')}"
+        version, features, build = (*done.stdout.strip().splitlines(), "", "")[:3]
+        yield OK, "engine", f"llama-cpp-python {version}{build and f' (llama.cpp {build})'}; {features.strip(' |')}"
+
+
+def _installed(tool: str) -> bool:
+    return any(os.access(os.path.join(folder, tool), os.X_OK) for folder in os.get_exec_path())
 
 
 def _cores() -> Iterator[Finding]:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     total = os.cpu_count() or usable
-    yield OK, "cores", f"{usable} of {total} logical cores may be used" if usable < total else f"{total} logical cores"
+    load = os.getloadavg()[0]
+    text = f"{usable} of {total} logical cores may be used" if usable < total else f"{total} logical cores"
+    yield OK, "cores", text
+    if load > 1.5 * usable:
+        yield NOTE, "cores", f"others keep them busy (load {load:.1f}); answers come more slowly meanwhile"
+    try:
+        threads = config.load().threads
+    except config.ConfigError:  # _config tells
+        return
+    if threads > usable:
+        yield (
+            NOTE,
+            "threads",
+            (
+                f"{threads} are configured for {usable} cores, which is slower than {usable} would be: they wait for "
+                "each other in every layer; `threads = 0` takes what is right"
+            ),
+        )
 
 
 def _home() -> Iterator[Finding]:
@@ -94,6 +124,12 @@ def _home() -> Iterator[Finding]:
         if os.path.exists(folder) and not os.access(folder, os.W_OK | os.X_OK):
             yield BAD, "home", f"{folder} is not writable for you; change that or set THREADRUNNER_HOME"
             return
+        if os.path.exists(folder) and os.stat(folder).st_mode & 0o022:
+            yield (
+                NOTE,
+                "home",
+                f"others may write in {folder}, and so give you models and options; run: chmod go-w {folder}",
+            )
     yield OK, "home", home
 
 
@@ -134,6 +170,29 @@ def _socket() -> Iterator[Finding]:
     yield OK, "socket", f"{path} ({len(os.fsencode(path))} of {paths.SOCKET_PATH_MAX} bytes)"
 
 
+def _left_over() -> Iterator[Finding]:
+    """What a daemon that was killed leaves behind is put in order by the next one; said here since people wonder."""
+    import fcntl
+
+    try:
+        path = paths.socket_path()
+        with open(f"{path}.lock", "r+b") as file:
+            owner = file.read(64).decode(errors="replace").split(" ")[0]
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if autostart.find() is None:
+            yield (
+                BAD,
+                "lock",
+                (f"a daemon (pid {owner}) holds {path}.lock and does not listen; if it stays so, run: kill -9 {owner}"),
+            )
+    except (OSError, paths.PathError):
+        return
+    else:
+        if os.path.exists(path) and autostart.find() is None:
+            yield NOTE, "lock", f"{path} was left by a daemon that was killed; the next prompt puts that in order"
+
+
 def _daemon() -> Iterator[Finding]:
     try:
         connection = autostart.find()
@@ -150,33 +209,3 @@ def _daemon() -> Iterator[Finding]:
     for model in facts["models"]:
         if model.get("error"):
             yield BAD, "model", f"{model['name']}: {model['error']}"
-
-
-def _model() -> Iterator[Finding]:
-    try:
-        default = config.load().model_path
-    except config.ConfigError:  # _config has told
-        default = ""
-    chosen = prompt.target(None).get("model") or default
-    if os.path.isabs(chosen):
-        yield _file(chosen)
-        return
-    try:
-        files = sorted(name for name in os.listdir(paths.models_dir()) if name.endswith(".gguf"))
-    except OSError:
-        files = []
-    if files:
-        yield OK, "model", f"{', '.join(files)} in {paths.models_dir()}"
-    else:
-        yield NOTE, "model", f"none in {paths.models_dir()} yet; the first prompt fetches the default one"
-
-
-def _file(path: str) -> Finding:
-    try:
-        with open(path, "rb") as file:
-            head = file.read(4)
-    except OSError as error:
-        return BAD, "model", f"{path}: {error.strerror}; set THREADRUNNER_MODEL_PATH to a GGUF file"
-    if head != b"GGUF":
-        return BAD, "model", f"{path} is no GGUF file; set THREADRUNNER_MODEL_PATH to one"
-    return OK, "model", f"{path} ({render.size(os.path.getsize(path))})"
