@@ -63,7 +63,7 @@ class Loaded:
 
     def forget(self) -> None:
         """Empty the cache, so that the next prompt is evaluated from its first token."""
-        while self.engine._evict_one(keep=[]):
+        while self.engine._evict_one():
             pass
         assert self.engine.used_cells() == 0
 

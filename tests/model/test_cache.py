@@ -95,6 +95,16 @@ def test_concurrent_twins_end_as_one(smol: Loaded) -> None:
     assert smol.cells_in_llama() == smol.engine.used_cells() < 100
 
 
+def test_more_leaves_than_sequence_ids(smol: Loaded) -> None:
+    """All leaves share the first words, so each is a match for the next prompt; one of them must still give its id."""
+    smol.forget()
+    ids = smol.engine._context.n_seq
+    for i in range(ids + 6):
+        assert smol.ask(greedy(f"The same words, then {i}", max_tokens=1)).usage.completion_tokens == 1
+    assert len(smol.engine.cache.idle()) <= ids
+    assert smol.cells_in_llama() == smol.engine.used_cells()
+
+
 def test_thousands_of_lives(smollm2, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     """Random forks, cancels, aborts, evictions and preemptions in a small cache: our count is llama.cpp's, always."""
     rounds = int(os.environ.get("THREADRUNNER_STRESS", "120"))

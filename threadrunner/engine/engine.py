@@ -279,30 +279,33 @@ class Engine:
         length, holders = self.cache.match(known)
         if self.store is not None and self._restore(known, length):
             length, holders = self.cache.match(known)
-        need = len(sequence.tokens) - length + 1
-        if self._running and need > self._free_cells() + self._idle_cells(keep=holders):
+        source = self._whole_source(length, holders)
+        if source is None:
+            length = 0
+        if self._running and len(sequence.tokens) - length + 1 > self._free_cells() + self._idle_cells(keep=source):
             return False
-        if not self._free_seqs:
-            self._evict_one(keep=holders)
-        if not self._free_seqs:
-            return False
+        if not self._free_seqs and not self._evict_one(keep=source):
+            if not self._evict_one():
+                return False
+            source, length = None, 0
         sequence.seq = self._free_seqs.pop()
-        length = self._fork(sequence, length, holders)
+        if source is not None:
+            self._context.share(source, sequence.seq, 0, length)
+        self.cache.fork(sequence.seq, sequence.tokens, length)
         sequence.evaluated = length
         if sequence.generated == 0:
             sequence.cached = length
         return True
 
-    def _fork(self, sequence: Sequence, length: int, holders: list[int]) -> int:
+    def _whole_source(self, length: int, holders: list[int]) -> int | None:
+        """The most recently used holder that still has, in a windowed cache, all that the next token looks at."""
+        if not length:
+            return None
         window = self._model.n_swa
-        for holder in reversed(holders):
-            if window and self._context.first_position(holder) > max(0, length - window):
-                continue  # part of the window that the next token looks at has been overwritten
-            self._context.share(holder, sequence.seq, 0, length)
-            self.cache.fork(sequence.seq, sequence.tokens, length)
-            return length
-        self.cache.fork(sequence.seq, [], 0)
-        return 0
+        if not window:
+            return holders[-1]
+        needed_from = max(0, length - window)
+        return next((s for s in reversed(holders) if self._context.first_position(s) <= needed_from), None)
 
     def _restore(self, tokens: list[int], length: int) -> bool:
         """Bring back from disk what has more of these tokens than the cache."""
@@ -310,10 +313,10 @@ class Engine:
         stored, entry = self.store.match(tokens)
         if entry is None or stored < length + LEAST_TOKENS or not self._free_seqs:
             return False
-        if len(entry.tokens) + len(tokens) - stored > self._free_cells() + self._idle_cells(keep=[]):
+        if len(entry.tokens) + len(tokens) - stored > self._free_cells() + self._idle_cells():
             return False
         while len(entry.tokens) > self._free_cells():
-            self._evict_one(keep=[])
+            self._evict_one()
         state = self.store.take(entry)
         if state is None:
             return False
@@ -332,7 +335,7 @@ class Engine:
         """The other candidates fork the prompt and take their first token from the same logits."""
         for sibling in self._siblings.pop(sequence.request.id, []):
             if not self._free_seqs:
-                self._evict_one(keep=[])
+                self._evict_one()
             full = not self._free_seqs or len(self._running) >= self.limits.max_running
             if full or self._model.recurrent:
                 self._enqueue(sibling)
@@ -385,13 +388,13 @@ class Engine:
     def _free_cells(self) -> int:
         return self._context.n_cells - self.used_cells()
 
-    def _idle_cells(self, keep: list[int]) -> int:
+    def _idle_cells(self, keep: int | None = None) -> int:
         # cells that two idle leaves share are not counted: an underestimate, which only makes a request wait
-        return sum(self.cache.own_cells(seq) for seq in self.cache.idle() if seq not in keep)
+        return sum(self.cache.own_cells(seq) for seq in self.cache.idle() if seq != keep)
 
-    def _evict_one(self, keep: list[int]) -> bool:
+    def _evict_one(self, keep: int | None = None) -> bool:
         for seq in self.cache.idle():
-            if seq not in keep:
+            if seq != keep:
                 self.cache.drop(seq)
                 self._release(seq)
                 return True
@@ -400,7 +403,7 @@ class Engine:
     def _make_room(self, plan: list[tuple[Sequence, int]]) -> list[tuple[Sequence, int]]:
         """Evict unused leaves for the plan's tokens; where that is not enough, send the newest sequence back."""
         while sum(count for _, count in plan) > self._free_cells():
-            if self._evict_one(keep=[]):
+            if self._evict_one():
                 continue
             victim = max(self._running, key=lambda s: (s.priority, s.arrival))
             log.info("out of cells: %r goes back to the queue", victim)
@@ -431,7 +434,7 @@ class Engine:
             sequence.evaluated = evaluated
         if status == ABORTED:
             return []
-        if status == NO_ROOM and self._evict_one(keep=[]):
+        if status == NO_ROOM and self._evict_one():
             log.warning("llama.cpp found no room that our accounting has: %r", self.cache)
             return []
         failed = {sequence.request.id for sequence, _ in plan}
