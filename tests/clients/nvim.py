@@ -74,7 +74,9 @@ class Nvim:
         self.wait("vim.fn.mode() == 'i'", "insert mode")
 
     def quit(self) -> None:
-        self.keys("<C-\\><C-n>:qa!<CR>")
+        # It may be gone before it has answered the one who told it to go.
+        command = [self._program, "--server", self._socket, "--remote-send", "<C-\\><C-n>:qa!<CR>"]
+        subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False)
         self.process.communicate(timeout=PATIENCE)
 
     def close(self) -> None:
