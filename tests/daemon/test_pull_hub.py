@@ -11,6 +11,7 @@ import pytest
 from tests.daemon.ggufs import Raw, Tensor, made
 from tests.daemon.hub import Hub, running_hub
 from tests.support import Daemon, running
+from threadrunner.daemon import hub_fetch
 
 REPO = "someone/Tiny-GGUF"
 MODEL = made(tensors=[Tensor("token_embd.weight", (64 << 10,), size=256 << 10)])
@@ -149,6 +150,41 @@ def test_two_pulls_of_one_model_share_one_download(fetching: Daemon, hub: Hub) -
     hub.go.set()
     assert one.until(first)[0]["result"] == two.until(second)[0]["result"]
     assert hub.served == len(MODEL)
+
+
+def test_two_wishes_that_mean_the_same_file_share_it(fetching: Daemon, hub: Hub) -> None:
+    hub.go.clear()
+    one, two = fetching.wire(), fetching.wire()
+    first = one.begin("models.pull", model=f"hf:{REPO}")
+    assert hub.asked.wait(60)
+    second = two.begin("models.pull", model=f"hf:{REPO}:Q4_K_M")
+    two.call("status")
+    hub.go.set()
+    assert one.until(first)[0]["result"]["path"] == two.until(second)[0]["result"]["path"]
+    assert hub.served == len(MODEL)
+    assert under_way(fetching) == []
+
+
+def test_two_models_of_one_repository_come_at_once(fetching: Daemon, hub: Hub) -> None:
+    hub.go.clear()
+    one, two = fetching.wire(), fetching.wire()
+    first = one.begin("models.pull", model=f"hf:{REPO}:Q4_K_M")
+    second = two.begin("models.pull", model=f"hf:{REPO}:F16")
+    assert hub.again.wait(60), "neither waits for the other"
+    hub.go.set()
+    assert one.until(first)[0]["result"]["size_bytes"] == len(MODEL)
+    assert two.until(second)[0]["result"]["size_bytes"] == len(OTHER)
+
+
+def test_a_full_disk_is_found_out_before_a_byte_is_fetched(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = hub_fetch.File("Tiny-Q4_K_M.gguf", 1 << 40, "")
+    monkeypatch.setattr(hub_fetch, "ask", lambda repo, wanted: ("0" * 40, [file]))
+    monkeypatch.setattr(hub_fetch.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1 << 30}))
+    with pytest.raises(hub_fetch.Failed, match=r"1048640 MB more are needed in .*, 1024 MB are free"):
+        hub_fetch.fetch(REPO, "", tmp_path)
+    assert hub.ranges == []
 
 
 def test_a_cancelled_pull_keeps_what_has_come(fetching: Daemon, hub: Hub) -> None:

@@ -64,7 +64,9 @@ def say(**about: Any) -> None:
 def fetch(repo: str, wanted: str, folder: Path) -> str:
     """Raises Failed."""
     commit, files = ask(repo, wanted)
-    with working(folder, commit) as work:
+    with working(folder, f"{commit[:12]}-{files[0].place}") as work:
+        if all(arrived(folder / file.place) == file.size for file in files):
+            return str(folder / files[0].place)  # another wish has just brought the same files
         missing = sum(file.size - arrived(work / file.place) for file in files)
         free = shutil.disk_usage(work).free
         if free < missing + SPARE:
@@ -117,17 +119,29 @@ def ask(repo: str, wanted: str) -> tuple[str, list[File]]:
 
 
 @contextlib.contextmanager
-def working(folder: Path, commit: str) -> Iterator[Path]:
-    """A folder for what is under way, ours alone; kept unless all went well."""
-    work = folder / f".pull-{commit[:40]}"
-    work.mkdir(exist_ok=True)
-    with (work / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Failed("another daemon is fetching it; wait for that one") from None
+def working(folder: Path, name: str) -> Iterator[Path]:
+    """A folder for what is under way, ours alone; kept unless all went well. Waits for another who has it."""
+    work = folder / f".pull-{name}"
+    while (lock := _locked(work)) is None:
+        pass  # who had it has finished, and removed what we waited for
+    with os.fdopen(lock):
         yield work
-    shutil.rmtree(work, ignore_errors=True)
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _locked(work: Path) -> int | None:
+    """Its lock's descriptor; None when somebody else has removed it in the meantime."""
+    work.mkdir(exist_ok=True)
+    try:
+        lock = os.open(work / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:
+        return None
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    with contextlib.suppress(FileNotFoundError):
+        if os.fstat(lock).st_ino == (work / "lock").stat().st_ino:
+            return lock
+    os.close(lock)
+    return None
 
 
 def arrived(path: Path) -> int:

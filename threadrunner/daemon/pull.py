@@ -38,7 +38,8 @@ class Pulls:
         """The model with its file, once that is there. Raises ApiError."""
         if model.present:
             return model
-        return model._replace(path=await self._join(model.path, lambda tell: pull(model, tell), report))
+        key = repr(model.hub) if model.hub else model.path  # which file the hub's will be is not known yet
+        return model._replace(path=await self._join(key, lambda tell: pull(model, tell), report))
 
     async def copy(self, source: str, folder: str, report: Report) -> str:
         """Copy a file of the user's into the models folder; its path there. Raises ApiError."""
