@@ -75,6 +75,12 @@ SCENES: dict[str, list[Any]] = {
         call(7, "sessions.show", session="ada-2"),
         call(8, "sessions.delete", session="ada"),
     ],
+    "memory": [
+        call(1, "memory.add", text="The wifi password is sesame."),
+        call(2, "generate", prompt="the wifi password?", memory=True, stream=False),
+        call(3, "memory.delete", note=1),
+        call(4, "memory.list"),
+    ],
     "models": [call(1, "models.load"), call(2, "status"), call(3, "models.unload")],
     "v1": [{"v": 1, "prompt": "Hi!", "stream": True}, {"v": 1, "prompt": "Hi!", "stream": False}, {"v": 1}],
 }  # fmt: skip

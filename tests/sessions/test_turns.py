@@ -43,11 +43,10 @@ def test_a_conversation_begins_with_its_first_turn(daemon: Daemon) -> None:
 
 def test_params_are_remembered_until_said_anew(daemon: Daemon) -> None:
     wire = daemon.wire()
-    wire.call("generate", prompt="a b c", session="keeps", max_tokens=2, system="be brief")
-    assert wire.call("generate", prompt="a b c", session="keeps")["text"] == "lorem ipsum"
-    assert wire.call("generate", prompt="a b c", session="keeps", max_tokens=1)["text"] == "lorem"
+    wire.call("generate", prompt="a", session="keeps", max_tokens=2, seed=1, top_k=5, stop=["x"], system="be brief")
+    assert wire.call("generate", prompt="a", session="keeps", top_k=6)["finish_reason"] == "stop"
     info = wire.call("sessions.show", session="keeps")["session"]
-    assert (info["params"], info["system"]) == ({"max_tokens": 1}, "be brief")
+    assert (info["params"], info["system"]) == ({"top_k": 6, "stop": ["x"]}, "be brief")
 
 
 def test_a_model_that_is_not_there_begins_no_conversation(daemon: Daemon) -> None:
@@ -192,8 +191,8 @@ def test_a_crashed_worker_fails_the_turn_and_not_the_conversation(plugin: Any) -
     for daemon in running(PYTHONPATH=python_path(plugin)):
         wire = daemon.wire()
         wire.call("generate", prompt="hello", session="s")
-        # it asserts that it gets a prompt, and a conversation's turn comes as messages
-        assert wire.fail("generate", prompt="x", session="s", backend="trouble")["data"]["kind"] == "WorkerCrashed"
+        error = wire.fail("generate", prompt="crash SIGSEGV", session="s", backend="trouble")
+        assert error["data"]["kind"] == "WorkerCrashed"
         wire.call("generate", prompt="again", session="s", backend="dummy")
         kept = wire.call("sessions.show", session="s")["turns"]
         assert [(turn["state"], turn["error"]) for turn in kept] == [

@@ -195,9 +195,6 @@ class Notes(Struct):
 
 class MemorySearchParams(Struct, forbid_unknown_fields=True):
     query: Query
-    model: Annotated[str, _doc("whose embeddings are used, where they are there already", max_length=4096)] | None = (
-        None
-    )
     limit: Annotated[int, Meta(ge=1, le=100)] = 10
 
 
@@ -206,4 +203,4 @@ class Recalled(Struct):
 
 
 class MemoryDeleteParams(Struct, forbid_unknown_fields=True):
-    id: Annotated[int, _doc("a note's number, as `memory.list` gives it")]
+    note: Annotated[int, _doc("a note's number, as `memory.list` gives it")]

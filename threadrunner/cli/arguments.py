@@ -6,7 +6,7 @@ import argparse
 
 import threadrunner
 from threadrunner.cli import render
-from threadrunner.cli.flags import COMMANDS, FLAGS, REPEATABLE, UsageError, number, whole
+from threadrunner.cli.flags import COMMANDS, FLAGS, LAST, REPEATABLE, UsageError, number, whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ examples:
   threadrunner < letter.txt > answer.txt        the piped text is the prompt
   threadrunner --schema colour.json "a colour"  an answer that fits a JSON Schema
   threadrunner -m ./model.gguf hello            any GGUF file
+  threadrunner -S trip "and by train?"          a conversation that lasts; -c goes on with the last one
+  git diff | threadrunner --mode commit         a preset: model, system prompt, sampling, template
   threadrunner -- status of the union           -- makes a prompt of what begins like a command
 
 exit codes: 0 success, 1 unknown, 2 no daemon, 3 the model, 4 timeout, 64 usage, 130 interrupted
@@ -118,6 +120,74 @@ def _service(parser: argparse.ArgumentParser) -> None:
     actions.add_parser("status", help="whether it is installed, and runs")
 
 
+def _sessions(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(
+        dest="action", metavar="list|show|search|rename|fork|undo|export|import|rm", required=True, parser_class=Parser
+    )
+    listing = actions.add_parser("list", help="the conversations, the last used first")
+    listing.add_argument("--json", action="store_true", help="as JSON")
+    show = actions.add_parser("show", help="what was said in one")
+    show.add_argument("session", nargs="?", default=LAST, metavar="NAME", help="without it, the one used last")
+    show.add_argument("-n", "--turns", metavar="N", type=_type(whole), help="only the last N turns")
+    show.add_argument("--json", action="store_true", help="as JSON")
+    search = actions.add_parser("search", help="find words in all of them; wor* finds what begins so")
+    search.add_argument("words", nargs="+", metavar="WORD")
+    search.add_argument("-S", "--session", metavar="NAME", help="only in this one")
+    search.add_argument("-n", "--limit", metavar="N", type=_type(whole), help="at most N places")
+    search.add_argument("--json", action="store_true", help="as JSON")
+    rename = actions.add_parser("rename", help="give one another name")
+    rename.add_argument("session", metavar="NAME")
+    rename.add_argument("name", metavar="NEW")
+    fork = actions.add_parser("fork", help="copy one, to go on in another direction")
+    fork.add_argument("session", metavar="NAME")
+    fork.add_argument("name", nargs="?", metavar="NEW", help="without it, NAME and a number")
+    fork.add_argument("-n", "--turns", metavar="N", type=_type(whole), help="only its first N turns")
+    undo = actions.add_parser("undo", help="delete the last turns of one")
+    undo.add_argument("session", metavar="NAME")
+    undo.add_argument("-n", "--turns", metavar="N", type=_type(whole), default=1, help="how many, without it one")
+    export = actions.add_parser("export", help="write one to standard output, as Markdown or JSON")
+    export.add_argument("session", nargs="?", default=LAST, metavar="NAME", help="without it, the one used last")
+    export.add_argument("--json", action="store_true", help="as JSON, with everything that is known of each turn")
+    take_in = actions.add_parser("import", help="take one in: our export, or a list of chat messages")
+    take_in.add_argument("file", metavar="FILE", help="Markdown or JSON; - is standard input")
+    take_in.add_argument("--name", metavar="NAME", help="what to call it")
+    delete = actions.add_parser("rm", help="delete conversations for good")
+    delete.add_argument("sessions", nargs="+", metavar="NAME")
+
+
+def _remember(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("words", nargs="*", metavar="TEXT", help="the note; without it, standard input")
+
+
+def _memory(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="list|search|rm", required=True, parser_class=Parser)
+    listing = actions.add_parser("list", help="the notes, the newest first")
+    listing.add_argument("--json", action="store_true", help="as JSON")
+    search = actions.add_parser("search", help="the notes and past turns that bear on a text")
+    search.add_argument("words", nargs="+", metavar="WORD")
+    search.add_argument("-n", "--limit", metavar="N", type=_type(whole), help="at most N passages")
+    search.add_argument("--json", action="store_true", help="as JSON")
+    delete = actions.add_parser("rm", help="forget notes, by the numbers that `memory list` shows")
+    delete.add_argument("ids", nargs="+", metavar="NUMBER", type=_type(whole))
+
+
+def _modes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def _chat(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("session", nargs="?", metavar="NAME", help="a conversation to go on with, or a new one's name")
+    parser.add_argument("-c", "--continue", dest="last", action="store_true", help="go on with the one used last")
+    parser.add_argument("-m", "--model", metavar="MODEL", help="a model's name or a GGUF file")
+    parser.add_argument("-s", "--system", metavar="TEXT", help="what the model is to be")
+    parser.add_argument("-t", "--temperature", metavar="T", type=_type(number), help="0: likeliest answer, 1: varied")
+    parser.add_argument("-n", "--max-tokens", metavar="N", type=_type(whole), help="end each answer after N tokens")
+    parser.add_argument("--mode", metavar="NAME", help="a preset, see `threadrunner modes`")
+    parser.add_argument("--memory", action="store_true", help="put what is remembered before each prompt")
+    parser.add_argument("--backend", metavar="NAME", help="what generates: llama, dummy or an installed plugin")
+    parser.add_argument("--offline", action="store_true", help="never fetch a missing model")
+
+
 def _logs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-f", "--follow", action="store_true", help="go on with what is written from now on")
     parser.add_argument("-n", "--lines", metavar="N", type=_type(whole), help="only the last N lines")
@@ -153,6 +223,11 @@ _BUILDERS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "load": _load,
     "unload": _unload,
     "models": _models,
+    "chat": _chat,
+    "sessions": _sessions,
+    "remember": _remember,
+    "memory": _memory,
+    "modes": _modes,
     "logs": _logs,
     "doctor": _nothing,
     "daemon": _daemon,
@@ -211,10 +286,10 @@ def _interval(text: str) -> float:
     return seconds
 
 
-def _type(convert: Callable[[str], float]) -> Callable[[str], float]:
+def _type(convert: Callable[[str], Any]) -> Callable[[str], Any]:
     """With the text of the error, which argparse would replace by its own."""
 
-    def converted(text: str) -> float:
+    def converted(text: str) -> Any:
         try:
             return convert(text)
         except ValueError as error:

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from typing import Any
 
 COMMANDS = {
+    "chat": "talk with the model, line by line",
+    "sessions": "list, show, search, copy and delete conversations",
+    "remember": "keep a note for prompts with --memory",
+    "memory": "list, search and forget what is remembered",
+    "modes": "list the presets that --mode names",
     "status": "what is loaded and how busy it is",
     "stop": "finish what runs, then end the daemon",
     "load": "load a model ahead of its first prompt",
@@ -24,7 +29,7 @@ COMMANDS = {
     "lsp": "complete code for an editor: a language server on stdin and stdout",
     "completions": "print completions for your shell",
 }
-LATER = ("chat", "sessions", "bench")
+LATER = ("bench",)
 
 
 class UsageError(Exception):
@@ -53,6 +58,9 @@ class Options:
     timeout: float | None = None
     backend: str | None = None
     offline = False
+    session: str | None = None
+    mode: str | None = None
+    memory = False
 
     def __init__(self) -> None:
         self.words: list[str] = []
@@ -86,6 +94,10 @@ FLAGS: tuple[tuple[str, str, str, Callable[[str], Any] | None, str], ...] = (
     ("", "--top-k", "K", whole, "choose among the K likeliest tokens"),
     ("", "--seed", "N", whole, "the same seed gives the same answer"),
     ("-s", "--system", "TEXT", str, "what the model is to be, said before the prompt"),
+    ("-S", "--session", "NAME", str, "the prompt is the next turn of the conversation NAME"),
+    ("-c", "--continue", "", None, "the prompt is the next turn of the conversation used last"),
+    ("", "--mode", "NAME", str, "a preset: chat, code, writing, commit or one of config.toml"),
+    ("", "--memory", "", None, "put what is remembered of the matter before the prompt"),
     ("", "--stop", "TEXT", str, "end the answer before TEXT; may be given again"),
     ("", "--schema", "FILE", str, "the answer is JSON that fits the JSON Schema in FILE"),
     ("", "--grammar", "FILE", str, "the answer fits the GBNF grammar in FILE"),
@@ -99,6 +111,7 @@ FLAGS: tuple[tuple[str, str, str, Callable[[str], Any] | None, str], ...] = (
     ("", "--version", "", None, "print the version"),
 )
 REPEATABLE = ("--stop",)
+LAST = "@last"  # as the daemon knows the conversation that was used last
 
 
 def read(argv: list[str]) -> Options:
@@ -151,6 +164,9 @@ def _set(
     if kind is None:
         if value is not None:
             raise UsageError(f"{name} takes no value; leave out {value!r}")
+        if long == "--continue":
+            options.session = LAST
+            return
         setattr(options, attribute, True)
         return
     if value is None:

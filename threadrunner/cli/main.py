@@ -115,6 +115,14 @@ def _run(argv: list[str]) -> int:
 
 
 def _command(name: str, options: Namespace) -> int:
+    if name == "chat":
+        from threadrunner.cli import chat
+
+        return chat.run(options)
+    if name in ("sessions", "remember", "memory", "modes"):
+        from threadrunner.cli import sessions
+
+        return sessions.run(name, options)
     if name == "logs":
         from threadrunner.cli import logs
 

@@ -52,7 +52,25 @@ def gather(options: Options) -> dict[str, Any]:
         params["json_schema"] = _schema(options.schema)
     if options.grammar is not None:
         params["grammar"] = stdin.decode(_file(options.grammar), options.grammar)
-    return {**params, **target(options.model, options.backend, options.offline), **keep_alive()}
+    chosen = target(options.model, options.backend, options.offline)
+    if options.session is not None or options.mode is not None:
+        chosen = weaker(chosen, options.model, options.backend)
+    if options.session is not None:
+        params["session"] = words_text([options.session])
+    if options.mode is not None:
+        params["mode"] = words_text([options.mode])
+    if options.memory:
+        params["memory"] = True
+    return {**params, **chosen, **keep_alive()}
+
+
+def weaker(chosen: dict[str, Any], model: str | None, backend: str | None) -> dict[str, Any]:
+    """What the flags do not say, but the environment, gives way to what a conversation remembers or a mode names."""
+    if model is None and "model" in chosen:
+        chosen["default_model"] = chosen.pop("model")
+    if backend is None and "backend" in chosen:
+        chosen["default_backend"] = chosen.pop("backend")
+    return chosen
 
 
 def target(model: str | None, backend: str | None = None, offline: bool = False) -> dict[str, Any]:
@@ -151,6 +169,7 @@ def _as_text(params: dict[str, Any], options: Options) -> int:
                 progress.finish()
                 answer.write(about["text"][shown:])  # all of it, where nothing was streamed
                 answer.finish()
+                render.notices(about)
                 if options.stats:
                     render.say(render.stats_line(about))
     except ApiError:

@@ -168,6 +168,16 @@ def _try_put(text: str) -> None:
         pass
 
 
+def notices(result: dict[str, Any]) -> None:
+    """What a conversation has to say beside its answer."""
+    if lost := result.get("lost_answers"):
+        what = "the answer before this one was" if lost == 1 else f"{lost} answers before this one were"
+        say(f"{what} lost when the daemon was killed; what you had said there was said again with this prompt")
+    if left := result.get("truncated_turns"):
+        turns = "the oldest turn" if left == 1 else f"the {left} oldest turns"
+        say(f"the conversation is longer than the model's context: it no longer sees {turns}; nothing was deleted")
+
+
 def stats_line(result: dict[str, Any]) -> str:
     usage, timings = result.get("usage") or {}, result.get("timings") or {}
     parts = [

@@ -19,15 +19,24 @@ from threadrunner import __version__
 from threadrunner.api import types as t
 from threadrunner.api.errors import BY_CODE, ApiError, InvalidParams, ModelNotFound, ShuttingDown, Timeout
 from threadrunner.api.methods import METHODS
-from threadrunner.api.sessions import ModeList, Source
+from threadrunner.api.sessions import MemorySearchParams, ModeList, Recalled, Source
 from threadrunner.config import Config
-from threadrunner.daemon import catalog, inventory, memory, modes, sessions_methods, sessions_turn
+from threadrunner.daemon import (
+    catalog,
+    inventory,
+    memories_methods,
+    memory,
+    modes,
+    sessions_methods,
+    sessions_turn,
+)
 from threadrunner.daemon.fleet import Fleet
+from threadrunner.daemon.memories_methods import Embed, Memory
 from threadrunner.daemon.peer import Call
 from threadrunner.daemon.pull import Pulls
 from threadrunner.daemon.resident import Lease
 from threadrunner.daemon.sessions import Sessions
-from threadrunner.daemon.sessions_store import Begun
+from threadrunner.daemon.sessions_store import Begun, with_recalled
 from threadrunner.daemon.sessions_turn import Sink
 from threadrunner.daemon.tally import Tally
 from threadrunner.daemon.usage import Usage
@@ -42,6 +51,7 @@ class Daemon(Protocol):
     usage: Usage
     tally: Tally
     sessions: Sessions
+    memory: Memory
     models_dir: str
     socket: str
     log_file: Callable[[], str]
@@ -80,7 +90,10 @@ async def generate(daemon: Daemon, call: Call, params: t.GenerateParams) -> t.Ge
         log.debug("prompt: %s", params.prompt if params.prompt is not None else params.messages)
     if params.session is not None:
         return await _turn(daemon, call, params, given)
-    return await _generated(daemon, call, "generate", modes.with_defaults(params))
+    params = modes.with_defaults(params)
+    if params.memory:
+        return await _remembering(daemon, call, params)
+    return await _generated(daemon, call, "generate", params)
 
 
 async def _turn(daemon: Daemon, call: Call, params: t.GenerateParams, given: frozenset[str]) -> t.Generated:
@@ -99,10 +112,55 @@ async def _turn(daemon: Daemon, call: Call, params: t.GenerateParams, given: fro
         async def ask(asked: t.GenerateParams, sink: Sink, fit: sessions_turn.Fit) -> t.Generated:
             return await _generated(daemon, call, "generate", asked, sink, fit)
 
-        async def recall(asked: t.GenerateParams, begun: Begun, name: str) -> list[Source]:
-            return []
+        async def recall(asked: t.GenerateParams, begun: Begun) -> list[Source]:
+            return await daemon.memory.recall(asked.prompt or "", _embed(daemon, call, asked), begun.session)
 
-        return await sessions_turn.answer(daemon.sessions, params, begun, call, ask, recall)
+        result = await sessions_turn.answer(daemon.sessions, params, begun, call, ask, recall)
+    if params.memory:
+        _fill_memory(daemon, call, params)
+    return result
+
+
+async def _remembering(daemon: Daemon, call: Call, params: t.GenerateParams) -> t.Generated:
+    """`generate` with `memory` and no session: passages stand before the prompt, or before the last message."""
+    said = list(params.messages or [t.Message("user", params.prompt or "")])
+    sources = await daemon.memory.recall(said[-1].content, _embed(daemon, call, params), None)
+    if sources:
+        text = with_recalled(sessions_turn.recalled_text(sources), said[-1].content)
+        said[-1] = t.Message(said[-1].role, text)
+        params = msgspec.structs.replace(params, prompt=None, messages=said)
+    result = await _generated(daemon, call, "generate", params)
+    result.sources = sources
+    _fill_memory(daemon, call, params)
+    return result
+
+
+def _fill_memory(daemon: Daemon, call: Call, params: t.Sampling) -> None:
+    if params.keep_alive != 0:  # a model that is to go at once is not loaded again for this
+        daemon.memory.fill(_embed(daemon, Call(call.peer, None), params))
+
+
+def _embed(daemon: Daemon, call: Call, params: t.Sampling) -> Embed:
+    """Embeddings from the model that the params name."""
+
+    async def embed(texts: list[str], priority: t.Priority) -> tuple[str, list[list[float]]]:
+        asked = t.EmbedParams(
+            input=texts, model=params.model, backend=params.backend, offline=params.offline,
+            keep_alive=params.keep_alive, priority=priority,
+        )  # fmt: skip
+        found = msgspec.json.decode(await _passed_on(daemon, call, "embed", asked), type=t.Embedded)
+        return found.model, found.embeddings
+
+    return embed
+
+
+async def memory_search(daemon: Daemon, call: Call, params: MemorySearchParams) -> Recalled:
+    """By meaning too where a model is loaded: a search is no reason to load one."""
+    ready = [resident for resident in daemon.fleet.loaded if resident.backend == "llama"]
+    embed = None
+    if ready:
+        embed = _embed(daemon, call, t.GenerateParams(model=ready[0].model.path, backend="llama"))
+    return Recalled(await daemon.memory.recall(params.query, embed, None, params.limit))
 
 
 async def infill(daemon: Daemon, call: Call, params: t.InfillParams) -> t.Generated:
@@ -230,8 +288,8 @@ def check_generate(params: t.GenerateParams) -> None:
     """What the types alone cannot say. Raises InvalidParams."""
     if (params.prompt is None) == (params.messages is None):
         raise InvalidParams("give exactly one of `prompt` and `messages`")
-    if params.raw and (params.messages is not None or params.system is not None):
-        raise InvalidParams("`raw` continues a `prompt` as it stands; it goes with no `messages` and no `system`")
+    if params.raw and (params.messages is not None or params.system is not None or params.memory):
+        raise InvalidParams("`raw` continues a `prompt` as it stands; it goes with no `messages`, `system` or `memory`")
     if params.grammar is not None and params.json_schema not in (None, False):
         raise InvalidParams("give at most one of `grammar` and `json_schema`")
 
@@ -353,6 +411,10 @@ _HANDLERS: dict[str, Handler] = {
     "sessions.undo": sessions_methods.undo,
     "sessions.import": sessions_methods.take_in,
     "sessions.search": sessions_methods.search,
+    "memory.add": memories_methods.add,
+    "memory.list": memories_methods.listing,
+    "memory.search": memory_search,
+    "memory.delete": memories_methods.delete,
     "modes.list": modes_list,
     "status": status,
     "subscribe": subscribe,

@@ -22,6 +22,7 @@ from threadrunner.config import Config
 from threadrunner.daemon import catalog, legacy, methods
 from threadrunner.daemon import log as daemon_log
 from threadrunner.daemon.fleet import Fleet
+from threadrunner.daemon.memories_methods import Memory
 from threadrunner.daemon.outbox import notification
 from threadrunner.daemon.peer import Call, Peer
 from threadrunner.daemon.pull import Pulls
@@ -49,6 +50,7 @@ class Server:
         self.usage = Usage(cache_dir)
         self.tally = Tally()
         self.sessions = Sessions(paths.sessions_file())
+        self.memory = Memory(self.sessions)
         self._sock = sock
         self._peers: set[Peer] = set()
         self._stopping = asyncio.Event()
@@ -83,6 +85,7 @@ class Server:
         self._changed()
         await self._stopping.wait()
         await self._drain()
+        await self.memory.close()
         await self.fleet.close()
         self._config_watch.close()
         await self.sessions.close()

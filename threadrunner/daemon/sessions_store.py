@@ -57,7 +57,7 @@ class Store:
         self._db.close()
 
     @contextlib.contextmanager
-    def _change(self) -> Iterator[sqlite3.Connection]:
+    def change(self) -> Iterator[sqlite3.Connection]:
         try:
             self._db.execute("BEGIN IMMEDIATE")
             yield self._db
@@ -68,7 +68,7 @@ class Store:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
 
-    def _rows(self, sql: str, *values: Any) -> list[sqlite3.Row]:
+    def rows(self, sql: str, *values: Any) -> list[sqlite3.Row]:
         try:
             return self._db.execute(sql, values).fetchall()
         except sqlite3.Error as error:
@@ -79,7 +79,7 @@ class Store:
     def begin(self, name: str, prompt: str, wish: Wish, replace: int = 0) -> Begun:
         """Put a prompt at a conversation's end, which is made if it is not there; `replace` turns go before that."""
         now = time.time()
-        with self._change() as db:
+        with self.change() as db:
             if name == NEW:
                 name = self._free(slug(prompt))
             elif name == LAST:
@@ -107,8 +107,8 @@ class Store:
     def past(self, begun: Begun) -> tuple[s.SessionInfo, list[Past], int, int]:
         """The conversation as it stands before this turn, and its window's start and limit. Raises SessionNotFound
         where somebody has deleted it, or this turn, meanwhile."""
-        rows = self._rows(f"{_INFO} WHERE id = ?", begun.session)
-        if not rows or not self._rows("SELECT 1 FROM turns WHERE id = ?", begun.turn):
+        rows = self.rows(f"{_INFO} WHERE id = ?", begun.session)
+        if not rows or not self.rows("SELECT 1 FROM turns WHERE id = ?", begun.turn):
             raise SessionNotFound(f"the conversation {begun.name!r} was deleted while this turn waited")
         turns = [
             Past(
@@ -118,26 +118,26 @@ class Store:
                 row["state"],
                 row["prompt_tokens"] + (row["completion_tokens"] or 0) if row["prompt_tokens"] else None,
             )
-            for row in self._rows(
+            for row in self.rows(
                 "SELECT * FROM turns WHERE session = ? AND id < ? ORDER BY id", begun.session, begun.turn
             )
         ]
         return _info(rows[0]), turns, rows[0]["window_start"], rows[0]["window_limit"]
 
     def recalled(self, turn: int, text: str, sources: Sequence[s.Source]) -> None:
-        with self._change() as db:
+        with self.change() as db:
             plain = _json([{name: getattr(source, name) for name in source.__struct_fields__} for source in sources])
             db.execute("UPDATE turns SET recalled = ?, sources = ? WHERE id = ?", (text, plain, turn))
 
     def window(self, session: int, start: int, limit: int) -> None:
-        with self._change() as db:
+        with self.change() as db:
             db.execute("UPDATE sessions SET window_start = ?, window_limit = ? WHERE id = ?", (start, limit, session))
 
     def finish(
         self, turn: int, state: str, answer: str | None, model: str | None = None, error: str | None = None,
         prompt_tokens: int | None = None, completion_tokens: int | None = None,
     ) -> None:  # fmt: skip
-        with self._change() as db:
+        with self.change() as db:
             db.execute(
                 "UPDATE turns SET state = ?, answer = ?, model = ?, error = ?, prompt_tokens = ?, "
                 "completion_tokens = ?, ended = ? WHERE id = ?",
@@ -147,24 +147,24 @@ class Store:
     # Conversations
 
     def listing(self, limit: int, offset: int) -> s.SessionList:
-        rows = self._rows(f"{_INFO} ORDER BY used DESC, id DESC LIMIT ? OFFSET ?", limit, offset)
-        (total,) = self._rows("SELECT count(*) AS n FROM sessions")
+        rows = self.rows(f"{_INFO} ORDER BY used DESC, id DESC LIMIT ? OFFSET ?", limit, offset)
+        (total,) = self.rows("SELECT count(*) AS n FROM sessions")
         return s.SessionList([_info(row) for row in rows], total["n"])
 
     def info(self, name: str) -> s.SessionInfo | None:
         """None where there is no such conversation."""
         with contextlib.suppress(SessionNotFound):
-            return _info(self._rows(f"{_INFO} WHERE id = ?", self._named(name)["id"])[0])
+            return _info(self.rows(f"{_INFO} WHERE id = ?", self._named(name)["id"])[0])
         return None
 
     def show(self, name: str, after: int, last: int | None) -> s.SessionShown:
         session = self._named(name)
-        info = _info(self._rows(f"{_INFO} WHERE id = ?", session["id"])[0])
+        info = _info(self.rows(f"{_INFO} WHERE id = ?", session["id"])[0])
         if last is not None:
             after = max(after, info.turns - last)
         turns: list[s.Turn] = []
         size = 0
-        for row in self._rows(f"SELECT * FROM ({_NUMBERED}) WHERE number > ? ORDER BY number", session["id"], after):
+        for row in self.rows(f"SELECT * FROM ({_NUMBERED}) WHERE number > ? ORDER BY number", session["id"], after):
             size += len(row["prompt"]) + len(row["answer"] or "") + len(row["sources"] or "")
             if turns and size > PAGE_CHARS:
                 return s.SessionShown(info, turns, more=True)
@@ -173,20 +173,20 @@ class Store:
 
     def delete(self, name: str) -> str:
         session = self._named(name)
-        with self._change() as db:
+        with self.change() as db:
             db.execute("DELETE FROM sessions WHERE id = ?", (session["id"],))
             db.execute("INSERT INTO turn_words (turn_words) VALUES ('optimize')")
-        self._scrub()
+        self.scrub()
         return str(session["name"])
 
     def rename(self, old: str, new: str) -> s.SessionInfo:
         check_name(new)
         session = self._named(old)
-        with self._change() as db:
+        with self.change() as db:
             if new != session["name"] and db.execute("SELECT 1 FROM sessions WHERE name = ?", (new,)).fetchone():
                 raise taken(new)
             db.execute("UPDATE sessions SET name = ? WHERE id = ?", (new, session["id"]))
-        return _info(self._rows(f"{_INFO} WHERE id = ?", session["id"])[0])
+        return _info(self.rows(f"{_INFO} WHERE id = ?", session["id"])[0])
 
     def fork(self, name: str, new: str | None, turns: int | None) -> s.SessionInfo:
         """A copy with all finished turns, or the first so many."""
@@ -194,7 +194,7 @@ class Store:
         if new is not None:
             check_name(new)
         now = time.time()
-        with self._change() as db:
+        with self.change() as db:
             if new is None:
                 new = self._free(session["name"])
             elif db.execute("SELECT 1 FROM sessions WHERE name = ?", (new,)).fetchone():
@@ -211,11 +211,11 @@ class Store:
                 "ORDER BY id LIMIT ?",
                 (made.lastrowid, session["id"], -1 if turns is None else turns),
             )
-        return _info(self._rows(f"{_INFO} WHERE name = ?", new)[0])
+        return _info(self.rows(f"{_INFO} WHERE name = ?", new)[0])
 
     def undo(self, name: str, turns: int) -> s.Undone:
         session = self._named(name)
-        with self._change():
+        with self.change():
             prompts = self._drop_last(session["id"], turns)
         return s.Undone(prompts)
 
@@ -223,7 +223,7 @@ class Store:
         """A conversation from elsewhere."""
         check_name(params.name)
         now = time.time()
-        with self._change() as db:
+        with self.change() as db:
             row = db.execute("SELECT id FROM sessions WHERE name = ?", (params.name,)).fetchone()
             if row is not None and not params.append:
                 raise taken(params.name)
@@ -245,11 +245,11 @@ class Store:
                     for turn in params.turns
                 ],
             )  # fmt: skip
-        return _info(self._rows(f"{_INFO} WHERE name = ?", params.name)[0])
+        return _info(self.rows(f"{_INFO} WHERE name = ?", params.name)[0])
 
     def search(self, query: str, name: str | None, limit: int) -> list[s.SearchHit]:
         only = self._named(name)["id"] if name is not None else None
-        rows = self._rows(
+        rows = self.rows(
             "SELECT turns.id, turns.began, sessions.name, bm25(turn_words) AS score, "
             "snippet(turn_words, -1, '[', ']', '…', 24) AS snippet, "
             "(SELECT count(*) FROM turns AS b WHERE b.session = turns.session AND b.id <= turns.id) AS number "
@@ -265,11 +265,11 @@ class Store:
     def _named(self, name: str) -> sqlite3.Row:
         """Raises SessionNotFound, with names that are near."""
         if name == LAST:
-            rows = self._rows("SELECT * FROM sessions ORDER BY used DESC, id DESC LIMIT 1")
+            rows = self.rows("SELECT * FROM sessions ORDER BY used DESC, id DESC LIMIT 1")
             if not rows:
                 raise SessionNotFound('there is no conversation yet; `threadrunner -S NAME "…"` begins one')
             return rows[0]
-        rows = self._rows("SELECT * FROM sessions WHERE name = ?", name)
+        rows = self.rows("SELECT * FROM sessions WHERE name = ?", name)
         if not rows:
             raise SessionNotFound(
                 f"no conversation is named {name!r}; `threadrunner sessions list` shows the names", session=name
@@ -279,7 +279,7 @@ class Store:
     def _free(self, wanted: str) -> str:
         """A name like `wanted` that no conversation has."""
         stem = re.sub(r"-\d+$", "", wanted)[:120]
-        taken = {row["name"] for row in self._rows("SELECT name FROM sessions WHERE name = ? OR name GLOB ?",
+        taken = {row["name"] for row in self.rows("SELECT name FROM sessions WHERE name = ? OR name GLOB ?",
                                                    wanted, re.sub(r"[*?\[]", "?", stem) + "-*")}  # fmt: skip
         if wanted not in taken:
             return wanted
@@ -289,11 +289,11 @@ class Store:
         return f"{stem}-{number}"
 
     def _drop_last(self, session: int, turns: int) -> list[str]:
-        rows = self._rows("SELECT id, prompt FROM turns WHERE session = ? ORDER BY id DESC LIMIT ?", session, turns)
+        rows = self.rows("SELECT id, prompt FROM turns WHERE session = ? ORDER BY id DESC LIMIT ?", session, turns)
         self._db.executemany("DELETE FROM turns WHERE id = ?", [(row["id"],) for row in rows])
         return [row["prompt"] for row in reversed(rows)]
 
-    def _scrub(self) -> None:
+    def scrub(self) -> None:
         """Out of the log beside the file too, as far as nobody else reads it at the moment."""
         with contextlib.suppress(sqlite3.Error):
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

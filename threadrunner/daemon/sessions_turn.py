@@ -20,8 +20,8 @@ from threadrunner.daemon.sessions_store import NEW, Begun, Store, Wish, check_na
 
 log = logging.getLogger("threadrunner.daemon.sessions")
 
-REMEMBERED = ("max_tokens", "temperature", "top_k", "top_p", "min_p", "repeat_penalty", "stop", "memory")
-"""What a conversation keeps of a turn's params. Seed, grammar and schema are about one answer, not about a talk."""
+REMEMBERED = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty", "stop", "memory")
+"""What a conversation keeps of a turn's params. Seed, grammar, schema and the most tokens are about one answer."""
 
 Fit = Callable[[int], t.GenerateParams]
 """The params for a model with so large a context."""
@@ -36,7 +36,7 @@ class Sink(Protocol):
 Answer = Callable[[t.GenerateParams, Sink, Fit], Awaitable[t.Generated]]
 """Loads the model that the params name and asks it."""
 
-Recall = Callable[[t.GenerateParams, Begun, str], Awaitable[list[s.Source]]]
+Recall = Callable[[t.GenerateParams, Begun], Awaitable[list[s.Source]]]
 """What is remembered of the matter, for this turn of this conversation."""
 
 
@@ -135,7 +135,7 @@ async def answer(
         try:
             await held.enter_async_context(sessions.turn(begun))
             info, past, first, limit = await sessions.run(lambda store: store.past(begun))
-            sources = await recall(params, begun, info.name) if params.memory else []
+            sources = await recall(params, begun) if params.memory else []
             if sources:
                 text = recalled_text(sources)
                 await sessions.run(lambda store: store.recalled(begun.turn, text, sources))

@@ -39,8 +39,10 @@ class TroubleBackend:
         return ModelFacts(context=1000)
 
     def submit(self, id: int, params: Params) -> None:
-        assert isinstance(params, t.GenerateParams) and params.prompt
-        self._open[id] = params.prompt.split()
+        assert isinstance(params, t.GenerateParams)
+        said = params.messages[-1].content if params.messages else params.prompt
+        assert said
+        self._open[id] = said.split()
         self._active[id] = 0
 
     def step(self) -> list[Event]:

@@ -1,0 +1,48 @@
+"""`@path` in a message: the file's text goes along. Pure, but for reading the file."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from threadrunner.cli.flags import UsageError
+
+MOST = 1 << 20
+_MENTION = re.compile(r'(?:(?<=\s)|^)@(?:"([^"\n]+)"|(\S+))')
+
+
+def attach(text: str) -> tuple[str, list[str]]:
+    """The message with the files it mentions after it, and their names. A word such as @ada that names no file stays
+    a word; one that looks like a path and is none is an error. Raises UsageError."""
+    names: list[str] = []
+    for match in _MENTION.finditer(text):
+        name = match[1] or match[2]
+        path = os.path.expanduser(name)
+        if not os.path.isfile(path) and not match[1]:
+            name = name.rstrip(".,;:!?)")
+            path = os.path.expanduser(name)
+        if os.path.isfile(path):
+            if name not in names:
+                names.append(name)
+        elif match[1] or "/" in name:
+            raise UsageError(f"there is no file {name}; a file of another folder needs its path, say @~/notes.txt")
+    return "\n\n".join([text, *(_section(name) for name in names)]), names
+
+
+def _section(name: str) -> str:
+    try:
+        with open(os.path.expanduser(name), "rb") as file:
+            data = file.read(MOST + 1)
+    except OSError as error:
+        raise UsageError(f"cannot read {name}: {error.strerror}") from None
+    if len(data) > MOST:
+        raise UsageError(f"{name} has more than {MOST >> 20} MiB; attach a part of it")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise UsageError(f"{name} is not UTF-8 text, so the model cannot read it") from None
+    ticks = "```"
+    while ticks in text:
+        ticks += "`"
+    end = "" if text.endswith("\n") or not text else "\n"
+    return f"File {os.path.basename(name)}:\n{ticks}\n{text}{end}{ticks}"
