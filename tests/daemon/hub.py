@@ -30,6 +30,10 @@ class Hub(ThreadingHTTPServer):
         self.swapped: dict[str, bytes] = {}
         """What is sent in the place of a file, under its own sum."""
         self.ignores_ranges = False
+        self.elsewhere = False
+        """Files are on another host, as the real hub's are."""
+        self.strangers_saw: list[str | None] = []
+        """The Authorization header of each request to that other host."""
         self.asked = threading.Event()
         self.again = threading.Event()
         self.go = threading.Event()
@@ -51,7 +55,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
-        if self.server.token and self.headers.get("Authorization") != f"Bearer {self.server.token}":
+        stranger = self.headers["Host"].startswith("localhost")
+        if stranger:
+            self.server.strangers_saw.append(self.headers.get("Authorization"))
+        if not stranger and self.server.token and self.headers.get("Authorization") != f"Bearer {self.server.token}":
             if self.server.gated:
                 self._error(403, "GatedRepo")
             else:
@@ -59,7 +66,10 @@ class _Handler(BaseHTTPRequestHandler):
         elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)(/revision/[^/]+)?", path):
             self._about(match[1])
         elif match := re.fullmatch(rf"/([^/]+/[^/]+)/resolve/{COMMIT}/(.+)", path):
-            self._file(match[1], match[2])
+            if self.server.elsewhere and not stranger:
+                self._error(302, "", Location=f"http://localhost:{self.server.server_port}{self.path}")
+            else:
+                self._file(match[1], match[2])
         else:
             self._error(404, "EntryNotFound")
 
@@ -112,10 +122,12 @@ class _Handler(BaseHTTPRequestHandler):
         if "resolve" in self.path:
             self.server.served += len(body)
 
-    def _error(self, status: int, code: str) -> None:
+    def _error(self, status: int, code: str, **headers: str) -> None:
         self.send_response(status)
         self.send_header("X-Error-Code", code)
         self.send_header("X-Error-Message", code)
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.send_header("Content-Length", "0")
         self.end_headers()
 

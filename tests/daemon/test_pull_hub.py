@@ -216,6 +216,17 @@ def test_the_token_opens_it(hub: Hub, tmp_path: Path) -> None:
         daemon.wire().call("models.pull", model=f"hf:{REPO}:Q4_K_M")
 
 
+def test_the_token_goes_to_nobody_else(hub: Hub, tmp_path: Path) -> None:
+    hub.token, hub.elsewhere, hub.cuts = "secret", True, [50_000]
+    for daemon in running(
+        THREADRUNNER_BACKEND="llama", THREADRUNNER_OFFLINE="", HF_ENDPOINT=hub.url, HF_TOKEN="secret",
+        HF_HOME=str(tmp_path), NO_PROXY="127.0.0.1,localhost",
+    ):  # fmt: skip
+        daemon.wire().call("models.pull", model=f"hf:{REPO}:Q4_K_M")
+    assert hub.strangers_saw == [None, None]
+    assert hub.ranges[1].endswith("bytes=50000-")
+
+
 def test_a_repository_that_is_not_there(fetching: Daemon) -> None:
     assert "no such repository" in fetching.wire().fail("models.pull", model="hf:no/where")["message"]
 

@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 from threadrunner.api.errors import ApiError, ModelLoadFailed, ModelNotFound
@@ -23,6 +23,9 @@ log = logging.getLogger("threadrunner.daemon.pull")
 
 Report = Callable[[int, int], None]
 """Called with bytes done and in all."""
+
+Fetch = Callable[[Report], Coroutine[None, None, str]]
+"""Brings a file, and returns its path."""
 
 STALE = 7 * 24 * 3600
 """Seconds until a leftover is removed: of a daemon that was killed, or of a fetch that nobody has gone on with."""
@@ -45,14 +48,13 @@ class Pulls:
         """Copy a file of the user's into the models folder; its path there. Raises ApiError."""
         return await self._join(source, lambda tell: _copy(source, Path(folder), tell), report)
 
-    async def _join(self, key: str, begin: Callable[[Report], object], report: Report) -> str:
+    async def _join(self, key: str, begin: Fetch, report: Report) -> str:
         running = self._running.get(key)
         if running is None:
             running = self._running[key] = _Running(key, begin)
         running.listeners.append(report)
         try:
-            path: str = await asyncio.shield(running.task)
-            return path
+            return await asyncio.shield(running.task)
         finally:
             running.listeners.remove(report)
             # Forgotten before it is cancelled: who asks while it still tidies up must not join it.
@@ -63,9 +65,9 @@ class Pulls:
 
 
 class _Running:
-    def __init__(self, key: str, begin: Callable[[Report], object]) -> None:
+    def __init__(self, key: str, begin: Fetch) -> None:
         self.listeners: list[Report] = []
-        self.task: asyncio.Task[str] = asyncio.create_task(begin(self._report), name=f"pull {key}")  # type: ignore[arg-type]
+        self.task = asyncio.create_task(begin(self._report), name=f"pull {key}")
 
     def _report(self, done: int, total: int) -> None:
         for listener in self.listeners:
