@@ -92,6 +92,11 @@ def _load(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--offline", action="store_true", help="never fetch a missing model")
 
 
+def _bench(parser: argparse.ArgumentParser) -> None:
+    _load(parser)
+    parser.add_argument("--json", action="store_true", help="as JSON")
+
+
 def _unload(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", nargs="?", metavar="NAME", help="a loaded model's name; without it, all of them")
 
@@ -229,6 +234,7 @@ _BUILDERS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "memory": _memory,
     "modes": _modes,
     "logs": _logs,
+    "bench": _bench,
     "doctor": _nothing,
     "daemon": _daemon,
     "service": _service,

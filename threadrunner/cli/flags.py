@@ -28,8 +28,8 @@ COMMANDS = {
     "service": "have the system start the daemon",
     "lsp": "complete code for an editor: a language server on stdin and stdout",
     "completions": "print completions for your shell",
+    "bench": "measure how fast a model is on this machine",
 }
-LATER = ("bench",)
 
 
 class UsageError(Exception):

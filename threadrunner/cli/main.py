@@ -83,11 +83,6 @@ def _run(argv: list[str]) -> int:
     from threadrunner.cli import flags
 
     first = argv[0] if argv else ""
-    if first in flags.LATER:
-        raise flags.UsageError(
-            f"`threadrunner {first}` is not in this version\n"
-            f"If that was to be a prompt: threadrunner -- {' '.join(argv)}"
-        )
     if first in flags.COMMANDS:
         from threadrunner.cli import arguments
 
@@ -104,7 +99,7 @@ def _run(argv: list[str]) -> int:
         return exits.OK
     if not options.words and os.isatty(0):
         raise flags.UsageError(_NO_PROMPT)
-    if options.words and not options.forced and options.words[0] in (*flags.COMMANDS, *flags.LATER):
+    if options.words and not options.forced and options.words[0] in flags.COMMANDS:
         raise flags.UsageError(
             f"{options.words[0]!r} is a command and comes first, before its flags: threadrunner {options.words[0]} …\n"
             "If that was to be a prompt, put -- before it."
@@ -131,6 +126,10 @@ def _command(name: str, options: Namespace) -> int:
         from threadrunner.cli import doctor
 
         return doctor.run(options)
+    if name == "bench":
+        from threadrunner.cli import bench
+
+        return bench.run(options)
     if name == "completions":
         from threadrunner.cli import completions
 

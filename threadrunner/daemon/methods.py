@@ -34,7 +34,7 @@ from threadrunner.daemon.fleet import Fleet
 from threadrunner.daemon.memories_methods import Embed, Memory
 from threadrunner.daemon.peer import Call
 from threadrunner.daemon.pull import Pulls
-from threadrunner.daemon.resident import Lease
+from threadrunner.daemon.resident import Lease, Resident
 from threadrunner.daemon.sessions import Sessions
 from threadrunner.daemon.sessions_store import Begun, with_recalled
 from threadrunner.daemon.sessions_turn import Sink
@@ -230,12 +230,17 @@ async def models_load(daemon: Daemon, call: Call, params: t.LoadParams) -> t.Loa
 async def models_unload(daemon: Daemon, call: Call, params: t.ModelParams) -> t.Unloaded:
     chosen = daemon.fleet.loaded
     if params.model is not None:
-        path = _resolve(daemon, params.model).path
-        chosen = [resident for resident in chosen if resident.model.path == path]
+        named = [resident for resident in chosen if resident.model.name == params.model]
+        # Not by its own name: perhaps by another one of the same file.
+        chosen = named or _of_file(chosen, _resolve(daemon, params.model).path)
     if params.backend is not None:
         chosen = [resident for resident in chosen if resident.backend == params.backend]
     await daemon.fleet.unload(chosen)
     return t.Unloaded([resident.model.name for resident in chosen])
+
+
+def _of_file(residents: list[Resident], path: str) -> list[Resident]:
+    return [resident for resident in residents if resident.model.path == path]
 
 
 async def models_pull(daemon: Daemon, call: Call, params: t.PullParams) -> t.Pulled:
