@@ -54,9 +54,7 @@ def _item(
         label=label,
         kind=lsp.CompletionItemKind.Text,
         detail="ThreadRunner",
-        documentation=lsp.MarkupContent(
-            lsp.MarkupKind.Markdown, f"```{document.language}\n{word}{suggestion.text}\n```"
-        ),
+        documentation=_documentation(document, word + suggestion.text, client),
         filter_text=whole if client.filter_is_text else word or label,
         sort_text=f"~{rank}",
         insert_text_format=lsp.InsertTextFormat.PlainText,
@@ -70,6 +68,12 @@ def _item(
         where = {"line": place.line, "character": document.units(place)[1]}
         item.command = lsp.Command("Insert", INSERT, arguments=[document.uri, where, rest, suggestion.id])
     return item
+
+
+def _documentation(document: Document, said: str, client: Traits) -> str | lsp.MarkupContent:
+    if not client.markdown:
+        return said
+    return lsp.MarkupContent(lsp.MarkupKind.Markdown, f"```{document.language}\n{said}\n```")
 
 
 def text(document: Document, said: str) -> str:

@@ -22,6 +22,8 @@ class Traits:
     """Its menu mangles a text with blanks or several lines: the item is the typed word, a command inserts the rest."""
     filter_is_text: bool = False
     """Where filterText is not the text, it puts the text through its snippets."""
+    markdown: bool = False
+    """Shows Markdown beside its menu; others would show the fences."""
     edits_resolved: bool = False
     """Asks for a code action's edit when it is chosen."""
     literal_actions: bool = False
@@ -43,6 +45,7 @@ def read(params: lsp.InitializeParams) -> Traits:
     name = info.name.lower() if info else ""
     item = "text_document.completion.completion_item"
     modes = get_capability(capabilities, f"{item}.insert_text_mode_support.value_set", [])
+    formats = get_capability(capabilities, f"{item}.documentation_format", [])
     resolves = get_capability(capabilities, "text_document.code_action.resolve_support.properties", [])
     operations = get_capability(capabilities, "workspace.workspace_edit.resource_operations", [])
     ours = capabilities.experimental
@@ -54,6 +57,7 @@ def read(params: lsp.InitializeParams) -> Traits:
         as_is=lsp.InsertTextMode.AsIs in (modes or []),
         by_command=name.startswith("neovim"),
         filter_is_text=name.startswith("kak"),
+        markdown=lsp.MarkupKind.Markdown in (formats or []),
         edits_resolved="edit" in (resolves or []),
         literal_actions=get_capability(capabilities, "text_document.code_action.code_action_literal_support")
         is not None,
