@@ -12,8 +12,9 @@ import msgspec
 
 from threadrunner.api import types as t
 from threadrunner.api.errors import ApiError, InvalidParams, ShuttingDown
-from threadrunner.daemon.methods import Daemon, generate
+from threadrunner.daemon.methods import generate
 from threadrunner.daemon.peer import Call
+from threadrunner.daemon.wanted import Daemon
 
 
 class Line(msgspec.Struct):

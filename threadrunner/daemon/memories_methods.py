@@ -17,7 +17,7 @@ from threadrunner.daemon.peer import Call
 from threadrunner.daemon.sessions import Sessions
 
 if TYPE_CHECKING:
-    from threadrunner.daemon.methods import Daemon
+    from threadrunner.daemon.wanted import Daemon
 
 log = logging.getLogger("threadrunner.daemon.memories")
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import msgspec
 from jsonrpcserver import Error, Success
@@ -17,54 +15,22 @@ from jsonrpcserver.result import Result
 
 from threadrunner import __version__
 from threadrunner.api import types as t
-from threadrunner.api.errors import BY_CODE, ApiError, InvalidParams, ModelNotFound, ShuttingDown, Timeout
+from threadrunner.api.errors import BY_CODE, ApiError, InvalidParams, ShuttingDown
 from threadrunner.api.methods import METHODS
 from threadrunner.api.sessions import MemorySearchParams, ModeList, Recalled, Source
-from threadrunner.config import Config
 from threadrunner.daemon import (
-    catalog,
-    inventory,
     memories_methods,
     memory,
+    models_methods,
     modes,
     sessions_methods,
     sessions_turn,
 )
-from threadrunner.daemon.fleet import Fleet
-from threadrunner.daemon.memories_methods import Embed, Memory
+from threadrunner.daemon.memories_methods import Embed
 from threadrunner.daemon.peer import Call
-from threadrunner.daemon.pull import Pulls
-from threadrunner.daemon.resident import Lease, Resident
-from threadrunner.daemon.sessions import Sessions
 from threadrunner.daemon.sessions_store import Begun, with_recalled
 from threadrunner.daemon.sessions_turn import Sink
-from threadrunner.daemon.tally import Tally
-from threadrunner.daemon.usage import Usage
-
-
-class Daemon(Protocol):
-    """What handlers may ask of the daemon as a whole."""
-
-    config: Config
-    fleet: Fleet
-    pulls: Pulls
-    usage: Usage
-    tally: Tally
-    sessions: Sessions
-    memory: Memory
-    models_dir: str
-    socket: str
-    log_file: Callable[[], str]
-    started: float
-
-    @property
-    def clients(self) -> int: ...
-
-    @property
-    def stopping(self) -> bool: ...
-
-    def stop(self) -> None: ...
-
+from threadrunner.daemon.wanted import Daemon, deadline, default_model, lease, resolve
 
 log = logging.getLogger("threadrunner.daemon.methods")
 
@@ -101,12 +67,12 @@ async def _turn(daemon: Daemon, call: Call, params: t.GenerateParams, given: fro
     sessions_turn.check(params)
 
     def check_model(name: str) -> None:
-        _resolve(daemon, name)
+        resolve(daemon, name)
 
     call.stream = params.stream
     config = daemon.config
     defaults = sessions_turn.Defaults(config.backend, config.model_path or config.model, check_model)
-    async with _deadline(params.timeout):
+    async with deadline(params.timeout):
         params, begun = await sessions_turn.begin(daemon.sessions, params, given, defaults)
 
         async def ask(asked: t.GenerateParams, sink: Sink, fit: sessions_turn.Fit) -> t.Generated:
@@ -184,78 +150,6 @@ async def detokenize(daemon: Daemon, call: Call, params: t.DetokenizeParams) -> 
     return await _passed_on(daemon, call, "detokenize", params)
 
 
-async def models_list(daemon: Daemon, call: Call, params: t.NoParams) -> t.ModelList:
-    listed = await asyncio.to_thread(catalog.every, daemon.models_dir)
-    listed += [_resolve(daemon, alias) for alias in daemon.config.aliases if _known(daemon, alias)]
-    return t.ModelList(await asyncio.to_thread(inventory.listed, listed, _situation(daemon)))
-
-
-async def models_show(daemon: Daemon, call: Call, params: t.NamedModel) -> t.ModelShown:
-    return await asyncio.to_thread(inventory.shown, _resolve(daemon, params.model), _situation(daemon))
-
-
-async def models_remove(daemon: Daemon, call: Call, params: t.NamedModel) -> t.Removed:
-    model = _resolve(daemon, params.model)
-    inventory.check_removable(model, daemon.models_dir)
-    await daemon.fleet.unload([resident for resident in daemon.fleet.loaded if resident.model.path == model.path])
-    return await asyncio.to_thread(inventory.remove, model)
-
-
-def _situation(daemon: Daemon) -> inventory.Situation:
-    return inventory.Situation(
-        loaded={resident.model.path for resident in daemon.fleet.loaded},
-        default=default_model(daemon).path,
-        last_used=daemon.usage.times(),
-    )
-
-
-def _resolve(daemon: Daemon, name: str) -> catalog.Model:
-    return catalog.resolve(name, daemon.models_dir, daemon.config.aliases)
-
-
-def _known(daemon: Daemon, name: str) -> bool:
-    with contextlib.suppress(ModelNotFound):
-        return bool(_resolve(daemon, name))
-    return False
-
-
-async def models_load(daemon: Daemon, call: Call, params: t.LoadParams) -> t.Loaded:
-    began = time.monotonic()
-    async with _lease(daemon, call, params) as lease:
-        resident = lease.resident
-        took = (time.monotonic() - began) * 1e3
-        return t.Loaded(resident.model.name, resident.model.path, resident.facts.context, round(took, 1))
-
-
-async def models_unload(daemon: Daemon, call: Call, params: t.ModelParams) -> t.Unloaded:
-    chosen = daemon.fleet.loaded
-    if params.model is not None:
-        named = [resident for resident in chosen if resident.model.name == params.model]
-        # Not by its own name: perhaps by another one of the same file.
-        chosen = named or _of_file(chosen, _resolve(daemon, params.model).path)
-    if params.backend is not None:
-        chosen = [resident for resident in chosen if resident.backend == params.backend]
-    await daemon.fleet.unload(chosen)
-    return t.Unloaded([resident.model.name for resident in chosen])
-
-
-def _of_file(residents: list[Resident], path: str) -> list[Resident]:
-    return [resident for resident in residents if resident.model.path == path]
-
-
-async def models_pull(daemon: Daemon, call: Call, params: t.PullParams) -> t.Pulled:
-    def report(done: int, total: int) -> None:
-        call.progress("download", done, total)
-
-    if os.path.isabs(params.model):
-        path = ""
-        for file in await asyncio.to_thread(inventory.models_at, params.model):
-            path = await daemon.pulls.copy(file, daemon.models_dir, report)
-    else:
-        path = (await daemon.pulls.ensure(_resolve(daemon, params.model), report)).path
-    return t.Pulled(params.model, path, sum(map(os.path.getsize, catalog.Model("", path).files)))
-
-
 async def status(daemon: Daemon, call: Call, params: t.NoParams) -> t.Status:
     return t.Status(
         version=__version__,
@@ -283,12 +177,6 @@ async def shutdown(daemon: Daemon, call: Call, params: t.NoParams) -> t.Stopping
     return t.Stopping(os.getpid())
 
 
-def default_model(daemon: Daemon) -> catalog.Model:
-    """What a request that names no model gets. Raises ModelNotFound."""
-    config = daemon.config
-    return _resolve(daemon, os.path.abspath(config.model_path) if config.model_path else config.model)
-
-
 def check_generate(params: t.GenerateParams) -> None:
     """What the types alone cannot say. Raises InvalidParams."""
     if (params.prompt is None) == (params.messages is None):
@@ -312,12 +200,12 @@ async def _generated(
     arrived = time.monotonic()
     call.stream = params.stream
     sink = sink or call
-    async with _deadline(params.timeout), _lease(daemon, call, params) as lease:
+    async with deadline(params.timeout), lease(daemon, call, params) as leased:
         waited = (time.monotonic() - arrived) * 1e3
-        asked = fit(lease.resident.facts.context) if fit else params
-        answer = await lease.request(method, params.priority, asked, sink)
+        asked = fit(leased.resident.facts.context) if fit else params
+        answer = await leased.request(method, params.priority, asked, sink)
     result = msgspec.json.decode(answer, type=t.Generated)
-    result.model = lease.resident.model.name
+    result.model = leased.resident.model.name
     result.timings.load_ms = round(waited, 3)
     result.timings.ttft_ms = round(result.timings.ttft_ms + waited, 3)
     daemon.tally.answered(result)
@@ -327,53 +215,8 @@ async def _generated(
 async def _passed_on(
     daemon: Daemon, call: Call, method: str, params: t.EmbedParams | t.TokenizeParams | t.DetokenizeParams
 ) -> msgspec.Raw:
-    async with _deadline(params.timeout), _lease(daemon, call, params) as lease:
-        return msgspec.Raw(await lease.request(method, params.priority, params, call))
-
-
-@contextlib.asynccontextmanager
-async def _lease(daemon: Daemon, call: Call, wanted: t.Target | t.LoadParams) -> AsyncIterator[Lease]:
-    """The wanted model, or the default one, to use; fetched and loaded first if need be."""
-    backend = wanted.backend or daemon.config.backend
-    model = await _model(daemon, call, wanted.model, backend, wanted.offline)
-    if model.present:
-        daemon.usage.now(model.path)
-    async with daemon.fleet.lease(model, backend, wanted.keep_alive, call) as lease:
-        yield lease
-
-
-async def _model(daemon: Daemon, call: Call, name: str | None, backend: str, offline: bool) -> catalog.Model:
-    if backend != "llama":  # others need no GGUF file; one that wants it gets it by its path
-        return _loose_model(daemon, name or backend)
-    model = _resolve(daemon, name) if name else default_model(daemon)
-    if not model.present:
-        if offline or daemon.config.offline:
-            raise ModelNotFound(
-                f"{model.name} is not on this machine, and fetching was forbidden. Run `threadrunner models pull "
-                f"{model.name}` with a network, or use a GGUF file of yours: -m /path/to/model.gguf",
-                model=model.name,
-            )
-        model = await daemon.pulls.ensure(model, lambda done, total: call.progress("download", done, total))
-    return model
-
-
-def _loose_model(daemon: Daemon, name: str) -> catalog.Model:
-    try:
-        return _resolve(daemon, name)
-    except ModelNotFound:
-        if "/" in name:
-            raise
-        return catalog.Model(name, "")
-
-
-@contextlib.asynccontextmanager
-async def _deadline(seconds: float | None) -> AsyncIterator[None]:
-    """asyncio.timeout whose end is our Timeout error."""
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError:
-        raise Timeout(f"no answer within {seconds:g} s; give more with --timeout (`timeout`)") from None
+    async with deadline(params.timeout), lease(daemon, call, params) as leased:
+        return msgspec.Raw(await leased.request(method, params.priority, params, call))
 
 
 def _method(name: str, handler: Handler) -> Callable[..., Awaitable[Result]]:
@@ -402,12 +245,12 @@ _HANDLERS: dict[str, Handler] = {
     "embed": embed,
     "tokenize": tokenize,
     "detokenize": detokenize,
-    "models.list": models_list,
-    "models.show": models_show,
-    "models.remove": models_remove,
-    "models.load": models_load,
-    "models.unload": models_unload,
-    "models.pull": models_pull,
+    "models.list": models_methods.listed,
+    "models.show": models_methods.show,
+    "models.remove": models_methods.remove,
+    "models.load": models_methods.load,
+    "models.unload": models_methods.unload,
+    "models.pull": models_methods.pull,
     "sessions.list": sessions_methods.listing,
     "sessions.show": sessions_methods.show,
     "sessions.delete": sessions_methods.delete,

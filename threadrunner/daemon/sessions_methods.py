@@ -13,7 +13,7 @@ from threadrunner.daemon.peer import Call
 from threadrunner.daemon.sessions_turn import REMEMBERED
 
 if TYPE_CHECKING:
-    from threadrunner.daemon.methods import Daemon
+    from threadrunner.daemon.wanted import Daemon
 
 
 async def listing(daemon: Daemon, call: Call, params: s.SessionsListParams) -> s.SessionList:
