@@ -1,6 +1,6 @@
 """First token after a restart: KV state read from disk against the prompt evaluated again.
 
-    python tests/bench/engine_restore.py MODEL.gguf [--tokens 500 2000 6000] [--threads N]
+python tests/bench/engine_restore.py MODEL.gguf [--tokens 500 2000 6000] [--threads N]
 """
 
 from __future__ import annotations

@@ -368,7 +368,8 @@ class ProgressNotice(Struct):
 
 
 class EventNotice(Struct):
-    """Something that a subscriber asked to hear of: model.loading, model.loaded, model.failed, model.unloaded."""
+    """What a subscriber asked to hear of: model.loading, model.loaded, model.failed, model.unloaded; model.reloading
+    and model.reloaded when its file has changed; config.loaded, config.failed."""
 
     event: str
     model: str

@@ -213,6 +213,7 @@ class Fleet:
         self._rejected.pop(old.key, None)
         self._retired.add(old)
         old.unload()
+        self.announce("model.reloaded", old.model.name, {})
 
 
 def _overwritten(model: catalog.Model) -> WorkerCrashed:
