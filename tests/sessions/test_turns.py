@@ -124,7 +124,13 @@ def test_a_stopped_answer_is_kept_as_far_as_it_came(daemon: Daemon) -> None:
 
 def test_timeout_keeps_what_was_said(daemon: Daemon) -> None:
     wire = daemon.wire()
-    assert wire.fail("generate", prompt=LONG, session="late", timeout=0.3, stream=False)["code"] == -32006
+    wire.call("models.load")
+    (worker,) = daemon.workers()
+    os.kill(worker, signal.SIGSTOP)  # no answer, however fast the machine
+    try:
+        assert wire.fail("generate", prompt="x", session="late", timeout=0.3, stream=False)["code"] == -32006
+    finally:
+        os.kill(worker, signal.SIGCONT)
     wire.call("generate", prompt="x", session="late")
     assert [turn["state"] for turn in turns(daemon, "late")] == ["stopped", "done"]
 
