@@ -102,6 +102,8 @@ def main() -> None:
             ratio = statistics.median(a / b for a, b in zip(rates, peer_rates, strict=True))
             line += f"; llama-server {statistics.median(peer_rates):.1f} tok/s, ratio {ratio:.2f}"
         print(line)
+        # every round, because a median of ratios hides rounds in which one side was starved
+        print("   rounds:", ", ".join(f"{a:.0f}/{b:.0f}" for a, b in zip(rates, peer_rates, strict=False)))
 
 
 if __name__ == "__main__":
