@@ -80,3 +80,10 @@ def test_absurd_grammars_are_refused(grammar: str) -> None:
 
 def test_brackets_in_strings_and_classes_do_not_count() -> None:
     check_grammar('root ::= "' + "(" * 500 + '" [(' + "(" * 500 + "]")
+
+
+@pytest.mark.parametrize("made", [{"type": "string", "maxLength": 3}, {"type": "object"}, True])
+def test_strings_hold_no_raw_control_characters(made: dict[str, object] | bool) -> None:
+    grammar = to_grammar(made)
+    assert r"\x00-\x1F" in grammar
+    assert r'[^"\\]' not in grammar

@@ -41,11 +41,16 @@ def to_grammar(schema: dict[str, Any] | bool) -> str:
     try:
         if not (set(schema) - _ANNOTATIONS - {"$defs", "definitions"}):
             return _any_value()
-        grammar = str(schema_converter().json_schema_to_gbnf(json.dumps(schema)))
+        grammar = _without_control(str(schema_converter().json_schema_to_gbnf(json.dumps(schema))))
     except (AssertionError, ValueError, KeyError, TypeError, RecursionError, AttributeError, IndexError) as error:
         raise BadGrammar(f"the schema cannot be enforced: {error or type(error).__name__}") from None
     check_grammar(grammar)
     return grammar
+
+
+def _without_control(grammar: str) -> str:
+    """The converter lets raw control characters into strings, which is no JSON: seen as a newline inside a name."""
+    return grammar.replace(r'[^"\\]', r'[^"\\\x7F\x00-\x1F]')
 
 
 def check_grammar(grammar: str) -> None:
@@ -79,7 +84,7 @@ def check_grammar(grammar: str) -> None:
 
 
 def _any_value() -> str:
-    rules = str(schema_converter().json_schema_to_gbnf('{"type": "object"}')).splitlines()
+    rules = _without_control(str(schema_converter().json_schema_to_gbnf('{"type": "object"}'))).splitlines()
     return "\n".join([*(rule for rule in rules if not rule.startswith("root ")), "root ::= value"])
 
 
