@@ -29,9 +29,7 @@ _FINISH_SECONDS = 60  # a daemon that was told to end first lets running request
 _ATTEMPTS = 3
 
 
-def request(
-    method: str, params: dict[str, Any], watch: int | None = None
-) -> Iterator[tuple[str, dict[str, Any]]]:
+def request(method: str, params: dict[str, Any], watch: int | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
     """`Connection.request` on a daemon that is started if need be. A daemon that ends before it has said anything
     about the request, as one does that somebody stops just now, is followed by another."""
     for left in reversed(range(_ATTEMPTS)):
