@@ -36,6 +36,7 @@ from threadrunner.engine.prompt import ChatPrompt, fit
 from threadrunner.engine.runtime import Context, Model, build
 from threadrunner.engine.sampler import Logprob, Sampling
 from threadrunner.engine.sequence import Request
+from threadrunner.engine.threads import Threads
 from threadrunner.engine.vocab import Vocab
 
 log = logging.getLogger("threadrunner.backends.llama")
@@ -83,6 +84,7 @@ class LlamaBackend:
         context = Context(model, n_cells=size.cells, n_seq=N_SEQ, n_batch=N_BATCH, n_ubatch=N_UBATCH, threads=threads)
         limits = Limits(context=size.context, max_queued=spec.max_queued)
         self._engine = Engine(model, vocab, context, limits, _store(spec, model))
+        self._threads = Threads(threads, machine.clocks())
         self._infill: Infill | None = None
         self._embedder = Embedder(model, threads=threads, most_tokens=size.context)
         facts: dict[str, Any] = {
@@ -200,6 +202,8 @@ class LlamaBackend:
         return self._vocab.detokenize(tokens)
 
     def step(self) -> list[Event]:
+        if self._threads.due(time.monotonic()):
+            self._count_threads()
         ready, self._ready = self._ready, []
         if self._embedder.busy:
             ready += self._step_embedder()
@@ -221,6 +225,13 @@ class LlamaBackend:
                 del self._generations[event.id]
                 ready.append(_failed(event.id, event.error))
         return ready
+
+    def _count_threads(self) -> None:
+        before, clocks = self._threads.now, machine.clocks()
+        if clocks is not None and (threads := self._threads.look(clocks)) != before:
+            log.info("%d of %d threads compute now: others use the cores", threads, self._threads.most)
+            self._engine.set_threads(threads)
+            self._embedder.set_threads(threads)
 
     def _step_embedder(self) -> list[Event]:
         try:
@@ -253,7 +264,7 @@ class LlamaBackend:
         if not self._loaded:
             return {}
         engine = self._engine
-        return {"active": engine.active, "queued": engine.queued, "cached_tokens": engine.cache.cells}
+        return {"active": engine.active, "queued": engine.queued, "cached_tokens": engine.cache.cells, "threads": self._threads.now}
 
 
 class _Generation:

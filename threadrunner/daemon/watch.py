@@ -14,9 +14,10 @@ from collections.abc import Callable
 
 log = logging.getLogger("threadrunner.daemon.watch")
 
-# An overwritten model is deadly to its worker, so the first event must not be held back to be joined with others.
+# An overwritten model is deadly to its worker, so the first event must not be held back to be joined with others; but
+# watchfiles looks for events, and for our stop, once a step, and at 10 ms two watches took 1 % of a core for ever.
 DEBOUNCE_MS = 50
-STEP_MS = 10
+STEP_MS = 50
 
 
 class Watch:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import contextlib
 import itertools
 import logging
 import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import msgspec
@@ -50,6 +49,30 @@ class Owner(Protocol):
     def ended(self, crash: ApiError | None) -> None: ...
 
 
+class _Link(asyncio.Protocol):
+    """The worker's messages, each to `handle` as it arrives. Not a StreamReader: that wakes a task for each token,
+    which is a second turn of the event loop on a core that the worker computes on."""
+
+    def __init__(self, handle: Callable[[m.FromWorker], None]) -> None:
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when the worker has hung up; raises what made its messages unreadable."""
+        self._handle = handle
+        self._unpacker = m.Unpacker()
+
+    def data_received(self, data: bytes) -> None:
+        if self.ended.done():
+            return
+        try:
+            for body in self._unpacker.feed(data):
+                self._handle(m.from_worker.decode(body))
+        except Exception as error:
+            self.ended.set_exception(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+
 class _Pending:
     def __init__(self, sink: Sink) -> None:
         self.sink = sink
@@ -67,7 +90,7 @@ class WorkerProcess:
         self._ids = itertools.count(1)
         self._pending: dict[int, _Pending] = {}
         self._last_words: collections.deque[str] = collections.deque(maxlen=LAST_WORDS)
-        self._writer: asyncio.StreamWriter | None = None
+        self._transport: asyncio.Transport | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._life: asyncio.Task[None] | None = None
         self._stopping = False
@@ -118,17 +141,17 @@ class WorkerProcess:
             await asyncio.wait([self._life])
 
     def _send(self, message: m.ToWorker) -> None:
-        if self._writer and not self._writer.is_closing():
-            self._writer.write(m.pack(message))
+        if self._transport and not self._transport.is_closing():
+            self._transport.write(m.pack(message))
 
     async def _live(self, load: m.Load, fit: Awaitable[object]) -> None:
         crash: ApiError | None = None
         try:
-            reader = await self._spawn()
+            link = await self._spawn()
             await self._load(load, fit)
             if self._stopping:  # asked while the process was being made
                 self.kill() if self._reason else self._send(m.Stop())
-            await asyncio.gather(self._read(reader), self._listen_to_stderr())
+            await asyncio.gather(link.ended, self._listen_to_stderr())
             assert self._process
             crash = self._verdict(await self._process.wait())
         except Exception as error:  # a defect here must not leave requests waiting for ever
@@ -136,8 +159,8 @@ class WorkerProcess:
             self.kill()
             crash = WorkerCrashed(f"the worker of {self.name} could not be run: {error}")
         finally:
-            if self._writer:
-                self._writer.close()
+            if self._transport:
+                self._transport.close()
             self._end(crash)
 
     async def _load(self, load: m.Load, fit: Awaitable[object]) -> None:
@@ -150,7 +173,7 @@ class WorkerProcess:
         else:
             self._send(load)
 
-    async def _spawn(self) -> asyncio.StreamReader:
+    async def _spawn(self) -> _Link:
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = await asyncio.create_subprocess_exec(
@@ -162,15 +185,10 @@ class WorkerProcess:
                 env=_environment(),
             )  # fmt: skip
         self.pid = self._process.pid
-        reader, self._writer = await asyncio.open_unix_connection(sock=ours)
-        return reader
-
-    async def _read(self, reader: asyncio.StreamReader) -> None:
-        unpacker = m.Unpacker()
-        with contextlib.suppress(ConnectionError):
-            while data := await reader.read(1 << 16):
-                for body in unpacker.feed(data):
-                    self._handle(m.from_worker.decode(body))
+        self._transport, link = await asyncio.get_running_loop().create_unix_connection(
+            lambda: _Link(self._handle), sock=ours
+        )
+        return link
 
     async def _listen_to_stderr(self) -> None:
         assert self._process and self._process.stderr

@@ -38,6 +38,11 @@ class Embedder:
     def busy(self) -> bool:
         return bool(self._jobs)
 
+    def set_threads(self, threads: int) -> None:
+        self._threads = threads
+        if self._context is not None:
+            self._context.set_threads(threads)
+
     def add(self, id: int, texts: list[list[int]]) -> None:
         for tokens in texts:
             if len(tokens) > self.limit:

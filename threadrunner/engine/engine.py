@@ -103,6 +103,9 @@ class Engine:
     def busy(self) -> bool:
         return bool(self._running or self._waiting)
 
+    def set_threads(self, threads: int) -> None:
+        self._context.set_threads(threads)
+
     def add(self, request: Request) -> None:
         """Raises PromptTooLong, QueueFull, BadGrammar."""
         if self._model.only_embeds:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
+
+from threadrunner.engine.threads import Clocks
 
 _CPU = Path("/sys/devices/system/cpu")
 _CGROUP = Path("/sys/fs/cgroup")
@@ -11,15 +14,34 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 def physical_cores() -> int:
     """Cores of our affinity mask, hyper-threads counted once: a second thread on a core only takes its cache."""
-    cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
-    siblings = {_read(_CPU / f"cpu{cpu}" / "topology" / "thread_siblings_list") or str(cpu) for cpu in cpus}
+    siblings = {_read(_CPU / f"cpu{cpu}" / "topology" / "thread_siblings_list") or str(cpu) for cpu in _cpus()}
     return max(1, min(len(siblings), _cgroup_cores() or len(siblings)))
+
+
+def clocks() -> Clocks | None:
+    """None where the system does not tell how idle its cores are."""
+    ours = {f"cpu{cpu}" for cpu in _cpus()}
+    idle = 0
+    for line in _read(Path("/proc/stat")).splitlines():
+        if not line.startswith("cpu"):
+            break
+        name, *ticks = line.split()
+        if name in ours:
+            idle += int(ticks[3]) + int(ticks[4])  # idle, and idle until a disk answers
+            ours.remove(name)
+    if ours:
+        return None
+    return Clocks(time.monotonic(), time.process_time(), idle / os.sysconf("SC_CLK_TCK"))
 
 
 def free_memory() -> int:
     """Bytes that can be taken without swapping or meeting the cgroup's limit; 0 when nothing tells."""
     found = [bytes_ for bytes_ in (_available(), _cgroup_room()) if bytes_ is not None]
     return max(0, min(found)) if found else 0
+
+
+def _cpus() -> set[int]:
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
 def _read(path: Path) -> str:

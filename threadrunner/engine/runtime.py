@@ -229,6 +229,9 @@ class Context:
     def clear_abort(self) -> None:
         self._flag[0] = b"\x00"
 
+    def set_threads(self, threads: int) -> None:
+        L.llama_set_n_threads(self.handle, threads, threads)
+
     # the batch
 
     def clear_batch(self) -> None:

@@ -1,0 +1,45 @@
+"""How many threads compute: as many as there are cores that nobody else wants. Pure: it is told of time, reads nothing.
+
+ggml's threads meet at a barrier several hundred times a token and wait there by spinning. One thread more than free
+cores, and each barrier waits until the system runs the thread that is missing: on 2 cores beside one busy program, two
+threads decode 2 tokens a second where one decodes 90 (llama-server, which does not look, falls the same way).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LOOK_EVERY = 0.25  # seconds; the system counts idle time in hundredths
+SPARE = 0.4
+"""Cores that others may use before a thread gives way: the daemon, an editor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """Seconds, each from any beginning."""
+
+    wall: float
+    own: float
+    """Processor time of this process."""
+    idle: float
+    """Idle time of all the cores that it may use."""
+
+
+class Threads:
+    """`most` threads until `look` finds that others use the cores."""
+
+    def __init__(self, most: int, clocks: Clocks | None) -> None:
+        self.now = self.most = most
+        self._last = clocks
+
+    def due(self, wall: float) -> bool:
+        """Whether it is time to read the clocks; never where the system has none."""
+        return self._last is not None and self.most > 1 and wall - self._last.wall >= LOOK_EVERY
+
+    def look(self, clocks: Clocks) -> int:
+        """The number of threads from now on: what we used and what nobody used since the last look is ours."""
+        assert self._last is not None
+        last, self._last = self._last, clocks
+        room = (clocks.own - last.own + clocks.idle - last.idle) / (clocks.wall - last.wall)
+        self.now = max(1, min(self.most, int(room + SPARE)))
+        return self.now
