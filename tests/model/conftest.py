@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.model.harness import Loaded
+from threadrunner.engine.runtime import L
 
 
 @pytest.fixture(scope="module")
@@ -27,3 +29,21 @@ def gemma(gemma3: Path) -> Iterator[Loaded]:
 def qwen(qwen_coder: Path) -> Iterator[Loaded]:
     with Loaded(qwen_coder, context=4096) as loaded:
         yield loaded
+
+
+@pytest.fixture(scope="module")
+def exact(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaded]:
+    """SmolLM2 with its weights in F32, 540 MB for as long as the module runs: nothing is rounded to 8 bits."""
+    path = tmp_path_factory.mktemp("exact") / "smollm2-f32.gguf"
+    params = L.llama_model_quantize_default_params()
+    params.ftype, params.allow_requantize = 0, True
+    L.llama_log_set(_say_nothing, None)
+    assert L.llama_model_quantize(str(smollm2).encode(), str(path).encode(), ctypes.byref(params)) == 0
+    with Loaded(path, context=1024, cache_dir=str(path.parent / "kv"), cache_bytes=1 << 30) as loaded:
+        yield loaded
+    path.unlink()
+
+
+@L.llama_log_callback  # type: ignore[untyped-decorator]
+def _say_nothing(level: int, text: bytes, data: object) -> None:
+    """llama_model_quantize prints a line a tensor."""

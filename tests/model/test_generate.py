@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.model.harness import Loaded, greedy
-from tests.model.test_cache import assert_same_or_close
+from tests.model.harness import Loaded, assert_same_or_close, greedy
 from threadrunner.api import errors
 from threadrunner.api import types as t
 from threadrunner.backends.base import Failed, Finished, Interruptible, ModelSpec, Observable, Piece, Progress

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.model.harness import Loaded, greedy
-from tests.model.test_cache import assert_same_or_close
+from tests.model.harness import Loaded, assert_same_or_close, greedy
 
 PROMPT = "The ship left the harbour at dawn, and the captain wrote in his book what he saw: " * 12
 

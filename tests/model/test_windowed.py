@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import random
 
-from tests.model.harness import Loaded, greedy
-from tests.model.test_cache import assert_same_or_close
+from tests.model.harness import Loaded, assert_same_or_close, greedy
 
 TURNS = [
     f"Chapter {i}. The {thing} stood by the {place}, and nobody in the village knew why. " * 4

@@ -264,7 +264,12 @@ class LlamaBackend:
         if not self._loaded:
             return {}
         engine = self._engine
-        return {"active": engine.active, "queued": engine.queued, "cached_tokens": engine.cache.cells, "threads": self._threads.now}
+        return {
+            "active": engine.active,
+            "queued": engine.queued,
+            "cached_tokens": engine.cache.cells,
+            "threads": self._threads.now,
+        }
 
 
 class _Generation:
