@@ -179,8 +179,10 @@ def test_chat_streams(editor: Editor, standin: Standin) -> None:
     assert editor.said("threadrunner/token") == [{"stream": "s1", "text": "one\n"}, {"stream": "s1", "text": "two\n"}]
     kinds = [each["value"]["kind"] for each in editor.said("$/progress") if each["token"] == "w1"]
     assert kinds == ["begin", "report", "report", "end"]
-    system, user = standin.of("generate")[0].params["messages"]
-    assert system["content"] == "be brief"
+    asked_of_daemon = standin.of("generate")[0].params
+    (user,) = asked_of_daemon["messages"]
+    assert asked_of_daemon["system"] == "be brief"
+    assert asked_of_daemon["mode"] == "code"
     assert "y = 2" in user["content"] and "x = 1" not in user["content"]
 
 

@@ -73,7 +73,8 @@ def register(server: Server) -> None:
 async def chat(server: Server, asked: Any, token: lsp.ProgressToken | None) -> dict[str, Any]:
     """A conversation's next answer.
 
-    `asked` is {prompt | messages, system?, uri?, range?, stream?, max_tokens?}. With `uri` the file's text, or the
+    `asked` is {prompt | messages, system?, mode?, uri?, range?, stream?, max_tokens?}; the mode is `code` where none is
+    named. With `uri` the file's text, or the
     range's, goes along. Pieces are sent as `threadrunner/token` {stream, text} when `stream` (any id) is given, and as
     `$/progress` reports when the client gave a work-done token.
     """
@@ -81,10 +82,10 @@ async def chat(server: Server, asked: Any, token: lsp.ProgressToken | None) -> d
         raise JsonRpcInvalidParams(f"{CHAT} takes an object with `prompt` or `messages`")
     options = server.suggester.settings
     params: dict[str, Any] = {
-        "messages": _messages(server, asked), "priority": "interactive", "stream": True,
+        "messages": _messages(server, asked), "mode": "code", "priority": "interactive", "stream": True,
         "context_overflow": "truncate",
     }  # fmt: skip
-    for name in ("max_tokens", "temperature", "seed"):
+    for name in ("system", "mode", "max_tokens", "temperature", "seed"):
         if asked.get(name) is not None:
             params[name] = asked[name]
     if model := options.chat_model or options.model:
@@ -130,8 +131,6 @@ def _messages(server: Server, asked: dict[str, Any]) -> list[dict[str, str]]:
             text = document.between(start, end) or text
         code = f"```{document.language}\n{text[:PROMPT_LIMIT]}\n```"
         messages[-1]["content"] = f"{messages[-1]['content']}\n\n{code}"
-    if asked.get("system"):
-        messages.insert(0, {"role": "system", "content": str(asked["system"])})
     return messages
 
 
