@@ -63,9 +63,9 @@ class Loaded:
 
     def forget(self) -> None:
         """Empty the cache, so that the next prompt is evaluated from its first token."""
-        while self.engine._evict_one():
+        while self.engine.cells.evict_one():
             pass
-        assert self.engine.used_cells() == 0
+        assert self.engine.cells.used() == 0
 
     def cells_in_llama(self) -> int:
         """Cells that llama.cpp has in use: the count at the head of a saved state. The buffer ends soon after it, so

@@ -54,8 +54,8 @@ def test_no_branch_is_lost(smol: Loaded) -> None:
         usage = smol.ask(greedy(branch, max_tokens=1)).usage
         assert usage.cached_tokens == usage.prompt_tokens - 1
     one = len(smol.backend._vocab.tokenize(STORY))
-    assert smol.engine.used_cells() < 6 * one
-    assert smol.cells_in_llama() == smol.engine.used_cells()
+    assert smol.engine.cells.used() < 6 * one
+    assert smol.cells_in_llama() == smol.engine.cells.used()
 
 
 def test_candidates_fork_one_prompt(smol: Loaded) -> None:
@@ -64,7 +64,7 @@ def test_candidates_fork_one_prompt(smol: Loaded) -> None:
     while not smol.engine._running or not smol.engine._running[0].generated:
         smol.backend.step()
     prompt = smol.engine._running[0].request.prompt
-    assert smol.cells_in_llama() == smol.engine.used_cells() == len(prompt)
+    assert smol.cells_in_llama() == smol.engine.cells.used() == len(prompt)
     ends, _ = smol.finish(id)
     result = ends[id]
     assert isinstance(result, t.Generated)
@@ -81,7 +81,7 @@ def test_concurrent_twins_end_as_one(smol: Loaded) -> None:
     first, *others = [end for end in ends.values() if isinstance(end, t.Generated)]
     for other in others:
         assert_same_or_close(first, other)
-    assert smol.cells_in_llama() == smol.engine.used_cells() < first.usage.prompt_tokens + 3 * 16
+    assert smol.cells_in_llama() == smol.engine.cells.used() < first.usage.prompt_tokens + 3 * 16
 
 
 def test_more_leaves_than_sequence_ids(smol: Loaded) -> None:
@@ -90,8 +90,8 @@ def test_more_leaves_than_sequence_ids(smol: Loaded) -> None:
     ids = smol.engine._context.n_seq
     for i in range(ids + 6):
         assert smol.ask(greedy(f"The same words, then {i}", max_tokens=1)).usage.completion_tokens == 1
-    assert len(smol.engine.cache.idle()) <= ids
-    assert smol.cells_in_llama() == smol.engine.used_cells()
+    assert len(smol.engine.cells.cache.idle()) <= ids
+    assert smol.cells_in_llama() == smol.engine.cells.used()
 
 
 def test_thousands_of_lives(smollm2, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
@@ -129,7 +129,7 @@ def test_thousands_of_lives(smollm2, monkeypatch: pytest.MonkeyPatch) -> None:  
                 assert type(event).__name__ != "Broken", event
             busy = {s.request.id for s in [*engine._running, *engine._waiting]} | set(engine._siblings)
             open_ids &= busy
-            assert loaded.cells_in_llama() == engine.used_cells() <= engine._context.n_cells
+            assert loaded.cells_in_llama() == engine.cells.used() <= engine._context.n_cells
         loaded.forget()
         assert loaded.cells_in_llama() == 0
-        assert sorted(engine._free_seqs) == list(range(64))
+        assert sorted(engine.cells._free_seqs) == list(range(64))

@@ -53,7 +53,7 @@ def test_with_cells_here_and_there(exact: Loaded, alone: t.Generated) -> None:
     for i in range(8):
         exact.ask(greedy(f"{i} " + STORY * (i % 3 + 1), max_tokens=4))
     for _ in range(4):
-        exact.engine._evict_one()
+        exact.engine.cells.evict_one()
     assert_same_or_close(alone, exact.ask(greedy(PROMPT, max_tokens=24, logprobs=2)), EXACT)
 
 
@@ -74,10 +74,10 @@ def test_read_back_from_disk(exact: Loaded) -> None:
     exact.forget()
     prompt = STORY * 10
     fresh = exact.ask(greedy(prompt, max_tokens=24, logprobs=2))
-    engine, store = exact.engine, exact.engine.store
+    engine, store = exact.engine, exact.engine.cells.store
     assert store is not None
-    (leaf,) = engine.cache.idle()
-    assert store.write([(engine.cache.tokens(leaf), lambda: engine._context.save(leaf))]) == 1
+    (leaf,) = engine.cells.cache.idle()
+    assert store.write([(engine.cells.cache.tokens(leaf), lambda: engine._context.save(leaf))]) == 1
     for file in store._folder.iterdir():  # as the next process does when it begins
         store._index(file)
     exact.forget()

@@ -225,7 +225,7 @@ def test_a_short_request_does_not_wait_for_a_long_prefill(smol: Loaded, priority
     result = ends[long]
     assert isinstance(result, t.Generated)
     assert_same_or_close(expected, result)
-    assert smol.cells_in_llama() == smol.engine.used_cells()
+    assert smol.cells_in_llama() == smol.engine.cells.used()
 
 
 def test_cancel_touches_nobody_else(smol: Loaded) -> None:

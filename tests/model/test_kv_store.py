@@ -40,7 +40,7 @@ def test_a_prompt_is_restored_and_not_evaluated_again(smollm2: Path, spec, folde
     with Loaded(smollm2, **spec) as loaded:
         after = loaded.ask(greedy(PROMPT, logprobs=2))
         assert after.usage.cached_tokens == after.usage.prompt_tokens - 1
-        assert loaded.cells_in_llama() == loaded.engine.used_cells()
+        assert loaded.cells_in_llama() == loaded.engine.cells.used()
         assert_same_or_close(before, after)
         fork = loaded.ask(greedy(PROMPT[: len(PROMPT) // 2] + "Suddenly"))
         assert fork.usage.cached_tokens > 100

@@ -42,7 +42,7 @@ def test_after_the_ring_has_come_round(gemma: Loaded) -> None:
     for _ in range(4):
         prompt = f"{rng.random()} " * rng.randrange(2) + conversation(rng.randrange(1, 10))
         asked.append((prompt, gemma.ask(greedy(prompt, max_tokens=4, logprobs=2))))
-        assert gemma.cells_in_llama() == gemma.engine.used_cells()
+        assert gemma.cells_in_llama() == gemma.engine.cells.used()
     for prompt, answer in asked[-2:]:
         gemma.forget()
         assert_same_or_close(gemma.ask(greedy(prompt, max_tokens=4, logprobs=2)), answer)

@@ -9,10 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from msgspec import UNSET
-
 from threadrunner.api import errors
 from threadrunner.api import types as t
+from threadrunner.backends.answer import Answer
 from threadrunner.backends.base import (
     PRIORITIES,
     Event,
@@ -28,13 +27,14 @@ from threadrunner.engine import errors as engine_errors
 from threadrunner.engine import machine, schema, sizing
 from threadrunner.engine.detokenizer import Cutter
 from threadrunner.engine.embedder import Embedder
-from threadrunner.engine.engine import Broken, Ended, Engine, Limits, Prefilled, Text
+from threadrunner.engine.engine import Engine, Limits
+from threadrunner.engine.events import Broken, Ended, Prefilled, Text
 from threadrunner.engine.fim import Infill
 from threadrunner.engine.infill_stops import MiddleEnds, TimeBudget
 from threadrunner.engine.kv_store import KvStore
 from threadrunner.engine.prompt import ChatPrompt, fit
 from threadrunner.engine.runtime import Context, Model, build
-from threadrunner.engine.sampler import Logprob, Sampling
+from threadrunner.engine.sampler import Sampling
 from threadrunner.engine.sequence import Request
 from threadrunner.engine.threads import Threads
 from threadrunner.engine.vocab import Vocab
@@ -52,7 +52,7 @@ class LlamaBackend:
     """See threadrunner.backends.base."""
 
     def __init__(self) -> None:
-        self._generations: dict[int, _Generation] = {}
+        self._answers: dict[int, Answer] = {}
         self._ready: list[Event] = []
         self._loaded = False
 
@@ -105,7 +105,7 @@ class LlamaBackend:
     def close(self) -> None:
         if not self._loaded:
             return
-        self._generations.clear()
+        self._answers.clear()
         self._embedder.close()
         self._engine.close()
         self._model.close()
@@ -144,7 +144,7 @@ class LlamaBackend:
                 n=params.n,
             )
         )
-        self._generations[id] = _Generation(self._name, self._vocab, params, len(prompt), arrived, truncated)
+        self._answers[id] = Answer(self._name, self._vocab, params, len(prompt), arrived, truncated)
 
     def _submit_infill(self, id: int, params: t.InfillParams) -> None:
         arrived = time.monotonic()
@@ -174,7 +174,7 @@ class LlamaBackend:
                 stop_tokens=self._infill.stop_tokens,
             )
         )
-        self._generations[id] = _Generation(self._name, self._vocab, params, len(prompt.tokens), arrived, None)
+        self._answers[id] = Answer(self._name, self._vocab, params, len(prompt.tokens), arrived, None)
 
     def _build_prompt(self, params: t.GenerateParams) -> tuple[list[int], int | None]:
         """The prompt's tokens, and how many turns `truncate` left out (None: it was not asked for)."""
@@ -208,21 +208,21 @@ class LlamaBackend:
         if self._embedder.busy:
             ready += self._step_embedder()
         for event in self._engine.step():
-            generation = self._generations.get(event.id)
-            if generation is None:
+            answer = self._answers.get(event.id)
+            if answer is None:
                 continue
             if isinstance(event, Text):
-                if generation.stream:
+                if answer.stream:
                     ready.append(Piece(event.id, event.index, event.text))
             elif isinstance(event, Ended):
-                generation.ended[event.index] = event
-                if len(generation.ended) == generation.candidates:
-                    del self._generations[event.id]
-                    ready.append(Finished(event.id, generation.result()))
+                answer.ended[event.index] = event
+                if len(answer.ended) == answer.candidates:
+                    del self._answers[event.id]
+                    ready.append(Finished(event.id, answer.result()))
             elif isinstance(event, Prefilled):
                 ready.append(Progress(event.id, event.done, event.total))
             elif isinstance(event, Broken):
-                del self._generations[event.id]
+                del self._answers[event.id]
                 ready.append(_failed(event.id, event.error))
         return ready
 
@@ -245,7 +245,7 @@ class LlamaBackend:
 
     def cancel(self, id: int) -> None:
         self._engine.arrived()
-        self._generations.pop(id, None)
+        self._answers.pop(id, None)
         self._embedder.cancel(id)
         self._ready = [event for event in self._ready if event.id != id]
         self._engine.cancel(id)
@@ -267,66 +267,9 @@ class LlamaBackend:
         return {
             "active": engine.active,
             "queued": engine.queued,
-            "cached_tokens": engine.cache.cells,
+            "cached_tokens": engine.cells.cache.cells,
             "threads": self._threads.now,
         }
-
-
-class _Generation:
-    """A generate or infill under way: what its result is made of."""
-
-    def __init__(
-        self, model: str, vocab: Vocab, params: t.Sampling, prompt_tokens: int, arrived: float, truncated: int | None
-    ) -> None:
-        self.model = model
-        self.vocab = vocab
-        self.stream = params.stream
-        self.candidates = params.n
-        self.wants_logprobs = params.logprobs is not None
-        self.prompt_tokens = prompt_tokens
-        self.arrived = arrived
-        self.truncated = truncated
-        self.ended: dict[int, Ended] = {}
-
-    def result(self) -> t.Generated:
-        choices = [self._choice(self.ended[i]) for i in range(self.candidates)]
-        first = self.ended[0].sequence
-        generated = sum(e.sequence.generated for e in self.ended.values())
-        return t.Generated(
-            text=choices[0].text,
-            finish_reason=choices[0].finish_reason,
-            model=self.model,
-            usage=t.Usage(self.prompt_tokens, first.cached, generated),
-            timings=self._timings(generated),
-            choices=choices if self.candidates > 1 else UNSET,
-            logprobs=choices[0].logprobs,
-            truncated_turns=UNSET if self.truncated is None else self.truncated,
-        )
-
-    def _timings(self, generated: int) -> t.Timings:
-        first = self.ended[0].sequence
-        now = time.monotonic()
-        first_token = first.first_token_at or now
-        decode = now - first_token
-        after_first = generated - self.candidates
-        return t.Timings(
-            queue_ms=(first.started_at - self.arrived) * 1e3,
-            prefill_ms=(first_token - first.started_at) * 1e3,
-            ttft_ms=(first_token - self.arrived) * 1e3,
-            decode_ms=decode * 1e3,
-            tokens_per_second=after_first / decode if decode > 0 and after_first > 0 else 0.0,
-        )
-
-    def _choice(self, ended: Ended) -> t.Choice:
-        reason: t.FinishReason = "length" if ended.reason == "length" else "stop"
-        logprobs = [self._logprob(p) for p in ended.logprobs] if self.wants_logprobs else UNSET
-        return t.Choice(ended.text, reason, logprobs)
-
-    def _logprob(self, entry: Logprob) -> t.TokenLogprob:
-        return t.TokenLogprob(self._text(entry.token), entry.logprob, [(self._text(i), p) for i, p in entry.top])
-
-    def _text(self, token: int) -> str:
-        return self.vocab.piece(token).decode("utf-8", "replace")
 
 
 def _sampling(params: t.Sampling) -> Sampling:

@@ -7,58 +7,19 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 
+from threadrunner.engine.cells import Cells
 from threadrunner.engine.detokenizer import Detokenizer
 from threadrunner.engine.errors import BadGrammar, EngineError, PromptTooLong, QueueFull, Unsupported
-from threadrunner.engine.kv_store import LEAST_TOKENS, KvStore
-from threadrunner.engine.prefix_cache import PrefixCache
+from threadrunner.engine.events import Broken, Ended, Event, Prefilled, Text
+from threadrunner.engine.kv_store import KvStore
 from threadrunner.engine.runtime import ABORTED, NO_ROOM, OK, Context, Model
-from threadrunner.engine.sampler import Logprob, Sampler
+from threadrunner.engine.sampler import Sampler
 from threadrunner.engine.scheduler import Scheduler
 from threadrunner.engine.sequence import Request, Sequence
 from threadrunner.engine.vocab import Vocab
 
 log = logging.getLogger("threadrunner.engine")
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    id: int
-    index: int
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Prefilled:
-    """Told for prompts of more than one batch."""
-
-    id: int
-    done: int
-    total: int
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """One candidate is complete."""
-
-    id: int
-    index: int
-    text: str
-    reason: str
-    sequence: Sequence
-    logprobs: list[Logprob]
-
-
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """The request cannot go on."""
-
-    id: int
-    error: EngineError
-
-
-Event = Text | Prefilled | Ended | Broken
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +38,10 @@ class Engine:
         self._vocab = vocab
         self._context = context
         self.limits = limits
-        self.store = store
         self.scheduler = Scheduler()
-        self.cache = PrefixCache()
-        self._free_seqs = list(range(context.n_seq))[::-1]
+        self.cells = Cells(model, context, store)
         self._waiting: list[Sequence] = []
-        self._running: list[Sequence] = []
+        self._running = self.cells.running
         self._siblings: dict[int, list[Sequence]] = {}
         self._arrivals = 0
         self._announced = 0
@@ -142,7 +101,7 @@ class Engine:
         for sibling in self._siblings.pop(id, []):
             sibling.sampler.close()
         for sequence in [s for s in self._running if s.request.id == id]:
-            self._leave(sequence)
+            self.cells.leave(sequence)
 
     # interruption: called on another thread, which says that a message is coming before the loop's thread has it
 
@@ -218,7 +177,7 @@ class Engine:
                 yield Prefilled(sequence.request.id, sequence.evaluated, len(sequence.tokens))
             return
         if sequence.generated == 0:
-            self._publish(sequence)
+            self.cells.publish(sequence)
             yield from self._start_siblings(sequence, index)
             if sequence.seq < 0:
                 return
@@ -260,7 +219,7 @@ class Engine:
         yield self._end(sequence, reason)
 
     def _end(self, sequence: Sequence, reason: str) -> Ended:
-        self._leave(sequence)
+        self.cells.leave(sequence)
         sequence.sampler.close()
         request = sequence.request
         return Ended(request.id, sequence.index, sequence.detokenizer.text, reason, sequence, sequence.logprobs)
@@ -270,143 +229,24 @@ class Engine:
     def _admit(self) -> None:
         while self._waiting and len(self._running) < self.limits.max_running:
             sequence = self._waiting[0]
-            if not self._place(sequence):
+            if not self.cells.place(sequence):
                 return
             self._waiting.pop(0)
-            self._running.append(sequence)
             sequence.started_at = sequence.started_at or time.monotonic()
-
-    def _place(self, sequence: Sequence) -> bool:
-        """Give it a sequence id and what the cache has of its tokens; False when there is no room for the rest."""
-        known = sequence.tokens[:-1]  # one token at least is evaluated: its logits count
-        length, holders = self.cache.match(known)
-        if self.store is not None and self._restore(known, length):
-            length, holders = self.cache.match(known)
-        source = self._whole_source(length, holders)
-        if source is None:
-            length = 0
-        if self._running and len(sequence.tokens) - length + 1 > self._free_cells() + self._idle_cells(keep=source):
-            return False
-        if not self._free_seqs and not self._evict_one(keep=source):
-            if not self._evict_one():
-                return False
-            source, length = None, 0
-        sequence.seq = self._free_seqs.pop()
-        if source is not None:
-            self._context.share(source, sequence.seq, 0, length)
-        self.cache.fork(sequence.seq, sequence.tokens, length)
-        sequence.evaluated = length
-        if sequence.generated == 0:
-            sequence.cached = length
-        return True
-
-    def _whole_source(self, length: int, holders: list[int]) -> int | None:
-        """The most recently used holder that still has, in a windowed cache, all that the next token looks at."""
-        if not length:
-            return None
-        window = self._model.n_swa
-        if not window:
-            return holders[-1]
-        needed_from = max(0, length - window)
-        return next((s for s in reversed(holders) if self._context.first_position(s) <= needed_from), None)
-
-    def _restore(self, tokens: list[int], length: int) -> bool:
-        """Bring back from disk what has more of these tokens than the cache."""
-        assert self.store is not None
-        stored, entry = self.store.match(tokens)
-        if entry is None or stored < length + LEAST_TOKENS or not self._free_seqs:
-            return False
-        if len(entry.tokens) + len(tokens) - stored > self._free_cells() + self._idle_cells():
-            return False
-        while len(entry.tokens) > self._free_cells():
-            self._evict_one()
-        state = self.store.take(entry)
-        if state is None:
-            return False
-        seq = self._free_seqs.pop()
-        self.cache.fork(seq, [], 0)
-        if not self._context.restore(seq, state):
-            log.warning("llama.cpp refused the state in %s", entry.path.name)
-            self.cache.drop(seq)
-            self._release(seq)
-            return False
-        self._extend(seq, entry.tokens)
-        self._retire(seq, len(entry.tokens))
-        return True
 
     def _start_siblings(self, sequence: Sequence, index: int) -> Iterator[Event]:
         """The other candidates fork the prompt and take their first token from the same logits."""
         for sibling in self._siblings.pop(sequence.request.id, []):
-            if not self._free_seqs:
-                self._evict_one()
-            full = not self._free_seqs or len(self._running) >= self.limits.max_running
-            if full or self._model.recurrent:
+            if len(self._running) >= self.limits.max_running or not self.cells.fork(sequence, sibling):
                 self._enqueue(sibling)
                 continue
-            sibling.seq = self._free_seqs.pop()
-            self._context.share(sequence.seq, sibling.seq, 0, sequence.evaluated)
-            self.cache.fork(sibling.seq, sequence.tokens, sequence.evaluated)
-            sibling.evaluated = sibling.cached = sequence.evaluated
             sibling.started_at = sequence.started_at
-            self._running.append(sibling)
             yield from self._sample(sibling, index)
-
-    def _publish(self, sequence: Sequence) -> None:
-        """What the sequence has evaluated becomes known to others; doubles of what others have are given back."""
-        if not self._model.recurrent:
-            self._extend(sequence.seq, sequence.tokens[: sequence.evaluated])
-
-    def _extend(self, seq: int, tokens: list[int]) -> None:
-        for source, begin, end in self.cache.extend(seq, tokens, self._is_whole):
-            self._context.remove(seq, begin, end)
-            self._context.share(source, seq, begin, end)
-
-    def _is_whole(self, source: int, begin: int) -> bool:
-        """A windowed cache overwrites what has left the window; from `begin` on, has `source` lost nothing?"""
-        return not self._model.n_swa or self._context.first_position(source) <= begin
-
-    def _leave(self, sequence: Sequence) -> None:
-        self._running.remove(sequence)
-        self._publish(sequence)
-        self._retire(sequence.seq, sequence.evaluated)
-        sequence.seq = -1
-
-    def _retire(self, seq: int, evaluated: int) -> None:
-        held = self.cache.length(seq)
-        if held < evaluated:
-            # doubles that could not be shared; an idle leaf's cells must all be the tree's
-            self._context.remove(seq, held) if held else self._context.remove(seq)
-        for dropped in self.cache.retire(seq):
-            self._release(dropped)
-
-    def _release(self, seq: int) -> None:
-        self._context.remove(seq)
-        self._free_seqs.append(seq)
-
-    # cells
-
-    def used_cells(self) -> int:
-        return self.cache.cells + sum(s.evaluated - self.cache.length(s.seq) for s in self._running)
-
-    def _free_cells(self) -> int:
-        return self._context.n_cells - self.used_cells()
-
-    def _idle_cells(self, keep: int | None = None) -> int:
-        # cells that two idle leaves share are not counted: an underestimate, which only makes a request wait
-        return sum(self.cache.own_cells(seq) for seq in self.cache.idle() if seq != keep)
-
-    def _evict_one(self, keep: int | None = None) -> bool:
-        for seq in self.cache.idle():
-            if seq != keep:
-                self.cache.drop(seq)
-                self._release(seq)
-                return True
-        return False
 
     def _make_room(self, plan: list[tuple[Sequence, int]]) -> list[tuple[Sequence, int]]:
         """Evict unused leaves for the plan's tokens; where that is not enough, send the newest sequence back."""
-        while sum(count for _, count in plan) > self._free_cells():
-            if self._evict_one():
+        while sum(count for _, count in plan) > self.cells.free():
+            if self.cells.evict_one():
                 continue
             victim = max(self._running, key=lambda s: (s.priority, s.arrival))
             log.info("out of cells: %r goes back to the queue", victim)
@@ -415,30 +255,17 @@ class Engine:
         return plan
 
     def _preempt(self, sequence: Sequence) -> None:
-        self._running.remove(sequence)
-        self.cache.drop(sequence.seq)
-        self._release(sequence.seq)
-        sequence.seq = -1
-        sequence.evaluated = 0
+        self.cells.take_back(sequence)
         self._enqueue(sequence)
 
     def _recover(self, plan: list[tuple[Sequence, int]], status: int) -> list[Event]:
         """After an abort or a failure: believe llama.cpp about what is in the cache."""
         for sequence, _ in plan:
-            evaluated = self._context.last_position(sequence.seq) + 1
-            if self._model.recurrent:
-                # its state cannot go back by a part of a batch
-                evaluated = 0
-                self._context.remove(sequence.seq)
-            if evaluated == len(sequence.tokens):
-                # its last token is in the cache, but its logits are lost: that token is done again
-                evaluated -= 1
-                self._context.remove(sequence.seq, evaluated)
-            sequence.evaluated = evaluated
+            self.cells.believe(sequence)
         if status == ABORTED:
             return []
-        if status == NO_ROOM and self._evict_one():
-            log.warning("llama.cpp found no room that our accounting has: %r", self.cache)
+        if status == NO_ROOM and self.cells.evict_one():
+            log.warning("llama.cpp found no room that our accounting has: %r", self.cells.cache)
             return []
         failed = {sequence.request.id for sequence, _ in plan}
         for id in failed:
@@ -448,12 +275,9 @@ class Engine:
     def close(self) -> None:
         """Keeps the hottest leaves, then gives everything back."""
         for sequence in list(self._running):
-            self._leave(sequence)
+            self.cells.leave(sequence)
             sequence.sampler.close()
-        if self.store is not None:
-            leaves = [(self.cache.tokens(seq), partial(self._context.save, seq)) for seq in self.cache.idle()[::-1]]
-            kept = self.store.write(leaves)
-            log.info("kept the KV state of %d sequences", kept)
+        self.cells.keep()
         for sequence in [*self._waiting, *(s for group in self._siblings.values() for s in group)]:
             sequence.sampler.close()
         self._context.close()
