@@ -107,6 +107,22 @@ def test_a_new_key_cancels_in_the_daemon(window: VSCode, said: Standin, folder: 
     window.save()
 
 
+def test_what_was_taken_is_counted(window: VSCode, said: Standin, folder: Path) -> None:
+    """Before the output panel opens, which leaves too few lines of the status in view."""
+    said.says = lambda params: "1" if str(params["prefix"]).endswith("counted = ") else ""
+    file = folder / "count.py"
+    window.open(file, 0, 9)
+    window.browser.type(" ")
+    window.wait_ghost("1")
+    window.browser.press("Tab")
+    window.save()
+    window.command("ThreadRunner: Show status")
+    window.browser.wait(one("[id='status.editor.mode'][aria-label*='JSON']"), "the status")
+    window.browser.press("Control+End")
+    lines = "[...document.querySelectorAll('.editor-instance .view-line')].map((line) => line.textContent).join(' ')"
+    window.browser.wait(f"/.accepted.:\\s*[1-9]/.test({lines})", "an accept that was counted")
+
+
 def test_asking_streams_into_the_output(window: VSCode, said: Standin, folder: Path) -> None:
     said.says = lambda params: "It adds\none."
     file = folder / "ask.py"
@@ -130,21 +146,6 @@ def test_rewriting_the_selection(window: VSCode, said: Standin, folder: Path) ->
     window.browser.wait(one(".tab.active.dirty"), "the edit")
     window.save()
     assert file.read_bytes() == b"if y:\n    x += 1\n"
-
-
-def test_what_was_taken_is_counted(window: VSCode, said: Standin, folder: Path) -> None:
-    said.says = lambda params: "1" if str(params["prefix"]).endswith("counted = ") else ""
-    file = folder / "count.py"
-    window.open(file, 0, 9)
-    window.browser.type(" ")
-    window.wait_ghost("1")
-    window.browser.press("Tab")
-    window.save()
-    window.command("ThreadRunner: Show status")
-    window.browser.wait(one("[id='status.editor.mode'][aria-label*='JSON']"), "the status")
-    window.browser.press("Control+End")
-    lines = "[...document.querySelectorAll('.editor-instance .view-line')].map((line) => line.textContent).join(' ')"
-    window.browser.wait(f"/.accepted.:\\s*[1-9]/.test({lines})", "an accept that was counted")
 
 
 def test_it_restarts(window: VSCode, said: Standin, folder: Path) -> None:
