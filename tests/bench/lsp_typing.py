@@ -132,7 +132,8 @@ def show(name: str, session: Session) -> None:
     figures = session.editor.call("threadrunner/status", {})["session"]
     waits = session.waits()
     print(
-        f"{name}: {len(session.sent)} keys, {figures['asked']} requests to the daemon, {figures['speculated']} guesses"
+        f"{name}: {len(session.sent)} keys, {figures['asked']} requests to the daemon, "
+        f"{figures['joined']} went along with one under way, {figures['speculated']} guesses"
     )
     print(f"  from the cache: {figures['from_cache']} ({100 * figures['from_cache'] / len(session.sent):.0f} %)")
     per_key = figures["evaluated_tokens"] / len(session.sent)

@@ -33,6 +33,7 @@ class Seen:
     params: dict[str, Any]
     send: Callable[[dict[str, Any]], None] = field(repr=False)
     state: str = "open"
+    spoken: str = ""
 
 
 class Failure(Exception):
@@ -82,6 +83,11 @@ class Standin:
             waiting = [seen for seen in self.requests if seen.state == "open"]
         for seen in waiting:
             self._answer(seen)
+
+    def speak(self, seen: Seen, text: str) -> None:
+        """Say a part of a held answer."""
+        seen.spoken += text
+        seen.send({"method": "token", "params": {"request": seen.id, "index": 0, "text": text}})
 
     def of(self, method: str = "infill", state: str | None = None, priority: str | None = None) -> list[Seen]:
         return [
@@ -177,7 +183,7 @@ class Standin:
             return
         texts = said if isinstance(said, list) else [said]
         if seen.params.get("stream", True):
-            for piece in texts[0].splitlines(keepends=True):
+            for piece in texts[0][len(seen.spoken) :].splitlines(keepends=True):
                 seen.send({"method": "token", "params": {"request": seen.id, "index": 0, "text": piece}})
         result = {"text": texts[0], "finish_reason": "stop", "model": "m", "usage": USAGE, "timings": {}}
         if seen.params.get("n", 1) > 1:

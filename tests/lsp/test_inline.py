@@ -55,19 +55,57 @@ def test_what_is_typed_along_costs_no_request(editor: Editor, standin: Standin) 
 
 
 def test_a_newer_request_wins_and_the_older_is_cancelled_in_the_daemon(editor: Editor, standin: Standin) -> None:
-    standin.says = lambda params: "answer"
     standin.hold()
     editor.open("x = \n")
     first = editor.begin_inline(0, 4)
     standin.wait_for(1)
-    editor.change("y", 0, 4)
-    second = editor.begin_inline(0, 5)
+    editor.change("ab", 0, 0)
+    second = editor.begin_inline(0, 6)
     assert editor.until(first)["items"] == []
     standin.wait_for(1, state="cancelled")
     standin.wait_for(2)
+    standin.says = lambda params: "answer"
     standin.release()
-    assert editor.until(second)["items"][0]["insertText"] == "yanswer"
+    assert editor.until(second)["items"][0]["insertText"] == "answer"
     assert editor.answers(first) == editor.answers(second) == 1
+
+
+def test_who_types_what_is_being_said_waits_for_the_rest(editor: Editor, standin: Standin) -> None:
+    standin.says = lambda params: "compute(1)"
+    standin.hold()
+    editor.open("x = \n")
+    ids = [editor.begin_inline(0, 4)]
+    (seen,) = standin.wait_for(1)
+    editor.change("c", 0, 4)  # before anything was said
+    ids.append(editor.begin_inline(0, 5))
+    standin.speak(seen, "com")
+    editor.cancel(ids[-1])  # as VS Code does with each key
+    editor.change("o", 0, 5)
+    ids.append(editor.begin_inline(0, 6))
+    assert editor.until(ids[0])["items"] == []
+    standin.release()
+    assert editor.until(ids[-1])["items"][0]["insertText"] == "compute(1)"
+    assert len(standin.of("infill", priority="interactive")) == 1
+
+
+@pytest.mark.parametrize("said_first", [True, False])
+def test_who_types_something_else_gets_another_answer(editor: Editor, standin: Standin, said_first: bool) -> None:
+    standin.says = lambda params: "y + 1" if params["prefix"] == "x = " else " + 2"
+    standin.hold()
+    editor.open("x = \n")
+    first = editor.begin_inline(0, 4)
+    (seen,) = standin.wait_for(1)
+    if said_first:
+        standin.speak(seen, "y +")
+    editor.change("z", 0, 4)
+    second = editor.begin_inline(0, 5)
+    assert editor.until(first)["items"] == []
+    if not said_first:
+        standin.speak(seen, "y +")
+    standin.wait_for(1, state="cancelled")
+    standin.wait_for(2)
+    standin.release()
+    assert editor.until(second)["items"][0]["insertText"] == "z + 2"
 
 
 def test_a_cancel_reaches_the_daemon(editor: Editor, standin: Standin) -> None:
@@ -92,14 +130,13 @@ def test_many_keys_each_answered_once(editor: Editor, standin: Standin) -> None:
         ids.append(editor.begin_inline(0, column + 1))
         if column % 3 == 0:
             editor.cancel(ids[-1])
-    standin.wait(lambda: standin.of("infill", "open"), "the last one")
+    standin.wait(lambda: standin.of("infill", "open"), "a request")
     editor.change("e", 0, 30)
     ids.append(editor.begin_inline(0, 31))
-    standin.wait(lambda: any(seen.params["prefix"].endswith("e") for seen in standin.of("infill", "open")), "the last")
     standin.release()
     assert editor.until(ids[-1])["items"]
     assert [editor.answers(id) for id in ids] == [1] * 31
-    assert len(standin.of("infill", "answered")) == 1
+    assert standin.of("infill", priority="interactive")[-1].params["prefix"].endswith("e")
 
 
 def test_lines_end_as_the_file_has_them(editor: Editor, standin: Standin) -> None:

@@ -14,7 +14,7 @@ PREFIX_TAIL = 400
 SUFFIX_HEAD = 100
 LOOK_BACK = 200
 """So many typed characters are followed through a suggestion."""
-_CLOSERS = ")]}\"'`>"
+CLOSERS = ")]}\"'`>"
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Cache:
     def get(self, model: str, language: str, prefix: str, suffix: str) -> Hit | None:
         """What was suggested here, or what is left of a suggestion that was typed up to here."""
         heads = [suffix[:SUFFIX_HEAD]]
-        if suffix[:1] and suffix[0] in _CLOSERS:  # typed as a pair: the editor put the closer there, not the person
+        if suffix[:1] and suffix[0] in CLOSERS:  # typed as a pair: the editor put the closer there, not the person
             heads.append(suffix[1 : SUFFIX_HEAD + 1])
         for typed in range(min(LOOK_BACK, len(prefix)) + 1):
             end = len(prefix) - typed

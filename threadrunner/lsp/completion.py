@@ -1,6 +1,6 @@
 """One suggestion from a cursor: cache, wait, ask the daemon, filter. The newest request of a document wins.
 
-Everything is asyncio; a request that is superseded, or cancelled by the client, cancels the daemon's at once.
+Everything is asyncio. The client's requests and the daemon's have lives of their own: see flight.py.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from threadrunner.lsp.cache import Cache, Key
 from threadrunner.lsp.context import Chooser, Snippet, Trail
 from threadrunner.lsp.documents import Document, Documents, Place
 from threadrunner.lsp.filters import Cursor
+from threadrunner.lsp.flight import Flight
 from threadrunner.lsp.ignore import Ignore
 from threadrunner.lsp.settings import Settings
 from threadrunner.lsp.typist import Typist
@@ -53,6 +54,8 @@ class Figures:
     requests: int = 0
     from_cache: int = 0
     asked: int = 0
+    joined: int = 0
+    """Went along with a request that was under way."""
     superseded: int = 0
     speculated: int = 0
     ended_early: int = 0
@@ -86,7 +89,9 @@ class Suggester:
     trail: Trail = field(default_factory=Trail)
     figures: Figures = field(default_factory=Figures)
     _chooser: Chooser = field(default_factory=Chooser)
-    _running: dict[str, asyncio.Task[list[str]]] = field(default_factory=dict)
+    _running: dict[str, asyncio.Task[list[Suggestion]]] = field(default_factory=dict)
+    _flights: dict[str, Flight] = field(default_factory=dict)
+    """By document, the last that left; most have landed."""
     _speculation: asyncio.Task[None] | None = None
     _speculating: Key | None = None
 
@@ -99,24 +104,28 @@ class Suggester:
         if not settings.wanted(document.language, document.path) or not self.ignore.completes(document.path):
             return []
         window = self._window(ask)
-        model = settings.model or ""
-        hit = self.cache.get(model, document.language, window.prefix, window.suffix)
-        if hit is not None and not (ask.manual and (len(hit.texts) < settings.candidates or not hit.texts)):
-            self.figures.from_cache += 1
-            origin = window.prefix[: len(window.prefix) - hit.typed]
-            said = window.prefix[len(origin) :]
-            shown = [(said + text, self._again(text, window, document)) for text in hit.texts]
-            found = [Suggestion(_id(origin, whole), text) for whole, text in shown if text]
-        else:
-            texts = await self._newest(document.uri, self._asked(ask, window))
-            found = [Suggestion(_id(window.prefix, text), text) for text in texts]
+        found = self._known(ask, window)
+        if found is None:
+            found = await self._newest(document.uri, self._asked(ask, window))
         self.trail.visit(document.uri, ask.place.line)
         if found:
             self._speculate(ask, window, found[0].text)
         return found
 
+    def _known(self, ask: Ask, window: Window) -> list[Suggestion] | None:
+        """From the cache; None where it has nothing to say about this place."""
+        settings, document = self.settings, ask.document
+        hit = self.cache.get(settings.model or "", document.language, window.prefix, window.suffix)
+        if hit is None or (ask.manual and (len(hit.texts) < settings.candidates or not hit.texts)):
+            return None
+        self.figures.from_cache += 1
+        origin = window.prefix[: len(window.prefix) - hit.typed]
+        said = window.prefix[len(origin) :]
+        shown = [(said + text, self._again(text, window, document)) for text in hit.texts]
+        return [Suggestion(_id(origin, whole), text) for whole, text in shown if text]
+
     def supersede(self, uri: str) -> None:
-        """End the request of this document that is under way, if any; it is answered with nothing."""
+        """The request of this document that is under way, if any, is answered with nothing."""
         if task := self._running.pop(uri, None):
             self.figures.superseded += 1
             task.cancel()
@@ -124,6 +133,8 @@ class Suggester:
     def forget(self, uri: str) -> None:
         """The document was closed."""
         self.supersede(uri)
+        if flight := self._flights.pop(uri, None):
+            flight.task.cancel()
         self._chooser.forget()
 
     def configure(self, settings: Settings) -> None:
@@ -132,12 +143,13 @@ class Suggester:
         self._chooser.forget()
 
     async def close(self) -> None:
-        tasks = [*self._running.values(), *([self._speculation] if self._speculation else [])]
+        flights = [flight.task for flight in self._flights.values()]
+        tasks = [*self._running.values(), *flights, *([self._speculation] if self._speculation else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _newest(self, uri: str, work: Coroutine[Any, Any, list[str]]) -> list[str]:
+    async def _newest(self, uri: str, work: Coroutine[Any, Any, list[Suggestion]]) -> list[Suggestion]:
         task = self._running[uri] = asyncio.create_task(work)
         try:
             await asyncio.wait({task})
@@ -156,28 +168,49 @@ class Suggester:
             return window
         return Window(window.prefix + ask.selected, window.suffix[ask.replaced :], window.first, window.whole_suffix)
 
-    async def _asked(self, ask: Ask, window: Window) -> list[str]:
+    async def _asked(self, ask: Ask, window: Window) -> list[Suggestion]:
         settings, document = self.settings, ask.document
+        waited = False
+        if (flight := self._flights.get(document.uri)) is not None:
+            if not ask.manual and flight.joins(window):
+                self.figures.joined += 1
+                waited = True
+                await flight.landed()
+                if (found := self._known(ask, window)) is not None:
+                    return found
+            await flight.end()
         key = Key.at(settings.model or "", document.language, window.prefix, window.suffix)
         if self._speculating != key:  # before the wait: a guess that came to nothing has no more claim to the engine
             await self._stop_speculating()
-        if ask.debounce and not ask.manual:
+        if ask.debounce and not ask.manual and not waited:
             delay = self.typist.delay(window.head) if settings.debounce_ms is None else settings.debounce_ms / 1e3
             await asyncio.sleep(delay)
         if self._speculation is not None and self._speculating == key:
             # Accepted while the daemon works on what follows: that is this answer, no need to begin again.
             await asyncio.wait({self._speculation})
-            if (hit := self.cache.get(key.model, key.language, window.prefix, window.suffix)) and hit.texts:
-                self.figures.from_cache += 1
-                return hit.texts
+            if found := self._known(ask, window):
+                return found
         await self._stop_speculating()
-        self.figures.asked += 1
-        began = self.clock()
-        count = settings.candidates if ask.manual else 1
-        texts = await self._infill(document, window, self._context(ask, window), count, "interactive")
-        self.typist.answered(self.clock() - began)
-        self.cache.put(key, texts)
-        return texts
+        texts = await self._depart(ask, window, key).landed()
+        return [Suggestion(_id(window.prefix, text), text) for text in texts or []]
+
+    def _depart(self, ask: Ask, window: Window, key: Key) -> Flight:
+        """A request to the daemon, whose answer will be in the cache."""
+        flight = self._flights[ask.document.uri] = Flight(window)
+
+        async def fly() -> list[str]:
+            self.figures.asked += 1
+            began = self.clock()
+            count = self.settings.candidates if ask.manual else 1
+            texts = await self._infill(
+                ask.document, window, self._context(ask, window), count, "interactive", flight.heard
+            )
+            self.typist.answered(self.clock() - began)
+            self.cache.put(key, texts)
+            return texts
+
+        flight.task = asyncio.create_task(fly())
+        return flight
 
     def _context(self, ask: Ask, window: Window) -> list[Snippet]:
         budget = self.settings.context_tokens
@@ -186,7 +219,13 @@ class Suggester:
         )
 
     async def _infill(
-        self, document: Document, window: Window, context: list[Snippet], count: int, priority: str
+        self,
+        document: Document,
+        window: Window,
+        context: list[Snippet],
+        count: int,
+        priority: str,
+        heard: Callable[[str], None] = lambda text: None,
     ) -> list[str]:
         """Texts that have passed the filters, without repeats. Raises ApiError."""
         settings = self.settings
@@ -209,7 +248,7 @@ class Suggester:
                 params[name] = value
         if count > 1:
             params |= {"n": count, "temperature": VARIED}
-        answer = await self._until_ended(params, window, document.language)
+        answer = await self._until_ended(params, window, document.language, heard)
         self._count(answer.get("usage") or {})
         choices = answer.get("choices") or [answer]
         whole = window.whole_prefix and window.whole_suffix
@@ -222,7 +261,9 @@ class Suggester:
         ]
         return list(dict.fromkeys(filter(None, texts)))
 
-    async def _until_ended(self, params: dict[str, Any], window: Window, language: str) -> dict[str, Any]:
+    async def _until_ended(
+        self, params: dict[str, Any], window: Window, language: str, heard: Callable[[str], None]
+    ) -> dict[str, Any]:
         """The daemon's answer, or what it has said when a filter would cut all that could follow."""
         said = ""
         enough: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -232,6 +273,8 @@ class Suggester:
             nonlocal said
             if name == "token":
                 said += about["text"]
+                if watched:
+                    heard(about["text"])
                 if "\n" in about["text"] and not enough.done() and filters.ended(said, cursor):
                     enough.set_result(None)
 
