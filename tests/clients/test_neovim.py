@@ -87,6 +87,7 @@ def test_a_new_key_cancels_in_the_daemon(nvim: Opener, standin: Standin) -> None
     editor.insert_at(0, 0)
     editor.keys("a")
     standin.wait(lambda: any(seen.params["prefix"] == "a" for seen in standin.of("infill")), "a request")
+    standin.speak(next(seen for seen in standin.of("infill") if seen.params["prefix"] == "a"), "nother")
     editor.keys("b")
     standin.wait(lambda: any(seen.params["prefix"] == "a" for seen in standin.of("infill", "cancelled")), "its cancel")
     editor.quit()

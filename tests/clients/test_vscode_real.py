@@ -100,6 +100,7 @@ def test_a_new_key_cancels_in_the_daemon(window: VSCode, said: Standin, folder: 
     try:
         window.browser.type("q")
         said.wait(lambda: any(seen.params["prefix"] == "q" for seen in said.of("infill")), "a request")
+        said.speak(next(seen for seen in said.of("infill") if seen.params["prefix"] == "q"), "x = 1")
         window.browser.type("u")
         said.wait(lambda: any(seen.params["prefix"] == "q" for seen in said.of("infill", "cancelled")), "its cancel")
     finally:

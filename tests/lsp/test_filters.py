@@ -49,6 +49,13 @@ CASES = [
     (filters.cut_tail_again, "foo([\n    bar(|)\n])", "a)", "a"),
     (filters.cut_tail_again, "foo(|)", "a, bar(b", "a, bar(b"),
     (filters.cut_tail_again, "x = |value", "a", "a"),
+    (filters.cut_tail_again, "print('|')", "a', 'b'", "a', 'b"),
+    (filters.cut_tail_again, "print('|')", "a', 'b", "a', 'b"),
+    (filters.cut_tail_again, "u = '|'", "x'", "x"),
+    (filters.cut_tail_again, "u = \"|\"", "it's", "it's"),
+    (filters.cut_tail_again, "f(|'b')", "'a' + ", "'a' + "),
+    (filters.cut_tail_again, "f(| 'b')", "'a', 'x', ", "'a', 'x', "),
+    (filters.cut_tail_again, "x = '|'\ny = 1", "a'\nz = 'b'", "a'\nz = 'b"),
     # a second closer
     (filters.cut_second_closer, "print(|)", "x)\n    y = 1", "x"),
     (filters.cut_second_closer, "print(|)", "f(x)", "f(x)"),

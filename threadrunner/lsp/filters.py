@@ -123,7 +123,7 @@ def cut_tail_again(text: str, at: Cursor) -> str:
     """`foo(|)` answered with `a, b)`: what ends the text stands behind the cursor already.
 
     Closers alone say nothing by standing there twice: `foo(|)` answered with `bar(a)` needs both. They are cut only
-    where they leave too few open for those behind the cursor.
+    where they leave too few open for those behind the cursor. So are quotes: `print('|')` answered with `a', 'b'`.
     """
     tail = at.tail.rstrip()
     if not tail.strip():
@@ -134,11 +134,24 @@ def cut_tail_again(text: str, at: Cursor) -> str:
             closers = not re.search(r"\w", tail[:size])
             if not ((size == len(tail) or closers) and line.endswith(tail[:size])):
                 continue
-            if closers and not _closes_too_much(line + others, at):
+            if closers and not (_ends_the_string(line, tail[0], at) or _closes_too_much(line + others, at)):
                 return text
             # After the first line the text goes on behind what it must not repeat: the rest is out of place.
             return line[:-size] if not others.strip() or size == len(tail) else text
     return text
+
+
+def _ends_the_string(text: str, quote: str, at: Cursor) -> bool:
+    """Whether the quote that ends `text` ends the string which the one behind the cursor is there to end: editors put
+    quotes down in pairs."""
+    if quote not in "\"'`":
+        return False
+    line = (at.head + text).rpartition("\n")[2]
+    return _unescaped(line, quote) % 2 == 0 and _unescaped(at.tail, quote) % 2 == 1
+
+
+def _unescaped(line: str, quote: str) -> int:
+    return len(re.findall(rf"(?<!\\){re.escape(quote)}", line))
 
 
 def _closes_too_much(text: str, at: Cursor) -> bool:

@@ -13,7 +13,7 @@ import contextlib
 from threadrunner.lsp.cache import CLOSERS
 from threadrunner.lsp.window import Window
 
-GRACE = 0.15
+GRACE = 0.25
 """Seconds after a cancel for the next request to join: VS Code cancels with the key, and asks 20 to 50 ms later."""
 
 
