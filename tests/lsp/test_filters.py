@@ -52,7 +52,7 @@ CASES = [
     (filters.cut_tail_again, "print('|')", "a', 'b'", "a', 'b"),
     (filters.cut_tail_again, "print('|')", "a', 'b", "a', 'b"),
     (filters.cut_tail_again, "u = '|'", "x'", "x"),
-    (filters.cut_tail_again, "u = \"|\"", "it's", "it's"),
+    (filters.cut_tail_again, 'u = "|"', "it's", "it's"),
     (filters.cut_tail_again, "f(|'b')", "'a' + ", "'a' + "),
     (filters.cut_tail_again, "f(| 'b')", "'a', 'x', ", "'a', 'x', "),
     (filters.cut_tail_again, "x = '|'\ny = 1", "a'\nz = 'b'", "a'\nz = 'b"),

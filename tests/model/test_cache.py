@@ -9,6 +9,7 @@ import pytest
 
 from tests.model.harness import Loaded, assert_same_or_close, greedy
 from threadrunner.api import types as t
+from threadrunner.backends.base import Finished
 from threadrunner.engine.sampler import Sampling
 from threadrunner.engine.sequence import Request
 
@@ -82,6 +83,35 @@ def test_concurrent_twins_end_as_one(smol: Loaded) -> None:
     for other in others:
         assert_same_or_close(first, other)
     assert smol.cells_in_llama() == smol.engine.cells.used() < first.usage.prompt_tokens + 3 * 16
+
+
+def test_one_long_text_sent_several_times_at_once_is_evaluated_once(smol: Loaded) -> None:
+    smol.forget()
+    ids = [smol.submit(greedy(STORY * 10 + f"Question {i}:", max_tokens=4)) for i in range(4)]
+    ends, _ = smol.finish(*ids)
+    usages = [ends[id].usage for id in ids]  # type: ignore[union-attr]
+    assert usages[0].cached_tokens == 0
+    assert all(usage.prompt_tokens - usage.cached_tokens < 10 for usage in usages[1:])
+
+
+def test_who_is_more_urgent_does_not_wait_for_the_same_text(smol: Loaded) -> None:
+    smol.forget()
+    slow = smol.submit(greedy(STORY * 10 + "A", max_tokens=4, priority="background"))
+    fast = smol.submit(greedy(STORY * 10 + "B", max_tokens=4, priority="interactive"))
+    _, events = smol.finish(slow, fast)
+    finished = [event.id for event in events if isinstance(event, Finished)]
+    assert finished == [fast, slow]
+
+
+def test_who_waits_for_a_text_goes_on_when_its_request_is_cancelled(smol: Loaded) -> None:
+    smol.forget()
+    first = smol.submit(greedy(STORY * 10, max_tokens=4))
+    second = smol.submit(greedy(STORY * 10, max_tokens=4))
+    smol.engine._admit()
+    assert smol.engine.queued == 1
+    smol.backend.cancel(first)
+    ends, _ = smol.finish(second)
+    assert isinstance(ends[second], t.Generated)
 
 
 def test_more_leaves_than_sequence_ids(smol: Loaded) -> None:

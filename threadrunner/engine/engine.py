@@ -13,6 +13,7 @@ from threadrunner.engine.detokenizer import Detokenizer
 from threadrunner.engine.errors import BadGrammar, EngineError, PromptTooLong, QueueFull, Unsupported
 from threadrunner.engine.events import Broken, Ended, Event, Prefilled, Text
 from threadrunner.engine.kv_store import KvStore
+from threadrunner.engine.prefix_cache import common_length
 from threadrunner.engine.runtime import ABORTED, NO_ROOM, OK, Context, Model
 from threadrunner.engine.sampler import Sampler
 from threadrunner.engine.scheduler import Scheduler
@@ -20,6 +21,9 @@ from threadrunner.engine.sequence import Request, Sequence
 from threadrunner.engine.vocab import Vocab
 
 log = logging.getLogger("threadrunner.engine")
+
+WORTH_A_WAIT = 64
+"""Tokens; so many that another evaluates are waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,12 +231,24 @@ class Engine:
     # sequences come and go
 
     def _admit(self) -> None:
-        while self._waiting and len(self._running) < self.limits.max_running:
-            sequence = self._waiting[0]
+        for sequence in list(self._waiting):
+            if len(self._running) >= self.limits.max_running:
+                return
+            if self._soon_known(sequence):
+                continue
             if not self.cells.place(sequence):
                 return
-            self._waiting.pop(0)
+            self._waiting.remove(sequence)
             sequence.started_at = sequence.started_at or time.monotonic()
+
+    def _soon_known(self, sequence: Sequence) -> bool:
+        """Whether somebody no less urgent evaluates much of its prompt just now: several requests with one long text
+        between them, sent at once, would each evaluate it."""
+        leaders = [s for s in self._running if not s.generated and s.priority <= sequence.priority]
+        if not leaders or self._model.recurrent:
+            return False
+        shared = max(common_length(leader.tokens, sequence.tokens) for leader in leaders)
+        return shared >= WORTH_A_WAIT and shared >= self.cells.cache.match(sequence.tokens)[0] + WORTH_A_WAIT
 
     def _start_siblings(self, sequence: Sequence, index: int) -> Iterator[Event]:
         """The other candidates fork the prompt and take their first token from the same logits."""
