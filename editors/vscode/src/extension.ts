@@ -17,11 +17,13 @@ const SETTINGS = [
 let client: LanguageClient | undefined;
 let bar: vscode.StatusBarItem;
 let output: vscode.OutputChannel;
+let log: vscode.LogOutputChannel;
 let asked = 0;
 const listening = new Map<number, (text: string) => void>();
 
 export async function activate(context: vscode.ExtensionContext): Promise<void> {
   output = vscode.window.createOutputChannel("ThreadRunner", "markdown");
+  log = vscode.window.createOutputChannel("ThreadRunner server", { log: true }); // once: a restart goes on in it
   bar = vscode.window.createStatusBarItem("threadrunner", vscode.StatusBarAlignment.Right, 90);
   bar.name = "ThreadRunner";
   bar.command = "threadrunner.showStatus";
@@ -38,6 +40,7 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
   context.subscriptions.push(
     bar,
     output,
+    log,
     vscode.workspace.onDidChangeConfiguration(async (event) => {
       if (event.affectsConfiguration("threadrunner.command")) {
         await stop();
@@ -90,7 +93,7 @@ async function start(): Promise<void> {
   const options: LanguageClientOptions = {
     documentSelector: [{ scheme: "file" }, { scheme: "untitled" }],
     initializationOptions: settings(),
-    outputChannel: vscode.window.createOutputChannel("ThreadRunner server", { log: true }),
+    outputChannel: log,
   };
   client = new LanguageClient("threadrunner", "ThreadRunner", server, options);
   client.registerFeature(wantsStatus);
