@@ -66,8 +66,11 @@ class Score:
         if len(self._passed) % 20 == 0:
             print(f"  {self.name}: {len(self._passed)} answered", file=sys.stderr)
 
+    def passed(self) -> list[bool]:
+        return [future.result() for future in self._passed]
+
     def show(self) -> float:
-        passed = [f.result() for f in self._passed]
+        passed = self.passed()
         rate = 100 * sum(passed) / len(passed)
         seconds = time.monotonic() - self._began
         print(f"{self.name}: pass@1 {sum(passed)}/{len(passed)} = {rate:.1f} %, exact {self._exact}, {seconds:.0f} s")

@@ -90,6 +90,7 @@ def main() -> None:
     alone, filtered = Score("engine alone"), Score("after the filters")
     after: dict[str, Counter[str]] = {}
     same = 0
+    texts: list[tuple[int, str, str]] = []
     daemon = Daemon(THREADRUNNER_BACKEND="llama", THREADRUNNER_MODEL_PATH=args.model, THREADRUNNER_LOG="warning")
     editor = Editor(daemon.start().env, INLINE, initializationOptions=SETTINGS)
     try:
@@ -100,6 +101,7 @@ def main() -> None:
             alone.add(problem, said["text"])
             at = filters.Cursor(problem["prompt"], problem["suffix"], "python", said["finish_reason"] == "length")
             filtered.add(problem, shown := filters.apply(said["text"], at))
+            texts.append((number, said["text"], shown))
             if number < args.through:
                 through = through_lsp(editor, problem, f"{number}.py")
                 same += through == shown
@@ -116,6 +118,9 @@ def main() -> None:
         daemon.close()
     alone.show()
     filtered.show()
+    for (number, said_text, shown), before, behind in zip(texts, alone.passed(), filtered.passed(), strict=True):
+        if before != behind:
+            print(f"  {'lost' if before else 'won'} by the filters: problem {number}, {said_text!r} shown as {shown!r}")
     print(f"through the LSP: the same text for {same} of {min(args.through, len(problems))}")
     print(f"{'after':24} shown  repeats  unbalanced, of {len(problems)}")
     for rule, counts in after.items():

@@ -58,11 +58,15 @@ def test_two_models_share_the_cores() -> None:
     assert [threads.now for threads in both] == [2, 2]
 
 
-def test_what_others_took_while_we_were_idle_counts() -> None:
+def test_what_others_took_while_we_were_idle_says_nothing_about_now() -> None:
     machine = Machine()
     threads = Threads(CORES, machine.clocks())
-    machine.run(60.0, 0, 2)
+    machine.run(60.0, 0, 4)
+    assert threads.look(machine.clocks()) == 4
+    assert settle(threads, machine, 2) == 2
+    machine.run(60.0, 0, 0)
     assert threads.look(machine.clocks()) == 2
+    assert settle(threads, machine, 0) == 4
 
 
 def test_it_looks_once_an_interval_and_never_without_clocks_or_with_one_thread() -> None:

@@ -86,6 +86,8 @@ CASES = [
     # blanks
     (filters.trim, "x = |", "1  \n\n", "1"),
     (filters.trim, "x = |y", "1 + \n", "1 + "),
+    (filters.trim, "a\n|    return b", "    c\n\n", "    c\n"),
+    (filters.trim, "a\n|    return b", "    c; ", "    c; "),
     (filters.drop_blank, "x|", " \n ", ""),
     (filters.drop_blank, "f(x|", "):", "):"),
 ]

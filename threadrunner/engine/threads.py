@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 LOOK_EVERY = 0.25  # seconds; the system counts idle time in hundredths
+LEAST_USE = 0.25
+"""Cores; where we used less since the last look, we were idle, and what others did then tells nothing of now."""
 SPARE = 0.4
 """Cores that others may use before a thread gives way: the daemon, an editor."""
 
@@ -37,9 +39,11 @@ class Threads:
         return self._last is not None and self.most > 1 and wall - self._last.wall >= LOOK_EVERY
 
     def look(self, clocks: Clocks) -> int:
-        """The number of threads from now on: what we used and what nobody used since the last look is ours."""
+        """The number of threads from now on: what we used and what nobody used since the last look is ours; as it was
+        where we were idle."""
         assert self._last is not None
         last, self._last = self._last, clocks
-        room = (clocks.own - last.own + clocks.idle - last.idle) / (clocks.wall - last.wall)
-        self.now = max(1, min(self.most, int(room + SPARE)))
+        wall, own, idle = clocks.wall - last.wall, clocks.own - last.own, clocks.idle - last.idle
+        if own >= LEAST_USE * wall:
+            self.now = max(1, min(self.most, int((own + idle) / wall + SPARE)))
         return self.now

@@ -231,8 +231,12 @@ def drop_empty_comment(text: str, at: Cursor) -> str:
 
 
 def trim(text: str, at: Cursor) -> str:
-    """Blanks at the end; before more text on the line, only the line ends that nothing follows."""
-    return text.rstrip("\n") if at.tail.strip() else text.rstrip()
+    """Blanks at the end; before more text on the line, only the line ends. At a line's very beginning one line end
+    stays: whole lines were put before that line."""
+    if not at.tail.strip():
+        return text.rstrip()
+    lines = text.rstrip("\n")
+    return lines + "\n" if not at.head and lines != text else lines
 
 
 def drop_blank(text: str, at: Cursor) -> str:
