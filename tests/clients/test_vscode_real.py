@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.clients.browser import one
 from tests.clients.support import CASES, IDS, Case
-from tests.clients.vscode import GHOST, VSCode
+from tests.clients.vscode import GHOST, VSCode, program
 from tests.lsp.standin import Standin, standing
 from tests.support import Daemon
 
@@ -30,6 +31,12 @@ FILES = {
 def said() -> Iterator[Standin]:
     """One stand-in daemon for the window that the tests share: a window takes 10 s to open."""
     yield from standing()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def code_server() -> str:
+    """First of all, so that nothing has been started where there is none."""
+    return program()
 
 
 @pytest.fixture(scope="module")
@@ -164,12 +171,12 @@ def test_it_restarts(window: VSCode, said: Standin, folder: Path) -> None:
 
 
 def test_a_real_models_suggestion(vsix: Path, qwen_coder: Path, tmp_path: Path) -> None:
-    daemon = Daemon(THREADRUNNER_BACKEND="llama", THREADRUNNER_MODEL_PATH=str(qwen_coder)).start()
     before = b"def add(a, b):\n    \n\n\nprint(add(1, 2))\n"
     file = tmp_path / "a.py"
     file.write_bytes(before)
-    window = VSCode(vsix, tmp_path, daemon.env, {"threadrunner.maxTokens": 24, "editor.wordBasedSuggestions": "off"})
-    try:
+    settings = {"threadrunner.maxTokens": 24, "editor.wordBasedSuggestions": "off"}
+    real = Daemon(THREADRUNNER_BACKEND="llama", THREADRUNNER_MODEL_PATH=str(qwen_coder))
+    with closing(real.start()) as daemon, closing(VSCode(vsix, tmp_path, daemon.env, settings)) as window:
         window.open(file, 1, 4)
         window.browser.type("return ")
         shown = window.browser.wait(GHOST, "a suggestion")
@@ -180,6 +187,3 @@ def test_a_real_models_suggestion(vsix: Path, qwen_coder: Path, tmp_path: Path) 
         # what was shown may have begun some keys before the last one, and was typed along
         assert line.startswith("    return ") and line.endswith(shown) and len(line) > len("    return ")
         assert file.read_bytes() == before.replace(b"    \n", f"{line}\n".encode(), 1)
-    finally:
-        window.close()
-        daemon.close()
