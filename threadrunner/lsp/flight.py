@@ -38,6 +38,7 @@ class Flight:
         self.said = ""
         self.task: asyncio.Task[list[str]]
         self._typed = ""
+        self._waiting = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def joins(self, now: Window) -> bool:
@@ -60,11 +61,15 @@ class Flight:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._waiting += 1
         try:
             await asyncio.wait({self.task})
         except asyncio.CancelledError:
-            self._timer = asyncio.get_running_loop().call_later(GRACE, self.task.cancel)
+            if self._waiting == 1:  # else the next one is here already
+                self._timer = asyncio.get_running_loop().call_later(GRACE, self.task.cancel)
             raise
+        finally:
+            self._waiting -= 1
         return None if self.task.cancelled() else self.task.result()
 
     async def end(self) -> None:
