@@ -44,7 +44,7 @@ async def departed(answer: asyncio.Future[list[str]]) -> Flight:
     async def fly() -> list[str]:
         return await answer
 
-    flight.task = asyncio.create_task(fly())
+    flight.depart(fly())
     await asyncio.sleep(0)
     return flight
 
@@ -93,5 +93,31 @@ def test_a_contradiction_ends_it() -> None:
         assert flight.joins(window("x = comp"))
         flight.heard("mon")
         assert await flight.landed() is None
+
+    asyncio.run(run())
+
+
+def test_who_is_cancelled_while_ending_one_is_cancelled() -> None:
+    """The newest key's cancel is not taken for that of the request which is being ended."""
+
+    async def run() -> None:
+        slow = asyncio.Event()
+        flight = Flight(window("x = "))
+
+        async def fly() -> list[str]:
+            try:
+                return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+            finally:
+                await slow.wait()
+
+        flight.depart(fly())
+        await asyncio.sleep(0)
+        ending = asyncio.create_task(flight.end())
+        await asyncio.sleep(0)
+        ending.cancel()
+        await asyncio.wait({ending})
+        assert ending.cancelled()
+        slow.set()
+        await asyncio.wait({flight.task})
 
     asyncio.run(run())

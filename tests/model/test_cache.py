@@ -97,7 +97,10 @@ def test_one_long_text_sent_several_times_at_once_is_evaluated_once(smol: Loaded
 def test_who_is_more_urgent_does_not_wait_for_the_same_text(smol: Loaded) -> None:
     smol.forget()
     slow = smol.submit(greedy(STORY * 10 + "A", max_tokens=4, priority="background"))
+    smol.engine._admit()
     fast = smol.submit(greedy(STORY * 10 + "B", max_tokens=4, priority="interactive"))
+    smol.engine._admit()
+    assert smol.engine.queued == 0
     _, events = smol.finish(slow, fast)
     finished = [event.id for event in events if isinstance(event, Finished)]
     assert finished == [fast, slow]

@@ -139,6 +139,8 @@ class Suggester:
 
     def configure(self, settings: Settings) -> None:
         self.settings = settings
+        for flight in self._flights.values():  # another model's, perhaps
+            flight.task.cancel()
         self.cache.clear()
         self._chooser.forget()
 
@@ -209,7 +211,7 @@ class Suggester:
             self.cache.put(key, texts)
             return texts
 
-        flight.task = asyncio.create_task(fly())
+        flight.depart(fly())
         return flight
 
     def _context(self, ask: Ask, window: Window) -> list[Snippet]:

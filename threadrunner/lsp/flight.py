@@ -8,7 +8,8 @@ never got through. So a request ends when its text contradicts what was typed, o
 from __future__ import annotations
 
 import asyncio
-import contextlib
+from collections.abc import Coroutine
+from typing import Any
 
 from threadrunner.lsp.cache import CLOSERS
 from threadrunner.lsp.window import Window
@@ -37,9 +38,15 @@ class Flight:
         self.window = window
         self.said = ""
         self.task: asyncio.Task[list[str]]
+        """Made by `depart`."""
         self._typed = ""
         self._waiting = 0
         self._timer: asyncio.TimerHandle | None = None
+
+    def depart(self, work: Coroutine[Any, Any, list[str]]) -> None:
+        self.task = asyncio.create_task(work)
+        # Seen, where nobody waits for it any more: a failure that matters is the next request's too.
+        self.task.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     def joins(self, now: Window) -> bool:
         """Whether its answer may still be one for this window; from now on it must agree with that."""
@@ -77,5 +84,4 @@ class Flight:
         if self._timer is not None:
             self._timer.cancel()
         self.task.cancel()
-        with contextlib.suppress(asyncio.CancelledError, Exception):
-            await self.task
+        await asyncio.wait({self.task})  # not `await self.task`, whose CancelledError would hide our own
