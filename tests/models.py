@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from threadrunner import paths
-from threadrunner.daemon import catalog, pull
+from threadrunner.daemon.downloads import downloads
+from threadrunner.daemon.models import catalog
 
 
 class Parts(NamedTuple):
@@ -66,7 +67,7 @@ def smollm2() -> Path:
         if (place / SMOLLM2.file).is_file():
             return place / SMOLLM2.file
     model = catalog.resolve("smollm2:135m", str(folder()))
-    asyncio.run(pull.pull(model, lambda done, total: None))
+    asyncio.run(downloads.pull(model, lambda done, total: None))
     return Path(model.path)
 
 

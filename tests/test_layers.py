@@ -1,70 +1,165 @@
 """Who may import whom. The walls are what lets each process load only what it needs."""
 
+from __future__ import annotations
+
 import ast
+import functools
+import graphlib
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent / "threadrunner"
 
-# room -> the rooms (or modules) it may import beside itself
-ANYONE = {"config", "paths", "exits", ""}
-MAY = {
+COMMON = {"config", "exits", "machine", "paths", "threadrunner"}
+"""Modules that every process may use; `threadrunner` is the package itself, for its version."""
+
+# A package, or a module where it differs from its package -> what it may import beside itself.
+MAY_IMPORT: dict[str, set[str]] = {
+    "exits": set(),
+    "machine": set(),
+    "paths": set(),
+    "config": {"paths"},
     "wire": set(),
-    "engine": set(),
     "api": {"wire"},
-    "client": {"api", "wire"} | ANYONE,
-    "cli": {"client", "api", "wire"} | ANYONE,
-    "lsp": {"client", "api", "wire"} | ANYONE,
-    "daemon": {"api", "wire", "worker.messages", "backends.base"} | ANYONE,
-    "worker": {"backends", "api"} | ANYONE,
+    "client": {"api", "wire", *COMMON},
+    "cli": {"client", "api", "wire", *COMMON},
+    "cli.commands": {"cli", "client", "api", "wire", *COMMON},
+    "cli.chat": {"cli", "client", "api", "wire", *COMMON},
+    "lsp.suggest": {"client", "api", *COMMON},
+    "lsp": {"client", "api", "wire", *COMMON},
+    "daemon.gguf": {"api"},
+    "daemon.models": {"daemon.gguf", "api"},
+    "daemon.downloads": {"daemon.gguf", "daemon.models", "api"},
+    "daemon.conversations": {"api"},
+    "daemon.workers": {"daemon.gguf", "daemon.models", "worker.messages", "backends.base", "api", *COMMON},
+    "daemon.methods": {
+        "daemon.conversations", "daemon.downloads", "daemon.gguf", "daemon.models", "daemon.workers", "daemon.tally",
+        "api", *COMMON,
+    },
+    "daemon": {"api", "wire", *COMMON},
+    "worker": {"backends", "api", *COMMON},
     "worker.messages": {"backends.base"},
-    "backends": {"engine", "api.types", "api.errors"},
-}
-# Programs started in the same interpreter, at the one place where a command becomes its process.
-STARTS = {"cli": {"daemon.app", "lsp.server", "lsp.once"}}
+    "backends": {"engine", "api", *COMMON},
+    "backends.base": {"api"},
+    "engine": set(),
+    "engine.llama": set(),
+    "engine.prompts": {"engine.llama", "engine.errors"},
+}  # fmt: skip
+
+# Programs that are started in the same interpreter, at the one place where a command becomes its process.
+STARTS = {"cli.main": {"daemon.app", "lsp.server", "lsp.once"}}
+
+
+@functools.cache
+def modules() -> dict[str, Path]:
+    """Dotted names below the package, without its own name, to files; the package itself is `threadrunner`."""
+    files = {file.relative_to(ROOT).with_suffix(""): file for file in ROOT.rglob("*.py")}
+    return {".".join(name.parts).removesuffix("__init__").rstrip(".") or "threadrunner": f for name, f in files.items()}
+
+
+@functools.cache
+def tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text())
 
 
 def imports(file: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(file.read_text())):
+    """Our modules that a file imports, anywhere in it: at its top, in functions, under TYPE_CHECKING."""
+    found: set[str] = set()
+    for node in ast.walk(tree(file)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file}: relative imports hide who imports whom"
-            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
-    return {name.removeprefix("threadrunner").lstrip(".") for name in found if name.split(".")[0] == "threadrunner"}
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                found.add(whole if whole.removeprefix("threadrunner.") in modules() else str(node.module))
+    ours = {name for name in found if name.split(".")[0] == "threadrunner"}
+    return {name.removeprefix("threadrunner.") for name in ours}
 
 
-def module_names() -> set[str]:
-    files = [file.relative_to(ROOT).with_suffix("") for file in ROOT.rglob("*.py")]
-    return {".".join(file.parts).removesuffix("__init__").rstrip(".") for file in files}
+def rule_for(name: str) -> str:
+    """The nearest entry of MAY_IMPORT: the module's own, else its package's."""
+    while name and name not in MAY_IMPORT:
+        name = name.rpartition(".")[0]
+    return name
 
 
-@pytest.mark.parametrize("file", sorted(ROOT.rglob("*.py")), ids=lambda file: str(file.relative_to(ROOT)))
-def test_imports_stay_in_their_room(file: Path) -> None:
-    name = ".".join(file.relative_to(ROOT).with_suffix("").parts)
-    room = name.split(".")[0]
-    if room not in MAY:  # __main__, config, paths, exits
+def inside(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_imports_look_down(name: str) -> None:
+    rule = rule_for(name)
+    if not rule:
+        assert name in ("threadrunner", "__main__"), f"{name} has no place in MAY_IMPORT"
         return
-    allowed = MAY.get(name, MAY[room]) | {room} | STARTS.get(room, set())
-    for imported in imports(file) & module_names():
-        assert permitted(imported, allowed), f"{name} imports {imported}"
+    allowed = MAY_IMPORT[rule] | {rule} | STARTS.get(name, set())
+    for imported in imports(modules()[name]):
+        assert any(inside(imported, other) for other in allowed), f"{name} imports {imported}"
 
 
-def permitted(imported: str, allowed: set[str]) -> bool:
-    """It is allowed, lies in an allowed package, or is a package on the way to an allowed module."""
-    return any(
-        imported == other or imported.startswith(f"{other}.") or other.startswith(f"{imported}.") for other in allowed
-    )
+def test_no_files_import_each_other_in_a_circle() -> None:
+    graph = {name: imports(file) for name, file in modules().items()}
+    assert len(graph) > 100
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, whose text is the circle
 
 
-def test_only_the_runtime_imports_llama_cpp() -> None:
-    who = {str(file.relative_to(ROOT)) for file in ROOT.rglob("*.py") if "llama_cpp" in top_level_imports(file)}
-    assert who <= {"engine/runtime.py", "cli/doctor.py"}
+def test_each_rule_is_about_something() -> None:
+    for rule, others in MAY_IMPORT.items():
+        for name in {rule, *others}:
+            assert any(inside(module, name) for module in modules()), f"there is no {name}"
 
 
-def top_level_imports(file: Path) -> set[str]:
-    nodes = list(ast.walk(ast.parse(file.read_text())))
-    plain = {alias.name.split(".")[0] for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    return plain | {str(node.module).split(".")[0] for node in nodes if isinstance(node, ast.ImportFrom)}
+def c_functions(file: Path) -> set[str]:
+    """Names of llama.cpp's functions that a file's code uses."""
+    names = {node.attr for node in ast.walk(tree(file)) if isinstance(node, ast.Attribute)}
+    names |= {node.id for node in ast.walk(tree(file)) if isinstance(node, ast.Name)}
+    return {name for name in names if name.startswith(("llama_", "ggml_"))} - {"llama_cpp"}
+
+
+def test_only_one_package_calls_the_c_library() -> None:
+    callers = {name: used for name, file in modules().items() if (used := c_functions(file))}
+    assert len(set().union(*callers.values())) > 40
+    assert {name for name in callers if not inside(name, "engine.llama")} == set()
+
+
+def names_llama_cpp(file: Path) -> Iterator[str]:
+    """Where a file imports llama_cpp, or names it in a string, as importlib has it."""
+    for node in ast.walk(tree(file)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "llama_cpp")
+        elif isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "llama_cpp":
+            yield str(node.module)
+        elif isinstance(node, ast.Constant) and node.value == "llama_cpp":
+            yield node.value
+
+
+def test_only_the_library_imports_llama_cpp() -> None:
+    assert {name for name, file in modules().items() if any(names_llama_cpp(file))} == {"engine.llama.library"}
+
+
+def test_a_class_name_means_one_thing() -> None:
+    places: dict[str, set[str]] = defaultdict(set)
+    for name, file in modules().items():
+        for node in ast.walk(tree(file)):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places[node.name].add(name)
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
+def test_files_and_functions_stay_small() -> None:
+    long_files = {
+        name: count for name, file in modules().items() if (count := len(file.read_text().splitlines())) > 330
+    }
+    assert long_files == {}
+    functions = {
+        f"{name}.{node.name}": node.end_lineno - node.lineno + 1
+        for name, file in modules().items()
+        for node in ast.walk(tree(file))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.end_lineno
+    }
+    assert {name: lines for name, lines in functions.items() if lines > 50} == {}

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from peer import Peer
 
-from threadrunner.api import types as t
+from threadrunner.api.generation import GenerateParams
 from threadrunner.backends.base import Finished, ModelSpec
 from threadrunner.backends.llama import LlamaBackend
 
@@ -40,7 +40,7 @@ def ours(backend: LlamaBackend, clients: int, round_: int) -> tuple[float, float
 
     for i in range(clients):
         prompt = PROMPT.format(1000 * round_ + i)
-        backend.submit(i, t.GenerateParams(prompt=prompt, raw=True, max_tokens=TOKENS, temperature=0, stream=True))
+        backend.submit(i, GenerateParams(prompt=prompt, raw=True, max_tokens=TOKENS, temperature=0, stream=True))
     began_all = time.perf_counter()
     while backend._engine.queued or any(not s.generated for s in backend._engine._running):
         backend.step()

@@ -24,10 +24,10 @@ from typing import Any
 
 from peer import Peer
 
-from threadrunner.api import types as t
+from threadrunner.api.generation import InfillParams
 from threadrunner.backends.base import Finished, ModelSpec
 from threadrunner.backends.llama import LlamaBackend
-from threadrunner.engine.infill_stops import MiddleEnds
+from threadrunner.engine.prompts.infill_ends import MiddleEnds
 
 AT_ONCE = 4
 
@@ -84,7 +84,7 @@ def ask_ours(backend: LlamaBackend, problems: list[dict[str, Any]]) -> float:
     while waiting or open_ids:
         while waiting and len(open_ids) < AT_ONCE:
             id, problem = waiting.pop()
-            backend.submit(id, t.InfillParams(prefix=problem["prompt"], suffix=problem["suffix"], path=f"{id}.py"))
+            backend.submit(id, InfillParams(prefix=problem["prompt"], suffix=problem["suffix"], path=f"{id}.py"))
             open_ids.add(id)
         for event in backend.step():
             if isinstance(event, Finished):
@@ -121,7 +121,7 @@ def replay_keys(backend: LlamaBackend, problems: list[dict[str, Any]]) -> None:
         prefix, suffix = code[:9_000].rpartition("\n")[0] + "\n", "\n" + code[9_100:12_000]
         evaluated = []
         for i in range(len(typed) + 1):
-            params = t.InfillParams(prefix=prefix + typed[:i], suffix=suffix, max_tokens=8, path=f"{what}.py")
+            params = InfillParams(prefix=prefix + typed[:i], suffix=suffix, max_tokens=8, path=f"{what}.py")
             backend.submit(i, params)
             done = None
             while done is None:

@@ -18,7 +18,7 @@ import time
 
 from peer import Peer
 
-from threadrunner.api import types as t
+from threadrunner.api.generation import GenerateParams
 from threadrunner.backends.base import Failed, Finished, ModelSpec, Piece
 from threadrunner.backends.llama import LlamaBackend
 
@@ -37,7 +37,7 @@ class Loop:
         self._waiting: dict[int, queue.SimpleQueue] = {}
         threading.Thread(target=self._run, daemon=True).start()
 
-    def submit(self, params: t.GenerateParams) -> tuple[int, queue.SimpleQueue]:
+    def submit(self, params: GenerateParams) -> tuple[int, queue.SimpleQueue]:
         self._ids += 1
         id, events = self._ids, queue.SimpleQueue()
         self._waiting[id] = events
@@ -78,7 +78,7 @@ def measure_ours(path: str, tokens: int, rounds: int) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     short_ms: list[float] = []
     for i in range(rounds + 1):
-        _, events = loop.submit(t.GenerateParams(prompt=f"{i} {SHORT}", raw=True, max_tokens=4, temperature=0))
+        _, events = loop.submit(GenerateParams(prompt=f"{i} {SHORT}", raw=True, max_tokens=4, temperature=0))
         began = time.monotonic()
         short_ms.append((first(events, Piece) - began) * 1e3)
         first(events, Finished)
@@ -90,14 +90,14 @@ def measure_ours(path: str, tokens: int, rounds: int) -> dict[str, list[float]]:
             for i in range(rounds):
                 prompt = f"{what} {long_priority} {i} " + LONG * (tokens // 17)
                 id, _ = loop.submit(
-                    t.GenerateParams(prompt=prompt, raw=True, max_tokens=1, priority=long_priority, temperature=0)
+                    GenerateParams(prompt=prompt, raw=True, max_tokens=1, priority=long_priority, temperature=0)
                 )
                 time.sleep(0.7)
                 began = time.monotonic()
                 if what == "after a cancel":
                     loop.cancel(id)
                 unseen += 1
-                short = t.GenerateParams(
+                short = GenerateParams(
                     prompt=f"{unseen} {SHORT}", raw=True, max_tokens=4, priority=short_priority, temperature=0
                 )
                 _, events = loop.submit(short)

@@ -9,7 +9,7 @@ import argparse
 import tempfile
 import time
 
-from threadrunner.api import types as t
+from threadrunner.api.generation import Generated, GenerateParams
 from threadrunner.backends.base import Finished, ModelSpec
 from threadrunner.backends.llama import LlamaBackend
 
@@ -21,13 +21,13 @@ def first_token(path: str, prompt: str, threads: int, folder: str) -> tuple[floa
     spec = ModelSpec(name="m", path=path, threads=threads, cache_dir=folder, cache_bytes=1 << 30, fingerprint="bench")
     backend.load(spec, lambda done, total: None)
     began = time.perf_counter()
-    backend.submit(1, t.GenerateParams(prompt=prompt, raw=True, max_tokens=1, temperature=0))
+    backend.submit(1, GenerateParams(prompt=prompt, raw=True, max_tokens=1, temperature=0))
     done = None
     while done is None:
         done = next((e for e in backend.step() if isinstance(e, Finished)), None)
     took = (time.perf_counter() - began) * 1e3
     backend.close()
-    assert isinstance(done.result, t.Generated)
+    assert isinstance(done.result, Generated)
     return took, done.result.usage.prompt_tokens, done.result.usage.cached_tokens
 
 

@@ -19,11 +19,11 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parent.parent.parent), str(Path(__file__).parent)]
 
-from engine_infill import Score, read  # noqa: E402
+from engine_infill import Score, read
 
-from tests.lsp.editor import INLINE, Editor  # noqa: E402
-from tests.support import Daemon, Wire  # noqa: E402
-from threadrunner.lsp import brackets, filters  # noqa: E402
+from tests.lsp.editor import INLINE, Editor
+from tests.support import Daemon, Wire
+from threadrunner.lsp.suggest import brackets, filters
 
 TOKENS = 128
 AT_ONCE = 8

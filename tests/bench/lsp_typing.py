@@ -21,9 +21,9 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parent.parent.parent)]
 
-from tests.lsp.editor import INLINE, Editor  # noqa: E402
-from tests.lsp.standin import Standin  # noqa: E402
-from tests.support import Daemon, Wire  # noqa: E402
+from tests.lsp.editor import INLINE, Editor
+from tests.lsp.standin import Standin
+from tests.support import Daemon, Wire
 
 FILE = Path(__file__).parent.parent.parent / "threadrunner" / "wire" / "framing.py"
 BEGIN = "    def _next_line(self)"

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.cli.conftest import Shell
+from tests.shell import Shell
 from tests.support import PATIENCE
 
 CLIENT = {

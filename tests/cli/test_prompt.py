@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import COMMAND, Shell
+from tests.shell import COMMAND, Shell
 from tests.support import PATIENCE
 
 LOREM = "lorem ipsum dolor sit amet"

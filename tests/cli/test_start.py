@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import threadrunner
-from tests.cli.conftest import Shell
+from tests.shell import Shell
 from tests.support import PATIENCE, wait_for_exit
 from threadrunner.client.autostart import version_key
 

@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from tests.cli.conftest import Shell
+from tests.shell import Shell
 from tests.support import PATIENCE
 
 

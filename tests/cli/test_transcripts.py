@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Shell
+from tests.shell import Shell
 
 FILES = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
 

@@ -59,7 +59,7 @@ def test_the_extension_is_packaged(vsix: Path) -> None:
 
 def test_its_settings_are_the_servers() -> None:
     """What the extension offers is what the server takes, with the same defaults."""
-    from threadrunner.lsp.settings import Settings, parse
+    from threadrunner.lsp.suggest.settings import Settings, parse
 
     manifest = json.loads((EDITORS / "vscode" / "package.json").read_text())
     offered = manifest["contributes"]["configuration"]["properties"]

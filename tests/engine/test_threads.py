@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from threadrunner.engine.threads import LOOK_EVERY, Clocks, Threads
+from threadrunner.engine.threads import LOOK_EVERY, Threads
+from threadrunner.machine import Clocks
 
 CORES = 4
 

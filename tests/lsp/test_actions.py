@@ -10,8 +10,8 @@ import pytest
 from tests.lsp.editor import INLINE, URI, Editor, LspError
 from tests.lsp.standin import Failure, Standin
 from threadrunner.lsp import actions
-from threadrunner.lsp.actions import Job
-from threadrunner.lsp.documents import Document, Place
+from threadrunner.lsp.actions import EditJob
+from threadrunner.lsp.suggest.documents import Document, Place
 
 CODE = "import os\n\n\ndef add(a, b):\n    # make it subtract\n    return a + b\n\n\nx = 1\n"
 VSCODE: dict[str, Any] = {
@@ -38,8 +38,8 @@ def applied(document: Document, edits: list[actions.Edit]) -> str:
     return text
 
 
-def job(kind: str, first: int = 3, last: int = 5, **more: Any) -> Job:
-    return Job(kind, URI, 1, first, last, **more)
+def job(kind: str, first: int = 3, last: int = 5, **more: Any) -> EditJob:
+    return EditJob(kind, URI, 1, first, last, **more)
 
 
 def test_without_a_selection_it_is_the_definition_around_the_cursor() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from threadrunner.wire.messages import DEPTH_LIMIT, ParseError, decode, encode, error, notification, request, result
+from threadrunner.wire.messages import DEPTH_LIMIT, DecodeError, decode, encode, error, notification, request, result
 
 
 @given(st.binary(max_size=300))
@@ -14,7 +14,7 @@ from threadrunner.wire.messages import DEPTH_LIMIT, ParseError, decode, encode, 
 def test_any_bytes_are_a_value_or_a_parse_error(data: bytes) -> None:
     try:
         value = decode(data)
-    except ParseError:
+    except DecodeError:
         return
     assert decode(encode(value)) == value
 
@@ -35,7 +35,7 @@ def test_any_bytes_are_a_value_or_a_parse_error(data: bytes) -> None:
     ],
 )
 def test_refused(frame: bytes, says: str) -> None:
-    with pytest.raises(ParseError, match=says):
+    with pytest.raises(DecodeError, match=says):
         decode(frame)
 
 
@@ -53,7 +53,7 @@ def test_depth_is_bounded_exactly(pair: str) -> None:
 
     decode(nested(DEPTH_LIMIT))
     for levels in (DEPTH_LIMIT + 1, 1000, 100_000):
-        with pytest.raises(ParseError, match="nested"):
+        with pytest.raises(DecodeError, match="nested"):
             decode(nested(levels))
 
 

@@ -6,17 +6,24 @@ import time
 
 from msgspec import UNSET
 
-from threadrunner.api import types as t
+from threadrunner.api.fields import FinishReason
+from threadrunner.api.generation import Choice, Generated, SamplingParams, Timings, TokenLogprob, Usage
 from threadrunner.engine.events import Ended
-from threadrunner.engine.sampler import Logprob
-from threadrunner.engine.vocab import Vocab
+from threadrunner.engine.llama.sampler import Logprob
+from threadrunner.engine.llama.vocab import Vocab
 
 
-class Answer:
+class AnswerBuilder:
     """A generate or infill under way: what its result is made of."""
 
     def __init__(
-        self, model: str, vocab: Vocab, params: t.Sampling, prompt_tokens: int, arrived: float, truncated: int | None
+        self,
+        model: str,
+        vocab: Vocab,
+        params: SamplingParams,
+        prompt_tokens: int,
+        arrived: float,
+        truncated: int | None,
     ) -> None:
         self.model = model
         self.vocab = vocab
@@ -28,28 +35,28 @@ class Answer:
         self.truncated = truncated
         self.ended: dict[int, Ended] = {}
 
-    def result(self) -> t.Generated:
+    def result(self) -> Generated:
         choices = [self._choice(self.ended[i]) for i in range(self.candidates)]
         first = self.ended[0].sequence
         generated = sum(e.sequence.generated for e in self.ended.values())
-        return t.Generated(
+        return Generated(
             text=choices[0].text,
             finish_reason=choices[0].finish_reason,
             model=self.model,
-            usage=t.Usage(self.prompt_tokens, first.cached, generated),
+            usage=Usage(self.prompt_tokens, first.cached, generated),
             timings=self._timings(generated),
             choices=choices if self.candidates > 1 else UNSET,
             logprobs=choices[0].logprobs,
             truncated_turns=UNSET if self.truncated is None else self.truncated,
         )
 
-    def _timings(self, generated: int) -> t.Timings:
+    def _timings(self, generated: int) -> Timings:
         first = self.ended[0].sequence
         now = time.monotonic()
         first_token = first.first_token_at or now
         decode = now - first_token
         after_first = generated - self.candidates
-        return t.Timings(
+        return Timings(
             queue_ms=(first.started_at - self.arrived) * 1e3,
             prefill_ms=(first_token - first.started_at) * 1e3,
             ttft_ms=(first_token - self.arrived) * 1e3,
@@ -57,13 +64,13 @@ class Answer:
             tokens_per_second=after_first / decode if decode > 0 and after_first > 0 else 0.0,
         )
 
-    def _choice(self, ended: Ended) -> t.Choice:
-        reason: t.FinishReason = "length" if ended.reason == "length" else "stop"
+    def _choice(self, ended: Ended) -> Choice:
+        reason: FinishReason = "length" if ended.reason == "length" else "stop"
         logprobs = [self._logprob(p) for p in ended.logprobs] if self.wants_logprobs else UNSET
-        return t.Choice(ended.text, reason, logprobs)
+        return Choice(ended.text, reason, logprobs)
 
-    def _logprob(self, entry: Logprob) -> t.TokenLogprob:
-        return t.TokenLogprob(self._text(entry.token), entry.logprob, [(self._text(i), p) for i, p in entry.top])
+    def _logprob(self, entry: Logprob) -> TokenLogprob:
+        return TokenLogprob(self._text(entry.token), entry.logprob, [(self._text(i), p) for i, p in entry.top])
 
     def _text(self, token: int) -> str:
         return self.vocab.piece(token).decode("utf-8", "replace")

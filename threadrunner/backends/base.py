@@ -17,10 +17,20 @@ from typing import Any, Protocol, runtime_checkable
 
 from msgspec import Struct
 
-from threadrunner.api import types as t
+from threadrunner.api.generation import (
+    Detokenized,
+    DetokenizeParams,
+    Embedded,
+    EmbedParams,
+    Generated,
+    GenerateParams,
+    InfillParams,
+    Tokenized,
+    TokenizeParams,
+)
 
-Params = t.GenerateParams | t.InfillParams | t.EmbedParams | t.TokenizeParams | t.DetokenizeParams
-Result = t.Generated | t.Embedded | t.Tokenized | t.Detokenized
+Params = GenerateParams | InfillParams | EmbedParams | TokenizeParams | DetokenizeParams
+Result = Generated | Embedded | Tokenized | Detokenized
 
 PRIORITIES: dict[str, int] = {"interactive": 0, "normal": 1, "background": 2}
 

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from string import punctuation
 
-from threadrunner.api import types as t
 from threadrunner.api.errors import NotSupported
+from threadrunner.api.generation import Generated, GenerateParams, Timings, Usage
 from threadrunner.backends.base import Event, Finished, ModelFacts, ModelSpec, Params, Piece
 
 LOREM = "lorem ipsum dolor sit amet"
@@ -17,7 +17,7 @@ CONTEXT = 4096
 class _Running:
     """One answer under way: a word each step."""
 
-    def __init__(self, params: t.GenerateParams, prompt: str) -> None:
+    def __init__(self, params: GenerateParams, prompt: str) -> None:
         stripped = (word.strip(punctuation) for word in prompt.split())
         words = LOREM.split() + [f"{word}." for word in stripped if word]
         self.words = words if params.max_tokens is None else words[: params.max_tokens]
@@ -34,14 +34,14 @@ class _Running:
         self.said += 1
         return word if self.said == 1 else f" {word}"
 
-    def result(self) -> t.Generated:
+    def result(self) -> Generated:
         decode = time.monotonic() - (self.first or self.began)
-        return t.Generated(
+        return Generated(
             text=" ".join(self.words),
             finish_reason="stop" if self.complete else "length",
             model="dummy",
-            usage=t.Usage(prompt_tokens=self.prompt_tokens, completion_tokens=len(self.words)),
-            timings=t.Timings(
+            usage=Usage(prompt_tokens=self.prompt_tokens, completion_tokens=len(self.words)),
+            timings=Timings(
                 ttft_ms=max(0.0, self.first - self.began) * 1e3,
                 decode_ms=decode * 1e3,
                 tokens_per_second=len(self.words) / decode if decode else 0.0,
@@ -60,7 +60,7 @@ class DummyBackend:
         return ModelFacts(context=CONTEXT, facts={"backend": "dummy"})
 
     def submit(self, id: int, params: Params) -> None:
-        if not isinstance(params, t.GenerateParams):
+        if not isinstance(params, GenerateParams):
             raise NotSupported("the dummy backend only generates; use a model that can do more")
         if params.n > 1 or params.grammar is not None or params.json_schema not in (None, False):
             raise NotSupported("the dummy backend gives one unconstrained answer; leave out n, grammar and json_schema")

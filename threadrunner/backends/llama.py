@@ -9,9 +9,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from threadrunner import machine
 from threadrunner.api import errors
-from threadrunner.api import types as t
-from threadrunner.backends.answer import Answer
+from threadrunner.api.generation import (
+    Detokenized,
+    DetokenizeParams,
+    Embedded,
+    EmbedParams,
+    GenerateParams,
+    InfillParams,
+    SamplingParams,
+    Tokenized,
+    TokenizeParams,
+    Usage,
+)
+from threadrunner.backends.answer import AnswerBuilder
 from threadrunner.backends.base import (
     PRIORITIES,
     Event,
@@ -24,20 +36,21 @@ from threadrunner.backends.base import (
     Progress,
 )
 from threadrunner.engine import errors as engine_errors
-from threadrunner.engine import machine, schema, sizing
-from threadrunner.engine.detokenizer import Cutter
+from threadrunner.engine import sizing
 from threadrunner.engine.embedder import Embedder
 from threadrunner.engine.engine import Engine, Limits
 from threadrunner.engine.events import Broken, Ended, Prefilled, Text
-from threadrunner.engine.fim import Infill
-from threadrunner.engine.infill_stops import MiddleEnds, TimeBudget
 from threadrunner.engine.kv_store import KvStore
-from threadrunner.engine.prompt import ChatPrompt, fit
-from threadrunner.engine.runtime import Context, Model, build
-from threadrunner.engine.sampler import Sampling
+from threadrunner.engine.llama.library import Context, Model, build
+from threadrunner.engine.llama.sampler import Sampling
+from threadrunner.engine.llama.vocab import Vocab
+from threadrunner.engine.prompts import json_schema
+from threadrunner.engine.prompts.chat import ChatPrompt, fit
+from threadrunner.engine.prompts.detokenizer import Cutter
+from threadrunner.engine.prompts.fim import Infill
+from threadrunner.engine.prompts.infill_ends import MiddleEnds, TimeBudget
 from threadrunner.engine.sequence import Request
 from threadrunner.engine.threads import Threads
-from threadrunner.engine.vocab import Vocab
 
 log = logging.getLogger("threadrunner.backends.llama")
 
@@ -52,7 +65,7 @@ class LlamaBackend:
     """See threadrunner.backends.base."""
 
     def __init__(self) -> None:
-        self._answers: dict[int, Answer] = {}
+        self._answers: dict[int, AnswerBuilder] = {}
         self._ready: list[Event] = []
         self._loaded = False
 
@@ -75,7 +88,7 @@ class LlamaBackend:
             trained=model.n_ctx_train,
             cell_bytes=model.cell_bytes(),
             model_bytes=model.size_bytes,
-            free=machine.free_memory(),
+            free=machine.available_memory(),
             limit=spec.memory_limit,
         )
         threads = spec.threads or machine.physical_cores()
@@ -115,22 +128,22 @@ class LlamaBackend:
     def submit(self, id: int, params: Params) -> None:
         self._engine.arrived()
         try:
-            if isinstance(params, t.GenerateParams):
+            if isinstance(params, GenerateParams):
                 self._submit_generate(id, params)
-            elif isinstance(params, t.TokenizeParams):
+            elif isinstance(params, TokenizeParams):
                 tokens = self._vocab.tokenize(params.text)
-                self._ready.append(Finished(id, t.Tokenized(self._name, tokens)))
-            elif isinstance(params, t.DetokenizeParams):
-                self._ready.append(Finished(id, t.Detokenized(self._name, self._detokenize(params.tokens))))
-            elif isinstance(params, t.InfillParams):
+                self._ready.append(Finished(id, Tokenized(self._name, tokens)))
+            elif isinstance(params, DetokenizeParams):
+                self._ready.append(Finished(id, Detokenized(self._name, self._detokenize(params.tokens))))
+            elif isinstance(params, InfillParams):
                 self._submit_infill(id, params)
-            elif isinstance(params, t.EmbedParams):
+            elif isinstance(params, EmbedParams):
                 texts = [params.input] if isinstance(params.input, str) else params.input
                 self._embedder.add(id, [self._prompt.plain(text) for text in texts])
         except engine_errors.EngineError as error:
             raise _api_error(error) from None
 
-    def _submit_generate(self, id: int, params: t.GenerateParams) -> None:
+    def _submit_generate(self, id: int, params: GenerateParams) -> None:
         arrived = time.monotonic()
         prompt, truncated = self._build_prompt(params)
         self._engine.add(
@@ -144,9 +157,9 @@ class LlamaBackend:
                 n=params.n,
             )
         )
-        self._answers[id] = Answer(self._name, self._vocab, params, len(prompt), arrived, truncated)
+        self._answers[id] = AnswerBuilder(self._name, self._vocab, params, len(prompt), arrived, truncated)
 
-    def _submit_infill(self, id: int, params: t.InfillParams) -> None:
+    def _submit_infill(self, id: int, params: InfillParams) -> None:
         arrived = time.monotonic()
         if self._infill is None:
             self._infill = Infill(self._vocab)
@@ -174,9 +187,9 @@ class LlamaBackend:
                 stop_tokens=self._infill.stop_tokens,
             )
         )
-        self._answers[id] = Answer(self._name, self._vocab, params, len(prompt.tokens), arrived, None)
+        self._answers[id] = AnswerBuilder(self._name, self._vocab, params, len(prompt.tokens), arrived, None)
 
-    def _build_prompt(self, params: t.GenerateParams) -> tuple[list[int], int | None]:
+    def _build_prompt(self, params: GenerateParams) -> tuple[list[int], int | None]:
         """The prompt's tokens, and how many turns `truncate` left out (None: it was not asked for)."""
         if (params.prompt is None) == (params.messages is None):
             raise errors.InvalidParams("give either `prompt` or `messages`")
@@ -240,8 +253,8 @@ class LlamaBackend:
             return [_failed(id, error) for id in self._embedder.abandon()]
         if job is None:
             return []
-        usage = t.Usage(prompt_tokens=sum(map(len, job.texts)))
-        return [Finished(job.id, t.Embedded(self._name, job.vectors, usage))]
+        usage = Usage(prompt_tokens=sum(map(len, job.texts)))
+        return [Finished(job.id, Embedded(self._name, job.vectors, usage))]
 
     def cancel(self, id: int) -> None:
         self._engine.arrived()
@@ -272,14 +285,14 @@ class LlamaBackend:
         }
 
 
-def _sampling(params: t.Sampling) -> Sampling:
+def _sampling(params: SamplingParams) -> Sampling:
     grammar = params.grammar
     if params.json_schema is not None and params.json_schema is not False:
         if grammar is not None:
             raise errors.InvalidParams("give either `grammar` or `json_schema`")
-        grammar = schema.to_grammar(params.json_schema)
+        grammar = json_schema.to_grammar(params.json_schema)
     elif grammar is not None:
-        schema.check_grammar(grammar)
+        json_schema.check_grammar(grammar)
     return Sampling(
         temperature=params.temperature,
         top_k=params.top_k,

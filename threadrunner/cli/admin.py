@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from threadrunner import exits
-from threadrunner.cli import ends, prompt, render
+from threadrunner.cli import prompt, render, signals
 from threadrunner.client import autostart
 
 TYPE_CHECKING = False
@@ -51,8 +51,8 @@ def unload(options: Namespace) -> int:
 
 def with_progress(method: str, params: dict[str, Any]) -> dict[str, Any]:
     """The result of a request; how far it has come is shown meanwhile."""
-    progress = render.Progress()
-    ends.before_end(progress.clear)
+    progress = render.ProgressLine()
+    signals.before_end(progress.clear)
     result: dict[str, Any] = {}
     try:
         for event, about in autostart.request(method, params):

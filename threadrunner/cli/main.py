@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from threadrunner.cli import ends
+from threadrunner.cli import signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def main() -> int:
 
 def run(argv: list[str]) -> int:
     """The exit code of anything but the daemon and the language server."""
-    ends.install()
+    signals.install()
     _open_standard_files()
     from threadrunner import exits
     from threadrunner.api.errors import ApiError
@@ -111,39 +111,39 @@ def _run(argv: list[str]) -> int:
 
 def _command(name: str, options: Namespace) -> int:
     if name == "chat":
-        from threadrunner.cli import chat
+        from threadrunner.cli.chat import loop
 
-        return chat.run(options)
+        return loop.run(options)
     if name in ("sessions", "remember", "memory", "modes"):
-        from threadrunner.cli import sessions
+        from threadrunner.cli.commands import sessions
 
         return sessions.run(name, options)
     if name == "logs":
-        from threadrunner.cli import logs
+        from threadrunner.cli.commands import logs
 
         return logs.run(options)
     if name == "doctor":
-        from threadrunner.cli import doctor
+        from threadrunner.cli.commands import doctor
 
         return doctor.run(options)
     if name == "bench":
-        from threadrunner.cli import bench
+        from threadrunner.cli.commands import bench
 
         return bench.run(options)
     if name == "completions":
-        from threadrunner.cli import completions
+        from threadrunner.cli.commands import completions
 
         return completions.run(options)
     if name == "models":
-        from threadrunner.cli import models
+        from threadrunner.cli.commands import models
 
         return models.run(options)
     if name == "status":
-        from threadrunner.cli import status
+        from threadrunner.cli.commands import status
 
         return status.run(options)
     if name == "service":
-        from threadrunner.cli import service
+        from threadrunner.cli.commands import service
 
         return service.run(options)
     from threadrunner.cli import admin

@@ -6,7 +6,7 @@ import os
 
 from threadrunner import exits
 from threadrunner.api.errors import ApiError
-from threadrunner.cli import ends, render, stdin
+from threadrunner.cli import render, signals, stdin
 from threadrunner.cli.flags import UsageError, number
 from threadrunner.client import autostart
 from threadrunner.wire import messages
@@ -25,7 +25,7 @@ def run(options: Options) -> int:
     params = gather(options)
     check_size(params)
     if options.timeout is not None:
-        ends.after(options.timeout + _GRACE_SECONDS, f"no answer within {options.timeout:g} s: the daemon hangs")
+        signals.after(options.timeout + _GRACE_SECONDS, f"no answer within {options.timeout:g} s: the daemon hangs")
     return _as_json(params) if options.json else _as_text(params, options)
 
 
@@ -137,7 +137,7 @@ def _priority() -> str:
 def _schema(path: str) -> Any:
     try:
         schema = messages.decode(_file(path))
-    except messages.ParseError as error:
+    except messages.DecodeError as error:
         raise UsageError(f'{path}: {error}; a JSON Schema is wanted, say {{"type": "object"}}') from None
     if not isinstance(schema, (dict, bool)):
         raise UsageError(f'{path}: a JSON Schema is an object, say {{"type": "object"}}, or true')
@@ -153,9 +153,9 @@ def _file(path: str) -> bytes:
 
 
 def _as_text(params: dict[str, Any], options: Options) -> int:
-    answer, progress = render.Answer(), render.Progress()
+    answer, progress = render.AnswerWriter(), render.ProgressLine()
     shown = 0
-    ends.before_end(progress.clear, answer.break_off)
+    signals.before_end(progress.clear, answer.break_off)
     try:
         for event, about in autostart.request("generate", params, watch=1):
             if event == "token":

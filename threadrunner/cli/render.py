@@ -55,7 +55,7 @@ def say(text: str) -> None:
         pass
 
 
-class Answer:
+class AnswerWriter:
     """Standard output: the answer's text as it comes, one newline at its end."""
 
     def __init__(self) -> None:
@@ -96,7 +96,7 @@ class Events:
         )
 
 
-class Progress:
+class ProgressLine:
     """How far a download, a load or a long prefill has come: a line on a terminal, erased when it is over. Where
     standard error is no terminal only a download is spoken of, when it starts and when it ends."""
 

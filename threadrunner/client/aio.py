@@ -40,7 +40,7 @@ async def dial() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         raise errors.Unreachable(f"the daemon was there and is gone again: {error.strerror}") from None
 
 
-class Connection:
+class AsyncConnection:
     """One stream. Ends for good when the daemon hangs up; `Daemon` makes the next one."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -94,7 +94,7 @@ class Connection:
                 decoder.receive(data)
                 while (frame := decoder.next_frame()) is not None:
                     self._take(messages.decode(frame))
-        except (framing.FramingError, messages.ParseError) as error:
+        except (framing.FramingError, messages.DecodeError) as error:
             ended = errors.Unreachable(f"what answers on the socket is not threadrunner's daemon ({error})")
         except OSError as error:
             log.debug("reading: %s", error)
@@ -102,7 +102,7 @@ class Connection:
 
     def _take(self, message: Any) -> None:
         if not isinstance(message, dict):
-            raise messages.ParseError("not a message")
+            raise messages.DecodeError("not a message")
         if "method" in message:
             about = message.get("params") or {}
             waiting = self._waiting.get(about.get("request", 0))
@@ -133,8 +133,8 @@ class Daemon:
 
     def __init__(self, dial: Dial = dial) -> None:
         self._dial = dial
-        self._connection: Connection | None = None
-        self._dialling: asyncio.Task[Connection] | None = None
+        self._connection: AsyncConnection | None = None
+        self._dialling: asyncio.Task[AsyncConnection] | None = None
 
     @property
     def connected(self) -> bool:
@@ -168,7 +168,7 @@ class Daemon:
         if self._connection is not None:
             await self._connection.close()
 
-    async def _connect(self) -> Connection:
+    async def _connect(self) -> AsyncConnection:
         if self._connection is not None and self._connection.open:
             return self._connection
         if self._dialling is None:
@@ -177,11 +177,11 @@ class Daemon:
         # Shielded: the next key cancels this request, and starting a daemon takes longer than a key.
         return await asyncio.shield(self._dialling)
 
-    async def _dialled(self) -> Connection:
-        self._connection = Connection(*await self._dial())
+    async def _dialled(self) -> AsyncConnection:
+        self._connection = AsyncConnection(*await self._dial())
         return self._connection
 
-    def _forget(self, dialling: asyncio.Task[Connection]) -> None:
+    def _forget(self, dialling: asyncio.Task[AsyncConnection]) -> None:
         self._dialling = None
         if not dialling.cancelled():
             dialling.exception()  # seen, even where everybody who waited has been cancelled

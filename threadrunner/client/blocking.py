@@ -139,7 +139,7 @@ class Connection:
                 self._decoder.receive(data)
             message = messages.decode(frame)
             if not isinstance(message, dict):
-                raise messages.ParseError("not a message")
+                raise messages.DecodeError("not a message")
             return message
         except BrokenPipeError:
             raise
@@ -148,7 +148,7 @@ class Connection:
                 "the daemon ended before it had answered; run the command again, and see `threadrunner logs` if it "
                 "happens again"
             ) from None
-        except (framing.FramingError, messages.ParseError) as error:
+        except (framing.FramingError, messages.DecodeError) as error:
             raise errors.Unreachable(
                 f"what answers on the socket is not threadrunner's daemon ({error}); run `threadrunner doctor`"
             ) from None

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 
 from threadrunner import __version__, config, exits, paths
 from threadrunner.daemon import log as daemon_log
-from threadrunner.daemon.server import Server
+from threadrunner.daemon.server import DaemonServer
 
 log = logging.getLogger("threadrunner.daemon")
 
@@ -67,7 +67,7 @@ def _serve(tell: Callable[[str], None]) -> None:
         sock = _socket(held)
         file = daemon_log.begin(paths.cache_dir(), options)
         log.info("threadrunner %s, home %s", __version__, paths.home())
-        server = Server(options, sock, paths.models_dir(), paths.cache_dir(), lambda: str(file.path))
+        server = DaemonServer(options, sock, paths.models_dir(), paths.cache_dir(), lambda: str(file.path))
         gc.freeze()  # imports are not garbage: keep them out of every collection, which would stall a token
         asyncio.run(server.run(lambda: tell("ready\n")))
 

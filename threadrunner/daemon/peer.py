@@ -163,7 +163,7 @@ class Peer(asyncio.Protocol):
     def _receive(self, frame: bytes) -> None:
         try:
             message = messages.decode(frame)
-        except messages.ParseError as error:
+        except messages.DecodeError as error:
             self._refuse(None, ParseError(str(error)))
             return
         if isinstance(message, list):

@@ -19,22 +19,24 @@ from typing import Any
 from threadrunner import config, paths
 from threadrunner.api.errors import ShuttingDown
 from threadrunner.config import Config
-from threadrunner.daemon import catalog, legacy, methods
 from threadrunner.daemon import log as daemon_log
-from threadrunner.daemon.fleet import Fleet
-from threadrunner.daemon.memories_methods import Memory
+from threadrunner.daemon import v1
+from threadrunner.daemon.conversations.queue import Conversations
+from threadrunner.daemon.conversations.recall import Memory
+from threadrunner.daemon.downloads.downloads import Downloads
+from threadrunner.daemon.methods import dispatch
+from threadrunner.daemon.models import catalog
+from threadrunner.daemon.models.last_used import LastUsed
 from threadrunner.daemon.outbox import notification
 from threadrunner.daemon.peer import Call, Peer
-from threadrunner.daemon.pull import Pulls
-from threadrunner.daemon.sessions import Sessions
 from threadrunner.daemon.tally import Tally
-from threadrunner.daemon.usage import Usage
-from threadrunner.daemon.watch import Watch
+from threadrunner.daemon.workers.fleet import Fleet
+from threadrunner.daemon.workers.watch import Watch
 
 log = logging.getLogger("threadrunner.daemon")
 
 
-class Server:
+class DaemonServer:
     """Serves one listening socket until `stop`. `log_file` gives today's file, for those who ask for status."""
 
     def __init__(
@@ -46,10 +48,10 @@ class Server:
         self.socket = str(sock.getsockname())
         self.started = time.monotonic()
         self.fleet = Fleet(options, cache_dir, self._announce, self._changed)
-        self.pulls = Pulls()
-        self.usage = Usage(cache_dir)
+        self.pulls = Downloads()
+        self.usage = LastUsed(cache_dir)
         self.tally = Tally()
-        self.sessions = Sessions(paths.sessions_file())
+        self.sessions = Conversations(paths.sessions_file())
         self.memory = Memory(self.sessions)
         self._sock = sock
         self._peers: set[Peer] = set()
@@ -57,7 +59,7 @@ class Server:
         self._quiet = asyncio.Event()
         self._idle: asyncio.TimerHandle | None = None
         self._config_watch = Watch(self._configure)
-        self._config_seen = catalog.Model("", paths.config_file()).fingerprint
+        self._config_seen = catalog.ModelRef("", paths.config_file()).fingerprint
 
     def __repr__(self) -> str:
         return f"<Server {self.socket} {len(self._peers)} clients{' stopping' if self.stopping else ''}>"
@@ -129,10 +131,10 @@ class Server:
         self._changed()
 
     async def _serve(self, call: Call, message: Any) -> dict[str, Any] | None:
-        return await methods.dispatch(self, call, message)
+        return await dispatch.dispatch(self, call, message)
 
     async def _serve_line(self, call: Call, message: dict[str, Any]) -> dict[str, Any]:
-        return await legacy.serve(self, call, message)
+        return await v1.serve(self, call, message)
 
     def _announce(self, event: str, model: str, facts: dict[str, object]) -> None:
         log.info("%s %s %s", event, model, facts or "")
@@ -153,7 +155,7 @@ class Server:
     def _configure(self) -> None:
         """config.toml may have changed. One that is wrong is reported, and the options stay as they were."""
         # Its folder has other files too, the database of conversations among them, which is written all the time.
-        seen = catalog.Model("", paths.config_file()).fingerprint
+        seen = catalog.ModelRef("", paths.config_file()).fingerprint
         if seen == self._config_seen:
             return
         self._config_seen = seen

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 
-from threadrunner.api import types as t
+from threadrunner.api.generation import Generated
+from threadrunner.api.status import Work
 
 
 class Tally:
     def __init__(self) -> None:
         self.errors: Counter[str] = Counter()
-        self._work: dict[str, t.Work] = {}
+        self._work: dict[str, Work] = {}
 
-    def answered(self, result: t.Generated) -> None:
-        work = self._work.setdefault(result.model, t.Work(model=result.model))
+    def answered(self, result: Generated) -> None:
+        work = self._work.setdefault(result.model, Work(model=result.model))
         work.requests += 1
         work.prompt_tokens += result.usage.prompt_tokens
         work.cached_tokens += result.usage.cached_tokens
@@ -23,5 +24,5 @@ class Tally:
     def failed(self, kind: str) -> None:
         self.errors[kind] += 1
 
-    def work(self) -> list[t.Work]:
+    def work(self) -> list[Work]:
         return list(self._work.values())

@@ -10,8 +10,8 @@ import logging
 from functools import partial
 
 from threadrunner.engine.kv_store import LEAST_TOKENS, KvStore
+from threadrunner.engine.llama.library import Context, Model
 from threadrunner.engine.prefix_cache import PrefixCache
-from threadrunner.engine.runtime import Context, Model
 from threadrunner.engine.sequence import Sequence
 
 log = logging.getLogger("threadrunner.engine")

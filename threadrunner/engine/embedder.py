@@ -7,14 +7,14 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from threadrunner.engine.errors import EngineError, PromptTooLong
-from threadrunner.engine.runtime import OK, Context, L, Model
+from threadrunner.engine.llama.library import OK, Context, L, Model
 
 MOST_TOKENS = 2048
 _CHUNK = 512
 
 
 @dataclass(slots=True)
-class Job:
+class EmbedJob:
     """One request: its texts' tokens, and the vectors made so far."""
 
     id: int
@@ -32,7 +32,7 @@ class Embedder:
         self.limit = min(most_tokens, MOST_TOKENS)
         self._context: Context | None = None
         self._pooled = False
-        self._jobs: deque[Job] = deque()
+        self._jobs: deque[EmbedJob] = deque()
 
     @property
     def busy(self) -> bool:
@@ -47,7 +47,7 @@ class Embedder:
         for tokens in texts:
             if len(tokens) > self.limit:
                 raise PromptTooLong(len(tokens), self.limit)
-        self._jobs.append(Job(id, texts))
+        self._jobs.append(EmbedJob(id, texts))
 
     def cancel(self, id: int) -> None:
         self._jobs = deque(job for job in self._jobs if job.id != id)
@@ -58,7 +58,7 @@ class Embedder:
         self._jobs.clear()
         return ids
 
-    def step(self) -> Job | None:
+    def step(self) -> EmbedJob | None:
         """Evaluate a chunk of the first job; the job when that completes it."""
         job = self._jobs[0]
         if len(job.vectors) < len(job.texts):
@@ -88,7 +88,7 @@ class Embedder:
                 raise EngineError("this model pools embeddings in a way that is not supported")
         return self._context
 
-    def _embed_chunk(self, job: Job, context: Context) -> None:
+    def _embed_chunk(self, job: EmbedJob, context: Context) -> None:
         tokens = job.texts[len(job.vectors)]
         if not tokens:
             job.vectors.append([0.0] * self._model.n_embd)

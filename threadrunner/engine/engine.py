@@ -9,16 +9,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from threadrunner.engine.cells import Cells
-from threadrunner.engine.detokenizer import Detokenizer
 from threadrunner.engine.errors import BadGrammar, EngineError, PromptTooLong, QueueFull, Unsupported
 from threadrunner.engine.events import Broken, Ended, Event, Prefilled, Text
 from threadrunner.engine.kv_store import KvStore
+from threadrunner.engine.llama.library import ABORTED, NO_ROOM, OK, Context, Model
+from threadrunner.engine.llama.sampler import Sampler
+from threadrunner.engine.llama.vocab import Vocab
 from threadrunner.engine.prefix_cache import common_length
-from threadrunner.engine.runtime import ABORTED, NO_ROOM, OK, Context, Model
-from threadrunner.engine.sampler import Sampler
+from threadrunner.engine.prompts.detokenizer import Detokenizer
 from threadrunner.engine.scheduler import Scheduler
 from threadrunner.engine.sequence import Request, Sequence
-from threadrunner.engine.vocab import Vocab
 
 log = logging.getLogger("threadrunner.engine")
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from threadrunner.engine.detokenizer import Cutter
+from threadrunner.engine.prompts.detokenizer import Cutter
 
 if TYPE_CHECKING:
-    from threadrunner.engine.detokenizer import Detokenizer
-    from threadrunner.engine.sampler import Logprob, Sampler, Sampling
+    from threadrunner.engine.llama.sampler import Logprob, Sampler, Sampling
+    from threadrunner.engine.prompts.detokenizer import Detokenizer
 
 INTERACTIVE, NORMAL, BACKGROUND = 0, 1, 2
 

@@ -23,8 +23,9 @@ class Size:
     reason: str
 
 
-def choose(*, asked: int, trained: int, cell_bytes: int, model_bytes: int, free: int, limit: int) -> Size:
-    """`free` is what the machine has left with the model loaded, `limit` what the process may take in all; 0: unknown.
+def choose(*, asked: int, trained: int, cell_bytes: int, model_bytes: int, free: int | None, limit: int) -> Size:
+    """`free` is what the machine has left with the model loaded (None: unknown), `limit` what the process may take in
+    all (0: no limit).
 
     A request that asks for a context gets that context or an error. Otherwise: the trained context up to 8,192, twice
     that in cells where a usual cache allows it, and never more than half of what is free.
@@ -32,7 +33,7 @@ def choose(*, asked: int, trained: int, cell_bytes: int, model_bytes: int, free:
     budgets = []
     if limit:
         budgets.append((limit - model_bytes - COMPUTE_BYTES, f"the memory limit of {_mib(limit)}"))
-    if free:
+    if free is not None:
         budgets.append((free // 2, f"half of {_mib(free)} free memory"))
     budget, why = min(budgets, default=(USUAL_CACHE_BYTES, "a usual cache"))
     fits = budget // cell_bytes // 256 * 256

@@ -7,7 +7,7 @@ decodes 66 tokens a second where one thread decodes 136 (tests/bench/crowded.py)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Protocol
 
 LOOK_EVERY = 0.25  # seconds; the system counts idle time in hundredths
 LEAST_USE = 0.25
@@ -16,21 +16,25 @@ SPARE = 0.4
 """Cores that others may use before a thread gives way: the daemon, an editor."""
 
 
-@dataclass(frozen=True, slots=True)
-class Clocks:
-    """Seconds, each from any beginning."""
+class ClockReading(Protocol):
+    """Seconds, each from any beginning (threadrunner.machine.Clocks is one)."""
 
-    wall: float
-    own: float
-    """Processor time of this process."""
-    idle: float
-    """Idle time of all the cores that it may use."""
+    @property
+    def wall(self) -> float: ...
+
+    @property
+    def own(self) -> float:
+        """Processor time of this process."""
+
+    @property
+    def idle(self) -> float:
+        """Idle time of all the cores that it may use, added up."""
 
 
 class Threads:
     """`most` threads until `look` finds that others use the cores."""
 
-    def __init__(self, most: int, clocks: Clocks | None) -> None:
+    def __init__(self, most: int, clocks: ClockReading | None) -> None:
         self.now = self.most = most
         self._last = clocks
 
@@ -38,7 +42,7 @@ class Threads:
         """Whether it is time to read the clocks; never where the system has none."""
         return self._last is not None and self.most > 1 and wall - self._last.wall >= LOOK_EVERY
 
-    def look(self, clocks: Clocks) -> int:
+    def look(self, clocks: ClockReading) -> int:
         """The number of threads from now on: what we used and what nobody used since the last look is ours; as it was
         where we were idle."""
         assert self._last is not None

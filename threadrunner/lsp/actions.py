@@ -12,8 +12,8 @@ import textwrap
 from dataclasses import dataclass
 from typing import Any
 
-from threadrunner.lsp.context import DEFINES
-from threadrunner.lsp.documents import Document, Place, without_end
+from threadrunner.lsp.suggest.context import DEFINES
+from threadrunner.lsp.suggest.documents import Document, Place, without_end
 
 TITLES = {
     "explain": "ThreadRunner: explain in a comment",
@@ -46,7 +46,7 @@ _FENCE = re.compile(r"```[^\n]*\n(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class Job:
+class EditJob:
     """What is to be done to the lines `first` to `last` of a document."""
 
     kind: str
@@ -71,17 +71,17 @@ class Edit:
 
 def offered(
     document: Document, start: Place, end: Place, problems: list[tuple[int, str]], only: list[str] | None
-) -> list[Job]:
+) -> list[EditJob]:
     """Jobs for a selection, or for the block around a cursor. `problems` are diagnostics: (line, message)."""
     first, last = selected(document, start, end)
     if not any(line.strip() for line in document.lines[first : last + 1]):
         return []
-    jobs = [Job(kind, document.uri, document.version, first, last) for kind in ("explain", "document", "test")]
+    jobs = [EditJob(kind, document.uri, document.version, first, last) for kind in ("explain", "document", "test")]
     here = tuple(message for line, message in problems if start.line <= line <= end.line)
     if here:
-        jobs.insert(0, Job("fix", document.uri, document.version, first, last, problems=here))
+        jobs.insert(0, EditJob("fix", document.uri, document.version, first, last, problems=here))
     if instruction := comment_text(document.lines[first], document.language):
-        jobs.append(Job("rewrite", document.uri, document.version, first, last, instruction))
+        jobs.append(EditJob("rewrite", document.uri, document.version, first, last, instruction))
     if only is None:
         return jobs
     return [job for job in jobs if any(f"{LSP_KINDS[job.kind]}.".startswith(f"{kind}.") for kind in only)]
@@ -126,7 +126,7 @@ def _block_end(lines: list[str], first: int, indent: int) -> int:
     return last
 
 
-def ask(job: Job, document: Document) -> list[dict[str, str]]:
+def ask(job: EditJob, document: Document) -> list[dict[str, str]]:
     """The conversation that gets the job done."""
     code = textwrap.dedent("".join(document.lines[job.first : job.last + 1])).rstrip()
     fenced = f"```{document.language}\n{code}\n```"
@@ -148,7 +148,7 @@ def ask(job: Job, document: Document) -> list[dict[str, str]]:
     ]
 
 
-def edits(job: Job, document: Document, answer: str, new_files: bool) -> list[Edit]:
+def edits(job: EditJob, document: Document, answer: str, new_files: bool) -> list[Edit]:
     """What the answer changes; nothing where it says nothing that can be used."""
     lines = document.lines
     start = Place(job.first, 0)
@@ -204,7 +204,7 @@ def comment_text(line: str, language: str) -> str:
     return found[1] if found else ""
 
 
-def _docstring(job: Job, document: Document, said: str, indent: str) -> list[Edit]:
+def _docstring(job: EditJob, document: Document, said: str, indent: str) -> list[Edit]:
     lines = document.lines
     head = job.first
     while head < job.last and not re.search(r":\s*(?:#.*)?$", without_end(lines[head])):
@@ -220,7 +220,7 @@ def _docstring(job: Job, document: Document, said: str, indent: str) -> list[Edi
     return [Edit(job.uri, at, at, _ends(f"{text}\n", document))]
 
 
-def _test(job: Job, document: Document, new: str, new_files: bool) -> list[Edit]:
+def _test(job: EditJob, document: Document, new: str, new_files: bool) -> list[Edit]:
     text = textwrap.dedent(new).strip("\n") + "\n"
     folder, _, name = document.uri.rpartition("/")
     stem, suffix = os.path.splitext(name)
@@ -252,12 +252,12 @@ def _indent(line: str) -> int:
     return len(line) - len(line.lstrip())
 
 
-def from_data(data: Any) -> Job | None:
+def from_data(data: Any) -> EditJob | None:
     """A job as it came back from the client in an action's `data` or a command's argument."""
     if not isinstance(data, dict):
         return None
     try:
-        job = Job(
+        job = EditJob(
             kind=str(data["kind"]), uri=str(data["uri"]), version=data.get("version"), first=int(data["first"]),
             last=int(data["last"]), instruction=str(data.get("instruction", "")),
             problems=tuple(map(str, data.get("problems", ()))),
@@ -267,7 +267,7 @@ def from_data(data: Any) -> Job | None:
     return job if job.kind in TITLES else None
 
 
-def to_data(job: Job) -> dict[str, Any]:
+def to_data(job: EditJob) -> dict[str, Any]:
     return {
         "kind": job.kind, "uri": job.uri, "version": job.version, "first": job.first, "last": job.last,
         "instruction": job.instruction, "problems": list(job.problems),

@@ -11,10 +11,10 @@ from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams
 
 from threadrunner import __version__
 from threadrunner.api.errors import ApiError
-from threadrunner.lsp import actions, edits, items
+from threadrunner.lsp import actions, code_actions, items
 
 if TYPE_CHECKING:
-    from threadrunner.lsp.server import Server
+    from threadrunner.lsp.server import LspServer
 
 TOKEN = "threadrunner/token"
 CHAT = "threadrunner.chat"
@@ -25,7 +25,7 @@ PROMPT_LIMIT = 200_000
 Command = Callable[[lsp.ExecuteCommandParams], Awaitable[Any]]
 
 
-def register(server: Server) -> None:
+def register(server: LspServer) -> None:
     async def accepted(params: lsp.ExecuteCommandParams) -> bool:
         """[id, kind = accepted | word | line | dismissed, characters]"""
         id, kind, characters = (list(params.arguments or []) + ["", "accepted", 0][len(params.arguments or []) :])[:3]
@@ -43,7 +43,7 @@ def register(server: Server) -> None:
         return bool(answer.applied)
 
     async def act(params: lsp.ExecuteCommandParams) -> bool:
-        return await edits.act(server, _arguments(params, 1)[0])
+        return await code_actions.act(server, _arguments(params, 1)[0])
 
     async def rewrite(params: lsp.ExecuteCommandParams) -> bool:
         """[uri, range, instruction]"""
@@ -53,8 +53,8 @@ def register(server: Server) -> None:
             return False
         range = lsp.Range(lsp.Position(**span["start"]), lsp.Position(**span["end"]))
         first, last = actions.selected(document, document.place(range.start), document.place(range.end))
-        job = actions.Job("rewrite", document.uri, document.version, first, last, str(instruction))
-        return await edits.act(server, actions.to_data(job))
+        job = actions.EditJob("rewrite", document.uri, document.version, first, last, str(instruction))
+        return await code_actions.act(server, actions.to_data(job))
 
     async def talk(params: lsp.ExecuteCommandParams) -> dict[str, Any]:
         return await chat(server, _arguments(params, 1)[0], params.work_done_token)
@@ -63,14 +63,14 @@ def register(server: Server) -> None:
         return await status(server)
 
     table: dict[str, Command] = {
-        items.ACCEPTED: accepted, items.INSERT: insert, edits.ACT: act, REWRITE: rewrite, CHAT: talk,
+        items.ACCEPTED: accepted, items.INSERT: insert, code_actions.ACT: act, REWRITE: rewrite, CHAT: talk,
         STATUS: tell_status,
     }  # fmt: skip
     for name, command in table.items():
         server.command(name)(command)
 
 
-async def chat(server: Server, asked: Any, token: lsp.ProgressToken | None) -> dict[str, Any]:
+async def chat(server: LspServer, asked: Any, token: lsp.ProgressToken | None) -> dict[str, Any]:
     """A conversation's next answer.
 
     `asked` is {prompt | messages, system?, mode?, uri?, range?, stream?, max_tokens?}; the mode is `code` where none is
@@ -117,7 +117,7 @@ async def chat(server: Server, asked: Any, token: lsp.ProgressToken | None) -> d
     return {name: answer.get(name) for name in ("text", "finish_reason", "model", "usage", "timings")}
 
 
-def _messages(server: Server, asked: dict[str, Any]) -> list[dict[str, str]]:
+def _messages(server: LspServer, asked: dict[str, Any]) -> list[dict[str, str]]:
     messages = [dict(message) for message in asked.get("messages") or []]
     if asked.get("prompt"):
         messages.append({"role": "user", "content": str(asked["prompt"])})
@@ -134,7 +134,7 @@ def _messages(server: Server, asked: dict[str, Any]) -> list[dict[str, str]]:
     return messages
 
 
-async def status(server: Server) -> dict[str, Any]:
+async def status(server: LspServer) -> dict[str, Any]:
     """What the adapter has counted, and the daemon's own status where one runs; nothing is started for it."""
     options = server.suggester.settings
     daemon = None

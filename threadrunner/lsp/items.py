@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from lsprotocol import types as lsp
 
-from threadrunner.lsp.completion import Ask, Suggestion
-from threadrunner.lsp.documents import Document, Place
-from threadrunner.lsp.traits import Traits
+from threadrunner.lsp.client import ClientTraits
+from threadrunner.lsp.suggest.documents import Document, Place
+from threadrunner.lsp.suggest.suggester import Ask, Suggestion
 
 ACCEPTED = "threadrunner.accepted"
 INSERT = "threadrunner.insert"
@@ -35,7 +35,7 @@ def inline(ask: Ask, suggestions: list[Suggestion]) -> lsp.InlineCompletionList:
     )
 
 
-def menu(ask: Ask, suggestions: list[Suggestion], client: Traits) -> lsp.CompletionList:
+def menu(ask: Ask, suggestions: list[Suggestion], client: ClientTraits) -> lsp.CompletionList:
     """Incomplete, so that the client asks again; the label is one line, whatever the text."""
     document = ask.document
     start = document.word_start(ask.place)
@@ -45,7 +45,7 @@ def menu(ask: Ask, suggestions: list[Suggestion], client: Traits) -> lsp.Complet
 
 
 def _item(
-    document: Document, start: Place, place: Place, word: str, suggestion: Suggestion, client: Traits, rank: int
+    document: Document, start: Place, place: Place, word: str, suggestion: Suggestion, client: ClientTraits, rank: int
 ) -> lsp.CompletionItem:
     whole = text(document, word + suggestion.text)
     first, _, rest = (word + suggestion.text).strip("\n").partition("\n")
@@ -70,7 +70,7 @@ def _item(
     return item
 
 
-def _documentation(document: Document, said: str, client: Traits) -> str | lsp.MarkupContent:
+def _documentation(document: Document, said: str, client: ClientTraits) -> str | lsp.MarkupContent:
     if not client.markdown:
         return said
     return lsp.MarkupContent(lsp.MarkupKind.Markdown, f"```{document.language}\n{said}\n```")

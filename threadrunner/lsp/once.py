@@ -13,11 +13,11 @@ import sys
 from threadrunner import exits
 from threadrunner.api.errors import ApiError
 from threadrunner.client.aio import Daemon
-from threadrunner.lsp.completion import Ask, Suggester
-from threadrunner.lsp.documents import UTF8, Document, Documents, Place, to_column
-from threadrunner.lsp.ignore import Ignore
 from threadrunner.lsp.items import text as as_the_file_has_it
-from threadrunner.lsp.settings import Settings
+from threadrunner.lsp.suggest.documents import UTF8, Document, Documents, Place, to_column
+from threadrunner.lsp.suggest.ignore import Ignore
+from threadrunner.lsp.suggest.settings import Settings
+from threadrunner.lsp.suggest.suggester import Ask, Suggester
 
 
 def run(at: tuple[int, int], path: str, language: str, model: str | None) -> int:

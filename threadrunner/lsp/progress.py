@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from lsprotocol import types as lsp
 
 from threadrunner.client.aio import Notice
-from threadrunner.lsp.completion import Asks
+from threadrunner.lsp.suggest.suggester import DaemonClient
 
 TITLES = {"load": "Loading the model", "download": "Fetching the model"}
 
@@ -59,7 +59,7 @@ class WorkDone:
 class Reporting:
     """The daemon, with a progress bar while a request waits for its model; several waiting requests share one."""
 
-    def __init__(self, daemon: Asks, begin: Callable[[str], WorkDone | None]) -> None:
+    def __init__(self, daemon: DaemonClient, begin: Callable[[str], WorkDone | None]) -> None:
         self._daemon = daemon
         self._begin = begin
         self._shown: WorkDone | None = None

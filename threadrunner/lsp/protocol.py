@@ -17,7 +17,7 @@ from pygls.protocol import LanguageServerProtocol
 from pygls.protocol.language_server import lsp_method
 
 if TYPE_CHECKING:
-    from threadrunner.lsp.server import Server
+    from threadrunner.lsp.server import LspServer
 
 log = logging.getLogger("threadrunner.lsp.protocol")
 
@@ -26,9 +26,9 @@ INVALID_PARAMS = -32602
 
 
 class Protocol(LanguageServerProtocol):
-    _server: Server
+    _server: LspServer
 
-    def __init__(self, server: Server, converter: Any) -> None:
+    def __init__(self, server: LspServer, converter: Any) -> None:
         super().__init__(server, converter)
         # Far from the client's own: pygls keeps both sides' requests in one table, and mixes up what they share.
         self._ids = itertools.count(1 << 30)

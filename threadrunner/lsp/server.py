@@ -24,14 +24,15 @@ from pygls.uris import to_fs_path
 from threadrunner import __version__, paths
 from threadrunner.api.errors import ApiError, Overloaded, WorkerCrashed
 from threadrunner.client.aio import Daemon
-from threadrunner.lsp import commands, edits, items, settings, traits
-from threadrunner.lsp.completion import Ask, Suggester
+from threadrunner.lsp import client, code_actions, commands, items
 from threadrunner.lsp.counters import Counters
-from threadrunner.lsp.documents import Document, Documents
-from threadrunner.lsp.ignore import Ignore
 from threadrunner.lsp.outage import Outage
 from threadrunner.lsp.progress import Reporting, WorkDone
 from threadrunner.lsp.protocol import Protocol
+from threadrunner.lsp.suggest import settings
+from threadrunner.lsp.suggest.documents import Document, Documents
+from threadrunner.lsp.suggest.ignore import Ignore
+from threadrunner.lsp.suggest.suggester import Ask, Suggester
 
 log = logging.getLogger("threadrunner.lsp")
 
@@ -42,7 +43,7 @@ PASSING = (Overloaded, WorkerCrashed)
 """Failures that the next key may not meet: they are logged, not shown."""
 
 
-class Server(LanguageServer):
+class LspServer(LanguageServer):
     protocol: Protocol
 
     def __init__(self, daemon: Daemon) -> None:
@@ -51,7 +52,7 @@ class Server(LanguageServer):
         self.asking = Reporting(daemon, self._begin_work)
         self.documents = Documents()
         self.suggester = Suggester(self.asking, self.documents)
-        self.client = traits.Traits()
+        self.client = client.ClientTraits()
         self.encoding = "utf-16"
         self.outage = Outage()
         self.counters = Counters(os.path.join(paths.home(), "suggestions.jsonl"), lambda: date.today().isoformat())
@@ -62,7 +63,7 @@ class Server(LanguageServer):
     # ---- the session
 
     def begin(self, params: lsp.InitializeParams) -> None:
-        self.client = traits.read(params)
+        self.client = client.read(params)
         encoding = ServerCapabilitiesBuilder.choose_position_encoding(params.capabilities)
         self.encoding = lsp.PositionEncodingKind(encoding).value
         self.configure(params.initialization_options)
@@ -234,9 +235,9 @@ class Server(LanguageServer):
         log.error("%s: %s", getattr(source, "__name__", source), error)
 
 
-def build(daemon: Daemon) -> Server:
+def build(daemon: Daemon) -> LspServer:
     """A server with its features; which of them it announces depends on the client."""
-    server = Server(daemon)
+    server = LspServer(daemon)
 
     @server.feature(lsp.INITIALIZE)
     def initialize(params: lsp.InitializeParams) -> None:
@@ -248,7 +249,7 @@ def build(daemon: Daemon) -> Server:
         ):
             options = lsp.CompletionOptions(trigger_characters=TRIGGERS, resolve_provider=False)
             server.feature(lsp.TEXT_DOCUMENT_COMPLETION, options)(menu)
-        kinds = list(edits.ACTION_KINDS)
+        kinds = list(code_actions.ACTION_KINDS)
         server.feature(
             lsp.TEXT_DOCUMENT_CODE_ACTION,
             lsp.CodeActionOptions(code_action_kinds=kinds, resolve_provider=server.client.edits_resolved),
@@ -261,11 +262,11 @@ def build(daemon: Daemon) -> Server:
         return await server.menu(params)
 
     async def actions(params: lsp.CodeActionParams) -> list[lsp.CodeAction | lsp.Command]:
-        return edits.offer(server, params)
+        return code_actions.offer(server, params)
 
     @server.feature(lsp.CODE_ACTION_RESOLVE)
     async def resolve(action: lsp.CodeAction) -> lsp.CodeAction:
-        return await edits.resolve(server, action)
+        return await code_actions.resolve(server, action)
 
     @server.feature(lsp.INITIALIZED)
     def initialized(params: lsp.InitializedParams) -> None:

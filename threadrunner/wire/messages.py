@@ -21,7 +21,7 @@ INVALID_PARAMS = -32602
 INTERNAL_ERROR = -32603
 
 
-class ParseError(ValueError):
+class DecodeError(ValueError):
     """The frame is not a JSON text that we take; its text says what is wrong with it."""
 
 
@@ -30,18 +30,18 @@ def decode(frame: bytes, depth_limit: int = DEPTH_LIMIT) -> Any:
     try:
         text = frame.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ParseError(f"not UTF-8 at byte {error.start}") from None
+        raise DecodeError(f"not UTF-8 at byte {error.start}") from None
     try:
         value = json.loads(text, parse_constant=_refuse_constant)
     except RecursionError:
-        raise ParseError(f"nested deeper than {depth_limit}") from None
+        raise DecodeError(f"nested deeper than {depth_limit}") from None
     except ValueError as error:
-        raise ParseError(f"not JSON: {error}") from None
+        raise DecodeError(f"not JSON: {error}") from None
     # Counting brackets costs microseconds and clears nearly every real message; walking costs milliseconds.
     if frame.count(b"[") + frame.count(b"{") > depth_limit and _deeper(value, depth_limit):
-        raise ParseError(f"nested deeper than {depth_limit}")
+        raise DecodeError(f"nested deeper than {depth_limit}")
     if (b"\\ud" in frame or b"\\uD" in frame) and not _encodable(value):
-        raise ParseError("half of a surrogate pair: not a character")
+        raise DecodeError("half of a surrogate pair: not a character")
     return value
 
 

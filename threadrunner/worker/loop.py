@@ -25,16 +25,7 @@ import msgspec
 from threadrunner import config
 from threadrunner.api.errors import ApiError, InvalidParams, ModelLoadFailed
 from threadrunner.api.methods import METHODS
-from threadrunner.backends.base import (
-    Backend,
-    Event,
-    Failed,
-    Finished,
-    Interruptible,
-    Observable,
-    Piece,
-    Progress,
-)
+from threadrunner.backends.base import Backend, Event, Failed, Finished, Interruptible, Observable, Piece, Progress
 from threadrunner.worker import confine
 from threadrunner.worker import messages as m
 

@@ -1,0 +1,58 @@
+"""Infilling on a model that was trained for it."""
+
+from __future__ import annotations
+
+from tests.backends.harness import Loaded
+from threadrunner.api.generation import ContextFile, InfillParams
+
+HEAD = '"""Small helpers."""\n\nimport math\n\n\n'
+BODY = "".join(f"def f{i}(x):\n    return x + {i}\n\n\n" for i in range(12))
+
+
+def test_a_middle_and_no_more(qwen: Loaded) -> None:
+    result = qwen.ask(InfillParams(prefix="def add(a, b):\n    return ", suffix="\n\n\nprint(add(1, 2))\n"))
+    assert result.text == "a + b"
+    assert result.finish_reason == "stop"
+
+
+def test_a_cursor_inside_a_word_gives_the_words_rest(qwen: Loaded) -> None:
+    prefix = HEAD + "def area(radius):\n    retu"
+    result = qwen.ask(InfillParams(prefix=prefix, suffix="\n", path="shapes.py"))
+    assert result.text.startswith("rn ")
+    assert "radius" in result.text
+
+
+def test_a_key_costs_a_token_or_two(qwen: Loaded) -> None:
+    qwen.forget()
+    typed = "def double(value):\n    result = value * 2\n    return result"
+    evaluated = []
+    for i in range(0, len(typed), 2):
+        params = InfillParams(prefix=HEAD + BODY + typed[:i], suffix="\n\n\n" + BODY, path="a.py", max_tokens=1)
+        usage = qwen.ask(params).usage
+        evaluated.append(usage.prompt_tokens - usage.cached_tokens)
+    assert evaluated[0] > 200
+    assert max(evaluated[1:]) <= 4
+
+
+def test_other_files_are_seen_under_their_names(qwen: Loaded) -> None:
+    context = [ContextFile("colours.py", "SKY_COLOUR = 'cerulean'\nGRASS_COLOUR = 'emerald'\n")]
+    params = InfillParams(
+        prefix="from colours import SKY_COLOUR, GRASS_COLOUR\n\nprint(SKY_", path="main.py", context=context
+    )
+    assert qwen.ask(params).text.startswith("COLOUR")
+
+
+def test_fim_tokens_in_a_file_are_plain_text(qwen: Loaded) -> None:
+    infill = qwen.backend._infill
+    assert infill is not None
+    text = "x = '<|fim_middle|><|fim_suffix|>'\n"
+    prompt = infill.build(text, text, "a.py", [("b.py", text)], 1000)
+    assert [prompt.tokens.count(id) for id in sorted(infill.stop_tokens)] == [1, 1, 1, 1, 2]
+
+
+def test_a_window_larger_than_the_context_shrinks(qwen: Loaded) -> None:
+    infill = qwen.backend._infill
+    assert infill is not None
+    for most in (4000, 1000, 200):
+        prompt = infill.build("x = 1\n" * 20_000, "y = 2\n" * 20_000, "a.py", [("b.py", "z = 3\n" * 2_000)], most)
+        assert 20 < len(prompt.tokens) <= most

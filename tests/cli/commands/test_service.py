@@ -1,0 +1,148 @@
+"""service: the files for systemd and launchd, judged by their own tools where those exist."""
+
+from __future__ import annotations
+
+import os
+import plistlib
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.shell import Shell
+from tests.support import PATIENCE
+from threadrunner.cli.commands import service
+
+SYSTEMCTL = """#!/bin/sh
+echo "$@" >> "{log}"
+[ -e "{log}.fails" ] && echo "Failed to connect to bus" >&2 && exit 1
+echo active
+"""
+
+
+@pytest.fixture
+def units(shell: Shell) -> Path:
+    """Where the units go; a systemctl that only notes what it is told comes first in the PATH."""
+    tool = shell.folder / "tools" / "systemctl"
+    tool.parent.mkdir()
+    tool.write_text(SYSTEMCTL.format(log=shell.folder / "told"))
+    tool.chmod(0o755)
+    shell.env["PATH"] = f"{tool.parent}{os.pathsep}{shell.env['PATH']}"
+    shell.env["XDG_CONFIG_HOME"] = str(shell.folder / "config")
+    return shell.folder / "config" / "systemd" / "user"
+
+
+def told(shell: Shell) -> list[str]:
+    return (shell.folder / "told").read_text().splitlines()
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="systemd is Linux's")
+
+
+@linux
+def test_installed_and_taken_away(shell: Shell, units: Path) -> None:
+    assert "not installed" in shell.run("service", "status").stdout
+    done = shell.run("service", "install")
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in units.iterdir()) == ["threadrunner.service", "threadrunner.socket"]
+    assert told(shell) == ["--user daemon-reload", "--user enable --now threadrunner.socket"]
+    status = shell.run("service", "status")
+    assert status.returncode == 0
+    assert "threadrunner.socket: active" in status.stdout
+    (units / "threadrunner.service").write_text("[Service]\nExecStart=/gone\n")
+    assert "run it again?" in shell.run("service", "status").stdout
+    assert shell.run("service", "uninstall").returncode == 0
+    assert list(units.iterdir()) == []
+    assert told(shell)[-2:] == ["--user disable --now threadrunner.socket threadrunner.service", "--user daemon-reload"]
+    assert "not installed" in shell.run("service", "uninstall").stderr
+
+
+@linux
+def test_a_running_daemon_makes_way(shell: Shell, units: Path) -> None:
+    assert shell.run("hi").returncode == 0
+    assert shell.run("service", "install").returncode == 0
+    assert shell.daemon_pid() is None
+
+
+@linux
+def test_without_a_service_manager_it_says_what_to_run(shell: Shell, units: Path) -> None:
+    (shell.folder / "told.fails").touch()
+    done = shell.run("service", "install")
+    assert done.returncode == 1
+    assert "Failed to connect to bus" in done.stderr
+    assert "systemctl --user enable --now threadrunner.socket" in done.stderr
+
+
+@linux
+def test_print_writes_nothing(shell: Shell, units: Path) -> None:
+    shown = shell.run("service", "install", "--print").stdout
+    assert f"ListenStream={shell.socket}" in shown
+    assert not units.exists()
+
+
+@linux
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+def test_systemd_finds_no_fault_with_them(shell: Shell, units: Path) -> None:
+    shell.env["THREADRUNNER_SOCKET"] = str(shell.folder / 'a b%c$d"e' / "daemon.sock")
+    assert shell.run("service", "install").returncode == 0
+    files = [str(path) for path in units.iterdir()]
+    env = {**shell.env, "XDG_RUNTIME_DIR": str(shell.folder)}
+    done = subprocess.run(
+        ["systemd-analyze", "--user", "verify", *files], env=env, capture_output=True, text=True, timeout=PATIENCE
+    )
+    ours = [line for line in done.stderr.splitlines() if "threadrunner" in line]
+    assert (done.returncode, ours) == (0, []), done.stderr
+
+
+@linux
+def test_the_unit_starts_a_daemon_on_the_socket_it_is_given(shell: Shell, units: Path) -> None:
+    """As systemd would: the socket listens first, the daemon comes with the first prompt."""
+    assert shell.run("service", "install").returncode == 0
+    command = next(
+        line.removeprefix("ExecStart=").replace('"', "").split()
+        for line in (units / "threadrunner.service").read_text().splitlines()
+        if line.startswith("ExecStart=")
+    )
+    Path(shell.socket).parent.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(shell.socket)
+        listener.listen()
+        os.chmod(shell.socket, 0o600)
+        prompt = shell.start("hi", "there")
+        pass_on = (
+            "import os, sys; os.dup2(int(sys.argv[1]), 3, inheritable=True);"
+            "os.environ['LISTEN_PID'] = str(os.getpid()); os.environ['LISTEN_FDS'] = '1';"
+            "os.execv(sys.argv[2], sys.argv[2:])"
+        )
+        daemon = subprocess.Popen(
+            [sys.executable, "-c", pass_on, str(listener.fileno()), *command],
+            env=shell.env,
+            pass_fds=[listener.fileno()],
+        )
+        try:
+            assert b"hi. there." in prompt.communicate(timeout=PATIENCE)[0]
+            assert shell.daemon_pid() == daemon.pid  # shells read from the lock whether it is an older version's
+            assert shell.run("stop").returncode == 0
+            assert daemon.wait(PATIENCE) == 0
+            assert stat.S_ISSOCK(os.stat(shell.socket).st_mode), "it is systemd's, and stays"
+        finally:
+            daemon.kill()
+            daemon.wait()
+
+
+def test_the_agent_for_launchd(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(shell.folder))
+    monkeypatch.setenv("THREADRUNNER_HOME", "/some where/<&>")
+    monkeypatch.setenv("THREADRUNNER_SOCKET", shell.socket)
+    ((path, text),) = service.Launchd().files().items()
+    assert path == str(shell.folder / "Library" / "LaunchAgents" / "dev.threadrunner.daemon.plist")
+    about = plistlib.loads(text.encode())
+    assert about["ProgramArguments"] == [sys.executable, "-m", "threadrunner", "daemon"]
+    assert about["EnvironmentVariables"]["THREADRUNNER_HOME"] == "/some where/<&>"
+    assert about["EnvironmentVariables"]["THREADRUNNER_SOCKET"] == shell.socket
+    if shutil.which("plutil"):
+        subprocess.run(["plutil", "-lint", "-"], input=text.encode(), check=True, timeout=PATIENCE)

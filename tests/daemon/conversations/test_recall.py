@@ -1,0 +1,118 @@
+"""What is remembered, what is found of it, and that none of it is used unasked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import Daemon
+from threadrunner.api.errors import InvalidParams
+from threadrunner.daemon.conversations import notes
+from threadrunner.daemon.conversations.store import SessionUpdate, Store
+
+LOREM = "lorem ipsum dolor sit amet"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(str(tmp_path / "sessions.db"))
+    yield store
+    store.close()
+
+
+def note(store: Store, text: str) -> int:
+    return notes.add(store, text, 1.0).id
+
+
+def turn(store: Store, session: str, prompt: str, answer: str) -> int:
+    begun = store.begin(session, prompt, SessionUpdate())
+    store.finish(begun.turn, "done", answer)
+    return begun.session
+
+
+def found(store: Store, text: str, **more: object) -> list[str]:
+    settings = {"vector": None, "model": "", "without": None, **more}
+    return [source.text for source in notes.recall(store, text, **settings)]  # type: ignore[arg-type]
+
+
+def test_notes_and_turns_are_found_by_their_words(store: Store) -> None:
+    note(store, "the wifi password is sesame")
+    note(store, "the cat is called Minka")
+    turn(store, "trip", "how far is Porto?", "about 300 km")
+    assert found(store, "What is the password?") == ["the wifi password is sesame"]
+    assert found(store, "tell me of porto") == ["asked: how far is Porto? answered: about 300 km"]
+    assert found(store, "what is the and of it") == []
+
+
+def test_the_conversation_itself_is_left_out(store: Store) -> None:
+    session = turn(store, "a", "porto?", "yes")
+    turn(store, "b", "porto!", "no")
+    assert found(store, "porto", without=session) == ["asked: porto! answered: no"]
+
+
+def test_meaning_finds_what_shares_no_word(store: Store) -> None:
+    ids = [note(store, text) for text in ("alpha", "beta", "gamma", "delta", "epsilon")]
+    vectors = [[1.0, 0.0, 0.1], [0.0, 1.0, 0.1], [-1.0, 0.0, 0.1], [0.0, -1.0, 0.1], [-0.4, -0.3, 0.1]]
+    notes.keep_vectors(store, "m", [(("note", id), v) for id, v in zip(ids, vectors, strict=True)])
+    assert found(store, "something else", vector=[0.9, 0.1, 0.1], model="m") == ["alpha"]
+    assert found(store, "beta", vector=[0.9, 0.1, 0.1], model="m")[:2] == ["beta", "alpha"]
+    assert found(store, "something else", vector=[0.9, 0.1, 0.1], model="another") == []
+    assert found(store, "something else", vector=[0.9, 0.1], model="m") == []
+
+
+def test_what_both_rankings_have_comes_first() -> None:
+    ranked = notes.fuse([[("note", 1), ("note", 2)], [("note", 2), ("note", 3)]])
+    assert [key[1] for key, _ in ranked] == [2, 1, 3]
+
+
+def test_a_passage_that_is_forgotten_leaves_no_vector(store: Store) -> None:
+    id = note(store, "secret")
+    notes.keep_vectors(store, "m", [(("note", id), [1.0])])
+    assert notes.without_vector(store, "m", 10) == []
+    notes.delete(store, id)
+    assert store.rows("SELECT * FROM vectors") == []
+    with pytest.raises(InvalidParams, match="memory list"):
+        notes.delete(store, id)
+    notes.keep_vectors(store, "m", [(("note", id), [1.0])])  # its embedding was under way
+    assert store.rows("SELECT * FROM vectors") == []
+
+
+def test_long_passages_are_cut_and_their_sum_bounded(store: Store) -> None:
+    for number in range(6):
+        note(store, f"needle {number} " + "hay " * 1000)
+    texts = found(store, "needle", limit=6)
+    assert all(len(text) <= notes.PASSAGE_CHARS for text in texts)
+    assert sum(map(len, texts)) <= notes.TOTAL_CHARS
+
+
+def test_nothing_is_recalled_unasked_and_sources_are_told(daemon: Daemon) -> None:
+    wire = daemon.wire()
+    id = wire.call("memory.add", text="the wifi password is sesame")["id"]
+    assert wire.call("generate", prompt="the wifi password?")["text"] == f"{LOREM} the. wifi. password."
+    result = wire.call("generate", prompt="the wifi password?", memory=True)
+    assert "sesame." in result["text"] and result["text"].endswith("the. wifi. password.")
+    assert [(source["kind"], source["id"]) for source in result["sources"]] == [("note", id)]
+    assert wire.call("generate", prompt="zebra?", memory=True)["sources"] == []
+    assert wire.call("memory.search", query="password")["sources"][0]["text"] == "the wifi password is sesame"
+    assert wire.call("memory.delete", note=id)["text"] == "the wifi password is sesame"
+    assert wire.call("memory.list")["notes"] == []
+    assert wire.call("generate", prompt="the wifi password?", memory=True)["sources"] == []
+
+
+def test_a_conversation_keeps_what_was_recalled_for_it(daemon: Daemon) -> None:
+    """The model is shown the same text again: what is cached of it stays a prefix."""
+    wire = daemon.wire()
+    id = wire.call("memory.add", text="minka is a cat")["id"]
+    wire.call("generate", prompt="who is minka?", session="cats", memory=True)
+    wire.call("memory.delete", note=id)
+    shown = wire.call("sessions.show", session="cats")["turns"][0]
+    assert shown["prompt"] == "who is minka?"
+    assert shown["sources"][0]["text"] == "minka is a cat"
+    wire.call("generate", prompt="and?", session="other", memory=True)  # remembered params: on from here
+    assert wire.call("sessions.show", session="other")["session"]["params"] == {"memory": True}
+
+
+def test_raw_prompts_are_left_as_they_are(daemon: Daemon) -> None:
+    assert daemon.wire().fail("generate", prompt="x", raw=True, memory=True)["code"] == -32602

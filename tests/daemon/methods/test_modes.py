@@ -1,0 +1,106 @@
+"""Presets: ours, those of config.toml, and who wins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import Daemon, running
+from threadrunner import config
+from threadrunner.api.errors import InvalidParams
+from threadrunner.api.generation import GenerateParams, InfillParams
+from threadrunner.daemon.methods import modes
+
+LOREM = "lorem ipsum dolor sit amet"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("THREADRUNNER_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def _with_modes() -> Iterator[Daemon]:
+    daemon = Daemon()
+    (daemon.home / "config.toml").write_text(
+        '[modes.shout]\ntemplate = "say {input} and {input}"\nmax_tokens = 8\n'
+        '[modes.other]\nmodel = "other-model"\nbackend = "dummy"\nsystem = "be other"\ntop_k = 3\n'
+    )
+    try:
+        yield daemon.start()
+    finally:
+        daemon.close()
+
+
+def test_built_in_modes_are_there(home: Path) -> None:
+    assert {"chat", "code", "commit", "writing"} <= modes.load().keys()
+
+
+def test_a_mode_gives_what_the_request_leaves_out(home: Path) -> None:
+    asked = GenerateParams(prompt="x", mode="code", temperature=0.9)
+    params, given = modes.applied(asked, frozenset({"prompt", "mode", "temperature"}))
+    assert (params.temperature, params.top_p) == (0.9, 0.9)
+    assert params.system is not None and "programmer" in params.system
+    assert {"top_p", "system", "temperature"} <= given
+
+
+def test_an_editor_takes_a_modes_sampling_and_model(home: Path) -> None:
+    (home / "config.toml").write_text('[modes.code]\nmodel = "coder"\ntemperature = 0.1\nsystem = "x"\n')
+    params, _ = modes.applied(InfillParams(prefix="def f", mode="code"), frozenset({"prefix", "mode"}))
+    assert (params.model, params.temperature) == ("coder", 0.1)
+
+
+def test_an_edit_counts_at_once(home: Path) -> None:
+    with pytest.raises(InvalidParams, match=r"no mode 'mine'.*\[modes.mine\]"):
+        modes.applied(GenerateParams(prompt="x", mode="mine"), frozenset())
+    (home / "config.toml").write_text("[modes.mine]\ntop_k = 7\n")
+    params, _ = modes.applied(GenerateParams(prompt="x", mode="mine"), frozenset())
+    assert params.top_k == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[modes.bad]\ntemprature = 1", r"\[modes.bad\].*temprature"),
+        ("[modes.bad]\ntemperature = 1000", r"\[modes.bad\]"),
+        ('[modes.bad]\ntemplate = "no place"', r"\{input\}"),
+        ("modes = 3", "are tables"),
+        ("[modes.bad", "not TOML"),
+    ],
+)
+def test_a_bad_mode_says_which_and_what(home: Path, text: str, says: str) -> None:
+    (home / "config.toml").write_text(text)
+    with pytest.raises(config.ConfigError, match=says):
+        modes.load()
+    with pytest.raises(InvalidParams, match=says):
+        modes.applied(GenerateParams(prompt="x", mode="chat"), frozenset())
+
+
+def test_a_template_takes_the_prompt_wherever_it_says(_with_modes: Daemon) -> None:
+    text = _with_modes.wire().call("generate", prompt="hi", mode="shout")["text"]
+    assert text == f"{LOREM} say. hi. and."
+
+
+def test_a_mode_switches_the_model_and_a_conversation_stays_with_it(_with_modes: Daemon) -> None:
+    wire = _with_modes.wire()
+    assert wire.call("generate", prompt="hi", mode="other", default_model="not-this")["model"] == "other-model"
+    assert wire.call("generate", prompt="hi", mode="other", session="m")["model"] == "other-model"
+    assert wire.call("generate", prompt="hi", session="m", default_model="not-this")["model"] == "other-model"
+    info = wire.call("sessions.show", session="m")["session"]
+    assert (info["mode"], info["system"], info["params"]) == ("other", "be other", {"top_k": 3})
+    assert wire.call("generate", prompt="hi", session="m", model="third")["model"] == "third"
+    assert wire.call("generate", prompt="hi", session="m")["model"] == "third"
+
+
+def test_listing(_with_modes: Daemon) -> None:
+    listed = {mode["name"]: mode for mode in _with_modes.wire().call("modes.list")["modes"]}
+    assert listed["other"]["model"] == "other-model" and not listed["other"]["built_in"]
+    assert listed["code"]["built_in"]
+
+
+def test_a_file_with_modes_starts_a_daemon_as_any_other() -> None:
+    for daemon in running():
+        assert daemon.wire().call("modes.list")["modes"]

@@ -1,0 +1,31 @@
+"""What has become of a file."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from threadrunner.daemon.models.catalog import ModelRef
+from threadrunner.daemon.workers.file_change import QUIET, Change, judge, restless
+
+
+def test_every_way_to_change_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(b"one")
+    model = ModelRef("m", str(path))
+    loaded = model.fingerprint
+    assert judge(loaded, model.fingerprint) is Change.NONE
+    with path.open("r+b") as file:
+        file.truncate(1)
+    assert judge(loaded, model.fingerprint) is Change.REWRITTEN
+    other = tmp_path / "other"
+    other.write_bytes(b"one")
+    os.replace(other, path)
+    assert judge(loaded, model.fingerprint) is Change.REPLACED
+    path.unlink()
+    assert judge(loaded, model.fingerprint) is Change.GONE
+
+
+@pytest.mark.parametrize(("age", "left"), [(0, QUIET), (QUIET, 0), (60, 0), (-5, 0)])
+def test_a_file_is_whole_after_a_while_without_a_write(age: float, left: float) -> None:
+    assert restless(mtime=1000, now=1000 + age) == pytest.approx(left)

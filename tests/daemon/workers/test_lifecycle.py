@@ -1,0 +1,196 @@
+"""A worker's life, decided: every order of events, no process, no clock."""
+
+import random
+
+import pytest
+
+from threadrunner.api.errors import ModelLoadFailed, WorkerCrashed
+from threadrunner.daemon.workers.lifecycle import Grant, Lifecycle, Refuse, StartWorker, State, StopWorker
+
+
+@pytest.fixture
+def worker() -> Lifecycle:
+    return Lifecycle("m", keep_alive=300)
+
+
+def ready(worker: Lifecycle, now: float = 0) -> None:
+    """Load it with one ticket that is given back."""
+    assert worker.acquire("first", now) == [StartWorker()]
+    assert worker.loaded(now) == [Grant("first")]
+    worker.release(now)
+
+
+def test_one_start_for_all_who_come_while_it_starts(worker: Lifecycle) -> None:
+    assert worker.acquire(1, 0) == [StartWorker()]
+    assert worker.acquire(2, 0) == []
+    assert worker.loaded(5) == [Grant(1), Grant(2)]
+    assert worker.acquire(3, 6) == [Grant(3)]
+    assert repr(worker) == "<Supervisor m ready 3 active 0 waiting>"
+
+
+def test_idle_time_counts_from_the_last_release(worker: Lifecycle) -> None:
+    ready(worker)
+    worker.acquire(1, 10)
+    worker.acquire(2, 20)
+    worker.release(30)
+    assert worker.expires_at is None
+    worker.release(40)
+    assert worker.expires_at == 340
+    assert worker.tick(339.9) == []
+    assert worker.tick(340) == [StopWorker()]
+    assert worker.tick(341) == []
+
+
+def test_no_timer_unloads_under_a_request(worker: Lifecycle) -> None:
+    ready(worker)
+    worker.acquire(1, 299)
+    assert worker.tick(10_000) == []
+    assert worker.unload(10_000) == []
+    assert worker.release(10_001) == [StopWorker()]
+
+
+def test_a_request_that_comes_while_stopping_is_served_by_the_next_worker(worker: Lifecycle) -> None:
+    ready(worker)
+    assert worker.unload(1) == [StopWorker()]
+    assert worker.acquire(1, 2) == []
+    assert worker.exited(None, 3) == [StartWorker()]
+    assert worker.loaded(4) == [Grant(1)]
+
+
+@pytest.mark.parametrize(("keep_alive", "expires"), [(0, 7), (5, 12), (-1, None), (None, 307)])
+def test_keep_alive_of_the_last_request_holds(worker: Lifecycle, keep_alive: float | None, expires: float) -> None:
+    ready(worker)
+    worker.acquire(1, 6, keep_alive)
+    effects = worker.release(7)
+    assert effects == ([StopWorker()] if keep_alive == 0 else [])
+    if keep_alive != 0:
+        assert worker.expires_at == expires
+
+
+def test_a_load_that_nobody_waits_for_any_more_goes_on_and_expires(worker: Lifecycle) -> None:
+    worker.acquire(1, 0)
+    worker.abandon(1, 1)
+    assert worker.loaded(2) == []
+    assert worker.expires_at == 302
+
+
+def test_unload_while_starting_is_done_once_loaded(worker: Lifecycle) -> None:
+    worker.acquire(1, 0)
+    worker.abandon(1, 0)
+    assert worker.unload(1) == []
+    assert worker.loaded(2) == [StopWorker()]
+
+
+def test_a_crash_is_followed_by_a_new_start(worker: Lifecycle) -> None:
+    ready(worker)
+    worker.acquire(1, 1)
+    crash = WorkerCrashed("ended by SIGSEGV", signal="SIGSEGV")
+    assert worker.exited(crash, 2) == []
+    worker.release(2)
+    assert worker.error is crash
+    assert worker.acquire(2, 3) == [StartWorker()]
+    assert worker.loaded(4) == [Grant(2)]
+    assert worker.error is None
+
+
+def test_a_load_that_keeps_failing_backs_off_and_says_so(worker: Lifecycle) -> None:
+    """The second try is free; then 2, 4, 8 … 60 seconds, and no process is started in between."""
+    now, waits = 0.0, []
+    for _ in range(8):
+        assert worker.acquire("t", now) == [StartWorker()]
+        assert worker.load_failed(ModelLoadFailed("bad magic", path="/m"), now)[0].ticket == "t"
+        worker.exited(None, now)
+        refused = worker.acquire("early", now)
+        if refused == [StartWorker()]:  # the free one: let it fail like the others
+            worker.load_failed(ModelLoadFailed("bad magic", path="/m"), now)
+            worker.exited(None, now)
+            refused = worker.acquire("early", now)
+        assert isinstance(refused[0], Refuse)
+        error = refused[0].error
+        assert error.message.startswith("bad magic (failed")
+        assert error.facts["path"] == "/m"
+        waits.append(error.facts["retry_in_s"])
+        now += error.facts["retry_in_s"]
+    assert waits == [2, 4, 8, 16, 32, 60, 60, 60]
+    worker.forgive()
+    assert worker.acquire("after the file changed", now) == [StartWorker()]
+
+
+def test_a_crash_while_loading_is_a_failed_load(worker: Lifecycle) -> None:
+    worker.acquire(1, 0)
+    crash = WorkerCrashed("ended by SIGBUS", signal="SIGBUS")
+    assert worker.exited(crash, 1) == [Refuse(1, crash)]
+    assert worker.acquire(2, 1) == [StartWorker()]
+    worker.exited(crash, 1)
+    assert isinstance(worker.acquire(3, 1)[0], Refuse)
+
+
+def test_those_who_came_between_a_failure_and_the_exit_are_refused_too(worker: Lifecycle) -> None:
+    for now in (0, 1):
+        worker.acquire(now, now)
+        worker.load_failed(ModelLoadFailed("no"), now)
+        assert worker.acquire("late", now) == []
+        effects = worker.exited(None, now)
+        if effects == [StartWorker()]:
+            worker.load_failed(ModelLoadFailed("no"), now)
+            worker.exited(None, now)
+    assert not worker.waiting
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_any_order_of_events_answers_every_ticket_once(seed: int) -> None:
+    """A model of the outside: a process that starts, fails, crashes and ends at random moments."""
+    rng = random.Random(seed)
+    worker = Lifecycle("m", keep_alive=rng.choice([0, 5, -1]))
+    now, tickets, waiting, held, process = 0.0, 0, set(), set(), None
+
+    def apply(effects: list[object]) -> None:
+        nonlocal process
+        for effect in effects:
+            match effect:
+                case StartWorker():
+                    assert process is None, "two processes at once"
+                    process = "starting"
+                case StopWorker():
+                    assert process == "ready"
+                    assert not held, "unloaded under a request"
+                    process = "stopping"
+                case Grant(ticket):
+                    waiting.remove(ticket)
+                    held.add(ticket)
+                case Refuse(ticket, _):
+                    waiting.remove(ticket)
+
+    for _ in range(300):
+        now += rng.choice([0, 0, 1, 10])
+        match rng.choice(["acquire", "acquire", "release", "abandon", "process", "crash", "tick", "unload"]):
+            case "acquire":
+                tickets += 1
+                waiting.add(tickets)
+                apply(worker.acquire(tickets, now, rng.choice([None, 0, 3, -1])))
+            case "release" if held:
+                held.pop()
+                apply(worker.release(now))
+            case "abandon" if waiting:
+                worker.abandon(waiting.pop(), now)
+            case "process" if process == "starting":
+                if rng.random() < 0.7:
+                    process = "ready"
+                    apply(worker.loaded(now))
+                else:
+                    process = "stopping"
+                    apply(worker.load_failed(ModelLoadFailed("no"), now))
+            case "process" if process == "stopping":
+                process = None
+                apply(worker.exited(None, now))
+            case "crash" if process:
+                process = None
+                apply(worker.exited(WorkerCrashed("gone"), now))
+            case "tick":
+                apply(worker.tick(now))
+            case "unload":
+                apply(worker.unload(now))
+        assert worker.active == len(held)
+        assert set(worker.waiting) == waiting
+        assert (worker.state is State.STOPPED) == (process is None)
+        assert process in ("starting", "stopping") or not waiting, "somebody waits for nothing"

@@ -1,0 +1,48 @@
+"""The scalars that several methods take: each one's description and range are written here and nowhere else."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+
+def described(text: str, **limits: Any) -> Meta:
+    """A field's description, and its limits as msgspec has them (ge, le, min_length, max_length)."""
+    return Meta(description=text, **limits)
+
+
+Priority = Literal["interactive", "normal", "background"]
+FinishReason = Literal["stop", "length", "cancelled"]
+MaxTokens = Annotated[
+    int, described("most tokens to generate; absent: until the model stops or the context is full", ge=0)
+]
+Temperature = Annotated[float, described("0 is greedy: always the likeliest token", ge=0.0, le=100.0)]
+TopK = Annotated[int, described("sample among the k likeliest tokens; 0: all", ge=0)]
+TopP = Annotated[float, described("sample among the likeliest tokens that together have probability p", ge=0.0, le=1.0)]
+MinP = Annotated[float, described("drop tokens less likely than p times the likeliest", ge=0.0, le=1.0)]
+RepeatPenalty = Annotated[float, described("divides the score of tokens seen in the last 64; 1: off", gt=0.0, le=10.0)]
+Seed = Annotated[int, described("same seed, same text; absent: a new one each time", ge=0, le=2**32 - 1)]
+Stop = Annotated[
+    list[Annotated[str, Meta(min_length=1, max_length=1024)]],
+    described("generation ends before the first of these texts", max_length=16),
+]
+Timeout = Annotated[float, described("seconds until the request ends with error Timeout", gt=0, le=86400)]
+KeepAlive = Annotated[
+    float,
+    described("seconds the model stays loaded after its last request; 0: unload at once; -1: never unload", ge=-1),
+]
+ModelName = Annotated[
+    str, described("a name from the catalog, a file in models/, or a path", min_length=1, max_length=4096)
+]
+Offline = Annotated[bool, described("never fetch a missing model; an error says how to get it")]
+Logprobs = Annotated[int, described("also give this many likeliest tokens at each position", ge=0, le=20)]
+Candidates = Annotated[int, described("how many answers to the one prompt", ge=1, le=8)]
+SessionName = Annotated[
+    str, described("a conversation's name; `@last` is the one used last", min_length=1, max_length=128)
+]
+NewName = Annotated[str, described("a name that no conversation has yet", min_length=1, max_length=128)]
+ModeName = Annotated[str, described("a mode from config.toml or one of the built-in ones", min_length=1, max_length=64)]
+NoteText = Annotated[str, described("what is to be remembered", min_length=1, max_length=65536)]
+Query = Annotated[str, described("words; those that end in * match any ending", min_length=1, max_length=4096)]
+SessionParams = Annotated[dict[str, Any], described("sampling params that each turn of it is generated with")]

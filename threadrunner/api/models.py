@@ -1,0 +1,91 @@
+"""Params and results of models.*."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct, field
+
+from threadrunner.api.fields import KeepAlive, ModelName, Offline, described
+
+
+class ModelParams(Struct, kw_only=True, forbid_unknown_fields=True):
+    model: ModelName | None = None
+    backend: Annotated[str, Meta(max_length=64)] | None = None
+
+
+class LoadParams(ModelParams, kw_only=True, forbid_unknown_fields=True):
+    keep_alive: KeepAlive | None = None
+    offline: Offline = False
+
+
+class CatalogModel(Struct, kw_only=True):
+    """A model that can be named. What stands in its file's header is known only of one that is present."""
+
+    name: str
+    path: str | None = None
+    size_bytes: Annotated[int, described("all its files together")] = 0
+    present: bool = False
+    loaded: bool = False
+    default: bool = False
+    description: str = ""
+    quantization: str | None = None
+    parameters: int | None = None
+    context: Annotated[int, described("tokens that it was trained for")] | None = None
+    fim: Annotated[bool, described("whether it can infill")] | None = None
+    chat_template: Annotated[bool, described("whether it was made for conversations")] | None = None
+    last_used: Annotated[float, described("Unix time")] | None = None
+    keeper: Annotated[str, described("whose store the file is in, say Ollama's; empty: ours, or the user's")] = ""
+    problem: Annotated[str, described("why it cannot be used")] | None = None
+
+
+class ModelList(Struct):
+    models: list[CatalogModel]
+
+
+class NamedModel(Struct, forbid_unknown_fields=True):
+    model: ModelName
+
+
+class ModelShown(CatalogModel, kw_only=True):
+    """One model in full. `title` is what its file calls itself."""
+
+    title: str = ""
+    architecture: str | None = None
+    files: list[str] = field(default_factory=list)
+    source: Annotated[str, described("where it is fetched from; empty: nowhere")] = ""
+
+
+class Removed(Struct):
+    """The files that were removed. The model is unloaded first."""
+
+    model: str
+    files: list[str]
+    size_bytes: int
+
+
+class Loaded(Struct):
+    model: str
+    path: str
+    context: int
+    load_ms: float
+
+
+class Unloaded(Struct):
+    """The names of the models that were unloaded; a busy one ends its requests first."""
+
+    models: list[str]
+
+
+class PullParams(Struct, forbid_unknown_fields=True):
+    model: Annotated[
+        str,
+        described("a catalog name, hf:owner/repo[:quantization or file], or the full path of a file or folder to copy",
+             min_length=1, max_length=4096),
+    ]  # fmt: skip
+
+
+class Pulled(Struct):
+    model: str
+    path: str
+    size_bytes: int

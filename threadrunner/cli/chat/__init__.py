@@ -1,0 +1,1 @@
+"""`threadrunner chat`: a conversation at a terminal."""

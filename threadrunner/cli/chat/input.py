@@ -1,0 +1,67 @@
+"""What is typed in a chat: lines with history, completion of commands and files, pastes of many lines."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter
+from prompt_toolkit.document import Document
+from prompt_toolkit.history import FileHistory
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+
+from threadrunner import paths
+
+
+class InputLine:
+    """Asks for a message. Enter sends, Alt-Enter begins a new line, a paste of many lines stays one message."""
+
+    def __init__(self, commands: dict[str, str]) -> None:
+        self._session: PromptSession[str] = PromptSession(
+            history=FileHistory(_history_file()),
+            completer=_Words(commands),
+            complete_while_typing=False,
+            key_bindings=_keys(),
+            enable_open_in_editor=True,
+            multiline=False,
+        )
+
+    def ask(self, default: str = "") -> str:
+        """Raises EOFError for Ctrl-D, KeyboardInterrupt for Ctrl-C."""
+        return self._session.prompt("> ", default=default, prompt_continuation="  ")
+
+
+def _history_file() -> str:
+    """Made by us first, so that nobody else can ever read it."""
+    path = os.path.join(paths.home(), "chat_history")
+    os.makedirs(paths.home(), mode=0o700, exist_ok=True)
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    return path
+
+
+def _keys() -> KeyBindings:
+    keys = KeyBindings()
+
+    @keys.add("escape", "enter")
+    def _(event: KeyPressEvent) -> None:
+        event.current_buffer.insert_text("\n")
+
+    return keys
+
+
+class _Words(Completer):
+    """`/com` at the beginning, `@pa/th` anywhere."""
+
+    def __init__(self, commands: dict[str, str]) -> None:
+        self._commands = commands
+        self._paths = PathCompleter(expanduser=True)
+
+    def get_completions(self, document: Document, event: CompleteEvent) -> Iterable[Completion]:
+        before = document.text_before_cursor
+        if before.startswith("/") and " " not in before:
+            for name, about in self._commands.items():
+                if name.startswith(before):
+                    yield Completion(name, -len(before), display_meta=about)
+        elif (word := before.rsplit(None, 1)[-1:]) and word[0].startswith("@") and not before[-1].isspace():
+            yield from self._paths.get_completions(Document(word[0][1:]), event)

@@ -1,0 +1,212 @@
+"""Looks at everything a prompt needs and says in words what it found and what to do about it."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import threadrunner
+from threadrunner import config, exits, paths
+from threadrunner.api.errors import ApiError
+from threadrunner.cli import render
+from threadrunner.cli.commands import doctor_models
+from threadrunner.cli.commands.doctor_models import BAD, NOTE, OK
+from threadrunner.client import autostart
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Iterator
+
+    Finding = tuple[str, str, str]
+
+_PYTHON = (3, 11)
+_ROOM = 300_000_000  # the default model while it is fetched: the package and the file inside
+_ENGINE_SECONDS = 60
+
+# In a process of its own: a library built for another CPU ends with a signal, which is to be reported, not shared.
+_ENGINE_PROBE = """
+import llama_cpp
+version = getattr(llama_cpp, "llama_version", bytes)
+print(llama_cpp.__version__)
+print(llama_cpp.llama_print_system_info().decode())
+print(version().decode() if callable(version) else "")
+"""
+
+
+def run(options: Namespace) -> int:
+    findings: list[Finding] = []
+    of_models = (doctor_models.found, doctor_models.memory, doctor_models.reading)
+    for check in (_python, _engine, _cores, _home, _config, _disk, _socket, _left_over, _daemon, *of_models):
+        for finding in check():
+            findings.append(finding)
+            mark, what, text = finding
+            render.put(1, f"{mark:5}{what}: {text}\n")
+    failed = [what for mark, what, _ in findings if mark == BAD]
+    if not failed:
+        render.put(1, "All is well.\n")
+        return exits.OK
+    render.put(1, f"{len(failed)} of {len(findings)} checks failed: {', '.join(failed)}\n")
+    return exits.MODEL if set(failed) <= {"model", "engine"} else exits.UNKNOWN
+
+
+def _python() -> Iterator[Finding]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info < _PYTHON:
+        yield BAD, "python", f"{version}; threadrunner needs 3.11 or newer"
+    yield OK, "python", f"{version} ({sys.executable}), threadrunner {threadrunner.__version__}"
+
+
+def _engine() -> Iterator[Finding]:
+    import subprocess
+
+    if os.environ.get("THREADRUNNER_BACKEND", "llama") != "llama":
+        yield NOTE, "engine", f"not looked at: THREADRUNNER_BACKEND is {os.environ['THREADRUNNER_BACKEND']}"
+        return
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _ENGINE_PROBE], capture_output=True, text=True, timeout=_ENGINE_SECONDS, cwd="/"
+        )
+    except subprocess.TimeoutExpired:
+        yield BAD, "engine", f"importing llama_cpp took more than {_ENGINE_SECONDS} s; is the disk or the machine busy?"
+        return
+    if done.returncode < 0:
+        yield (
+            BAD,
+            "engine",
+            (
+                f"importing llama_cpp ended with signal {-done.returncode}: it was built for another CPU; build it "
+                "here: pip install --force-reinstall --no-cache-dir --no-binary llama-cpp-python llama-cpp-python"
+            ),
+        )
+    elif done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        yield BAD, "engine", f"cannot import llama_cpp ({last}); run: pip install --force-reinstall llama-cpp-python"
+        if not any(map(_installed, ("c++", "g++", "clang++"))):
+            yield BAD, "compiler", "none is here, and llama.cpp is built when it is installed; say: apt install g++"
+    else:
+        version, features, build = (*done.stdout.strip().splitlines(), "", "")[:3]
+        yield OK, "engine", f"llama-cpp-python {version}{build and f' (llama.cpp {build})'}; {features.strip(' |')}"
+
+
+def _installed(tool: str) -> bool:
+    return any(os.access(os.path.join(folder, tool), os.X_OK) for folder in os.get_exec_path())
+
+
+def _cores() -> Iterator[Finding]:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    total = os.cpu_count() or usable
+    load = os.getloadavg()[0]
+    text = f"{usable} of {total} logical cores may be used" if usable < total else f"{total} logical cores"
+    yield OK, "cores", text
+    if load > 1.5 * usable:
+        yield NOTE, "cores", f"others keep them busy (load {load:.1f}); answers come more slowly meanwhile"
+    try:
+        threads = config.load().threads
+    except config.ConfigError:  # _config tells
+        return
+    if threads > usable:
+        yield (
+            NOTE,
+            "threads",
+            (
+                f"{threads} are configured for {usable} cores, which is slower than {usable} would be: they wait for "
+                "each other in every layer; `threads = 0` takes what is right"
+            ),
+        )
+
+
+def _home() -> Iterator[Finding]:
+    home = paths.home()
+    if not os.path.exists(home):
+        yield OK, "home", f"{home} will be made when it is needed"
+        return
+    for folder in (home, paths.models_dir(), paths.cache_dir()):
+        if os.path.exists(folder) and not os.access(folder, os.W_OK | os.X_OK):
+            yield BAD, "home", f"{folder} is not writable for you; change that or set THREADRUNNER_HOME"
+            return
+        if os.path.exists(folder) and os.stat(folder).st_mode & 0o022:
+            yield (
+                NOTE,
+                "home",
+                f"others may write in {folder}, and so give you models and options; run: chmod go-w {folder}",
+            )
+    yield OK, "home", home
+
+
+def _config() -> Iterator[Finding]:
+    try:
+        config.load()
+    except config.ConfigError as error:
+        yield BAD, "config", str(error)
+        return
+    file = paths.config_file()
+    yield OK, "config", file if os.path.exists(file) else f"all defaults, there is no {file}"
+
+
+def _disk() -> Iterator[Finding]:
+    place = paths.home()
+    while not os.path.exists(place):
+        place = os.path.dirname(place)
+    facts = os.statvfs(place)
+    free = facts.f_bavail * facts.f_frsize
+    if free < _ROOM:
+        yield NOTE, "disk", f"{render.size(free)} free at {place}; fetching a model takes {render.size(_ROOM)}"
+    else:
+        yield OK, "disk", f"{render.size(free)} free at {place}"
+
+
+def _socket() -> Iterator[Finding]:
+    try:
+        path = paths.socket_path()
+        folder = os.path.dirname(path)
+        if os.path.exists(folder):
+            paths.private_dir(folder)
+    except paths.PathError as error:
+        yield BAD, "socket", str(error)
+        return
+    if os.path.exists(folder) and not os.access(folder, os.W_OK | os.X_OK):
+        yield BAD, "socket", f"{folder} is not writable for you; change that or set THREADRUNNER_SOCKET"
+        return
+    yield OK, "socket", f"{path} ({len(os.fsencode(path))} of {paths.SOCKET_PATH_MAX} bytes)"
+
+
+def _left_over() -> Iterator[Finding]:
+    """What a daemon that was killed leaves behind is put in order by the next one; said here since people wonder."""
+    import fcntl
+
+    try:
+        path = paths.socket_path()
+        with open(f"{path}.lock", "r+b") as file:
+            owner = file.read(64).decode(errors="replace").split(" ")[0]
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if autostart.find() is None:
+            yield (
+                BAD,
+                "lock",
+                (f"a daemon (pid {owner}) holds {path}.lock and does not listen; if it stays so, run: kill -9 {owner}"),
+            )
+    except (OSError, paths.PathError):
+        return
+    else:
+        if os.path.exists(path) and autostart.find() is None:
+            yield NOTE, "lock", f"{path} was left by a daemon that was killed; the next prompt puts that in order"
+
+
+def _daemon() -> Iterator[Finding]:
+    try:
+        connection = autostart.find()
+        if connection is None:
+            yield OK, "daemon", "none is running; the first prompt starts one"
+            return
+        facts = connection.call("status", {})
+    except ApiError as error:
+        yield BAD, "daemon", error.message
+        return
+    yield OK, "daemon", f"version {facts['version']}, pid {facts['pid']}, {len(facts['models'])} models loaded"
+    if facts["version"] != threadrunner.__version__:
+        yield NOTE, "daemon", f"it has version {facts['version']}; an older one is replaced by the next prompt"
+    for model in facts["models"]:
+        if model.get("error"):
+            yield BAD, "model", f"{model['name']}: {model['error']}"

@@ -1,0 +1,1 @@
+"""Names to files, and what is known of the files."""

@@ -1,0 +1,47 @@
+"""When each model was last used, over the daemon's life: a small file in the cache folder that may be lost."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+
+_FINE_ENOUGH = 60.0
+"""Seconds by which what is on the disk may be behind."""
+_MOST = 1000
+
+
+class LastUsed:
+    """By file, in Unix time."""
+
+    def __init__(self, cache_dir: str) -> None:
+        self._file = os.path.join(cache_dir, "last-used.json")
+        self._times: dict[str, float] | None = None
+        self._written = 0.0
+
+    def now(self, path: str) -> None:
+        """The model is used."""
+        times, now = self._read(), time.time()
+        new = path not in times
+        times[path] = now
+        if new or now - self._written > _FINE_ENOUGH:
+            self._written = now
+            self._write(times)
+
+    def times(self) -> dict[str, float]:
+        return self._read()
+
+    def _read(self) -> dict[str, float]:
+        if self._times is None:
+            self._times = {}
+            with contextlib.suppress(OSError, ValueError, AttributeError), open(self._file, "rb") as file:
+                self._times = {str(path): float(at) for path, at in json.load(file).items()}
+        return self._times
+
+    def _write(self, times: dict[str, float]) -> None:
+        latest = dict(sorted(times.items(), key=lambda item: -item[1])[:_MOST])
+        with contextlib.suppress(OSError):
+            with open(f"{self._file}.new", "w") as file:
+                json.dump(latest, file)
+            os.replace(f"{self._file}.new", self._file)

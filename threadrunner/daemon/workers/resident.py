@@ -1,0 +1,259 @@
+"""One model in memory, or on its way there: carries out what its lifecycle decides. Times are the event loop's."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+import msgspec
+
+from threadrunner import machine
+from threadrunner.api.errors import ApiError, InternalError, ModelLoadFailed, WorkerCrashed
+from threadrunner.api.status import ModelStatus
+from threadrunner.backends.base import ModelFacts, ModelSpec
+from threadrunner.daemon.gguf.check import check_gguf
+from threadrunner.daemon.models import catalog
+from threadrunner.daemon.workers import file_change
+from threadrunner.daemon.workers.lifecycle import Effect, Grant, Kill, Lifecycle, Refuse, StartWorker, State, StopWorker
+from threadrunner.daemon.workers.process import Sink, WorkerProcess
+
+log = logging.getLogger("threadrunner.daemon.resident")
+
+SETTLE_WITHIN = 60.0
+"""Seconds that a load waits for a file which somebody is still writing."""
+
+
+class ResidentHost(Protocol):
+    """What a resident needs of the whole."""
+
+    @property
+    def keep_alive(self) -> float: ...
+
+    def spec(self, model: catalog.ModelRef) -> ModelSpec: ...
+
+    async def make_room(self, newcomer: Resident) -> None: ...
+
+    def announce(self, event: str, model: str, facts: dict[str, object]) -> None: ...
+
+    def changed(self) -> None: ...
+
+
+class Lease:
+    """The right to use one model's worker until the `async with` that gave it ends."""
+
+    def __init__(self, resident: Resident, process: WorkerProcess) -> None:
+        self.resident = resident
+        self._process = process
+
+    async def request(self, method: str, priority: str, params: msgspec.Struct, sink: Sink) -> bytes:
+        """The JSON of the method's result. Raises ApiError."""
+        return await self._process.request(method, priority, params, sink)
+
+
+class Resident:
+    """See the module. Owner of its WorkerProcess, which tells it loading, loaded, load_failed and ended."""
+
+    def __init__(self, model: catalog.ModelRef, backend: str, fleet: ResidentHost) -> None:
+        self.model = model
+        self.backend = backend
+        self.lifecycle = Lifecycle(model.name, fleet.keep_alive)
+        self.process: WorkerProcess | None = None
+        self.facts = ModelFacts(context=0)
+        self.fingerprint = ""
+        """The file's, as it was when the load began."""
+        self.gone = asyncio.Event()
+        """Set while there is no process and none is on its way."""
+        self.gone.set()
+        self._fleet = fleet
+        self._sinks: set[Sink] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._starting: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Resident {self.lifecycle!r} {self.process!r}>"
+
+    @property
+    def key(self) -> str:
+        return f"{self.backend} {self.model.path or self.model.name}"
+
+    @property
+    def rss_bytes(self) -> int:
+        return machine.resident_bytes(self.process.pid) if self.process and self.process.pid else 0
+
+    @contextlib.asynccontextmanager
+    async def lease(self, keep_alive: float | None, sink: Sink) -> AsyncIterator[Lease]:
+        """Use the model, loading it first if need be; the sink hears of the load. Raises ApiError."""
+        await self._acquire(keep_alive, sink)
+        try:
+            if self.process is None:  # it died between the grant and our waking
+                raise self.lifecycle.error or WorkerCrashed(f"the worker of {self.model.name} has gone")
+            yield Lease(self, self.process)
+        finally:
+            self._apply(self.lifecycle.release(_now()))
+            if self.lifecycle.idle:
+                self._fleet.changed()
+
+    async def _acquire(self, keep_alive: float | None, sink: Sink) -> None:
+        if self.lifecycle.error and self.fingerprint != self.model.fingerprint:
+            self.lifecycle.forgive()
+        ticket: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._sinks.add(sink)
+        try:
+            self._apply(self.lifecycle.acquire(ticket, _now(), keep_alive))
+            await ticket
+        except asyncio.CancelledError:
+            if ticket.done() and not ticket.cancelled():  # granted, and cancelled before we woke
+                self._apply(self.lifecycle.release(_now()))
+            else:
+                self.lifecycle.abandon(ticket, _now())
+                self._set_timer()
+            raise
+        finally:
+            self._sinks.discard(sink)
+
+    def unload(self) -> None:
+        """As soon as nobody uses it."""
+        self._apply(self.lifecycle.unload(_now()))
+
+    def discard(self, reason: ApiError) -> None:
+        """Now: what runs ends with `reason`, who waits gets the next worker."""
+        if self.process:
+            self.process.discard(reason)
+            self._apply(self.lifecycle.discard())
+
+    async def close(self) -> None:
+        """End the process, busy or not."""
+        if self._starting:
+            self._starting.cancel()
+        if process := self.process:
+            process.stop()
+            await process.wait()
+
+    def _apply(self, effects: list[Effect]) -> None:
+        """Do what the lifecycle has decided, then arrange to be woken when it wants to decide again."""
+        for effect in effects:
+            match effect:
+                case Grant(ticket):
+                    if isinstance(ticket, asyncio.Future) and not ticket.done():
+                        ticket.set_result(None)
+                    else:
+                        self._apply(self.lifecycle.release(_now()))
+                case Refuse(ticket, error):
+                    if isinstance(ticket, asyncio.Future) and not ticket.done():
+                        ticket.set_exception(error)
+                case StartWorker():
+                    self.gone.clear()
+                    self._starting = asyncio.create_task(self._start(), name=f"start {self.model.name}")
+                case StopWorker():
+                    assert self.process
+                    self.process.stop()
+                case Kill():
+                    pass  # `discard` has done it, with the reason
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        at = self.lifecycle.expires_at
+        if at is not None:
+            self._timer = asyncio.get_running_loop().call_at(at, lambda: self._apply(self.lifecycle.tick(_now())))
+
+    async def _start(self) -> None:
+        try:
+            async with asyncio.timeout(SETTLE_WITHIN):
+                await _settled(self.model.path)
+            self.fingerprint = self.model.fingerprint
+            await self._fleet.make_room(self)
+        except TimeoutError:
+            self._fail(ModelLoadFailed(f"{self.model.path} is still being written; try again when it is whole"))
+        except ApiError as error:
+            self._fail(error)
+        except Exception as error:  # a defect here must not leave those who wait without an answer
+            log.exception("starting %s", self.model.name)
+            self._fail(InternalError(f"a defect in the daemon: {error!r}; its log has more"))
+        else:
+            self._fleet.announce("model.loading", self.model.name, {})
+            self.process = WorkerProcess(self.model.name, self)
+            fit = asyncio.create_task(self._fit())
+            self.process.start(self.backend, self._fleet.spec(self.model), fit)
+
+    async def _fit(self) -> None:
+        """Native code sees only files whose header holds. Raises ModelLoadFailed."""
+        if self.backend == "llama":
+            await asyncio.to_thread(check_gguf, self.model.path)
+
+    def _fail(self, error: ApiError) -> None:
+        """The load ended before there was a process."""
+        self.load_failed(error)
+        self.ended(None)
+
+    # What the process tells its owner.
+
+    def loading(self, done: int, total: int) -> None:
+        for sink in self._sinks:
+            sink.progress("load", done, total)
+
+    def loaded(self, facts: ModelFacts) -> None:
+        self.facts = facts
+        self._fleet.announce("model.loaded", self.model.name, {"context": facts.context})
+        self._apply(self.lifecycle.loaded(_now()))
+        self._fleet.changed()
+
+    def load_failed(self, error: ApiError) -> None:
+        log.error("%s: %s", self.model.name, error.message)
+        self._fleet.announce("model.failed", self.model.name, {**error.data, "message": error.message})
+        self._apply(self.lifecycle.load_failed(error, _now()))
+
+    def ended(self, crash: ApiError | None) -> None:
+        had_process, self.process = self.process is not None, None
+        if crash:
+            self._fleet.announce("model.failed", self.model.name, {**crash.data, "message": crash.message})
+        elif had_process:
+            self._fleet.announce("model.unloaded", self.model.name, {})
+        self.gone.set()
+        self._apply(self.lifecycle.exited(crash, _now()))
+        self._fleet.changed()
+
+    def status(self) -> ModelStatus:
+        lifecycle, gauges = self.lifecycle, self.process.gauges if self.process else {}
+        stopped = lifecycle.state is State.STOPPED
+        expires = lifecycle.expires_at
+        return ModelStatus(
+            name=self.model.name,
+            path=self.model.path,
+            backend=self.backend,
+            state="failed" if stopped else lifecycle.state.value,  # type: ignore[arg-type]  # State's own values
+            pid=self.process.pid if self.process else None,
+            rss_bytes=self.rss_bytes,
+            context=self.facts.context,
+            active=lifecycle.active,
+            queued=int(gauges.get("queued", 0)) + len(lifecycle.waiting),
+            cached_tokens=int(gauges.get("cached_tokens", 0)),
+            idle_s=round(_now() - lifecycle.idle_since, 1) if lifecycle.idle and not stopped else 0.0,
+            expires_s=None if expires is None else round(expires - _now(), 1),
+            error=lifecycle.error.message if lifecycle.error else None,
+            facts={**self.facts.facts, **gauges},
+        )
+
+
+async def _settled(path: str) -> None:
+    """Until nobody has written to the file for a moment. A time stamp has no event, so this looks again when the
+    moment would be over; a file that was not touched lately costs one stat."""
+    while path:
+        try:
+            wait = file_change.restless(os.stat(path).st_mtime, time.time())
+        except OSError:
+            return
+        if not wait:
+            return
+        await asyncio.sleep(wait)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,1 @@
+"""llama.cpp, typed: the only package that calls its C functions."""

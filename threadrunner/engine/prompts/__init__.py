@@ -1,0 +1,1 @@
+"""Text in, text out: templates, infilling, grammars, detokenizing. No model, no cache."""

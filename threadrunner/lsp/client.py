@@ -1,0 +1,71 @@
+"""What a client can do, from its `initialize`: capabilities where it tells them, its name where it cannot.
+
+docs/editors.md and tests/clients say what each real editor was seen to do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lsprotocol import types as lsp
+from pygls.capabilities import get_capability
+
+
+@dataclass(frozen=True)
+class ClientTraits:
+    name: str = ""
+    inline: bool = False
+    """Asks for inline completion."""
+    as_is: bool = False
+    """Takes `insertTextMode: asIs`; without it, it may indent what we insert once more."""
+    by_command: bool = False
+    """Its menu mangles a text with blanks or several lines: the item is the typed word, a command inserts the rest."""
+    filter_is_text: bool = False
+    """Where filterText is not the text, it puts the text through its snippets."""
+    markdown: bool = False
+    """Shows Markdown beside its menu; others would show the fences."""
+    edits_resolved: bool = False
+    """Asks for a code action's edit when it is chosen."""
+    literal_actions: bool = False
+    """Takes code actions; others take commands only."""
+    document_changes: bool = False
+    """Takes edits that name the version they were made for, and refuses them when it is outdated."""
+    creates_files: bool = False
+    work_done: bool = False
+    configuration: bool = False
+    debounces: bool = False
+    """Waits after a key by itself, so that we do not."""
+    status: bool = False
+    """Wants `threadrunner/status` notifications; others would call them unknown."""
+
+
+def read(params: lsp.InitializeParams) -> ClientTraits:
+    capabilities = params.capabilities
+    info = params.client_info
+    name = info.name.lower() if info else ""
+    item = "text_document.completion.completion_item"
+    modes = get_capability(capabilities, f"{item}.insert_text_mode_support.value_set", [])
+    formats = get_capability(capabilities, f"{item}.documentation_format", [])
+    resolves = get_capability(capabilities, "text_document.code_action.resolve_support.properties", [])
+    operations = get_capability(capabilities, "workspace.workspace_edit.resource_operations", [])
+    ours = capabilities.experimental
+    ours = ours.get("threadrunner") if isinstance(ours, dict) else getattr(ours, "threadrunner", None)
+    inline = get_capability(capabilities, "text_document.inline_completion") is not None
+    return ClientTraits(
+        name=name,
+        inline=inline,
+        as_is=lsp.InsertTextMode.AsIs in (modes or []),
+        by_command=name.startswith("neovim"),
+        filter_is_text=name.startswith("kak"),
+        markdown=lsp.MarkupKind.Markdown in (formats or []),
+        edits_resolved="edit" in (resolves or []),
+        literal_actions=get_capability(capabilities, "text_document.code_action.code_action_literal_support")
+        is not None,
+        document_changes=bool(get_capability(capabilities, "workspace.workspace_edit.document_changes", False)),
+        creates_files=lsp.ResourceOperationKind.Create in (operations or []),
+        work_done=bool(get_capability(capabilities, "window.work_done_progress", False)),
+        configuration=bool(get_capability(capabilities, "workspace.configuration", False)),
+        # Neovim's own inline completion (0.12) waits 200 ms after a key, lsp-mode seconds.
+        debounces=(name.startswith("neovim") and inline and not ours) or name == "emacs",
+        status=bool(ours),
+    )

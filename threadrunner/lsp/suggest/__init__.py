@@ -1,0 +1,1 @@
+"""One suggestion: what is asked, what is cached, what is shown."""
