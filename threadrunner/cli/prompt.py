@@ -123,7 +123,7 @@ def words_text(words: list[str]) -> str:
 
 
 def check_size(params: dict[str, Any]) -> None:
-    size = len(messages.request(1, "generate", params))
+    size = len(messages.encode(messages.request(1, "generate", params)))
     if size > FRAME_LIMIT:
         raise UsageError(
             f"the request has {size} bytes, the most is {FRAME_LIMIT} ({FRAME_LIMIT >> 20} MiB); send less text"

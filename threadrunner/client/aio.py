@@ -66,10 +66,10 @@ class AsyncConnection:
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting[id] = (answer, notice)
         try:
-            self._send(messages.request(id, method, params))
+            self._send(messages.encode(messages.request(id, method, params)))
             return await answer
         except asyncio.CancelledError:
-            self._send(messages.notification("$/cancelRequest", {"id": id}))
+            self._send(messages.encode(messages.notification("$/cancelRequest", {"id": id})))
             raise
         finally:
             del self._waiting[id]

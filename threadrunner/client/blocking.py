@@ -90,7 +90,7 @@ class Connection:
         """
         self._requests += 1
         id = self._requests
-        self._send(messages.request(id, method, params))
+        self._send(messages.encode(messages.request(id, method, params)))
         while True:
             message = self._receive(watch)
             if "method" in message:

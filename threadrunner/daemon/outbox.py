@@ -1,29 +1,37 @@
 """What waits to be sent to one client: pure, no socket.
 
-A client that reads slowly gets its pieces joined: what waits is at most one text for each running answer, however
-many tokens it has, and one notice of progress. So a stopped reader costs the length of the answers, not a queue.
+A client that reads slowly gets its pieces joined: at most one text waits for each running answer, however many tokens
+it has, and one notice of progress. So a stopped reader costs the length of the answers, not a queue.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Hashable
+from typing import Any, Protocol
 
 import msgspec
 
 from threadrunner.wire import framing as f
 
-RequestId = int | str | None
-
 _encode = msgspec.json.Encoder().encode
 
 
-class _Piece:
-    """A text that may still grow, and the message that it becomes."""
+class Pieces(Protocol):
+    """Makes the message of a text that waits no longer."""
 
-    def __init__(self, text: str, become: Callable[[str], Any]) -> None:
+    def piece(self, index: int, text: str) -> Any: ...
+
+
+class _Waiting:
+    """A candidate's text that may still grow."""
+
+    def __init__(self, index: int, text: str, replies: Pieces) -> None:
         self.texts = [text]
-        self.become = become
+        self._index = index
+        self._replies = replies
+
+    def message(self) -> Any:
+        return self._replies.piece(self._index, "".join(self.texts))
 
 
 class Outbox:
@@ -32,21 +40,21 @@ class Outbox:
     def __init__(self) -> None:
         self.framing: str | None = None
         self._waiting: list[Any] = []
-        self._pieces: dict[tuple[RequestId, int], _Piece] = {}
-        self._progress: dict[RequestId, dict[str, Any]] = {}
+        self._pieces: dict[tuple[Hashable, int], _Waiting] = {}
+        self._progress: dict[Hashable, dict[str, Any]] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def piece(self, request: RequestId, index: int, text: str, become: Callable[[str], Any]) -> None:
-        """A token of an answer, joined to what already waits of it; `become` makes the message of a whole text."""
+    def piece(self, request: Hashable, index: int, text: str, replies: Pieces) -> None:
+        """A token of a request's answer, joined to what already waits of it; `replies` makes the message."""
         if waiting := self._pieces.get((request, index)):
             waiting.texts.append(text)
             return
-        piece = self._pieces[request, index] = _Piece(text, become)
-        self._waiting.append(piece)
+        made = self._pieces[request, index] = _Waiting(index, text, replies)
+        self._waiting.append(made)
 
-    def progress(self, request: RequestId, message: dict[str, Any]) -> None:
+    def progress(self, request: Hashable, message: dict[str, Any]) -> None:
         """The newest notice takes the place of one that still waits."""
         if waiting := self._progress.get(request):
             waiting.update(message)
@@ -62,12 +70,8 @@ class Outbox:
 
     def take(self) -> bytes:
         """All that waits, framed; the outbox is empty afterwards."""
-        messages = [m.become("".join(m.texts)) if isinstance(m, _Piece) else m for m in self._waiting]
+        messages = [m.message() if isinstance(m, _Waiting) else m for m in self._waiting]
         self._waiting.clear()
         self._pieces.clear()
         self._progress.clear()
         return b"".join(f.encode(_encode(message), self.framing) for message in messages)
-
-
-def notification(method: str, params: dict[str, Any]) -> dict[str, Any]:
-    return {"jsonrpc": "2.0", "method": method, "params": params}

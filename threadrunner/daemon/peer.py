@@ -1,8 +1,8 @@
 """One client: its bytes in, its requests run as tasks, its answers out as they finish.
 
-Hanging up cancels all its requests, and so does closing only one's own direction: between a client that reads on
-and one that is gone there is no difference to see, and a prefill for nobody can take minutes. The only state that
-outlives a request here is the connection's.
+Hanging up cancels all its requests, and so does closing only the client's own direction: a client that still reads
+and one that is gone look the same from here, and a prefill that no client waits for can take minutes. The only state
+that outlives a request here is the connection's.
 """
 
 from __future__ import annotations
@@ -13,78 +13,118 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from typing import Any, NamedTuple, Protocol
 
 from threadrunner.api.errors import ApiError, InternalError, InvalidRequest, Overloaded, ParseError, RequestCancelled
-from threadrunner.daemon.outbox import Outbox, RequestId, notification
+from threadrunner.daemon import v1
+from threadrunner.daemon.methods.context import Outlet, Silent
+from threadrunner.daemon.outbox import Outbox
 from threadrunner.wire import framing, messages
 
 log = logging.getLogger("threadrunner.daemon.peer")
 
-REQUESTS_LIMIT = 256  # under way for one client
+RequestId = int | str | None
+
+REQUESTS_LIMIT = 256  # open at the same time for one client
 BATCH_LIMIT = 64
 UNREAD_LIMIT = 256  # messages that wait for a client before we stop reading what it sends
 
 
-class Call:
-    """One request under way, as its handler sees it. `id` is None for a notification: nobody listens."""
+class Replies(Protocol):
+    """How one request's answer is written in the dialect that it was asked in."""
 
-    def __init__(self, peer: Peer, id: RequestId, *, legacy: bool = False) -> None:
-        self.peer = peer
-        self.id = id
-        self.stream = True
-        self.given: frozenset[str] = frozenset()
-        """The params that the client wrote, where a default would hide whether it did."""
-        self._legacy = legacy
+    def piece(self, index: int, text: str) -> Any:
+        """The message that carries a piece of the answer."""
+
+    def progress(self, stage: str, done: int, total: int) -> Any | None:
+        """The message that tells how far the request is; None where the dialect has none."""
+
+    def response(self, response: dict[str, Any]) -> Any:
+        """The last message, from a JSON-RPC response."""
+
+    def error(self, error: ApiError) -> Any:
+        """The last message of a request that ends with an error of the connection's own."""
+
+
+class JsonRpc(NamedTuple):
+    """Replies to a JSON-RPC request."""
+
+    id: RequestId
+
+    def piece(self, index: int, text: str) -> dict[str, Any]:
+        return messages.notification("token", {"request": self.id, "index": index, "text": text})
+
+    def progress(self, stage: str, done: int, total: int) -> dict[str, Any]:
+        params = {"request": self.id, "stage": stage, "done": done, "total": total}
+        return messages.notification("progress", params)
+
+    def response(self, response: dict[str, Any]) -> dict[str, Any]:
+        return response
+
+    def error(self, error: ApiError) -> dict[str, Any]:
+        return messages.error(self.id, error.code, error.message, error.data)
+
+
+class _Outlet:
+    """One request's way back to its client; see methods.context.Outlet."""
+
+    def __init__(self, peer: Peer, key: Hashable, replies: Replies) -> None:
+        self._peer = peer
+        self._key = key
+        self._replies = replies
 
     def piece(self, index: int, text: str) -> None:
-        if self.stream and self.id is not None:
-            self.peer.outbox.piece(self.id, index, text, _v1_token if self._legacy else self._token(index))
-            self.peer.flush()
+        self._peer.outbox.piece(self._key, index, text, self._replies)
+        self._peer.flush()
 
     def progress(self, stage: str, done: int, total: int) -> None:
-        if self.id is not None and not self._legacy:
-            params = {"request": self.id, "stage": stage, "done": done, "total": total}
-            self.peer.outbox.progress(self.id, notification("progress", params))
-            self.peer.flush()
+        if (message := self._replies.progress(stage, done, total)) is not None:
+            self._peer.outbox.progress(self._key, message)
+            self._peer.flush()
 
-    def _token(self, index: int) -> Callable[[str], dict[str, Any]]:
-        return lambda text: notification("token", {"request": self.id, "index": index, "text": text})
-
-
-def _v1_token(text: str) -> dict[str, Any]:
-    return {"token": text, "eos": False}
+    def subscribe(self, events: frozenset[str]) -> None:
+        self._peer.events = events
 
 
-Serve = Callable[[Call, dict[str, Any]], Awaitable[dict[str, Any] | None]]
+class _Notified(Silent):
+    """For a notification: JSON-RPC forbids to answer it."""
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+
+    def subscribe(self, events: frozenset[str]) -> None:
+        self._peer.events = events
+
+
+Dispatch = Callable[[Outlet, Any], Awaitable[dict[str, Any] | None]]
 """Answers one JSON-RPC request object; None for a notification."""
-
-ServeLine = Callable[[Call, dict[str, Any]], Awaitable[dict[str, Any]]]
-"""Answers one v1 line with its last line."""
 
 
 class Watcher(Protocol):
-    """Who is told of clients' lives."""
+    """What a peer tells of its life."""
 
-    def made(self, peer: Peer) -> None: ...
+    def made(self, peer: Peer) -> None:
+        """Once, first."""
 
-    def quiet(self, peer: Peer) -> None: ...
+    def quiet(self, peer: Peer) -> None:
+        """Whenever its last request has ended."""
 
-    def gone(self, peer: Peer) -> None: ...
+    def gone(self, peer: Peer) -> None:
+        """Once, last."""
 
 
 class Peer(asyncio.Protocol):
-    """See the module. Of its life it tells `made` once, `quiet` whenever its last request has ended, `gone` once."""
+    """See the module."""
 
-    def __init__(self, serve: Serve, serve_line: ServeLine, watcher: Watcher) -> None:
+    def __init__(self, dispatch: Dispatch, watcher: Watcher) -> None:
         self.outbox = Outbox()
-        self.events: set[str] = set()
-        self._serve = serve
-        self._serve_line = serve_line
+        self.events: frozenset[str] = frozenset()
+        """Those that this connection has subscribed to."""
+        self._dispatch = dispatch
         self._watcher = watcher
         self._decoder = framing.Decoder()
-        self._tasks: dict[RequestId | object, asyncio.Task[Any]] = {}
+        self._tasks: dict[Hashable, asyncio.Task[Any]] = {}
         self._batches: set[asyncio.Task[None]] = set()
         self._ending: ApiError | None = None
         self._paused = False
@@ -168,8 +208,8 @@ class Peer(asyncio.Protocol):
             return
         if isinstance(message, list):
             self._batch(message)
-        elif isinstance(message, dict) and "v" in message and "jsonrpc" not in message:
-            self._spawn(object(), self._run_line(message))
+        elif v1.is_line(message):
+            self._begin_line(message)
         elif not self._notice(message):
             self._begin(message)
 
@@ -185,10 +225,20 @@ class Peer(asyncio.Protocol):
 
     def _begin(self, message: Any) -> None:
         if (key := self._admit(message)) is not None:
-            self._spawn(key, self._run_single(message))
+            self._spawn(key, self._run_single(key, message, JsonRpc(_id(message))))
 
-    def _admit(self, message: Any) -> RequestId | object | None:
-        """The key of the request's task; None where it was refused, which has been said."""
+    def _begin_line(self, message: dict[str, Any]) -> None:
+        replies = v1.V1Replies(bool(message.get("stream", True)))
+        try:
+            request = v1.to_request(message)
+        except ApiError as error:
+            self.send(replies.error(error))
+        else:
+            key = object()
+            self._spawn(key, self._run_single(key, request, replies))
+
+    def _admit(self, message: Any) -> Hashable | None:
+        """The key of the request's task; None where the request was refused, and the client told so."""
         id = _id(message)
         if id is not None and id in self._tasks:
             self._refuse(id, InvalidRequest(f"a request with the id {id!r} is still under way"))
@@ -206,13 +256,13 @@ class Peer(asyncio.Protocol):
         waiting: list[asyncio.Task[Any]] = []
         for item in items:
             if not self._notice(item) and (key := self._admit(item)) is not None:
-                waiting.append(self._spawn(key, self._run(item)))
+                waiting.append(self._spawn(key, self._run(key, item, JsonRpc(_id(item)))))
         if waiting:  # not among the tasks: what cancels those must not cancel the answer that tells of it
             joined = asyncio.create_task(self._run_batch(waiting))
             self._batches.add(joined)
             joined.add_done_callback(self._ended(lambda: self._batches.discard(joined)))
 
-    def _spawn(self, key: RequestId | object, work: Any) -> asyncio.Task[Any]:
+    def _spawn(self, key: Hashable, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = self._tasks[key] = asyncio.create_task(work)
         task.add_done_callback(self._ended(lambda: self._tasks.pop(key, None)))
         return task
@@ -225,8 +275,8 @@ class Peer(asyncio.Protocol):
 
         return ended
 
-    async def _run_single(self, message: Any) -> None:
-        if (answer := await self._run(message)) is not None:
+    async def _run_single(self, key: Hashable, message: Any, replies: Replies) -> None:
+        if (answer := await self._run(key, message, replies)) is not None:
             self.send(answer)
 
     async def _run_batch(self, tasks: list[asyncio.Task[Any]]) -> None:
@@ -234,29 +284,23 @@ class Peer(asyncio.Protocol):
         if answers:
             self.send(answers)
 
-    async def _run(self, message: Any) -> dict[str, Any] | None:
-        """The answer to one request; every request gets one, cancelled ones too."""
-        id = _id(message)
+    async def _run(self, key: Hashable, message: Any, replies: Replies) -> Any | None:
+        """The answer to one request; every request gets one, cancelled ones too. None for a notification."""
+        outlet = _Outlet(self, key, replies) if _expects_answer(message) else _Notified(self)
         try:
-            return await self._serve(Call(self, id), message)
+            response = await self._dispatch(outlet, message)
+            return None if response is None else replies.response(response)
         except asyncio.CancelledError:
-            return error_message(id, self._reason())
+            return replies.error(self._reason())
         except Exception as error:
-            log.exception("request %r", id)
-            return error_message(id, InternalError(f"a defect in the daemon: {error!r}; its log has more"))
-
-    async def _run_line(self, message: dict[str, Any]) -> None:
-        try:
-            self.send(await self._serve_line(Call(self, f"v1 {id(message)}", legacy=True), message))
-        except asyncio.CancelledError:
-            reason = self._reason()
-            self.send({"error": reason.message, "error_type": reason.kind, "eos": True})
+            log.exception("request %r", key)
+            return replies.error(InternalError(f"a defect in the daemon: {error!r}; its log has more"))
 
     def _reason(self) -> ApiError:
         return self._ending or RequestCancelled("the request was cancelled")
 
     def _refuse(self, id: RequestId, error: ApiError) -> None:
-        self.send(error_message(id, error))
+        self.send(JsonRpc(id).error(error))
 
 
 def _cancel(task: asyncio.Task[Any]) -> None:
@@ -265,13 +309,13 @@ def _cancel(task: asyncio.Task[Any]) -> None:
     asyncio.get_running_loop().call_soon(task.cancel)
 
 
-def error_message(id: RequestId, error: ApiError) -> dict[str, Any]:
-    return messages.error(id, error.code, error.message, error.data)
-
-
 def _id(message: Any) -> RequestId:
     id = message.get("id") if isinstance(message, dict) else None
     return id if isinstance(id, (int, str)) and not isinstance(id, bool) else None
+
+
+def _expects_answer(message: Any) -> bool:
+    return _id(message) is not None
 
 
 def peer_uid(sock: socket.socket) -> int:

@@ -14,52 +14,70 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from typing import Any
 
 from threadrunner import config, paths
 from threadrunner.api.errors import ShuttingDown
 from threadrunner.config import Config
 from threadrunner.daemon import log as daemon_log
-from threadrunner.daemon import v1
 from threadrunner.daemon.conversations.queue import Conversations
-from threadrunner.daemon.conversations.recall import Memory
+from threadrunner.daemon.conversations.recall import Recall
 from threadrunner.daemon.downloads.downloads import Downloads
-from threadrunner.daemon.methods import dispatch
-from threadrunner.daemon.models import catalog
+from threadrunner.daemon.live_config import LiveConfig
+from threadrunner.daemon.methods.context import Handler
+from threadrunner.daemon.methods.conversations import SessionMethods
+from threadrunner.daemon.methods.dispatch import Dispatcher
+from threadrunner.daemon.methods.generate import GenerateMethods
+from threadrunner.daemon.methods.generation import Generation
+from threadrunner.daemon.methods.memory import MemoryMethods
+from threadrunner.daemon.methods.models import ModelMethods
+from threadrunner.daemon.methods.modes import Modes
+from threadrunner.daemon.methods.status import StatusMethods
+from threadrunner.daemon.models.catalog import ModelRef
 from threadrunner.daemon.models.last_used import LastUsed
-from threadrunner.daemon.outbox import notification
-from threadrunner.daemon.peer import Call, Peer
+from threadrunner.daemon.peer import Peer
 from threadrunner.daemon.tally import Tally
 from threadrunner.daemon.workers.fleet import Fleet
 from threadrunner.daemon.workers.watch import Watch
+from threadrunner.wire import messages
 
 log = logging.getLogger("threadrunner.daemon")
 
 
 class DaemonServer:
-    """Serves one listening socket until `stop`. `log_file` gives today's file, for those who ask for status."""
+    """Serves one listening socket until `stop`. `log_file` gives today's file, for `status`."""
 
     def __init__(
         self, options: Config, sock: socket.socket, models_dir: str, cache_dir: str, log_file: Callable[[], str]
     ) -> None:
-        self.config = options
-        self.models_dir = models_dir
-        self.log_file = log_file
         self.socket = str(sock.getsockname())
         self.started = time.monotonic()
-        self.fleet = Fleet(options, cache_dir, self._announce, self._changed)
-        self.pulls = Downloads()
-        self.usage = LastUsed(cache_dir)
-        self.tally = Tally()
-        self.sessions = Conversations(paths.sessions_file())
-        self.memory = Memory(self.sessions)
+        self._config = LiveConfig(options)
+        self._log_file = log_file
+        self._fleet = Fleet(options, cache_dir, self._announce, self._changed)
+        self._conversations = Conversations(paths.sessions_file())
+        self._recall = Recall(self._conversations)
+        self._dispatcher = self._dispatcher_for(models_dir, cache_dir)
         self._sock = sock
         self._peers: set[Peer] = set()
         self._stopping = asyncio.Event()
         self._quiet = asyncio.Event()
         self._idle: asyncio.TimerHandle | None = None
         self._config_watch = Watch(self._configure)
-        self._config_seen = catalog.ModelRef("", paths.config_file()).fingerprint
+        self._config_seen = ModelRef("", paths.config_file()).fingerprint
+
+    def _dispatcher_for(self, models_dir: str, cache_dir: str) -> Dispatcher:
+        """The methods, each with what it needs and no more."""
+        config, fleet, conversations, recall = self._config, self._fleet, self._conversations, self._recall
+        tally, downloads, last_used = Tally(), Downloads(), LastUsed(cache_dir)
+        generation = Generation(config, models_dir, fleet, downloads, last_used, tally)
+        handlers: dict[str, Handler] = {
+            **GenerateMethods(config, Modes(), generation, conversations, recall).handlers(),
+            **ModelMethods(config, models_dir, generation, fleet, downloads, last_used).handlers(),
+            **SessionMethods(conversations).handlers(),
+            **MemoryMethods(conversations, recall, generation, fleet).handlers(),
+            **StatusMethods(self, config, fleet, tally).handlers(),
+        }
+        return Dispatcher(handlers, tally, lambda: self.stopping)
 
     def __repr__(self) -> str:
         return f"<Server {self.socket} {len(self._peers)} clients{' stopping' if self.stopping else ''}>"
@@ -67,6 +85,10 @@ class DaemonServer:
     @property
     def clients(self) -> int:
         return len(self._peers)
+
+    @property
+    def log_file(self) -> str:
+        return self._log_file()
 
     @property
     def stopping(self) -> bool:
@@ -87,10 +109,10 @@ class DaemonServer:
         self._changed()
         await self._stopping.wait()
         await self._drain()
-        await self.memory.close()
-        await self.fleet.close()
+        await self._recall.close()
+        await self._fleet.close()
         self._config_watch.close()
-        await self.sessions.close()
+        await self._conversations.close()
         self._remove_socket()
         server.close()
         for peer in list(self._peers):
@@ -99,9 +121,11 @@ class DaemonServer:
 
     async def _drain(self) -> None:
         """Let running requests finish, then end the rest with ShuttingDown."""
-        log.info("ending; %d requests may take %g s", sum(peer.busy for peer in self._peers), self.config.drain)
+        log.info(
+            "ending; %d requests may take %g s", sum(peer.busy for peer in self._peers), self._config.current.drain
+        )
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._until_quiet(), self.config.drain)
+            await asyncio.wait_for(self._until_quiet(), self._config.current.drain)
         late = [peer for peer in self._peers if peer.busy]
         for peer in late:
             peer.cancel(ShuttingDown("the daemon was stopped before the answer was complete"))
@@ -114,7 +138,7 @@ class DaemonServer:
             await self._quiet.wait()
 
     def _connected(self) -> Peer:
-        return Peer(self._serve, self._serve_line, self)
+        return Peer(self._dispatcher.dispatch, self)
 
     # What a peer tells of its life.
 
@@ -130,32 +154,26 @@ class DaemonServer:
         self._quiet.set()
         self._changed()
 
-    async def _serve(self, call: Call, message: Any) -> dict[str, Any] | None:
-        return await dispatch.dispatch(self, call, message)
-
-    async def _serve_line(self, call: Call, message: dict[str, Any]) -> dict[str, Any]:
-        return await v1.serve(self, call, message)
-
     def _announce(self, event: str, model: str, facts: dict[str, object]) -> None:
         log.info("%s %s %s", event, model, facts or "")
         for peer in self._peers:
             if peer.events & {event, "*"}:
-                peer.send(notification("event", {"event": event, "model": model, "data": facts}))
+                peer.send(messages.notification("event", {"event": event, "model": model, "data": facts}))
 
     def _changed(self) -> None:
-        """A client or a model has come or gone: perhaps nobody needs the daemon any more."""
-        if self.fleet.loaded:
+        """A client or a model has arrived or left: the daemon may not be needed any more."""
+        if self._fleet.loaded:
             self._config_watch.files({paths.config_file()})
         if self._idle:
             self._idle.cancel()
             self._idle = None
-        if self.config.idle_exit and not self._peers and not self.fleet.loaded:
-            self._idle = asyncio.get_running_loop().call_later(self.config.idle_exit, self.stop)
+        if self._config.current.idle_exit and not self._peers and not self._fleet.loaded:
+            self._idle = asyncio.get_running_loop().call_later(self._config.current.idle_exit, self.stop)
 
     def _configure(self) -> None:
         """config.toml may have changed. One that is wrong is reported, and the options stay as they were."""
         # Its folder has other files too, the database of conversations among them, which is written all the time.
-        seen = catalog.ModelRef("", paths.config_file()).fingerprint
+        seen = ModelRef("", paths.config_file()).fingerprint
         if seen == self._config_seen:
             return
         self._config_seen = seen
@@ -165,9 +183,9 @@ class DaemonServer:
             log.error("%s", error)
             self._announce("config.failed", "", {"message": str(error)})
             return
-        if fresh != self.config:
-            self.config = fresh
-            self.fleet.configure(fresh)
+        if fresh != self._config.current:
+            self._config.current = fresh
+            self._fleet.configure(fresh)
             daemon_log.set_levels(fresh.log)
             self._announce("config.loaded", "", {})
 

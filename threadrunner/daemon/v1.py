@@ -1,7 +1,8 @@
 """The v1 line protocol: `{"v":1,"prompt":"…","stream":true}` on the same socket.
 
 Answered by lines `{"token":"…","eos":false}`, last `{"token":null,"eos":true}`; an error is
-`{"error":"…","error_type":"…","eos":true}`.
+`{"error":"…","error_type":"…","eos":true}`. A translation of the one into the other: behind it, a line is a request
+`generate` like any other.
 """
 
 from __future__ import annotations
@@ -10,34 +11,48 @@ from typing import Any, Literal
 
 import msgspec
 
-from threadrunner.api.errors import ApiError, InvalidParams, ShuttingDown
-from threadrunner.api.generation import GenerateParams
-from threadrunner.daemon.methods.dispatch import generate
-from threadrunner.daemon.methods.generation import Daemon
-from threadrunner.daemon.peer import Call
+from threadrunner.api.errors import ApiError, InvalidParams
+from threadrunner.wire import messages
 
 
 class Line(msgspec.Struct):
-    """A v1 request. Unknown members are passed over, as v1 always did."""
+    """A v1 request. Unknown members are ignored, as v1 always did."""
 
     v: Literal[1]
     prompt: str
     stream: bool = True
 
 
-async def serve(daemon: Daemon, call: Call, message: dict[str, Any]) -> dict[str, Any]:
-    """The last line of the answer; the tokens before it go through `call`."""
+def is_line(message: Any) -> bool:
+    """Whether a message is v1 and not JSON-RPC."""
+    return isinstance(message, dict) and "v" in message and "jsonrpc" not in message
+
+
+def to_request(message: dict[str, Any]) -> dict[str, Any]:
+    """The request that a line means; its id is never seen by a client. Raises InvalidParams."""
     try:
-        if daemon.stopping:
-            raise ShuttingDown("the daemon is ending")
         line = msgspec.convert(message, Line)
-        result = await generate(daemon, call, GenerateParams(prompt=line.prompt, stream=line.stream))
     except msgspec.ValidationError as error:
-        return _failure(InvalidParams(str(error)))
-    except ApiError as error:
-        return _failure(error)
-    return {"token": None if line.stream else result.text, "eos": True}
+        raise InvalidParams(str(error)) from None
+    return messages.request(0, "generate", {"prompt": line.prompt, "stream": line.stream})
 
 
-def _failure(error: ApiError) -> dict[str, Any]:
-    return {"error": error.message, "error_type": error.kind, "eos": True}
+class V1Replies:
+    """A line's answer as v1 has it; see peer.Replies."""
+
+    def __init__(self, stream: bool) -> None:
+        self._stream = stream
+
+    def piece(self, index: int, text: str) -> dict[str, Any]:
+        return {"token": text, "eos": False}
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """v1 tells of no progress."""
+
+    def response(self, response: dict[str, Any]) -> dict[str, Any]:
+        if (error := response.get("error")) is not None:
+            return {"error": error["message"], "error_type": error["data"]["kind"], "eos": True}
+        return {"token": None if self._stream else response["result"].text, "eos": True}
+
+    def error(self, error: ApiError) -> dict[str, Any]:
+        return {"error": error.message, "error_type": error.kind, "eos": True}

@@ -1,4 +1,5 @@
-"""JSON-RPC 2.0 messages: what one frame says, and the frames we write. Sans-IO, no method names.
+"""JSON-RPC 2.0 messages: what one frame says, and the messages we write, as dicts; `encode` is for the very edge.
+Sans-IO, no method names.
 
 Reading is strict (RFC 8259, bounded depth), so that everything behind it may trust its input: any text that
 `decode` returns can be encoded again as UTF-8.
@@ -13,12 +14,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 DEPTH_LIMIT = 64
-
-PARSE_ERROR = -32700
-INVALID_REQUEST = -32600
-METHOD_NOT_FOUND = -32601
-INVALID_PARAMS = -32602
-INTERNAL_ERROR = -32603
 
 
 class DecodeError(ValueError):
@@ -76,16 +71,12 @@ def encode(message: Any) -> bytes:
     return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
 
 
-def request(id: int | str, method: str, params: dict[str, Any]) -> bytes:
-    return encode({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
+def request(id: int | str, method: str, params: dict[str, Any]) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": id, "method": method, "params": params}
 
 
-def notification(method: str, params: dict[str, Any]) -> bytes:
-    return encode({"jsonrpc": "2.0", "method": method, "params": params})
-
-
-def result(id: int | str | None, value: Any) -> dict[str, Any]:
-    return {"jsonrpc": "2.0", "id": id, "result": value}
+def notification(method: str, params: dict[str, Any]) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "method": method, "params": params}
 
 
 def error(id: int | str | None, code: int, message: str, data: Any = None) -> dict[str, Any]:

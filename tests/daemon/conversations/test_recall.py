@@ -9,8 +9,9 @@ import pytest
 
 from tests.support import Daemon
 from threadrunner.api.errors import InvalidParams
-from threadrunner.daemon.conversations import notes
-from threadrunner.daemon.conversations.store import SessionUpdate, Store
+from threadrunner.daemon.conversations import notes, turns
+from threadrunner.daemon.conversations.store import Store
+from threadrunner.daemon.conversations.turns import Outcome, SessionUpdate
 
 LOREM = "lorem ipsum dolor sit amet"
 
@@ -27,13 +28,13 @@ def note(store: Store, text: str) -> int:
 
 
 def turn(store: Store, session: str, prompt: str, answer: str) -> int:
-    begun = store.begin(session, prompt, SessionUpdate())
-    store.finish(begun.turn, "done", answer)
+    begun = turns.open_turn(store, session, prompt, SessionUpdate())
+    turns.finish(store, begun.turn, Outcome("done", answer))
     return begun.session
 
 
 def found(store: Store, text: str, **more: object) -> list[str]:
-    settings = {"vector": None, "model": "", "without": None, **more}
+    settings = {"vector": None, "model": "", "exclude_session": None, **more}
     return [source.text for source in notes.recall(store, text, **settings)]  # type: ignore[arg-type]
 
 
@@ -49,13 +50,13 @@ def test_notes_and_turns_are_found_by_their_words(store: Store) -> None:
 def test_the_conversation_itself_is_left_out(store: Store) -> None:
     session = turn(store, "a", "porto?", "yes")
     turn(store, "b", "porto!", "no")
-    assert found(store, "porto", without=session) == ["asked: porto! answered: no"]
+    assert found(store, "porto", exclude_session=session) == ["asked: porto! answered: no"]
 
 
 def test_meaning_finds_what_shares_no_word(store: Store) -> None:
     ids = [note(store, text) for text in ("alpha", "beta", "gamma", "delta", "epsilon")]
     vectors = [[1.0, 0.0, 0.1], [0.0, 1.0, 0.1], [-1.0, 0.0, 0.1], [0.0, -1.0, 0.1], [-0.4, -0.3, 0.1]]
-    notes.keep_vectors(store, "m", [(("note", id), v) for id, v in zip(ids, vectors, strict=True)])
+    notes.save_vectors(store, "m", [(("note", id), v) for id, v in zip(ids, vectors, strict=True)])
     assert found(store, "something else", vector=[0.9, 0.1, 0.1], model="m") == ["alpha"]
     assert found(store, "beta", vector=[0.9, 0.1, 0.1], model="m")[:2] == ["beta", "alpha"]
     assert found(store, "something else", vector=[0.9, 0.1, 0.1], model="another") == []
@@ -69,13 +70,13 @@ def test_what_both_rankings_have_comes_first() -> None:
 
 def test_a_passage_that_is_forgotten_leaves_no_vector(store: Store) -> None:
     id = note(store, "secret")
-    notes.keep_vectors(store, "m", [(("note", id), [1.0])])
+    notes.save_vectors(store, "m", [(("note", id), [1.0])])
     assert notes.without_vector(store, "m", 10) == []
     notes.delete(store, id)
     assert store.rows("SELECT * FROM vectors") == []
     with pytest.raises(InvalidParams, match="memory list"):
         notes.delete(store, id)
-    notes.keep_vectors(store, "m", [(("note", id), [1.0])])  # its embedding was under way
+    notes.save_vectors(store, "m", [(("note", id), [1.0])])  # its embedding was under way
     assert store.rows("SELECT * FROM vectors") == []
 
 

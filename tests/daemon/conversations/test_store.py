@@ -12,8 +12,10 @@ import pytest
 
 from threadrunner.api.conversations import ImportedTurn, SessionImportParams
 from threadrunner.api.errors import InvalidParams, SessionNotFound, StorageFailed
-from threadrunner.daemon.conversations import schema
-from threadrunner.daemon.conversations.store import SessionUpdate, Store, match, slug
+from threadrunner.daemon.conversations import schema, sessions, turns
+from threadrunner.daemon.conversations.sessions import match, slug
+from threadrunner.daemon.conversations.store import Store
+from threadrunner.daemon.conversations.turns import Outcome, SessionUpdate
 
 
 @pytest.fixture
@@ -29,9 +31,9 @@ def store(path: Path) -> Iterator[Store]:
 
 
 def add(store: Store, name: str, prompt: str, answer: str | None = "yes", **wish: object) -> str:
-    begun = store.begin(name, prompt, SessionUpdate(**wish))  # type: ignore[arg-type]
+    begun = turns.open_turn(store, name, prompt, SessionUpdate(**wish))  # type: ignore[arg-type]
     if answer is not None:
-        store.finish(begun.turn, "done", answer, "m", None, 3, 4)
+        turns.finish(store, begun.turn, Outcome("done", answer, "m", None, 3, 4))
     return begun.name
 
 
@@ -48,7 +50,7 @@ def test_it_is_in_wal_mode_with_full_syncs_and_foreign_keys(store: Store) -> Non
 
 
 def test_a_turn_is_there_for_others_before_its_answer_is(store: Store, path: Path) -> None:
-    store.begin("a", "is this kept?", SessionUpdate())
+    turns.open_turn(store, "a", "is this kept?", SessionUpdate())
     with sqlite3.connect(path) as other:
         assert other.execute("SELECT prompt, state FROM turns").fetchall() == [("is this kept?", "open")]
     other.close()
@@ -56,25 +58,25 @@ def test_a_turn_is_there_for_others_before_its_answer_is(store: Store, path: Pat
 
 def test_what_a_killed_daemon_was_saying_is_lost_and_says_so(store: Store, path: Path) -> None:
     add(store, "a", "one")
-    store.begin("a", "two", SessionUpdate())
+    turns.open_turn(store, "a", "two", SessionUpdate())
     store.close()
-    turns = Store(str(path)).show("a", 0, None).turns
-    assert [(turn.prompt, turn.state) for turn in turns] == [("one", "done"), ("two", "lost")]
+    after = sessions.show(Store(str(path)), "a", 0, None).turns
+    assert [(turn.prompt, turn.state) for turn in after] == [("one", "done"), ("two", "lost")]
 
 
 def test_a_conversation_remembers_and_is_changed_by_what_is_said_again(store: Store) -> None:
     add(store, "a", "x", model="m1", system="be brief", params={"temperature": 0.5})
     add(store, "a", "x", model="m2", params={"top_k": 3})
-    info = store.info("a")
+    info = sessions.info(store, "a")
     assert info is not None
     assert (info.model, info.system, info.params, info.turns) == ("m2", "be brief", {"temperature": 0.5, "top_k": 3}, 2)
     add(store, "a", "x", system="")
-    assert store.info("a").system is None  # type: ignore[union-attr]
+    assert sessions.info(store, "a").system is None  # type: ignore[union-attr]
 
 
 def test_the_last_used_one_and_a_new_one(store: Store) -> None:
     with pytest.raises(SessionNotFound, match="no conversation yet"):
-        store.begin("@last", "x", SessionUpdate())
+        turns.open_turn(store, "@last", "x", SessionUpdate())
     add(store, "a", "x")
     add(store, "b", "x")
     add(store, "a", "x")
@@ -87,31 +89,31 @@ def test_the_last_used_one_and_a_new_one(store: Store) -> None:
 @pytest.mark.parametrize("name", ["-a", "@b", " a", "a\n", "a\x00b"])
 def test_names_that_cannot_be_told_apart_are_refused(store: Store, name: str) -> None:
     with pytest.raises(InvalidParams, match="cannot name a conversation"):
-        store.begin(name, "x", SessionUpdate())
-    assert store.listing(10, 0).total == 0
+        turns.open_turn(store, name, "x", SessionUpdate())
+    assert sessions.listing(store, 10, 0).total == 0
 
 
 def test_rename_fork_undo_delete(store: Store) -> None:
     for prompt in ("one", "two", "three"):
         add(store, "a", prompt, system="s")
-    assert store.rename("a", "b").name == "b"
-    fork = store.fork("b", None, 2)
+    assert sessions.rename(store, "a", "b").name == "b"
+    fork = sessions.fork(store, "b", None, 2)
     assert (fork.name, fork.turns, fork.forked_from, fork.system) == ("b-2", 2, "b", "s")
-    assert store.undo("b-2", 1).prompts == ["two"]
+    assert sessions.undo(store, "b-2", 1).prompts == ["two"]
     with pytest.raises(InvalidParams, match="already"):
-        store.rename("b", "b-2")
+        sessions.rename(store, "b", "b-2")
     with pytest.raises(InvalidParams, match="already"):
-        store.fork("b", "b-2", None)
-    assert store.delete("b") == "b"
+        sessions.fork(store, "b", "b-2", None)
+    assert sessions.delete(store, "b") == "b"
     with pytest.raises(SessionNotFound, match="sessions list"):
-        store.show("b", 0, None)
-    assert [info.name for info in store.listing(10, 0).sessions] == ["b-2"]
+        sessions.show(store, "b", 0, None)
+    assert [info.name for info in sessions.listing(store, 10, 0).sessions] == ["b-2"]
 
 
 def test_what_is_deleted_is_not_left_in_the_file(store: Store, path: Path) -> None:
     add(store, "a", "xyzzyplugh", "frobnicate")
     add(store, "b", "stays")
-    store.delete("a")
+    sessions.delete(store, "a")
     bytes_left = b"".join(file.read_bytes() for file in path.parent.iterdir())
     assert b"xyzzyplugh" not in bytes_left
     assert b"frobnicate" not in bytes_left
@@ -121,14 +123,14 @@ def test_what_is_deleted_is_not_left_in_the_file(store: Store, path: Path) -> No
 def test_search_finds_prompts_and_answers_across_accents(store: Store) -> None:
     add(store, "a", "where is the café?", "in the old town")
     add(store, "b", "nothing", "the cafeteria")
-    assert [hit.session for hit in store.search("cafe", None, 10)] == ["a"]
-    assert {hit.session for hit in store.search("cafe*", None, 10)} == {"a", "b"}
-    assert [hit.turn for hit in store.search('TOWN" OR', None, 10)] == []
-    hit = store.search("old town", None, 10)[0]
+    assert [hit.session for hit in sessions.search(store, "cafe", None, 10)] == ["a"]
+    assert {hit.session for hit in sessions.search(store, "cafe*", None, 10)} == {"a", "b"}
+    assert [hit.turn for hit in sessions.search(store, 'TOWN" OR', None, 10)] == []
+    hit = sessions.search(store, "old town", None, 10)[0]
     assert (hit.snippet, hit.turn) == ("in the [old] [town]", 1)
-    assert store.search("cafe*", "b", 10)[0].session == "b"
-    store.delete("a")
-    assert store.search("town", None, 10) == []
+    assert sessions.search(store, "cafe*", "b", 10)[0].session == "b"
+    sessions.delete(store, "a")
+    assert sessions.search(store, "town", None, 10) == []
 
 
 @pytest.mark.parametrize("text", ["", "?!", "*"])
@@ -144,21 +146,21 @@ def test_words_are_never_the_searchs_own_language() -> None:
 def test_long_conversations_come_in_pages(store: Store) -> None:
     for number in range(5):
         add(store, "a", str(number), "x" * 400_000)
-    first = store.show("a", 0, None)
+    first = sessions.show(store, "a", 0, None)
     assert first.more
-    rest = store.show("a", first.turns[-1].number, None)
+    rest = sessions.show(store, "a", first.turns[-1].number, None)
     assert [turn.prompt for turn in [*first.turns, *rest.turns]][:4] == ["0", "1", "2", "3"]
-    assert [turn.number for turn in store.show("a", 0, 2).turns] == [4, 5]
+    assert [turn.number for turn in sessions.show(store, "a", 0, 2).turns] == [4, 5]
 
 
 def test_import_makes_or_appends(store: Store) -> None:
     turns = [ImportedTurn("q", "a"), ImportedTurn("unanswered")]
-    info = store.take_in(SessionImportParams(name="i", turns=turns, system="sys"))
+    info = sessions.import_session(store, SessionImportParams(name="i", turns=turns, system="sys"))
     assert (info.turns, info.system) == (2, "sys")
     with pytest.raises(InvalidParams, match="already"):
-        store.take_in(SessionImportParams(name="i", turns=turns))
-    assert store.take_in(SessionImportParams(name="i", turns=turns, append=True)).turns == 4
-    assert [turn.state for turn in store.show("i", 0, None).turns] == ["done", "lost", "done", "lost"]
+        sessions.import_session(store, SessionImportParams(name="i", turns=turns))
+    assert sessions.import_session(store, SessionImportParams(name="i", turns=turns, append=True)).turns == 4
+    assert [turn.state for turn in sessions.show(store, "i", 0, None).turns] == ["done", "lost", "done", "lost"]
 
 
 def test_every_older_version_becomes_ours(tmp_path: Path) -> None:
@@ -173,7 +175,7 @@ def test_every_older_version_becomes_ours(tmp_path: Path) -> None:
                 old.execute("INSERT INTO sessions (name, created, used) VALUES ('old', 1, 1)")
         old.close()
         store = Store(str(path))
-        assert [info.name for info in store.listing(10, 0).sessions] == (["old"] if version else [])
+        assert [info.name for info in sessions.listing(store, 10, 0).sessions] == (["old"] if version else [])
         assert add(store, "new", "x") == "new"
         store.close()
 
@@ -204,10 +206,10 @@ def test_a_full_disk_fails_one_turn_and_no_other(store: Store) -> None:
     pages = store._db.execute("PRAGMA page_count").fetchone()[0]
     store._db.execute(f"PRAGMA max_page_count = {pages + 2}")
     with pytest.raises(StorageFailed, match="full"):
-        store.begin("a", "x" * 1_000_000, SessionUpdate())
+        turns.open_turn(store, "a", "x" * 1_000_000, SessionUpdate())
     store._db.execute("PRAGMA max_page_count = 1000000")
     assert add(store, "a", "x") == "a"
-    assert store.listing(10, 0).sessions[0].turns == 1
+    assert sessions.listing(store, 10, 0).sessions[0].turns == 1
 
 
 def test_slugs() -> None:

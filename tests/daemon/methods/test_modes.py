@@ -12,6 +12,7 @@ from threadrunner import config
 from threadrunner.api.errors import InvalidParams
 from threadrunner.api.generation import GenerateParams, InfillParams
 from threadrunner.daemon.methods import modes
+from threadrunner.daemon.methods.modes import Modes
 
 LOREM = "lorem ipsum dolor sit amet"
 
@@ -41,7 +42,7 @@ def test_built_in_modes_are_there(home: Path) -> None:
 
 def test_a_mode_gives_what_the_request_leaves_out(home: Path) -> None:
     asked = GenerateParams(prompt="x", mode="code", temperature=0.9)
-    params, given = modes.applied(asked, frozenset({"prompt", "mode", "temperature"}))
+    params, given, _ = Modes().applied(asked, frozenset({"prompt", "mode", "temperature"}))
     assert (params.temperature, params.top_p) == (0.9, 0.9)
     assert params.system is not None and "programmer" in params.system
     assert {"top_p", "system", "temperature"} <= given
@@ -49,15 +50,15 @@ def test_a_mode_gives_what_the_request_leaves_out(home: Path) -> None:
 
 def test_an_editor_takes_a_modes_sampling_and_model(home: Path) -> None:
     (home / "config.toml").write_text('[modes.code]\nmodel = "coder"\ntemperature = 0.1\nsystem = "x"\n')
-    params, _ = modes.applied(InfillParams(prefix="def f", mode="code"), frozenset({"prefix", "mode"}))
-    assert (params.model, params.temperature) == ("coder", 0.1)
+    applied = Modes().applied(InfillParams(prefix="def f", mode="code"), frozenset({"prefix", "mode"}))
+    assert (applied.preference.model, applied.params.temperature) == ("coder", 0.1)
 
 
 def test_an_edit_counts_at_once(home: Path) -> None:
     with pytest.raises(InvalidParams, match=r"no mode 'mine'.*\[modes.mine\]"):
-        modes.applied(GenerateParams(prompt="x", mode="mine"), frozenset())
+        Modes().applied(GenerateParams(prompt="x", mode="mine"), frozenset())
     (home / "config.toml").write_text("[modes.mine]\ntop_k = 7\n")
-    params, _ = modes.applied(GenerateParams(prompt="x", mode="mine"), frozenset())
+    params = Modes().applied(GenerateParams(prompt="x", mode="mine"), frozenset()).params
     assert params.top_k == 7
 
 
@@ -76,7 +77,7 @@ def test_a_bad_mode_says_which_and_what(home: Path, text: str, says: str) -> Non
     with pytest.raises(config.ConfigError, match=says):
         modes.load()
     with pytest.raises(InvalidParams, match=says):
-        modes.applied(GenerateParams(prompt="x", mode="chat"), frozenset())
+        Modes().applied(GenerateParams(prompt="x", mode="chat"), frozenset())
 
 
 def test_a_template_takes_the_prompt_wherever_it_says(_with_modes: Daemon) -> None:

@@ -1,4 +1,4 @@
-"""What is remembered, and what of it bears on a prompt: notes and past turns, by their words and by their meaning.
+"""Notes, and the search for those notes and past turns that are relevant to a prompt: by words and by meaning.
 
 Two rankings are fused: full-text search, which finds names and rare words, and nearness of embeddings, which finds
 what was said in other words. Each passage gets 1 / (60 + its place) from each ranking (reciprocal rank fusion, which
@@ -24,10 +24,10 @@ PASSAGE_CHARS = 600
 TOTAL_CHARS = 2000
 CANDIDATES = 20
 NEWEST = 2000
-"""Most vectors that are compared: in Python each takes about 25 microseconds."""
+"""Vectors that are compared at most: in Python each takes about 25 microseconds."""
 
 NEAR = 0.55
-"""Least cosine, measured from the middle of all passages, for one that shares no word with the prompt."""
+"""Minimum cosine, measured from the mean of all passages, for one that shares no word with the prompt."""
 
 _FUSION = 60
 _COMMON = """
@@ -58,6 +58,7 @@ def listing(store: Store, limit: int) -> Notes:
 
 
 def delete(store: Store, id: int) -> Note:
+    """The note that was deleted. Raises InvalidParams for a number that no note has, StorageFailed."""
     rows = store.rows("SELECT * FROM notes WHERE id = ?", id)
     if not rows:
         raise InvalidParams(f"there is no note {id}; `threadrunner memory list` shows the numbers")
@@ -69,12 +70,21 @@ def delete(store: Store, id: int) -> Note:
 
 
 def recall(
-    store: Store, text: str, *, vector: Sequence[float] | None, model: str, without: int | None, limit: int = PASSAGES
+    store: Store,
+    text: str,
+    *,
+    vector: Sequence[float] | None,
+    model: str,
+    exclude_session: int | None,
+    limit: int = PASSAGES,
 ) -> list[Source]:
-    """The passages that bear on `text`, the nearest first. `without` is a conversation whose turns are in view
-    anyway; `vector` is the text's, by `model`."""
-    worded = by_words(store, text, without)
-    near = by_meaning(store, vector, model, without) if vector else []
+    """At most `limit` passages that are relevant to `text`, the most relevant first, TOTAL_CHARS of text in all.
+
+    `exclude_session` is the id of a conversation whose turns the model sees anyway; `vector` is the text's, of
+    length 1, made by `model`. Raises StorageFailed.
+    """
+    worded = by_words(store, text, exclude_session)
+    near = by_meaning(store, vector, model, exclude_session) if vector else []
     chosen = fuse([worded, near])[:limit]
     passages = {(passage.kind, passage.id): passage.source for passage in _passages(store, [key for key, _ in chosen])}
     found: list[Source] = []
@@ -101,12 +111,12 @@ def fuse(rankings: Iterable[Sequence[Key]]) -> list[tuple[Key, float]]:
 
 
 def words(text: str) -> list[str]:
-    """Those that say what a text is about, the first 32."""
+    """The first 32 words of a text that carry meaning, lower case, each once."""
     found = dict.fromkeys(word for word in re.findall(r"\w+", text.lower()) if len(word) > 1 and word not in _STOP)
     return list(found)[:32]
 
 
-def by_words(store: Store, text: str, without: int | None) -> list[Key]:
+def by_words(store: Store, text: str, exclude_session: int | None) -> list[Key]:
     wanted = words(text)
     if not wanted:
         return []
@@ -116,37 +126,38 @@ def by_words(store: Store, text: str, without: int | None) -> list[Key]:
         "UNION ALL SELECT 'turn', turn_words.rowid, bm25(turn_words) FROM turn_words JOIN turns "
         "ON turns.id = turn_words.rowid WHERE turn_words MATCH ? AND turns.state = 'done' "
         "AND turns.session IS NOT ? ORDER BY score LIMIT ?",
-        query, query, without, CANDIDATES,
+        query, query, exclude_session, CANDIDATES,
     )  # fmt: skip
     return [(row["kind"], row["id"]) for row in rows]
 
 
-def by_meaning(store: Store, vector: Sequence[float], model: str, without: int | None) -> list[Key]:
-    """Measured from the middle of all vectors: those of language models all point about the same way."""
+def by_meaning(store: Store, vector: Sequence[float], model: str, exclude_session: int | None) -> list[Key]:
+    """The passages nearest to `vector`, the nearest first. Measured from the mean of all vectors: those of language
+    models all point in about the same direction."""
     rows = store.rows(
         "SELECT kind, id, vector FROM vectors WHERE model = ? AND NOT (kind = 'turn' AND id IN "
         "(SELECT id FROM turns WHERE session IS ?)) ORDER BY id DESC LIMIT ?",
-        model, without, NEWEST,
+        model, exclude_session, NEWEST,
     )  # fmt: skip
     stored = [((row["kind"], row["id"]), unpacked(row["vector"])) for row in rows]
     stored = [(key, other) for key, other in stored if len(other) == len(vector)]
-    if len(stored) < 4:  # too few to have a middle
+    if len(stored) < 4:  # too few for a mean
         return []
-    middle = [sum(column) / len(stored) for column in zip(*(other for _, other in stored), strict=True)]
-    asked = _from(middle, vector)
-    scored = [(key, sum(map(mul, asked, _from(middle, other)))) for key, other in stored]
+    mean = [sum(column) / len(stored) for column in zip(*(other for _, other in stored), strict=True)]
+    asked = _direction(mean, vector)
+    scored = [(key, sum(map(mul, asked, _direction(mean, other)))) for key, other in stored]
     scored.sort(key=lambda item: -item[1])
     return [key for key, score in scored[:CANDIDATES] if score >= NEAR]
 
 
-def _from(middle: Sequence[float], vector: Sequence[float]) -> list[float]:
-    moved = [x - m for x, m in zip(vector, middle, strict=True)]
+def _direction(mean: Sequence[float], vector: Sequence[float]) -> list[float]:
+    moved = [x - m for x, m in zip(vector, mean, strict=True)]
     length = math.sqrt(sum(map(mul, moved, moved))) or 1.0
     return [x / length for x in moved]
 
 
 def without_vector(store: Store, model: str, limit: int) -> list[tuple[Key, str]]:
-    """Passages that `model` has no vector of yet, the newest first, and their texts."""
+    """At most `limit` passages that have no vector by `model` yet, the newest first, and their texts."""
     rows = store.rows(
         "SELECT 'note' AS kind, id FROM notes WHERE NOT EXISTS (SELECT 1 FROM vectors WHERE vectors.kind = 'note' "
         "AND vectors.id = notes.id AND vectors.model = ?) UNION ALL SELECT 'turn', id FROM turns WHERE state = 'done' "
@@ -158,8 +169,8 @@ def without_vector(store: Store, model: str, limit: int) -> list[tuple[Key, str]
     return [((passage.kind, passage.id), passage.source.text) for passage in _passages(store, keys)]
 
 
-def keep_vectors(store: Store, model: str, vectors: Sequence[tuple[Key, Sequence[float]]]) -> None:
-    """Those of passages that are still there."""
+def save_vectors(store: Store, model: str, vectors: Sequence[tuple[Key, Sequence[float]]]) -> None:
+    """Keep the vectors of those passages that still exist."""
     with store.change() as db:
         for (kind, id), vector in vectors:
             there = "notes" if kind == "note" else "turns"
@@ -202,6 +213,6 @@ def _turn(row: sqlite3.Row) -> Source:
     return Source("turn", row["number"], text, row["name"])
 
 
-def _cut(text: str, most: int) -> str:
+def _cut(text: str, limit: int) -> str:
     text = " ".join(text.split())
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"

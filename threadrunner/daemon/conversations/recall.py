@@ -1,23 +1,19 @@
-"""`memory.*`, and `generate` with `memory`: the store's answers with the model's embeddings."""
+"""What is remembered, for a prompt: the store's passages by their words, and by meaning where a model embeds them."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
-import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Protocol
 
-from threadrunner.api.conversations import MemoryAddParams, MemoryDeleteParams, MemoryListParams, Note, Notes, Source
+from threadrunner.api.conversations import Source
 from threadrunner.api.errors import ApiError
 from threadrunner.api.fields import Priority
 from threadrunner.daemon.conversations import notes
 from threadrunner.daemon.conversations.queue import Conversations
-from threadrunner.daemon.peer import Call
-
-if TYPE_CHECKING:
-    from threadrunner.daemon.methods.generation import Daemon
 
 log = logging.getLogger("threadrunner.daemon.memories")
 
@@ -27,62 +23,59 @@ AT_ONCE = 128
 
 QUERY_CHARS = 2000
 
-Embed = Callable[[list[str], Priority], Awaitable[tuple[str, list[list[float]]]]]
-"""Texts and a priority to the model's name and vectors. Raises ApiError where the backend makes none."""
+
+class TextEmbedder(Protocol):
+    """A model that turns texts into vectors."""
+
+    async def embed(self, texts: list[str], priority: Priority) -> tuple[str, list[list[float]]]:
+        """The model's name, and a vector of length 1 for each text. Raises ApiError where the backend makes none."""
 
 
-class Memory:
-    """Recalls for prompts, and in idle time has the passages embedded that are not yet."""
+class Recall:
+    """Finds passages for prompts, and in idle time has those embedded that have no vector yet."""
 
-    def __init__(self, sessions: Conversations) -> None:
-        self._sessions = sessions
+    def __init__(self, conversations: Conversations) -> None:
+        self._conversations = conversations
         self._filling: asyncio.Task[None] | None = None
 
-    async def recall(
-        self, text: str, embed: Embed | None, without: int | None, limit: int = notes.PASSAGES
+    async def search(
+        self, text: str, embedder: TextEmbedder | None, exclude_session: int | None = None, limit: int = notes.PASSAGES
     ) -> list[Source]:
+        """At most `limit` passages that are relevant to `text`, the most relevant first. `exclude_session` is a
+        conversation whose turns the model sees anyway. Raises StorageFailed."""
         vector: Sequence[float] | None = None
         model = ""
-        if embed is not None:
+        if embedder is not None:
             with contextlib.suppress(ApiError):  # a backend without embeddings: words alone then
-                model, (vector,) = await embed([text[:QUERY_CHARS]], "interactive")
-        return await self._sessions.run(
-            lambda store: notes.recall(store, text, vector=vector, model=model, without=without, limit=limit)
+                model, (vector,) = await embedder.embed([text[:QUERY_CHARS]], "interactive")
+        return await self._conversations.run(
+            lambda store: notes.recall(
+                store, text, vector=vector, model=model, exclude_session=exclude_session, limit=limit
+            )
         )
 
-    def fill(self, embed: Embed) -> None:
-        """Have passages embedded, unless that is going on."""
+    def fill(self, embedder: TextEmbedder) -> None:
+        """Have passages embedded in the background, unless that is happening already."""
         if self._filling is None or self._filling.done():
-            self._filling = asyncio.create_task(self._fill(embed))
+            self._filling = asyncio.create_task(self._fill(embedder))
 
-    async def _fill(self, embed: Embed) -> None:
+    async def _fill(self, embedder: TextEmbedder) -> None:
+        run = self._conversations.run
         try:
-            model, _ = await embed(["."], "background")  # its name, or that it embeds nothing
+            model, _ = await embedder.embed(["."], "background")  # its name, or that it embeds nothing
             for _ in range(AT_ONCE // BATCH):
-                missing = await self._sessions.run(lambda store: notes.without_vector(store, model, BATCH))
+                missing = await run(functools.partial(notes.without_vector, model=model, limit=BATCH))
                 if not missing:
                     return
-                _, vectors = await embed([text for _, text in missing], "background")
-                kept = [(key, vector) for (key, _), vector in zip(missing, vectors, strict=True)]
-                await self._sessions.run(lambda store, kept=kept: notes.keep_vectors(store, model, kept))  # type: ignore[misc]
+                _, made = await embedder.embed([text for _, text in missing], "background")
+                vectors = [(key, vector) for (key, _), vector in zip(missing, made, strict=True)]
+                await run(functools.partial(notes.save_vectors, model=model, vectors=vectors))
         except ApiError as error:
             log.debug("no embeddings: %s", error.message)
 
     async def close(self) -> None:
+        """End what happens in the background."""
         if self._filling is not None:
             self._filling.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._filling
-
-
-async def add(daemon: Daemon, call: Call, params: MemoryAddParams) -> Note:
-    now = time.time()
-    return await daemon.sessions.run(lambda store: notes.add(store, params.text, now))
-
-
-async def listing(daemon: Daemon, call: Call, params: MemoryListParams) -> Notes:
-    return await daemon.sessions.run(lambda store: notes.listing(store, params.limit))
-
-
-async def delete(daemon: Daemon, call: Call, params: MemoryDeleteParams) -> Note:
-    return await daemon.sessions.run(lambda store: notes.delete(store, params.note))

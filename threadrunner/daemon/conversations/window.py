@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from threadrunner.api.generation import Message
+import msgspec
+
+from threadrunner.api.errors import ContextOverflow
+from threadrunner.api.generation import GenerateParams, Message
 
 RESERVE = 512
 """Tokens kept free for the answer, where the request sets no limit of its own; at most a quarter of the context."""
@@ -111,3 +114,43 @@ def shorter(system: str | None, turns: list[PastTurn], prompt: str, *, first: in
         rest = rest[1:]
     start = rest[0].id if rest else turns[-1].id + 1 if turns else 0
     return Window(messages(system, rest, prompt), start, len(turns) - len(rest))
+
+
+class TurnWindow:
+    """The window that one turn is asked with. It shrinks when the model has counted and the prompt does not fit."""
+
+    def __init__(self, params: GenerateParams, past: list[PastTurn], first: int, limit: int) -> None:
+        """`first` and `limit` are those of the turn before: its first turn shown, and the context in tokens that this
+        was chosen for."""
+        self.params = params
+        self.past = past
+        self.limit = limit
+        self.window = Window([], first, 0)
+
+    def fit(self, context: int) -> None:
+        """Choose the window for a model with that context (tokens; 0: no limit): that of the turn before, moved on if
+        the context is nearly full."""
+        params = self.params
+        if context != self.limit:  # another model, or a larger context: what left the window may fit again
+            self.window, self.limit = Window([], 0, 0), context
+        self.window = choose(
+            params.system, self.past, params.prompt or "", first=self.window.first,
+            limit=context or 1 << 62, max_tokens=params.max_tokens,
+        )  # fmt: skip
+
+    def shrink(self, overflow: ContextOverflow) -> None:
+        """Leave out more turns. Raises the overflow itself where there is no turn left to leave out."""
+        tokens, limit = overflow.facts.get("prompt_tokens"), overflow.facts.get("limit")
+        if not any(turn.id >= self.window.first for turn in self.past) or not isinstance(tokens, int):
+            raise overflow
+        self.window = shorter(
+            self.params.system, self.past, self.params.prompt or "", first=self.window.first,
+            most=limit // 2 if isinstance(limit, int) else 0, counted=tokens,
+        )  # fmt: skip
+
+    def request(self) -> GenerateParams:
+        """What the worker is asked: messages in place of the session, every piece, and an error for an overflow."""
+        return msgspec.structs.replace(
+            self.params, prompt=None, system=None, messages=self.window.messages, session=None, mode=None, memory=None,
+            replace=0, stream=True, timeout=None, context_overflow="error",
+        )  # fmt: skip

@@ -1,8 +1,6 @@
-"""The handlers of `sessions.*`: each asks the store one thing."""
+"""Handlers of sessions.*: each asks the store one thing."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -24,46 +22,70 @@ from threadrunner.api.conversations import (
 )
 from threadrunner.api.errors import InvalidParams
 from threadrunner.api.generation import GenerateParams
-from threadrunner.daemon.methods.turn import REMEMBERED
-from threadrunner.daemon.peer import Call
-
-if TYPE_CHECKING:
-    from threadrunner.daemon.methods.generation import Daemon
-
-
-async def listing(daemon: Daemon, call: Call, params: SessionsListParams) -> SessionList:
-    return await daemon.sessions.run(lambda store: store.listing(params.limit, params.offset))
+from threadrunner.daemon.conversations import sessions
+from threadrunner.daemon.conversations.queue import Conversations
+from threadrunner.daemon.conversations.sessions import REMEMBERED_PARAMS
+from threadrunner.daemon.methods.context import Call, Handler
 
 
-async def show(daemon: Daemon, call: Call, params: SessionShowParams) -> SessionShown:
-    return await daemon.sessions.run(lambda store: store.show(params.session, params.after, params.last))
+class SessionMethods:
+    """What people do with conversations beside talking."""
 
+    def __init__(self, conversations: Conversations) -> None:
+        self._conversations = conversations
 
-async def delete(daemon: Daemon, call: Call, params: SessionParam) -> SessionDeleted:
-    return SessionDeleted(await daemon.sessions.run(lambda store: store.delete(params.session)))
+    def handlers(self) -> dict[str, Handler]:
+        return {
+            "sessions.list": self.listing,
+            "sessions.show": self.show,
+            "sessions.delete": self.delete,
+            "sessions.rename": self.rename,
+            "sessions.fork": self.fork,
+            "sessions.undo": self.undo,
+            "sessions.import": self.import_,
+            "sessions.search": self.search,
+        }
 
+    async def listing(self, call: Call, params: SessionsListParams) -> SessionList:
+        return await self._conversations.run_in_order(
+            lambda store: sessions.listing(store, params.limit, params.offset)
+        )
 
-async def rename(daemon: Daemon, call: Call, params: SessionRenameParams) -> SessionInfo:
-    return await daemon.sessions.run(lambda store: store.rename(params.session, params.name))
+    async def show(self, call: Call, params: SessionShowParams) -> SessionShown:
+        return await self._conversations.run_in_order(
+            lambda store: sessions.show(store, params.session, params.after, params.last)
+        )
 
+    async def delete(self, call: Call, params: SessionParam) -> SessionDeleted:
+        return SessionDeleted(
+            await self._conversations.run_in_order(lambda store: sessions.delete(store, params.session))
+        )
 
-async def fork(daemon: Daemon, call: Call, params: SessionForkParams) -> SessionInfo:
-    return await daemon.sessions.run(lambda store: store.fork(params.session, params.name, params.turns))
+    async def rename(self, call: Call, params: SessionRenameParams) -> SessionInfo:
+        return await self._conversations.run_in_order(lambda store: sessions.rename(store, params.session, params.name))
 
+    async def fork(self, call: Call, params: SessionForkParams) -> SessionInfo:
+        return await self._conversations.run_in_order(
+            lambda store: sessions.fork(store, params.session, params.name, params.turns)
+        )
 
-async def undo(daemon: Daemon, call: Call, params: SessionUndoParams) -> Undone:
-    return await daemon.sessions.run(lambda store: store.undo(params.session, params.turns))
+    async def undo(self, call: Call, params: SessionUndoParams) -> Undone:
+        return await self._conversations.run_in_order(lambda store: sessions.undo(store, params.session, params.turns))
 
+    async def import_(self, call: Call, params: SessionImportParams) -> SessionInfo:
+        if unknown := sorted(set(params.params) - set(REMEMBERED_PARAMS)):
+            raise InvalidParams(
+                f"a conversation does not remember {', '.join(unknown)}; it may: {', '.join(REMEMBERED_PARAMS)}"
+            )
+        try:
+            msgspec.convert({"prompt": "", **params.params}, GenerateParams)
+        except msgspec.ValidationError as error:
+            raise InvalidParams(f"params: {error}") from None
+        return await self._conversations.run_in_order(lambda store: sessions.import_session(store, params))
 
-async def take_in(daemon: Daemon, call: Call, params: SessionImportParams) -> SessionInfo:
-    if unknown := sorted(set(params.params) - set(REMEMBERED)):
-        raise InvalidParams(f"a conversation does not remember {', '.join(unknown)}; it may: {', '.join(REMEMBERED)}")
-    try:
-        msgspec.convert({"prompt": "", **params.params}, GenerateParams)
-    except msgspec.ValidationError as error:
-        raise InvalidParams(f"params: {error}") from None
-    return await daemon.sessions.run(lambda store: store.take_in(params))
-
-
-async def search(daemon: Daemon, call: Call, params: SessionSearchParams) -> SearchHits:
-    return SearchHits(await daemon.sessions.run(lambda s_: s_.search(params.query, params.session, params.limit)))
+    async def search(self, call: Call, params: SessionSearchParams) -> SearchHits:
+        return SearchHits(
+            await self._conversations.run_in_order(
+                lambda store: sessions.search(store, params.query, params.session, params.limit)
+            )
+        )

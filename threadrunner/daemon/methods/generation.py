@@ -1,96 +1,169 @@
-"""From what a request wants to a model in hand: its name resolved, its file fetched, its worker leased."""
+"""From a request to an answer: its model chosen, its file fetched, its worker used."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-from collections.abc import AsyncIterator, Callable
-from typing import Protocol
+import time
+from collections.abc import AsyncIterator
+from typing import NamedTuple, TypeVar
+
+import msgspec
 
 from threadrunner.api.errors import ModelNotFound, Timeout
-from threadrunner.api.generation import Target
+from threadrunner.api.fields import Priority
+from threadrunner.api.generation import (
+    DetokenizeParams,
+    Embedded,
+    EmbedParams,
+    Generated,
+    GenerateParams,
+    InfillParams,
+    SamplingParams,
+    Target,
+    TokenizeParams,
+)
 from threadrunner.api.models import LoadParams
-from threadrunner.config import Config
-from threadrunner.daemon.conversations.queue import Conversations
-from threadrunner.daemon.conversations.recall import Memory
 from threadrunner.daemon.downloads.downloads import Downloads
+from threadrunner.daemon.live_config import LiveConfig
+from threadrunner.daemon.methods.choice import NOTHING, ModelChoice, Preference, choose_model
 from threadrunner.daemon.models import catalog
+from threadrunner.daemon.models.catalog import ModelRef
 from threadrunner.daemon.models.last_used import LastUsed
-from threadrunner.daemon.peer import Call
 from threadrunner.daemon.tally import Tally
 from threadrunner.daemon.workers.fleet import Fleet
+from threadrunner.daemon.workers.process import Sink
 from threadrunner.daemon.workers.resident import Lease
 
-
-class Daemon(Protocol):
-    """What handlers may ask of the daemon as a whole."""
-
-    config: Config
-    fleet: Fleet
-    pulls: Downloads
-    usage: LastUsed
-    tally: Tally
-    sessions: Conversations
-    memory: Memory
-    models_dir: str
-    socket: str
-    log_file: Callable[[], str]
-    started: float
-
-    @property
-    def clients(self) -> int: ...
-
-    @property
-    def stopping(self) -> bool: ...
-
-    def stop(self) -> None: ...
+Answerable = GenerateParams | InfillParams
+Countable = EmbedParams | TokenizeParams | DetokenizeParams
+R = TypeVar("R", bound=Target | LoadParams)
 
 
-def resolve(daemon: Daemon, name: str) -> catalog.ModelRef:
-    """The model of that name. Raises ModelNotFound."""
-    return catalog.resolve(name, daemon.models_dir, daemon.config.aliases)
+class Generation:
+    """Every request that needs a model goes through here; conversations are a layer above."""
 
+    def __init__(
+        self, config: LiveConfig, models_dir: str, fleet: Fleet, downloads: Downloads, last_used: LastUsed, tally: Tally
+    ) -> None:
+        self._config = config
+        self._models_dir = models_dir
+        self._fleet = fleet
+        self._downloads = downloads
+        self._last_used = last_used
+        self._tally = tally
 
-def default_model(daemon: Daemon) -> catalog.ModelRef:
-    """What a request that names no model gets. Raises ModelNotFound."""
-    config = daemon.config
-    return resolve(daemon, os.path.abspath(config.model_path) if config.model_path else config.model)
+    def choose(
+        self, params: Target | LoadParams, mode: Preference = NOTHING, session: Preference = NOTHING
+    ) -> ModelChoice:
+        """Which model answers these params, under this mode and in this session."""
+        client = NOTHING
+        if isinstance(params, SamplingParams):
+            client = Preference(params.default_model, params.default_backend)
+        config = Preference(self._config.default_model, self._config.current.backend)
+        request = Preference(params.model, params.backend)
+        return choose_model(request, mode=mode, session=session, client=client, config=config)
 
+    async def answer(self, method: str, params: Answerable, sink: Sink, mode: Preference = NOTHING) -> Generated:
+        """The result of `generate` or `infill`; its pieces go to the sink. Raises ApiError."""
+        async with deadline(params.timeout), self.use(self.choose(params, mode), params, sink) as model:
+            return await model.answer(method, params, sink)
 
-@contextlib.asynccontextmanager
-async def lease(daemon: Daemon, call: Call, wanted: Target | LoadParams) -> AsyncIterator[Lease]:
-    """The wanted model, or the default one, to use; fetched and loaded first if need be."""
-    backend = wanted.backend or daemon.config.backend
-    model = await _model(daemon, call, wanted.model, backend, wanted.offline)
-    if model.present:
-        daemon.usage.now(model.path)
-    async with daemon.fleet.lease(model, backend, wanted.keep_alive, call) as lease:
-        yield lease
+    async def pass_on(self, method: str, params: Countable, sink: Sink) -> msgspec.Raw:
+        """The result of embed, tokenize or detokenize, as the JSON that the worker wrote. Raises ApiError."""
+        async with deadline(params.timeout), self.use(self.choose(params), params, sink) as model:
+            return await model.pass_on(method, params, sink)
 
+    @contextlib.asynccontextmanager
+    async def use(self, choice: ModelChoice, params: Target | LoadParams, sink: Sink) -> AsyncIterator[ModelInUse]:
+        """The chosen model, fetched and loaded first if needed; it stays loaded inside the `async with`. The sink hears
+        of the download and of the load. Raises ApiError."""
+        began = time.monotonic()
+        model = await self._present(choice, params.offline, sink)
+        if model.present:
+            self._last_used.now(model.path)
+        async with self._fleet.lease(model, choice.backend, params.keep_alive, sink) as lease:
+            yield ModelInUse(lease, (time.monotonic() - began) * 1e3, self._tally)
 
-async def _model(daemon: Daemon, call: Call, name: str | None, backend: str, offline: bool) -> catalog.ModelRef:
-    if backend != "llama":  # others need no GGUF file; one that wants it gets it by its path
-        return _loose_model(daemon, name or backend)
-    model = resolve(daemon, name) if name else default_model(daemon)
-    if not model.present:
-        if offline or daemon.config.offline:
+    async def resolve(self, choice: ModelChoice) -> ModelRef:
+        """The chosen model's file, whether it is on this machine or not. Raises ModelNotFound."""
+        if choice.backend != "llama" and choice.name == choice.backend:
+            return ModelRef(choice.name, "")
+        try:
+            return await asyncio.to_thread(self.find, choice.name)
+        except ModelNotFound:
+            # Other backends need no file; a path, though, means one.
+            if choice.backend == "llama" or "/" in choice.name:
+                raise
+            return ModelRef(choice.name, "")
+
+    def find(self, name: str) -> ModelRef:
+        """The model of that name; reads folders. Raises ModelNotFound."""
+        return catalog.resolve(name, self._models_dir, self._config.current.aliases)
+
+    async def _present(self, choice: ModelChoice, offline: bool, sink: Sink) -> ModelRef:
+        model = await self.resolve(choice)
+        if model.present or choice.backend != "llama":
+            return model
+        if offline or self._config.current.offline:
             raise ModelNotFound(
                 f"{model.name} is not on this machine, and fetching was forbidden. Run `threadrunner models pull "
                 f"{model.name}` with a network, or use a GGUF file of yours: -m /path/to/model.gguf",
                 model=model.name,
             )
-        model = await daemon.pulls.ensure(model, lambda done, total: call.progress("download", done, total))
-    return model
+        return await self._downloads.ensure(model, lambda done, total: sink.progress("download", done, total))
 
 
-def _loose_model(daemon: Daemon, name: str) -> catalog.ModelRef:
-    try:
-        return resolve(daemon, name)
-    except ModelNotFound:
-        if "/" in name:
-            raise
-        return catalog.ModelRef(name, "")
+class ModelInUse:
+    """A loaded model that cannot be unloaded until the `async with` that gave it ends."""
+
+    def __init__(self, lease: Lease, waited_ms: float, tally: Tally) -> None:
+        self.waited_ms = waited_ms
+        """Milliseconds that the download and the load took."""
+        self._lease = lease
+        self._tally = tally
+
+    @property
+    def model(self) -> ModelRef:
+        return self._lease.resident.model
+
+    @property
+    def context(self) -> int:
+        """Tokens that one request may have, prompt and answer together; 0 where the backend sets no limit."""
+        return self._lease.resident.facts.context
+
+    async def answer(self, method: str, params: Answerable, sink: Sink) -> Generated:
+        """The worker's answer, with times counted from the beginning of the wait for the model. Raises ApiError."""
+        answer = await self._lease.request(method, params.priority, params, sink)
+        result = msgspec.json.decode(answer, type=Generated)
+        result.model = self.model.name
+        result.timings.load_ms = round(self.waited_ms, 3)
+        result.timings.ttft_ms = round(result.timings.ttft_ms + self.waited_ms, 3)
+        self._tally.answered(result)
+        return result
+
+    async def pass_on(self, method: str, params: Countable, sink: Sink) -> msgspec.Raw:
+        """The worker's result as it wrote it. Raises ApiError."""
+        return msgspec.Raw(await self._lease.request(method, params.priority, params, sink))
+
+
+class ModelEmbedder(NamedTuple):
+    """Vectors from the model that some request uses; see conversations.recall.TextEmbedder."""
+
+    generation: Generation
+    params: SamplingParams
+    """Those of the request: its model, backend and keep_alive hold here too."""
+    sink: Sink
+
+    async def embed(self, texts: list[str], priority: Priority) -> tuple[str, list[list[float]]]:
+        """The model's name, and a vector of length 1 for each text. Raises ApiError where the backend makes none."""
+        params = self.params
+        asked = EmbedParams(
+            input=texts, model=params.model, backend=params.backend, offline=params.offline,
+            keep_alive=params.keep_alive, priority=priority,
+        )  # fmt: skip
+        embedded = msgspec.json.decode(await self.generation.pass_on("embed", asked, self.sink), type=Embedded)
+        return embedded.model, embedded.embeddings
 
 
 @contextlib.asynccontextmanager
@@ -100,4 +173,4 @@ async def deadline(seconds: float | None) -> AsyncIterator[None]:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError:
-        raise Timeout(f"no answer within {seconds:g} s; give more with --timeout (`timeout`)") from None
+        raise Timeout(f"no answer within {seconds:g} s; raise --timeout") from None

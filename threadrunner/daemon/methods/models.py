@@ -1,14 +1,14 @@
-"""Handlers of `models.*`: what there is, and what becomes of it."""
+"""Handlers of models.*: which models there are; loading, unloading, fetching and removing them."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
-import time
 
 from threadrunner.api.errors import ModelNotFound
 from threadrunner.api.models import (
+    CatalogModel,
     Loaded,
     LoadParams,
     ModelList,
@@ -21,75 +21,104 @@ from threadrunner.api.models import (
     Unloaded,
 )
 from threadrunner.api.status import NoParams
-from threadrunner.daemon.methods.generation import Daemon, default_model, lease, resolve
+from threadrunner.daemon.downloads.downloads import Downloads
+from threadrunner.daemon.live_config import LiveConfig
+from threadrunner.daemon.methods.context import Call, Handler
+from threadrunner.daemon.methods.generation import Generation
 from threadrunner.daemon.models import catalog, inventory
-from threadrunner.daemon.peer import Call
-from threadrunner.daemon.workers.resident import Resident
+from threadrunner.daemon.models.catalog import ModelRef
+from threadrunner.daemon.models.last_used import LastUsed
+from threadrunner.daemon.workers.fleet import Fleet
 
 
-async def listed(daemon: Daemon, call: Call, params: NoParams) -> ModelList:
-    listed = await asyncio.to_thread(catalog.every, daemon.models_dir)
-    listed += [resolve(daemon, alias) for alias in daemon.config.aliases if _known(daemon, alias)]
-    return ModelList(await asyncio.to_thread(inventory.listed, listed, _situation(daemon)))
+class ModelMethods:
+    """Whatever reads folders or files does so on a thread of its own, not on the event loop's."""
 
+    def __init__(
+        self,
+        config: LiveConfig,
+        models_dir: str,
+        generation: Generation,
+        fleet: Fleet,
+        downloads: Downloads,
+        last_used: LastUsed,
+    ) -> None:
+        self._config = config
+        self._models_dir = models_dir
+        self._generation = generation
+        self._fleet = fleet
+        self._downloads = downloads
+        self._last_used = last_used
 
-async def show(daemon: Daemon, call: Call, params: NamedModel) -> ModelShown:
-    return await asyncio.to_thread(inventory.shown, resolve(daemon, params.model), _situation(daemon))
+    def handlers(self) -> dict[str, Handler]:
+        return {
+            "models.list": self.listing,
+            "models.show": self.show,
+            "models.remove": self.remove,
+            "models.load": self.load,
+            "models.unload": self.unload,
+            "models.pull": self.pull,
+        }
 
+    async def listing(self, call: Call, params: NoParams) -> ModelList:
+        return ModelList(await asyncio.to_thread(self._list, self._loaded_paths()))
 
-async def remove(daemon: Daemon, call: Call, params: NamedModel) -> Removed:
-    model = resolve(daemon, params.model)
-    inventory.check_removable(model, daemon.models_dir)
-    await daemon.fleet.unload([resident for resident in daemon.fleet.loaded if resident.model.path == model.path])
-    return await asyncio.to_thread(inventory.remove, model)
+    async def show(self, call: Call, params: NamedModel) -> ModelShown:
+        return await asyncio.to_thread(self._show, params.model, self._loaded_paths())
 
+    async def remove(self, call: Call, params: NamedModel) -> Removed:
+        model = await self._find(params.model)
+        inventory.check_removable(model, self._models_dir)
+        await self._fleet.unload([resident for resident in self._fleet.loaded if resident.model.path == model.path])
+        return await asyncio.to_thread(inventory.remove, model)
 
-async def load(daemon: Daemon, call: Call, params: LoadParams) -> Loaded:
-    began = time.monotonic()
-    async with lease(daemon, call, params) as leased:
-        resident = leased.resident
-        took = (time.monotonic() - began) * 1e3
-        return Loaded(resident.model.name, resident.model.path, resident.facts.context, round(took, 1))
+    async def load(self, call: Call, params: LoadParams) -> Loaded:
+        async with self._generation.use(self._generation.choose(params), params, call.outlet) as used:
+            return Loaded(used.model.name, used.model.path, used.context, round(used.waited_ms, 1))
 
+    async def unload(self, call: Call, params: ModelParams) -> Unloaded:
+        chosen = self._fleet.loaded
+        if params.model is not None:
+            named = [resident for resident in chosen if resident.model.name == params.model]
+            if not named:  # not by its own name: perhaps by another one of the same file
+                path = (await self._find(params.model)).path
+                named = [resident for resident in chosen if resident.model.path == path]
+            chosen = named
+        if params.backend is not None:
+            chosen = [resident for resident in chosen if resident.backend == params.backend]
+        await self._fleet.unload(chosen)
+        return Unloaded([resident.model.name for resident in chosen])
 
-async def unload(daemon: Daemon, call: Call, params: ModelParams) -> Unloaded:
-    chosen = daemon.fleet.loaded
-    if params.model is not None:
-        named = [resident for resident in chosen if resident.model.name == params.model]
-        # Not by its own name: perhaps by another one of the same file.
-        chosen = named or _of_file(chosen, resolve(daemon, params.model).path)
-    if params.backend is not None:
-        chosen = [resident for resident in chosen if resident.backend == params.backend]
-    await daemon.fleet.unload(chosen)
-    return Unloaded([resident.model.name for resident in chosen])
+    async def pull(self, call: Call, params: PullParams) -> Pulled:
+        def report(done: int, total: int) -> None:
+            call.outlet.progress("download", done, total)
 
+        if os.path.isabs(params.model):
+            path = ""
+            for file in await asyncio.to_thread(inventory.models_at, params.model):
+                path = await self._downloads.copy(file, self._models_dir, report)
+        else:
+            path = (await self._downloads.ensure(await self._find(params.model), report)).path
+        return Pulled(params.model, path, sum(map(os.path.getsize, ModelRef("", path).files)))
 
-def _of_file(residents: list[Resident], path: str) -> list[Resident]:
-    return [resident for resident in residents if resident.model.path == path]
+    async def _find(self, name: str) -> ModelRef:
+        return await asyncio.to_thread(self._generation.find, name)
 
+    def _list(self, loaded: set[str]) -> list[CatalogModel]:
+        models = catalog.every(self._models_dir)
+        for alias in self._config.current.aliases:
+            with contextlib.suppress(ModelNotFound):  # an alias for a model that is not there
+                models.append(self._generation.find(alias))
+        return inventory.listed(models, self._context(loaded))
 
-async def pull(daemon: Daemon, call: Call, params: PullParams) -> Pulled:
-    def report(done: int, total: int) -> None:
-        call.progress("download", done, total)
+    def _show(self, name: str, loaded: set[str]) -> ModelShown:
+        return inventory.shown(self._generation.find(name), self._context(loaded))
 
-    if os.path.isabs(params.model):
-        path = ""
-        for file in await asyncio.to_thread(inventory.models_at, params.model):
-            path = await daemon.pulls.copy(file, daemon.models_dir, report)
-    else:
-        path = (await daemon.pulls.ensure(resolve(daemon, params.model), report)).path
-    return Pulled(params.model, path, sum(map(os.path.getsize, catalog.ModelRef("", path).files)))
+    def _loaded_paths(self) -> set[str]:
+        return {resident.model.path for resident in self._fleet.loaded}
 
-
-def _situation(daemon: Daemon) -> inventory.ListingContext:
-    return inventory.ListingContext(
-        loaded={resident.model.path for resident in daemon.fleet.loaded},
-        default=default_model(daemon).path,
-        last_used=daemon.usage.times(),
-    )
-
-
-def _known(daemon: Daemon, name: str) -> bool:
-    with contextlib.suppress(ModelNotFound):
-        return bool(resolve(daemon, name))
-    return False
+    def _context(self, loaded: set[str]) -> inventory.ListingContext:
+        default = ""
+        with contextlib.suppress(ModelNotFound):  # a default model that is gone hides no other
+            default = self._generation.find(self._config.default_model).path
+        return inventory.ListingContext(loaded=loaded, default=default, last_used=self._last_used.times())

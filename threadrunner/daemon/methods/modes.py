@@ -1,21 +1,22 @@
 """Modes: named presets for generate and infill, ours and those of config.toml's `[modes.NAME]` tables.
 
-Read again with each request that names one, so that an edit counts at once; a file of a few kilobytes takes less
-than a millisecond.
+The file is looked at with each request that names a mode, so that an edit counts at once.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeVar
+import os
+from typing import Annotated, Generic, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
 
-from threadrunner import config
+from threadrunner import config, paths
 from threadrunner.api.conversations import ModeInfo
 from threadrunner.api.errors import InvalidParams
 from threadrunner.api.fields import MaxTokens, MinP, ModelName, RepeatPenalty, Seed, Stop, Temperature, TopK, TopP
 from threadrunner.api.generation import GenerateParams, InfillParams
+from threadrunner.daemon.methods.choice import NOTHING, Preference
 
 INPUT = "{input}"
 
@@ -73,7 +74,7 @@ P = TypeVar("P", GenerateParams, InfillParams)
 
 
 def load(file: str | None = None) -> dict[str, Mode]:
-    """All modes by name; those of the file stand before ours. Raises ConfigError."""
+    """All modes by name; those of the file replace ours. Raises ConfigError."""
     modes = dict(BUILT_IN)
     for name, table in config.mode_tables(file).items():
         try:
@@ -86,69 +87,76 @@ def load(file: str | None = None) -> dict[str, Mode]:
     return modes
 
 
-def applied(params: P, given: frozenset[str]) -> tuple[P, frozenset[str]]:
-    """The params with what their mode says where the request says nothing, and what counts as said then. Raises
-    InvalidParams for a mode that is not there."""
-    if params.mode is None:
-        return params, given
-    mode = _named(params.mode)
-    sets = {name: value for name in _SAMPLING if (value := getattr(mode, name)) is not None and name not in given}
-    if mode.model is not None and "model" not in given:
-        sets["model"] = mode.model
-    if mode.backend is not None and "backend" not in given:
-        sets["backend"] = mode.backend
+class Applied(NamedTuple, Generic[P]):
+    """A request's params with what its mode sets, which of them count as given, and the model that the mode names."""
+
+    params: P
+    given: frozenset[str]
+    preference: Preference = NOTHING
+
+
+def apply(mode: Mode, params: P, given: frozenset[str]) -> Applied[P]:
+    """A mode sets what the request does not give; its template takes the prompt in any case."""
+    names = _SAMPLING if isinstance(params, InfillParams) else (*_SAMPLING, "system", "memory")
+    sets = {name: value for name in names if name not in given and (value := getattr(mode, name)) is not None}
     if isinstance(params, GenerateParams):
-        if mode.system is not None and "system" not in given and not params.raw:
-            sets["system"] = mode.system
-        if mode.memory is not None and "memory" not in given:
-            sets["memory"] = mode.memory
-        given |= sets.keys()
+        if params.raw:
+            sets.pop("system", None)
         if mode.template is not None and params.prompt is not None:
             sets["prompt"] = mode.template.replace(INPUT, params.prompt)
-    return msgspec.structs.replace(params, **sets), given | sets.keys()
+    return Applied(msgspec.structs.replace(params, **sets), given | sets.keys(), Preference(mode.model, mode.backend))
 
 
-def with_defaults(params: P) -> P:
-    """The params with the model that holds where nothing else names one."""
-    model, backend = params.model or params.default_model, params.backend or params.default_backend
-    replaced: P = msgspec.structs.replace(
-        params, model=model, backend=backend, mode=None, default_model=None, default_backend=None
-    )
-    return replaced
+class Modes:
+    """The modes in force. config.toml is read again when its facts on the disk have changed."""
+
+    def __init__(self) -> None:
+        self._modes: dict[str, Mode] = {}
+        self._fingerprint: tuple[int, ...] = (-1,)
+
+    def applied(self, params: P, given: frozenset[str]) -> Applied[P]:
+        """The request under its mode, if it names one. Raises InvalidParams for a mode that does not exist."""
+        if params.mode is None:
+            return Applied(params, given)
+        modes = self._current()
+        if params.mode not in modes:
+            raise InvalidParams(
+                f"there is no mode {params.mode!r}; there are {', '.join(sorted(modes))}. A table "
+                f"[modes.{params.mode}] in config.toml makes one"
+            )
+        return apply(modes[params.mode], params, given)
+
+    def listing(self) -> list[ModeInfo]:
+        """Raises InvalidParams where config.toml has a mode that cannot be used."""
+        return [_info(name, mode) for name, mode in sorted(self._current().items())]
+
+    def _current(self) -> dict[str, Mode]:
+        if (fingerprint := _fingerprint(paths.config_file())) != self._fingerprint:
+            try:
+                self._modes = load()
+            except config.ConfigError as error:
+                raise InvalidParams(str(error)) from None
+            self._fingerprint = fingerprint
+        return self._modes
 
 
-def listing() -> list[ModeInfo]:
-    return [
-        ModeInfo(
-            name=name,
-            description=mode.description,
-            model=mode.model,
-            system=mode.system,
-            template=mode.template,
-            memory=bool(mode.memory),
-            built_in=mode is BUILT_IN.get(name),
-            params=_set(mode),
-        )
-        for name, mode in sorted(_loaded().items())
-    ]
-
-
-def _set(mode: Mode) -> dict[str, Any]:
-    return {name: value for name in _SAMPLING if (value := getattr(mode, name)) is not None}
-
-
-def _named(name: str) -> Mode:
-    modes = _loaded()
-    if name not in modes:
-        raise InvalidParams(
-            f"there is no mode {name!r}; there are {', '.join(sorted(modes))}. A table [modes.{name}] in config.toml "
-            "makes one"
-        )
-    return modes[name]
-
-
-def _loaded() -> dict[str, Mode]:
+def _fingerprint(path: str) -> tuple[int, ...]:
+    """Changes whenever the file may have; () where there is none."""
     try:
-        return load()
-    except config.ConfigError as error:
-        raise InvalidParams(str(error)) from None
+        facts = os.stat(path)
+    except OSError:
+        return ()
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
+
+
+def _info(name: str, mode: Mode) -> ModeInfo:
+    return ModeInfo(
+        name=name,
+        description=mode.description,
+        model=mode.model,
+        system=mode.system,
+        template=mode.template,
+        memory=bool(mode.memory),
+        built_in=mode is BUILT_IN.get(name),
+        params={name: value for name in _SAMPLING if (value := getattr(mode, name)) is not None},
+    )

@@ -3,45 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple, Protocol
+from concurrent.futures import Future
 
 import msgspec
 
 from threadrunner.api.conversations import SessionInfo, Source
 from threadrunner.api.errors import ApiError, ContextOverflow, InvalidParams
 from threadrunner.api.generation import Generated, GenerateParams
-from threadrunner.daemon.conversations import window as window
+from threadrunner.daemon.conversations import sessions, turns, window
 from threadrunner.daemon.conversations.queue import Conversations
-from threadrunner.daemon.conversations.store import NEW, OpenTurn, SessionUpdate, Store, check_name, with_recalled
+from threadrunner.daemon.conversations.recall import Recall
+from threadrunner.daemon.conversations.sessions import LAST, NEW, REMEMBERED_PARAMS
+from threadrunner.daemon.conversations.store import Store
+from threadrunner.daemon.conversations.turns import History, OpenTurn, Outcome, SessionUpdate
+from threadrunner.daemon.conversations.window import TurnWindow
+from threadrunner.daemon.methods.choice import NOTHING, ModelChoice, Preference
+from threadrunner.daemon.methods.generation import Generation, ModelEmbedder, deadline
+from threadrunner.daemon.methods.modes import Applied
+from threadrunner.daemon.workers.process import Sink
 
 log = logging.getLogger("threadrunner.daemon.sessions")
 
-REMEMBERED = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty", "stop", "memory")
-"""What a conversation keeps of a turn's params. Seed, grammar, schema and the most tokens are about one answer."""
-
-Fit = Callable[[int], GenerateParams]
-"""The params for a model with so large a context."""
-
-
-class Sink(Protocol):
-    def piece(self, index: int, text: str) -> None: ...
-
-    def progress(self, stage: str, done: int, total: int) -> None: ...
-
-
-Answer = Callable[[GenerateParams, Sink, Fit], Awaitable[Generated]]
-"""Loads the model that the params name and asks it."""
-
-Recall = Callable[[GenerateParams, OpenTurn], Awaitable[list[Source]]]
-"""What is remembered of the matter, for this turn of this conversation."""
-
 
 class Recorder:
-    """Passes an answer on and keeps what has been said, for the case that it ends early."""
+    """Passes an answer on and keeps its text, for the case that it ends early."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
@@ -65,166 +52,155 @@ def check(params: GenerateParams) -> None:
         raise InvalidParams("a session has its messages: give the next turn as `prompt`, or `sessions.import` a talk")
     if params.raw or params.n > 1:
         raise InvalidParams("a session's turns follow its chat template, one answer each: leave out `raw` and `n`")
-    if params.session not in (None, NEW, "@last"):
-        check_name(str(params.session))
+    if params.session not in (None, NEW, LAST):
+        sessions.check_name(str(params.session))
 
 
-class Defaults(NamedTuple):
-    """What the daemon takes where nobody says anything, and its check of a model's name, which raises ApiError."""
+def with_remembered(params: GenerateParams, given: frozenset[str], info: SessionInfo | None) -> GenerateParams:
+    """The params with what the conversation remembers where the request says nothing; `info` is None for a new one."""
+    if info is None:
+        return params
+    remembered = {name: info.params[name] for name in REMEMBERED_PARAMS if name in info.params and name not in given}
+    if "system" not in given:
+        remembered["system"] = info.system
+    changed: GenerateParams = msgspec.structs.replace(params, **remembered)
+    return changed
 
-    backend: str
-    model: str
-    check_model: Callable[[str], None]
 
-
-def remembering(
-    params: GenerateParams, given: frozenset[str], kept: SessionInfo | None, defaults: Defaults
-) -> tuple[GenerateParams, SessionUpdate]:
-    """The params with what the conversation remembers where the request says nothing, and what it is to remember."""
-    chosen: dict[str, Any] = {}
-    if kept is not None:
-        chosen = {name: value for name, value in kept.params.items() if name in REMEMBERED and name not in given}
-        if "system" not in given:
-            chosen["system"] = kept.system
-    wanted_backend = params.backend or (kept and kept.backend) or params.default_backend or defaults.backend
-    same = kept is not None and kept.backend == wanted_backend
-    wanted_model = params.model or (kept.model if kept and same else None) or params.default_model
-    if wanted_model is None:
-        wanted_model = defaults.model if wanted_backend == "llama" else wanted_backend
-    if wanted_backend == "llama":  # before anything is written: a misspelt name must not be what is remembered
-        defaults.check_model(wanted_model)
-    chosen |= {"backend": wanted_backend, "model": wanted_model, "default_model": None, "default_backend": None}
-    wish = SessionUpdate(
-        model=wanted_model,
-        backend=wanted_backend,
+def to_remember(params: GenerateParams, given: frozenset[str], choice: ModelChoice) -> SessionUpdate:
+    """What this turn makes its conversation remember."""
+    return SessionUpdate(
+        model=choice.name,
+        backend=choice.backend,
         mode=params.mode,
         system=params.system if "system" in given else None,
-        params={name: getattr(params, name) for name in REMEMBERED if name in given},
+        params={name: getattr(params, name) for name in REMEMBERED_PARAMS if name in given},
     )
-    changed: GenerateParams = msgspec.structs.replace(params, **chosen)
-    return changed, wish
 
 
-async def begin(
-    sessions: Conversations, params: GenerateParams, given: frozenset[str], defaults: Defaults
-) -> tuple[GenerateParams, OpenTurn]:
-    """The turn, on the disk, and its params. Where the caller is cancelled just now, it does not stay open for good.
+class SessionTurn:
+    """One turn of a conversation, made for one request and run once. Conversations know no models, Generation knows no
+    conversations; this is where they meet."""
 
-    One job for the file's thread, queued before anything is waited for: requests take their places as they arrive.
-    """
-    name, prompt = str(params.session), str(params.prompt)
+    def __init__(
+        self,
+        conversations: Conversations,
+        generation: Generation,
+        recall: Recall,
+        request: Applied[GenerateParams],
+        sink: Sink,
+    ) -> None:
+        self._conversations = conversations
+        self._generation = generation
+        self._recall = recall
+        self._request = request
+        self._params = request.params
+        self._choice: ModelChoice
+        self._answer = Recorder(sink)
 
-    def work(store: Store) -> tuple[GenerateParams, OpenTurn]:
-        changed, wish = remembering(params, given, store.info(name), defaults)
-        return changed, store.begin(name, prompt, wish, params.replace)
+    @property
+    def embedder(self) -> ModelEmbedder:
+        """Vectors from the model that answers this turn."""
+        return ModelEmbedder(self._generation, self._params, self._answer)
 
-    future = sessions.queue(work)
-    try:
-        return await asyncio.shield(asyncio.wrap_future(future))
-    except asyncio.CancelledError:
-        sessions.queue(lambda store: store.finish(future.result()[1].turn, "stopped", None))
-        raise
-
-
-async def answer(
-    sessions: Conversations, params: GenerateParams, begun: OpenTurn, sink: Sink, ask: Answer, recall: Recall
-) -> Generated:
-    """The answer to a turn that has begun; when this ends, however it does, so has the turn."""
-    heard = Recorder(sink)
-    async with contextlib.AsyncExitStack() as held:
-        try:
-            await held.enter_async_context(sessions.turn(begun))
-            info, past, first, limit = await sessions.run(lambda store: store.past(begun))
-            sources = await recall(params, begun) if params.memory else []
-            if sources:
-                text = recalled_text(sources)
-                await sessions.run(lambda store: store.recalled(begun.turn, text, sources))
-                params = msgspec.structs.replace(params, prompt=with_recalled(text, params.prompt or ""))
-            shown = TurnWindow(params, past, first, limit)
-            result = await _asked(ask, shown, heard)
-            if (shown.window.first, shown.limit) != (first, limit):
-                sessions.queue(lambda store: store.window(begun.session, shown.window.first, shown.limit))
-            usage = result.usage
-            kept = sessions.queue(
-                lambda store: store.finish(
-                    begun.turn, "done", result.text, result.model, None, usage.prompt_tokens, usage.completion_tokens
+    async def run(self) -> Generated:
+        """The answer. However this ends, the turn in the file has ended with it. Raises ApiError."""
+        async with deadline(self._params.timeout):
+            opened = await self._opened()
+            try:
+                async with self._conversations.turn(opened):
+                    result, saved = await self._answered(opened)
+            except BaseException as error:
+                # Submitted before any other task runs, so a turn that waited for this one sees it ended.
+                self._conversations.submit(
+                    functools.partial(_broken_off, opened=opened, error=error, text=self._answer.text)
                 )
-            )
-        except BaseException as error:
-            sessions.queue(functools.partial(_broken_off, begun=begun, error=error, text=heard.text))
-            raise
-        await asyncio.shield(asyncio.wrap_future(kept))
-    result.session = info.name
-    if shown.window.left_out:
-        result.truncated_turns = shown.window.left_out
-    if lost := window.lost_answers(past):
-        result.lost_answers = lost
-    if params.memory:
-        result.sources = sources
-    return result
+                raise
+            await asyncio.shield(asyncio.wrap_future(saved))
+            return result
 
-
-class TurnWindow:
-    """The window that a turn is asked with; it may have to shrink when the model has counted."""
-
-    def __init__(self, params: GenerateParams, past: list[window.PastTurn], first: int, limit: int) -> None:
-        self.params = params
-        self.past = past
-        self.limit = limit
-        self.window = window.Window([], first, 0)
-
-    def fit(self, context: int) -> GenerateParams:
-        """The first request: with the window of the turn before, moved on if the context is nearly full."""
-        params = self.params
-        if context != self.limit:  # another model, or a larger context: what left the window may fit again
-            self.window, self.limit = window.Window([], 0, 0), context
-        self.window = window.choose(
-            params.system, self.past, params.prompt or "", first=self.window.first,
-            limit=context or 1 << 62, max_tokens=params.max_tokens,
-        )  # fmt: skip
-        return self._request()
-
-    def shrink(self, overflow: ContextOverflow) -> None:
-        """Raises the overflow itself where there is no turn left to leave out."""
-        tokens, limit = overflow.facts.get("prompt_tokens"), overflow.facts.get("limit")
-        if not any(turn.id >= self.window.first for turn in self.past) or not isinstance(tokens, int):
-            raise overflow
-        self.window = window.shorter(
-            self.params.system, self.past, self.params.prompt or "", first=self.window.first,
-            most=limit // 2 if isinstance(limit, int) else 0, counted=tokens,
-        )  # fmt: skip
-
-    def again(self, context: int) -> GenerateParams:
-        return self._request()
-
-    def _request(self) -> GenerateParams:
-        return msgspec.structs.replace(
-            self.params, prompt=None, system=None, messages=self.window.messages, session=None, mode=None, memory=None,
-            replace=0, stream=True, timeout=None, context_overflow="error",
-        )  # fmt: skip
-
-
-async def _asked(ask: Answer, shown: TurnWindow, heard: Recorder) -> Generated:
-    fit: Fit = shown.fit
-    while True:
+    async def _opened(self) -> OpenTurn:
+        """The turn, in the file. It does not stay open where the request is cancelled just now."""
+        opening = asyncio.create_task(self._open())
         try:
-            return await ask(shown.params, heard, fit)
-        except ContextOverflow as overflow:
-            shown.shrink(overflow)
-            fit = shown.again
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(self._stop)
+            raise
+
+    def _stop(self, opening: asyncio.Task[OpenTurn]) -> None:
+        if not opening.cancelled() and opening.exception() is None:
+            turn = opening.result().turn
+            self._conversations.submit(lambda store: turns.finish(store, turn, Outcome("stopped", None)))
+
+    async def _open(self) -> OpenTurn:
+        params, given = self._params, self._request.given
+        name, prompt, conversations = str(params.session), str(params.prompt), self._conversations
+        async with conversations.arrivals:
+            info = await conversations.run(lambda store: sessions.info(store, name))
+            session = NOTHING if info is None else Preference(info.model, info.backend)
+            choice = self._choice = self._generation.choose(params, self._request.preference, session)
+            if choice.backend == "llama":  # before anything is written: a misspelt name must not be remembered
+                await self._generation.resolve(choice)
+            params = with_remembered(params, given, info)
+            self._params = msgspec.structs.replace(params, model=choice.name, backend=choice.backend)
+            update = to_remember(params, given, choice)
+            return await conversations.run(lambda store: turns.open_turn(store, name, prompt, update, params.replace))
+
+    async def _answered(self, opened: OpenTurn) -> tuple[Generated, Future[None]]:
+        """The answer, and when it is in the file."""
+        history = await self._conversations.run(lambda store: turns.history(store, opened))
+        sources = await self._remembered(opened) if self._params.memory else None
+        shown = TurnWindow(self._params, history.turns, history.window_start, history.window_limit)
+        result = await self._generated(shown)
+        saved = self._save(opened, history, shown, result)
+        result.session = history.info.name
+        if shown.window.left_out:
+            result.truncated_turns = shown.window.left_out
+        if lost := window.lost_answers(history.turns):
+            result.lost_answers = lost
+        if sources is not None:
+            result.sources = sources
+        return result, saved
+
+    async def _remembered(self, opened: OpenTurn) -> list[Source]:
+        """Passages that are relevant to the prompt; the prompt now begins with them."""
+        prompt = self._params.prompt or ""
+        sources = await self._recall.search(prompt, self.embedder, opened.session)
+        if sources:
+            text = recalled_text(sources)
+            await self._conversations.run(lambda store: turns.save_recalled(store, opened.turn, text, sources))
+            self._params = msgspec.structs.replace(self._params, prompt=turns.with_recalled(text, prompt))
+        return sources
+
+    async def _generated(self, shown: TurnWindow) -> Generated:
+        async with self._generation.use(self._choice, self._params, self._answer) as model:
+            shown.fit(model.context)
+            while True:
+                try:
+                    return await model.answer("generate", shown.request(), self._answer)
+                except ContextOverflow as overflow:
+                    shown.shrink(overflow)
+
+    def _save(self, opened: OpenTurn, history: History, shown: TurnWindow, result: Generated) -> Future[None]:
+        first, limit, usage = shown.window.first, shown.limit, result.usage
+        if (first, limit) != (history.window_start, history.window_limit):
+            self._conversations.submit(lambda store: turns.save_window(store, opened.session, first, limit))
+        outcome = Outcome("done", result.text, result.model, None, usage.prompt_tokens, usage.completion_tokens)
+        return self._conversations.submit(lambda store: turns.finish(store, opened.turn, outcome))
 
 
-def _broken_off(store: Store, begun: OpenTurn, error: BaseException, text: str) -> None:
-    """Keep what has been said. Nobody waits for this, so a failure is only logged."""
+def _broken_off(store: Store, opened: OpenTurn, error: BaseException, text: str) -> None:
+    """Keep the part of the answer that there is. No request waits for this, so a failure is only logged."""
     stopped = isinstance(error, asyncio.CancelledError)
     kind = None if stopped else error.kind if isinstance(error, ApiError) else "InternalError"
     try:
-        store.finish(begun.turn, "stopped" if stopped else "failed", text or None, None, kind)
+        turns.finish(store, opened.turn, Outcome("stopped" if stopped else "failed", text or None, None, kind))
     except ApiError as failure:
-        log.error("turn %d of %r: %s", begun.turn, begun.name, failure)
+        log.error("turn %d of %r: %s", opened.turn, opened.name, failure)
 
 
 def recalled_text(sources: list[Source]) -> str:
-    """The passages as the model is shown them, before what the user says."""
+    """The passages as the model is shown them, before the user's text."""
     passages = "\n".join(f"- {source.text}" for source in sources)
     return f"Notes from earlier that may help with what follows (ignore them if they do not):\n{passages}"

@@ -1,0 +1,45 @@
+"""What a handler is given: one request's call, and the shape of a handler."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple, Protocol
+
+from threadrunner.daemon.workers.process import Sink
+
+
+class Outlet(Sink, Protocol):
+    """One request's way back to its client: its pieces, its progress, and what its connection subscribes to."""
+
+    def subscribe(self, events: frozenset[str]) -> None:
+        """From now on the connection is told of these events, and of no others."""
+
+
+class Call(NamedTuple):
+    """One request, as its handler sees it."""
+
+    outlet: Outlet
+    given: frozenset[str] = frozenset()
+    """The params that the client wrote, where a default would hide whether it did."""
+
+
+Handler = Callable[[Call, Any], Awaitable[Any]]
+"""Typed params to a result. Raises ApiError."""
+
+
+class Silent:
+    """A sink for requests that no client waits for."""
+
+    def piece(self, index: int, text: str) -> None: ...
+
+    def progress(self, stage: str, done: int, total: int) -> None: ...
+
+
+class Unstreamed(Silent):
+    """Passes only progress on, for a request without `stream`."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        self._sink.progress(stage, done, total)

@@ -1,0 +1,124 @@
+"""Handlers of generate, infill, embed, tokenize, detokenize and modes.list: what a worker answers."""
+
+from __future__ import annotations
+
+import logging
+
+import msgspec
+
+from threadrunner.api.conversations import ModeList
+from threadrunner.api.errors import InvalidParams
+from threadrunner.api.generation import (
+    DetokenizeParams,
+    EmbedParams,
+    Generated,
+    GenerateParams,
+    InfillParams,
+    Message,
+    SamplingParams,
+    TokenizeParams,
+)
+from threadrunner.api.status import NoParams
+from threadrunner.daemon.conversations.queue import Conversations
+from threadrunner.daemon.conversations.recall import Recall
+from threadrunner.daemon.conversations.turns import with_recalled
+from threadrunner.daemon.live_config import LiveConfig
+from threadrunner.daemon.methods import turn
+from threadrunner.daemon.methods.context import Call, Handler, Silent, Unstreamed
+from threadrunner.daemon.methods.generation import Generation, ModelEmbedder
+from threadrunner.daemon.methods.modes import Applied, Modes
+from threadrunner.daemon.methods.turn import SessionTurn, recalled_text
+from threadrunner.daemon.workers.process import Sink
+
+log = logging.getLogger("threadrunner.daemon.methods")
+
+
+class GenerateMethods:
+    """`generate` alone, with memory, or as a turn of a conversation; the other requests go straight to a worker."""
+
+    def __init__(
+        self, config: LiveConfig, modes: Modes, generation: Generation, conversations: Conversations, recall: Recall
+    ) -> None:
+        self._config = config
+        self._modes = modes
+        self._generation = generation
+        self._conversations = conversations
+        self._recall = recall
+
+    def handlers(self) -> dict[str, Handler]:
+        return {
+            "generate": self.generate,
+            "infill": self.infill,
+            "embed": self.embed,
+            "tokenize": self.tokenize,
+            "detokenize": self.detokenize,
+            "modes.list": self.list_modes,
+        }
+
+    async def generate(self, call: Call, params: GenerateParams) -> Generated:
+        request = self._modes.applied(params, call.given)
+        params = request.params
+        check_generate(params)
+        if self._config.current.log_prompts:
+            log.debug("prompt: %s", params.prompt if params.prompt is not None else params.messages)
+        sink = _sink(call, params)
+        if params.session is not None:
+            turn.check(params)
+            made = SessionTurn(self._conversations, self._generation, self._recall, request, sink)
+            result, embedder = await made.run(), made.embedder
+        elif params.memory:
+            embedder = self._embedder(request, sink)
+            result = await self._remembering(request, embedder, sink)
+        else:
+            return await self._generation.answer("generate", params, sink, request.preference)
+        if params.memory and params.keep_alive != 0:  # a model that must go at once is not loaded again for this
+            self._recall.fill(embedder._replace(sink=Silent()))
+        return result
+
+    async def _remembering(self, request: Applied[GenerateParams], embedder: ModelEmbedder, sink: Sink) -> Generated:
+        """`generate` with `memory` and no session: passages go before the prompt, or before the last message."""
+        params = request.params
+        messages = list(params.messages or [Message("user", params.prompt or "")])
+        sources = await self._recall.search(messages[-1].content, embedder)
+        if sources:
+            text = with_recalled(recalled_text(sources), messages[-1].content)
+            messages[-1] = Message(messages[-1].role, text)
+            params = msgspec.structs.replace(params, prompt=None, messages=messages)
+        result = await self._generation.answer("generate", params, sink, request.preference)
+        result.sources = sources
+        return result
+
+    def _embedder(self, request: Applied[GenerateParams], sink: Sink) -> ModelEmbedder:
+        choice = self._generation.choose(request.params, request.preference)
+        params = msgspec.structs.replace(request.params, model=choice.name, backend=choice.backend)
+        return ModelEmbedder(self._generation, params, sink)
+
+    async def infill(self, call: Call, params: InfillParams) -> Generated:
+        request = self._modes.applied(params, call.given)
+        return await self._generation.answer("infill", request.params, _sink(call, params), request.preference)
+
+    async def embed(self, call: Call, params: EmbedParams) -> msgspec.Raw:
+        return await self._generation.pass_on("embed", params, call.outlet)
+
+    async def tokenize(self, call: Call, params: TokenizeParams) -> msgspec.Raw:
+        return await self._generation.pass_on("tokenize", params, call.outlet)
+
+    async def detokenize(self, call: Call, params: DetokenizeParams) -> msgspec.Raw:
+        return await self._generation.pass_on("detokenize", params, call.outlet)
+
+    async def list_modes(self, call: Call, params: NoParams) -> ModeList:
+        return ModeList(self._modes.listing())
+
+
+def _sink(call: Call, params: SamplingParams) -> Sink:
+    return call.outlet if params.stream else Unstreamed(call.outlet)
+
+
+def check_generate(params: GenerateParams) -> None:
+    """What the types alone cannot say. Raises InvalidParams."""
+    if (params.prompt is None) == (params.messages is None):
+        raise InvalidParams("give exactly one of `prompt` and `messages`")
+    if params.raw and (params.messages is not None or params.system is not None or params.memory):
+        raise InvalidParams("`raw` continues a `prompt` as it stands; it goes with no `messages`, `system` or `memory`")
+    if params.grammar is not None and params.json_schema not in (None, False):
+        raise InvalidParams("give at most one of `grammar` and `json_schema`")
