@@ -36,8 +36,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "daemon.conversations": {"api"},
     "daemon.workers": {"daemon.gguf", "daemon.models", "worker.messages", "backends.base", "api", *COMMON},
     "daemon.methods": {
-        "daemon.conversations", "daemon.downloads", "daemon.gguf", "daemon.models", "daemon.workers", "daemon.live_config",
-        "daemon.tally",
+        "daemon.conversations", "daemon.downloads", "daemon.gguf", "daemon.live_config", "daemon.models",
+        "daemon.tally", "daemon.workers",
         "api", *COMMON,
     },
     "daemon": {"api", "wire", *COMMON},

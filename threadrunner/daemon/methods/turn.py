@@ -120,20 +120,18 @@ class SessionTurn:
             return result
 
     async def _opened(self) -> OpenTurn:
-        """The turn, in the file. It does not stay open where the request is cancelled just now."""
-        opening = asyncio.create_task(self._open())
+        """The turn, in the file; it does not stay open where the request is cancelled just now."""
+        opening = await self._submitted()
         try:
-            return await asyncio.shield(opening)
+            return await asyncio.shield(asyncio.wrap_future(opening))
         except asyncio.CancelledError:
-            opening.add_done_callback(self._stop)
+            self._conversations.submit(
+                lambda store: turns.finish(store, opening.result().turn, Outcome("stopped", None))
+            )
             raise
 
-    def _stop(self, opening: asyncio.Task[OpenTurn]) -> None:
-        if not opening.cancelled() and opening.exception() is None:
-            turn = opening.result().turn
-            self._conversations.submit(lambda store: turns.finish(store, turn, Outcome("stopped", None)))
-
-    async def _open(self) -> OpenTurn:
+    async def _submitted(self) -> Future[OpenTurn]:
+        """Decides what the turn is generated with and has it written, in the order of the requests' arrival."""
         params, given = self._params, self._request.given
         name, prompt, conversations = str(params.session), str(params.prompt), self._conversations
         async with conversations.arrivals:
@@ -145,7 +143,7 @@ class SessionTurn:
             params = with_remembered(params, given, info)
             self._params = msgspec.structs.replace(params, model=choice.name, backend=choice.backend)
             update = to_remember(params, given, choice)
-            return await conversations.run(lambda store: turns.open_turn(store, name, prompt, update, params.replace))
+            return conversations.submit(lambda store: turns.open_turn(store, name, prompt, update, params.replace))
 
     async def _answered(self, opened: OpenTurn) -> tuple[Generated, Future[None]]:
         """The answer, and when it is in the file."""
