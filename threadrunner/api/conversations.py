@@ -58,7 +58,7 @@ class Turn(Struct, kw_only=True):
 
 
 class SessionsListParams(Struct, forbid_unknown_fields=True):
-    limit: Annotated[int, described("most conversations, those used last first", ge=1, le=10_000)] = 1000
+    limit: Annotated[int, described("maximum number of conversations, the last used first", ge=1, le=10_000)] = 1000
     offset: Annotated[int, Meta(ge=0)] = 0
 
 
@@ -70,7 +70,7 @@ class SessionList(Struct):
 class SessionShowParams(Struct, forbid_unknown_fields=True):
     session: SessionName = "@last"
     after: Annotated[int, described("only turns with a larger number", ge=0)] = 0
-    last: Annotated[int, described("only the last so many turns", ge=1)] | None = None
+    last: Annotated[int, described("only the last N turns", ge=1)] | None = None
 
 
 class SessionShown(Struct):
@@ -93,7 +93,7 @@ class SessionRenameParams(Struct, forbid_unknown_fields=True):
 class SessionForkParams(Struct, forbid_unknown_fields=True):
     session: SessionName
     name: NewName | None = None
-    turns: Annotated[int, described("only the first so many turns", ge=0)] | None = None
+    turns: Annotated[int, described("only the first N turns", ge=0)] | None = None
 
 
 class SessionUndoParams(Struct, forbid_unknown_fields=True):
@@ -176,7 +176,7 @@ class MemoryAddParams(Struct, forbid_unknown_fields=True):
 
 
 class MemoryListParams(Struct, forbid_unknown_fields=True):
-    limit: Annotated[int, described("most notes, the newest first", ge=1, le=10_000)] = 1000
+    limit: Annotated[int, described("maximum number of notes, the newest first", ge=1, le=10_000)] = 1000
 
 
 class Notes(Struct):

@@ -87,7 +87,7 @@ class SessionNotFound(ApiError):
 
 
 class NotSupported(ApiError):
-    """The backend or the model cannot do this, say infilling without FIM tokens."""
+    """The backend or the model cannot do this, for example infilling without FIM tokens."""
 
     code = -32009
 

@@ -15,14 +15,16 @@ def described(text: str, **limits: Any) -> Meta:
 Priority = Literal["interactive", "normal", "background"]
 FinishReason = Literal["stop", "length", "cancelled"]
 MaxTokens = Annotated[
-    int, described("most tokens to generate; absent: until the model stops or the context is full", ge=0)
+    int, described("maximum number of tokens to generate; absent: until the model stops or the context is full", ge=0)
 ]
 Temperature = Annotated[float, described("0 is greedy: always the likeliest token", ge=0.0, le=100.0)]
 TopK = Annotated[int, described("sample among the k likeliest tokens; 0: all", ge=0)]
-TopP = Annotated[float, described("sample among the likeliest tokens that together have probability p", ge=0.0, le=1.0)]
+TopP = Annotated[
+    float, described("sample from the smallest set of likeliest tokens whose probabilities add up to p", ge=0.0, le=1.0)
+]
 MinP = Annotated[float, described("drop tokens less likely than p times the likeliest", ge=0.0, le=1.0)]
 RepeatPenalty = Annotated[float, described("divides the score of tokens seen in the last 64; 1: off", gt=0.0, le=10.0)]
-Seed = Annotated[int, described("same seed, same text; absent: a new one each time", ge=0, le=2**32 - 1)]
+Seed = Annotated[int, described("the same seed gives the same text; absent: a new one each time", ge=0, le=2**32 - 1)]
 Stop = Annotated[
     list[Annotated[str, Meta(min_length=1, max_length=1024)]],
     described("generation ends before the first of these texts", max_length=16),
@@ -43,6 +45,6 @@ SessionName = Annotated[
 ]
 NewName = Annotated[str, described("a name that no conversation has yet", min_length=1, max_length=128)]
 ModeName = Annotated[str, described("a mode from config.toml or one of the built-in ones", min_length=1, max_length=64)]
-NoteText = Annotated[str, described("what is to be remembered", min_length=1, max_length=65536)]
+NoteText = Annotated[str, described("the text to remember", min_length=1, max_length=65536)]
 Query = Annotated[str, described("words; those that end in * match any ending", min_length=1, max_length=4096)]
 SessionParams = Annotated[dict[str, Any], described("sampling params that each turn of it is generated with")]

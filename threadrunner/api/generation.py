@@ -86,10 +86,13 @@ class GenerateParams(SamplingParams, kw_only=True, forbid_unknown_fields=True):
         described("a prompt that does not fit is an error, or loses its oldest whole turns, never the system prompt"),
     ] = "error"
     session: (
-        Annotated[SessionName, described("`prompt` is this conversation's next turn; `@last`, `@new`; made if need be")]
+        Annotated[
+            SessionName,
+            described("`prompt` is this conversation's next turn; `@last`, `@new`; made if it does not exist"),
+        ]
         | None
     ) = None
-    replace: Annotated[int, described("the turn takes the place of so many last ones", ge=0, le=10_000)] = 0
+    replace: Annotated[int, described("number of latest turns that this one replaces", ge=0, le=10_000)] = 0
     memory: (
         Annotated[bool, described("put what is remembered of the matter before the prompt; null: as the mode says")]
         | None
@@ -97,7 +100,7 @@ class GenerateParams(SamplingParams, kw_only=True, forbid_unknown_fields=True):
 
 
 class ContextFile(Struct, forbid_unknown_fields=True):
-    """Text from another file that bears on the one being edited."""
+    """Text from another file that is relevant to the one being edited."""
 
     path: str
     text: str
@@ -175,7 +178,8 @@ class Generated(Struct):
     logprobs: list[TokenLogprob] | UnsetType = UNSET
     truncated_turns: Annotated[int, described("turns left out, under truncate or in a session")] | UnsetType = UNSET
     lost_answers: (
-        Annotated[int, described("so many turns right before lost their answer with a daemon")] | UnsetType
+        Annotated[int, described("number of preceding turns whose answers were lost when a daemon was killed")]
+        | UnsetType
     ) = UNSET
     sources: Annotated[list[Source], described("what `memory` put before the prompt")] | UnsetType = UNSET
 

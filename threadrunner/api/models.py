@@ -20,7 +20,7 @@ class LoadParams(ModelParams, kw_only=True, forbid_unknown_fields=True):
 
 
 class CatalogModel(Struct, kw_only=True):
-    """A model that can be named. What stands in its file's header is known only of one that is present."""
+    """A model that can be named. What its file's header says is known only if the file is present."""
 
     name: str
     path: str | None = None
@@ -35,7 +35,9 @@ class CatalogModel(Struct, kw_only=True):
     fim: Annotated[bool, described("whether it can infill")] | None = None
     chat_template: Annotated[bool, described("whether it was made for conversations")] | None = None
     last_used: Annotated[float, described("Unix time")] | None = None
-    keeper: Annotated[str, described("whose store the file is in, say Ollama's; empty: ours, or the user's")] = ""
+    keeper: Annotated[
+        str, described("which program's store the file is in, for example Ollama; empty: ours, or the user's own")
+    ] = ""
     problem: Annotated[str, described("why it cannot be used")] | None = None
 
 

@@ -22,7 +22,7 @@ class Subscribed(Struct):
 
 
 class ModelStatus(Struct, kw_only=True):
-    """One loaded (or loading, or failed) model. `context` is the most tokens a conversation may have."""
+    """One loaded (or loading, or failed) model. `context` is the maximum number of tokens of a conversation."""
 
     name: str
     path: str
@@ -37,7 +37,7 @@ class ModelStatus(Struct, kw_only=True):
     idle_s: float = 0.0
     expires_s: Annotated[float, described("seconds until an idle model is unloaded; absent: not by time")] | None = None
     error: str | None = None
-    facts: Annotated[dict[str, Any], described("what the backend says of itself, say why its cache has this size")] = (
+    facts: Annotated[dict[str, Any], described("what the backend reports, for example why its cache has this size")] = (
         field(default_factory=dict)
     )
 

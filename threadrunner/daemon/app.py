@@ -33,7 +33,7 @@ def run(ready_fd: int | None = None) -> int:
 
     `ready_fd` is a pipe's end: it is told `ready` once clients can connect, or else why that will not be.
     """
-    tell = _Teller(ready_fd)
+    tell = _ReadySignal(ready_fd)
     try:
         _serve(tell)
     except (CannotStart, config.ConfigError, paths.PathError, OSError) as error:
@@ -43,8 +43,8 @@ def run(ready_fd: int | None = None) -> int:
     return exits.OK
 
 
-class _Teller:
-    """Writes one text to the one who started us, at most once."""
+class _ReadySignal:
+    """Writes one text to the process that started us, at most once."""
 
     def __init__(self, fd: int | None) -> None:
         self._fd = fd
@@ -59,8 +59,8 @@ class _Teller:
 
 def _serve(tell: Callable[[str], None]) -> None:
     options = config.load()
-    # Made private, but taken as they are where somebody has made them first, say to put a model in; what must be
-    # private in any case (logs, KV files, the socket) has its own mode.
+    # Made private, but used as they are if they exist: people make one to put a model in. What must be private in any
+    # case (logs, KV files, the socket) has its own mode.
     for folder in (paths.home(), paths.models_dir(), paths.cache_dir()):
         os.makedirs(folder, mode=0o700, exist_ok=True)
     with contextlib.ExitStack() as held:
@@ -98,7 +98,7 @@ def _from_systemd() -> socket.socket | None:
 
 @contextlib.contextmanager
 def _lock(path: str) -> Iterator[None]:
-    """Hold `<socket>.lock` for the daemon's life, with pid and version in it for those who connect."""
+    """Hold `<socket>.lock` for the daemon's life, with pid and version in it for clients."""
     with open(os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b", buffering=0) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -119,7 +119,7 @@ def _wait_for(fd: int, path: str) -> None:
     """Wait for a daemon that no longer answers to let go of its lock."""
 
     def too_long(*_: object) -> None:
-        raise CannotStart(f"the daemon before us does not end; kill the pid that stands in {path}.lock")
+        raise CannotStart(f"the previous daemon has not exited; kill the pid in {path}.lock")
 
     before = signal.signal(signal.SIGALRM, too_long)
     signal.alarm(PREDECESSOR)
@@ -153,7 +153,7 @@ def _bind(path: str) -> socket.socket:
 
 
 def _answers(path: str) -> bool:
-    """Whether anybody listens there."""
+    """Whether a process listens there."""
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(path)

@@ -1,4 +1,4 @@
-"""The daemon's log: a file a day, old ones removed, nobody else may read them."""
+"""The daemon's log: a file a day, old ones removed, readable by this user only."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class DailyFile(logging.Handler):
         return self._folder / f"{PREFIX}{datetime.date.today().isoformat()}.log"
 
     def emit(self, record: logging.LogRecord) -> None:
-        # A full disk must not stop the daemon; logging.raiseExceptions would print to a stderr that nobody reads.
+        # A full disk must not stop the daemon; logging.raiseExceptions would print to a stderr that may not exist.
         with contextlib.suppress(OSError):
             if self._day != datetime.date.today():
                 self._begin_day()

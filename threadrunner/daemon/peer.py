@@ -253,10 +253,11 @@ class Peer(asyncio.Protocol):
         if not items or len(items) > BATCH_LIMIT:
             self._refuse(None, InvalidRequest(f"a batch holds 1 to {BATCH_LIMIT} requests, not {len(items)}"))
             return
-        waiting: list[asyncio.Task[Any]] = []
-        for item in items:
-            if not self._notice(item) and (key := self._admit(item)) is not None:
-                waiting.append(self._spawn(key, self._run(key, item, JsonRpc(_id(item)))))
+        waiting = [
+            self._spawn(key, self._run(key, item, JsonRpc(_id(item))))
+            for item in items
+            if not self._notice(item) and (key := self._admit(item)) is not None
+        ]
         if waiting:  # not among the tasks: what cancels those must not cancel the answer that tells of it
             joined = asyncio.create_task(self._run_batch(waiting))
             self._batches.add(joined)

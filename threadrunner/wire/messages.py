@@ -17,7 +17,7 @@ DEPTH_LIMIT = 64
 
 
 class DecodeError(ValueError):
-    """The frame is not a JSON text that we take; its text says what is wrong with it."""
+    """The frame is not a JSON text that we accept; the message says what is wrong with it."""
 
 
 def decode(frame: bytes, depth_limit: int = DEPTH_LIMIT) -> Any:

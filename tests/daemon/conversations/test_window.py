@@ -70,7 +70,7 @@ def test_a_prompt_that_fills_the_context_leaves_no_turn() -> None:
 
 def test_after_an_overflow_the_window_is_always_shorter() -> None:
     turns = [done(1), done(2)]
-    window = shorter(None, turns, "now", first=0, most=10**6, counted=5000)
+    window = shorter(None, turns, "now", first=0, limit=10**6, counted=5000)
     assert (window.first, window.left_out) == (2, 1)
 
 

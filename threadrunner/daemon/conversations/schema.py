@@ -11,7 +11,7 @@ import sqlite3
 
 from threadrunner.api.errors import StorageFailed
 
-BUSY_SECONDS = 10  # a second daemon with the same home, or somebody's sqlite3 shell, may hold the lock for a moment
+BUSY_SECONDS = 10  # a second daemon with the same home, or an sqlite3 shell, may hold the lock for a moment
 
 MIGRATIONS = (
     """
@@ -29,7 +29,7 @@ MIGRATIONS = (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         session INTEGER NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
         prompt TEXT NOT NULL,
-        recalled TEXT,                              -- passages that stand before the prompt, as the model was shown
+        recalled TEXT,                              -- passages put before the prompt, as the model was shown
         sources TEXT,
         answer TEXT,
         state TEXT NOT NULL CHECK (state IN ('open', 'done', 'stopped', 'failed', 'lost')),
@@ -77,9 +77,9 @@ MIGRATIONS = (
 
 
 def connect(path: str) -> sqlite3.Connection:
-    """The file at `path`, made if need be and brought to our version. Raises StorageFailed."""
+    """The file at `path`, made if it does not exist, and brought to our version. Raises StorageFailed."""
     try:
-        # Made by us and not by SQLite, so that nobody else can read it for even a moment; -wal and -shm get its mode.
+        # Made by us and not by SQLite, so that no other user can read it for even a moment; -wal and -shm get its mode.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     except (OSError, sqlite3.Error) as error:
@@ -104,9 +104,9 @@ def _prepare(connection: sqlite3.Connection, path: str) -> None:
     # A turn that was acknowledged survives a power cut too: two syncs a turn, against seconds of generation.
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA secure_delete = ON")  # what somebody deletes is not left to be read in the file
+    connection.execute("PRAGMA secure_delete = ON")  # deleted text is not left readable in the file
     migrate(connection, path)
-    # Whoever generated these is gone.
+    # The daemon that generated these has gone.
     connection.execute("UPDATE turns SET state = 'lost', ended = began WHERE state = 'open'")
 
 

@@ -20,7 +20,7 @@ TOKENS_PER_CHAR = 0.3
 """Until the model has counted a prompt of this conversation."""
 
 MESSAGE_CHARS = 16
-"""What the template's markup around a message is about worth."""
+"""About how many characters the template's markup around a message is worth."""
 
 
 class PastTurn(NamedTuple):
@@ -49,7 +49,7 @@ def answered(turn: PastTurn) -> bool:
 def messages(system: str | None, turns: list[PastTurn], prompt: str) -> list[Message]:
     """The conversation with `prompt` as its newest message.
 
-    A prompt whose answer was lost is part of what the user says next: a template wants user and assistant in turn, and
+    A prompt whose answer was lost is part of what the user says next: a template needs user and assistant in turn, and
     the words must not be lost with the answer. A failed or empty answer leaves with its prompt: that error was told.
     """
     said = [Message("system", system)] if system else []
@@ -102,15 +102,15 @@ def choose(
     shown = [turn for turn in turns if turn.id >= first]
     if estimate(system, shown, prompt) + reserve(limit, max_tokens) <= limit:
         return Window(messages(system, shown, prompt), first, len(turns) - len(shown))
-    return shorter(system, turns, prompt, first=first, most=limit // 2, counted=estimate(system, shown, prompt))
+    return shorter(system, turns, prompt, first=first, limit=limit // 2, counted=estimate(system, shown, prompt))
 
 
-def shorter(system: str | None, turns: list[PastTurn], prompt: str, *, first: int, most: int, counted: int) -> Window:
-    """A window of at most about `most` tokens, at least one turn shorter, where the present one has `counted`."""
+def shorter(system: str | None, turns: list[PastTurn], prompt: str, *, first: int, limit: int, counted: int) -> Window:
+    """A window of about `limit` tokens at most, at least one turn shorter, where the present one has `counted`."""
     shown = [turn for turn in turns if turn.id >= first]
     rate = counted / max(chars(messages(system, shown, prompt)), 1)
     rest = shown[1:]
-    while rest and chars(messages(system, rest, prompt)) * rate > most:
+    while rest and chars(messages(system, rest, prompt)) * rate > limit:
         rest = rest[1:]
     start = rest[0].id if rest else turns[-1].id + 1 if turns else 0
     return Window(messages(system, rest, prompt), start, len(turns) - len(rest))
@@ -145,7 +145,7 @@ class TurnWindow:
             raise overflow
         self.window = shorter(
             self.params.system, self.past, self.params.prompt or "", first=self.window.first,
-            most=limit // 2 if isinstance(limit, int) else 0, counted=tokens,
+            limit=limit // 2 if isinstance(limit, int) else 0, counted=tokens,
         )  # fmt: skip
 
     def request(self) -> GenerateParams:

@@ -27,6 +27,15 @@ Handler = Callable[[Call, Any], Awaitable[Any]]
 """Typed params to a result. Raises ApiError."""
 
 
+def plain(handler: Callable[[Any], Awaitable[Any]]) -> Handler:
+    """A handler that needs its params and nothing of the call."""
+
+    def handle(_call: Call, params: Any) -> Awaitable[Any]:
+        return handler(params)
+
+    return handle
+
+
 class Silent:
     """A sink for requests that no client waits for."""
 

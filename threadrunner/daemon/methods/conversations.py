@@ -25,7 +25,7 @@ from threadrunner.api.generation import GenerateParams
 from threadrunner.daemon.conversations import sessions
 from threadrunner.daemon.conversations.queue import Conversations
 from threadrunner.daemon.conversations.sessions import REMEMBERED_PARAMS
-from threadrunner.daemon.methods.context import Call, Handler
+from threadrunner.daemon.methods.context import Handler, plain
 
 
 class SessionMethods:
@@ -36,43 +36,43 @@ class SessionMethods:
 
     def handlers(self) -> dict[str, Handler]:
         return {
-            "sessions.list": self.listing,
-            "sessions.show": self.show,
-            "sessions.delete": self.delete,
-            "sessions.rename": self.rename,
-            "sessions.fork": self.fork,
-            "sessions.undo": self.undo,
-            "sessions.import": self.import_,
-            "sessions.search": self.search,
+            "sessions.list": plain(self.listing),
+            "sessions.show": plain(self.show),
+            "sessions.delete": plain(self.delete),
+            "sessions.rename": plain(self.rename),
+            "sessions.fork": plain(self.fork),
+            "sessions.undo": plain(self.undo),
+            "sessions.import": plain(self.import_),
+            "sessions.search": plain(self.search),
         }
 
-    async def listing(self, call: Call, params: SessionsListParams) -> SessionList:
+    async def listing(self, params: SessionsListParams) -> SessionList:
         return await self._conversations.run_in_order(
             lambda store: sessions.listing(store, params.limit, params.offset)
         )
 
-    async def show(self, call: Call, params: SessionShowParams) -> SessionShown:
+    async def show(self, params: SessionShowParams) -> SessionShown:
         return await self._conversations.run_in_order(
             lambda store: sessions.show(store, params.session, params.after, params.last)
         )
 
-    async def delete(self, call: Call, params: SessionParam) -> SessionDeleted:
+    async def delete(self, params: SessionParam) -> SessionDeleted:
         return SessionDeleted(
             await self._conversations.run_in_order(lambda store: sessions.delete(store, params.session))
         )
 
-    async def rename(self, call: Call, params: SessionRenameParams) -> SessionInfo:
+    async def rename(self, params: SessionRenameParams) -> SessionInfo:
         return await self._conversations.run_in_order(lambda store: sessions.rename(store, params.session, params.name))
 
-    async def fork(self, call: Call, params: SessionForkParams) -> SessionInfo:
+    async def fork(self, params: SessionForkParams) -> SessionInfo:
         return await self._conversations.run_in_order(
             lambda store: sessions.fork(store, params.session, params.name, params.turns)
         )
 
-    async def undo(self, call: Call, params: SessionUndoParams) -> Undone:
+    async def undo(self, params: SessionUndoParams) -> Undone:
         return await self._conversations.run_in_order(lambda store: sessions.undo(store, params.session, params.turns))
 
-    async def import_(self, call: Call, params: SessionImportParams) -> SessionInfo:
+    async def import_(self, params: SessionImportParams) -> SessionInfo:
         if unknown := sorted(set(params.params) - set(REMEMBERED_PARAMS)):
             raise InvalidParams(
                 f"a conversation does not remember {', '.join(unknown)}; it may: {', '.join(REMEMBERED_PARAMS)}"
@@ -83,7 +83,7 @@ class SessionMethods:
             raise InvalidParams(f"params: {error}") from None
         return await self._conversations.run_in_order(lambda store: sessions.import_session(store, params))
 
-    async def search(self, call: Call, params: SessionSearchParams) -> SearchHits:
+    async def search(self, params: SessionSearchParams) -> SearchHits:
         return SearchHits(
             await self._conversations.run_in_order(
                 lambda store: sessions.search(store, params.query, params.session, params.limit)

@@ -24,7 +24,7 @@ from threadrunner.daemon.conversations.recall import Recall
 from threadrunner.daemon.conversations.turns import with_recalled
 from threadrunner.daemon.live_config import LiveConfig
 from threadrunner.daemon.methods import turn
-from threadrunner.daemon.methods.context import Call, Handler, Silent, Unstreamed
+from threadrunner.daemon.methods.context import Call, Handler, Silent, Unstreamed, plain
 from threadrunner.daemon.methods.generation import Generation, ModelEmbedder
 from threadrunner.daemon.methods.modes import Applied, Modes
 from threadrunner.daemon.methods.turn import SessionTurn, recalled_text
@@ -52,7 +52,7 @@ class GenerateMethods:
             "embed": self.embed,
             "tokenize": self.tokenize,
             "detokenize": self.detokenize,
-            "modes.list": self.list_modes,
+            "modes.list": plain(self.list_modes),
         }
 
     async def generate(self, call: Call, params: GenerateParams) -> Generated:
@@ -106,7 +106,7 @@ class GenerateMethods:
     async def detokenize(self, call: Call, params: DetokenizeParams) -> msgspec.Raw:
         return await self._generation.pass_on("detokenize", params, call.outlet)
 
-    async def list_modes(self, call: Call, params: NoParams) -> ModeList:
+    async def list_modes(self, _params: NoParams) -> ModeList:
         return ModeList(self._modes.listing())
 
 
@@ -119,6 +119,6 @@ def check_generate(params: GenerateParams) -> None:
     if (params.prompt is None) == (params.messages is None):
         raise InvalidParams("give exactly one of `prompt` and `messages`")
     if params.raw and (params.messages is not None or params.system is not None or params.memory):
-        raise InvalidParams("`raw` continues a `prompt` as it stands; it goes with no `messages`, `system` or `memory`")
+        raise InvalidParams("`raw` continues a `prompt` as it is; leave out `messages`, `system` and `memory`")
     if params.grammar is not None and params.json_schema not in (None, False):
         raise InvalidParams("give at most one of `grammar` and `json_schema`")

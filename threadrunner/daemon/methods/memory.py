@@ -17,7 +17,7 @@ from threadrunner.api.generation import GenerateParams
 from threadrunner.daemon.conversations import notes
 from threadrunner.daemon.conversations.queue import Conversations
 from threadrunner.daemon.conversations.recall import Recall
-from threadrunner.daemon.methods.context import Call, Handler
+from threadrunner.daemon.methods.context import Call, Handler, plain
 from threadrunner.daemon.methods.generation import Generation, ModelEmbedder
 from threadrunner.daemon.workers.fleet import Fleet
 
@@ -33,17 +33,17 @@ class MemoryMethods:
 
     def handlers(self) -> dict[str, Handler]:
         return {
-            "memory.add": self.add,
-            "memory.list": self.listing,
+            "memory.add": plain(self.add),
+            "memory.list": plain(self.listing),
             "memory.search": self.search,
-            "memory.delete": self.delete,
+            "memory.delete": plain(self.delete),
         }
 
-    async def add(self, call: Call, params: MemoryAddParams) -> Note:
+    async def add(self, params: MemoryAddParams) -> Note:
         now = time.time()
         return await self._conversations.run(lambda store: notes.add(store, params.text, now))
 
-    async def listing(self, call: Call, params: MemoryListParams) -> Notes:
+    async def listing(self, params: MemoryListParams) -> Notes:
         return await self._conversations.run(lambda store: notes.listing(store, params.limit))
 
     async def search(self, call: Call, params: MemorySearchParams) -> Recalled:
@@ -55,5 +55,5 @@ class MemoryMethods:
             embedder = ModelEmbedder(self._generation, target, call.outlet)
         return Recalled(await self._recall.search(params.query, embedder, limit=params.limit))
 
-    async def delete(self, call: Call, params: MemoryDeleteParams) -> Note:
+    async def delete(self, params: MemoryDeleteParams) -> Note:
         return await self._conversations.run(lambda store: notes.delete(store, params.note))

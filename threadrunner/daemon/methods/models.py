@@ -23,7 +23,7 @@ from threadrunner.api.models import (
 from threadrunner.api.status import NoParams
 from threadrunner.daemon.downloads.downloads import Downloads
 from threadrunner.daemon.live_config import LiveConfig
-from threadrunner.daemon.methods.context import Call, Handler
+from threadrunner.daemon.methods.context import Call, Handler, plain
 from threadrunner.daemon.methods.generation import Generation
 from threadrunner.daemon.models import catalog, inventory
 from threadrunner.daemon.models.catalog import ModelRef
@@ -52,21 +52,21 @@ class ModelMethods:
 
     def handlers(self) -> dict[str, Handler]:
         return {
-            "models.list": self.listing,
-            "models.show": self.show,
-            "models.remove": self.remove,
+            "models.list": plain(self.listing),
+            "models.show": plain(self.show),
+            "models.remove": plain(self.remove),
             "models.load": self.load,
-            "models.unload": self.unload,
+            "models.unload": plain(self.unload),
             "models.pull": self.pull,
         }
 
-    async def listing(self, call: Call, params: NoParams) -> ModelList:
+    async def listing(self, _params: NoParams) -> ModelList:
         return ModelList(await asyncio.to_thread(self._list, self._loaded_paths()))
 
-    async def show(self, call: Call, params: NamedModel) -> ModelShown:
+    async def show(self, params: NamedModel) -> ModelShown:
         return await asyncio.to_thread(self._show, params.model, self._loaded_paths())
 
-    async def remove(self, call: Call, params: NamedModel) -> Removed:
+    async def remove(self, params: NamedModel) -> Removed:
         model = await self._find(params.model)
         inventory.check_removable(model, self._models_dir)
         await self._fleet.unload([resident for resident in self._fleet.loaded if resident.model.path == model.path])
@@ -76,7 +76,7 @@ class ModelMethods:
         async with self._generation.use(self._generation.choose(params), params, call.outlet) as used:
             return Loaded(used.model.name, used.model.path, used.context, round(used.waited_ms, 1))
 
-    async def unload(self, call: Call, params: ModelParams) -> Unloaded:
+    async def unload(self, params: ModelParams) -> Unloaded:
         chosen = self._fleet.loaded
         if params.model is not None:
             named = [resident for resident in chosen if resident.model.name == params.model]

@@ -9,7 +9,7 @@ from typing import Protocol
 from threadrunner import __version__, machine
 from threadrunner.api.status import NoParams, Status, Stopping, Subscribed, SubscribeParams
 from threadrunner.daemon.live_config import LiveConfig
-from threadrunner.daemon.methods.context import Call, Handler
+from threadrunner.daemon.methods.context import Call, Handler, plain
 from threadrunner.daemon.tally import Tally
 from threadrunner.daemon.workers.fleet import Fleet
 
@@ -40,9 +40,9 @@ class StatusMethods:
         self._tally = tally
 
     def handlers(self) -> dict[str, Handler]:
-        return {"status": self.status, "subscribe": self.subscribe, "shutdown": self.shutdown}
+        return {"status": plain(self.status), "subscribe": self.subscribe, "shutdown": plain(self.shutdown)}
 
-    async def status(self, call: Call, params: NoParams) -> Status:
+    async def status(self, _params: NoParams) -> Status:
         return Status(
             version=__version__,
             pid=os.getpid(),
@@ -63,6 +63,6 @@ class StatusMethods:
         call.outlet.subscribe(events)
         return Subscribed(sorted(events))
 
-    async def shutdown(self, call: Call, params: NoParams) -> Stopping:
+    async def shutdown(self, _params: NoParams) -> Stopping:
         self._daemon.stop()
         return Stopping(os.getpid())
