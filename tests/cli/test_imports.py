@@ -15,7 +15,7 @@ CLIENT = {
     "threadrunner.api",
     "threadrunner.api.errors",
     "threadrunner.cli",
-    "threadrunner.cli.ends",
+    "threadrunner.cli.signals",
     "threadrunner.cli.flags",
     "threadrunner.cli.main",
     "threadrunner.cli.prompt",
@@ -30,7 +30,7 @@ CLIENT = {
     "threadrunner.wire.framing",
     "threadrunner.wire.messages",
 }
-COMMAND = CLIENT | {"threadrunner.cli.arguments", "threadrunner.cli.admin"}
+COMMAND = CLIENT | {"threadrunner.cli.arguments", "threadrunner.cli.commands", "threadrunner.cli.admin"}
 HEAVY = {
     "asyncio",
     "contextlib",
@@ -72,11 +72,11 @@ def loaded(shell: Shell, *args: str) -> set[str]:
     [
         (["hi", "-n", "1"], CLIENT),
         (["hi", "--json"], CLIENT),
-        (["status"], {*CLIENT, "threadrunner.cli.arguments", "threadrunner.cli.status"}),
+        (["status"], {*COMMAND, "threadrunner.cli.commands.status"}),
         (["load"], COMMAND),
-        (["models", "list"], {*COMMAND, "threadrunner.cli.models"}),
+        (["models", "list"], {*COMMAND, "threadrunner.cli.commands.models"}),
         (["unload"], COMMAND),
-        (["logs"], {*CLIENT, "threadrunner.cli.arguments", "threadrunner.cli.logs"}),
+        (["logs"], {*COMMAND, "threadrunner.cli.commands.logs"}),
         (["stop"], COMMAND),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
