@@ -117,11 +117,11 @@ def test_no_stream_and_stats(busy_shell: Shell) -> None:
     [
         (["--top-p", "4", "hi"], None, "--top-p: Expected"),
         (["--topp", "4", "hi"], None, "there is no flag --topp"),
-        (["-n", "x", "hi"], None, "-n: a whole number, 0 or more, is wanted, not 'x'"),
-        (["-n", "-1", "hi"], None, "-n: a whole number, 0 or more, is wanted"),
-        (["-t", "nan", "hi"], None, "-t: a number is wanted"),
+        (["-n", "x", "hi"], None, "-n: expected a whole number (0 or more), got 'x'"),
+        (["-n", "-1", "hi"], None, "-n: expected a whole number (0 or more), got '-1'"),
+        (["-t", "nan", "hi"], None, "-t: expected a number, got 'nan'"),
         (["--raw=1", "hi"], None, "--raw takes no value"),
-        (["hi", "--seed"], None, "--seed wants a value: --seed N"),
+        (["hi", "--seed"], None, "--seed needs a value: --seed N"),
         (["--schema", "nowhere.json", "hi"], None, "cannot read nowhere.json: No such file"),
         (["-m", "", "hi"], None, "the model's name is empty"),
         ([], None, "the prompt is empty"),
@@ -160,7 +160,7 @@ def test_a_bad_schema_file(busy_shell: Shell, text: str, says: str) -> None:
 def test_a_bad_environment(busy_shell: Shell, value: str) -> None:
     done = busy_shell.run("hi", THREADRUNNER_KEEP_ALIVE=value)
     assert done.returncode == 64
-    assert f"THREADRUNNER_KEEP_ALIVE: a number is wanted, not '{value}'" in done.stderr
+    assert f"THREADRUNNER_KEEP_ALIVE: expected a number, got '{value}'" in done.stderr
 
 
 @pytest.mark.parametrize("model", ["nobody", "./nowhere.gguf", "/nowhere.gguf"])

@@ -170,7 +170,7 @@ def test_a_folder_that_others_can_enter(shell: Shell) -> None:
 def test_a_daemon_that_cannot_start_says_why(shell: Shell) -> None:
     done = shell.run("hi", THREADRUNNER_LOG="loudly")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "threadrunner: the daemon could not start: log: 'loudly' is no level" in done.stderr
+    assert "threadrunner: the daemon could not start: log: 'loudly' is not a level" in done.stderr
 
 
 def test_a_daemon_that_dies_without_a_word(shell: Shell) -> None:
