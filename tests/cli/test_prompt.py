@@ -53,7 +53,7 @@ def test_what_becomes_the_prompt(busy_shell: Shell, args: list[str], input: str,
 
 
 def test_what_the_daemon_is_told(shell: Shell) -> None:
-    """Argument and pipe stand a blank line apart; the shell's environment goes along."""
+    """A blank line separates argument and pipe; the shell's environment is sent too."""
     (shell.work / "a.gguf").touch()
     env = {**shell.env, "THREADRUNNER_KEEP_ALIVE": "7"}
     with shell.listening() as listener:
@@ -143,6 +143,14 @@ def test_usage_errors(busy_shell: Shell, args: list[str], input: str | bytes | N
     assert (done.returncode, done.stdout) == (64, "")
     assert done.stderr.startswith("threadrunner: ")
     assert says in done.stderr
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_a_request_that_is_too_large_starts_no_daemon(shell: Shell, flags: list[str]) -> None:
+    done = shell.run(*flags, input=b"\n" * 9_000_000 + b"a")
+    assert (done.returncode, done.stdout) == (64, "")
+    assert "(16 MiB); send less text" in done.stderr
+    assert shell.starts == 0
 
 
 @pytest.mark.parametrize(

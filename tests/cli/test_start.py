@@ -202,7 +202,7 @@ sys.exit(len(listener.accept()[0].recv(1)))
 """
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 def test_somebody_elses_daemon_is_told_nothing(shell: Shell) -> None:
     Path(shell.socket).parent.mkdir(mode=0o700)
     command = [sys.executable, "-c", SQUATTER, shell.socket]

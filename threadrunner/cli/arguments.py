@@ -66,7 +66,7 @@ class Actions:
         self._subparsers = parser.add_subparsers(required=True, parser_class=Parser)
 
     def add(self, name: str, help: str, run: Callable[[argparse.Namespace], int]) -> Parser:
-        """The action's own parser, for its options. `run_action` calls `run` with what they say."""
+        """The action's own parser, for its options. `run_action` calls `run` with them."""
         parser = self._subparsers.add_parser(name, help=help)
         parser.set_defaults(run_action=run)
         self._subparsers.metavar = "|".join(self._subparsers.choices)

@@ -87,7 +87,7 @@ class Reply:
         """See `autostart.request`. Raises InvalidParams for a request that is too large to be sent."""
         self.result: dict[str, Any] = {}
         self.begun = False
-        """The daemon has said something about the request."""
+        """Whether the daemon has sent anything about the request."""
         self.progress = render.ProgressLine()
         self._events = autostart.request(method, params, watch)
 

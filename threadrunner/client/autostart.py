@@ -138,6 +138,7 @@ def version_key(version: str) -> tuple[int, ...]:
 
 
 def _start(path: str) -> blocking.Connection:
+    """A connection to the daemon of this socket; whichever shell takes the lock starts it. Raises Unreachable."""
     import fcntl
 
     folder = os.path.dirname(path)
@@ -173,7 +174,7 @@ def _start(path: str) -> blocking.Connection:
 
 
 def _spawn() -> None:
-    """Start a daemon and wait until it says on its pipe that it is ready, or why it cannot be."""
+    """Start a daemon and wait until it reports on its pipe that it is ready. Raises Unreachable."""
     import subprocess  # 6 ms, paid by the first prompt only
 
     read, write = os.pipe()
@@ -200,9 +201,10 @@ def _spawn() -> None:
 
 
 def _await_ready(read: int, process: subprocess.Popen[bytes]) -> None:
-    said = b""
+    """Return when the daemon has written `ready` to the pipe. Raises Unreachable with what it wrote instead."""
+    output = b""
     until = time.monotonic() + _READY_SECONDS
-    while said != b"ready\n":
+    while output != b"ready\n":
         if not select.select([read], [], [], max(0.0, until - time.monotonic()))[0]:
             raise errors.Unreachable(
                 f"the daemon (pid {process.pid}) did not become ready in {_READY_SECONDS} s; see {log_hint()}"
@@ -210,10 +212,10 @@ def _await_ready(read: int, process: subprocess.Popen[bytes]) -> None:
         data = os.read(read, 4096)
         if not data:
             break
-        said += data
+        output += data
     else:
         return
-    text = said.decode("utf-8", "replace").strip()
+    text = output.decode("utf-8", "replace").strip()
     if not text:
         code = process.wait()
         how = f"by signal {-code}" if code < 0 else f"with exit code {code}"

@@ -96,8 +96,7 @@ class Connection:
         self._sock.close()
 
     def events(self, request: EncodedRequest, watch: int | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Sends the request and gives what the daemon says of it: (notification's name, params) …, and at the end
-        ("result", value).
+        """Send the request; the answers are (notification's name, params) …, and at the end ("result", value).
 
         `watch` is a file descriptor written to meanwhile: its reader's end raises BrokenPipeError at once, even while
         no answer comes. Raises ApiError.
@@ -123,7 +122,7 @@ class Connection:
         raise AssertionError("events() ends with a result or raises")
 
     def wait_closed(self, seconds: float) -> bool:
-        """Whether the daemon hangs up within the time; what it says meanwhile is dropped."""
+        """Whether the daemon hangs up within the time; what it sends meanwhile is dropped."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             if not self._readable(left):

@@ -80,7 +80,7 @@ class _Reader:
                 raise BrokenPipeError
 
     def switch(self, path: str | None) -> None:
-        """Go on with the file at `path`; None, as when the folder is empty, changes nothing."""
+        """Continue with the file at `path`; None, as when the folder is empty, changes nothing."""
         if path is None:
             return
         if path != self._path or self._fd < 0:
