@@ -41,7 +41,7 @@ async def dial() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
 
 
 class AsyncConnection:
-    """One stream. Ends for good when the daemon hangs up; `Daemon` makes the next one."""
+    """One stream. Ends for good when the daemon hangs up; `AsyncClient` makes the next one."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
@@ -128,7 +128,7 @@ class AsyncConnection:
                 answer.set_exception(error)
 
 
-class Daemon:
+class AsyncClient:
     """The daemon, whichever process it is at the moment: connects on the first request and after each end."""
 
     def __init__(self, dial: Dial = dial) -> None:
