@@ -1,4 +1,4 @@
-"""A shell of a test's own: the real command line, a home and a socket nobody else uses, no daemon left behind."""
+"""A shell of a test's own: the real command line, a home and a socket for it alone, no daemon left behind."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Terminal:
         assert select.select([self.master], [], [], PATIENCE)[0], f"nothing more than {self.text!r}"
         try:
             data = os.read(self.master, 65536)
-        except OSError:  # EIO: nobody has the other end open any more
+        except OSError:  # EIO: no process has the other end open any more
             return False
         self.text += data.decode()
         return bool(data)
@@ -116,7 +116,7 @@ class Shell:
         self.env["THREADRUNNER_BACKEND"] = backend
 
     def run(self, *args: str, input: str | bytes | None = None, **env: str) -> subprocess.CompletedProcess[str]:
-        """To its end; without `input`, standard input is empty."""
+        """Run to its end; without `input`, standard input is empty."""
         data = input.encode() if isinstance(input, str) else input
         stdin: dict[str, Any] = {"stdin": subprocess.DEVNULL} if data is None else {"input": data}
         done = subprocess.run(
@@ -146,7 +146,7 @@ class Shell:
         return process
 
     def terminal(self, *args: str, code: str | None = None, **streams: Any) -> Terminal:
-        """`code` is a program in the place of ours."""
+        """`code` is a program to run instead of ours."""
         command = COMMAND if code is None else [sys.executable, "-c", code]
         terminal = Terminal([*command, *args], self.env, cwd=self.work, **streams)
         self._opened.append(terminal)
@@ -154,7 +154,7 @@ class Shell:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[socket.socket]:
-        """A test in the daemon's place."""
+        """A listening socket where the daemon's would be: the test plays the daemon."""
         Path(self.socket).parent.mkdir(mode=0o700, exist_ok=True)
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(self.socket)
@@ -172,11 +172,11 @@ class Shell:
 
     @property
     def starts(self) -> int:
-        """How often somebody tried to start a daemon."""
+        """How often a start of a daemon was tried."""
         return len(self.starts_file.read_text().split()) if self.starts_file.exists() else 0
 
     def daemon_pid(self) -> int | None:
-        """Whoever holds the lock of our socket; None when nobody does."""
+        """The process that holds the lock of our socket; None when none does."""
         try:
             with open(f"{self.socket}.lock", "r+b") as file:
                 try:

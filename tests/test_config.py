@@ -30,10 +30,14 @@ def test_the_environment_wins_over_the_file(file: Path) -> None:
     [
         ("modle = 'x'", "no option is named 'modle'"),
         ("keep_alive = 'x'", "keep_alive must be of type float"),
-        ("context = -1", "context must be 0 or more"),
+        ("context = -1", "context must be 0 or more, not -1"),
+        ("keep_alive = -2", "keep_alive must be -1 or more, not -2"),
+        (f"drain = {10**400}", "drain must be below 2"),
+        ("offline = 1", "offline must be of type bool"),
+        ("aliases = {small = 1}", "aliases must be lines such as"),
         ("threads = true", "threads must be of type int"),
         ("= 3", "not TOML"),
-        ("log = 'loud'", "'loud' is no level"),
+        ("log = 'loud'", "'loud' is not a level"),
     ],
 )
 def test_a_bad_file_is_refused_with_its_place(file: Path, text: str, says: str) -> None:
@@ -46,6 +50,15 @@ def test_a_bad_file_is_refused_with_its_place(file: Path, text: str, says: str) 
 def test_a_bad_variable_is_refused_by_name(file: Path, value: str) -> None:
     with pytest.raises(ConfigError, match="KEEP_ALIVE"):
         load({"THREADRUNNER_KEEP_ALIVE": value}, str(file))
+
+
+def test_values_of_variables(file: Path) -> None:
+    got = load(
+        {"THREADRUNNER_OFFLINE": "Yes", "THREADRUNNER_ALIASES": "a=b.gguf, c=hf:d/e", "THREADRUNNER_CONTEXT": "1_024"},
+        str(file),
+    )
+    assert (got.offline, got.aliases, got.context) == (True, {"a": "b.gguf", "c": "hf:d/e"}, 1024)
+    assert not load({"THREADRUNNER_OFFLINE": "perhaps"}, str(file)).offline
 
 
 def test_log_levels_per_module() -> None:

@@ -50,8 +50,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine.prompts": {"engine.llama", "engine.errors"},
 }  # fmt: skip
 
-# Programs that are started in the same interpreter, at the one place where a command becomes its process.
-STARTS = {"cli.main": {"daemon.app", "lsp.server", "lsp.once"}}
+# Programs that are started in the same interpreter, where a command becomes its process.
+STARTS = {"cli.commands.daemon": {"daemon.app"}, "cli.commands.lsp": {"lsp.server", "lsp.once"}}
 
 
 @functools.cache

@@ -1,13 +1,14 @@
-"""Every option, written once: name, type, default and what it is for.
+"""Every option, written once: name, type, default, range and what it is for.
 
 Sources, the later wins: the default, config.toml, the environment (THREADRUNNER_ and the name in capitals).
-docs/configuration.md holds the same table, kept in step by a test.
+docs/configuration.md has the same table, which a test compares with this one. Not msgspec, as in api/: of the
+environment's texts it would refuse some ("yes", "1_000"), and `threadrunner doctor` would wait 25 ms for its import.
 """
 
 from __future__ import annotations
 
+import functools
 import os
-import tomllib
 import typing
 from collections.abc import Mapping
 from typing import Annotated, Any, NamedTuple
@@ -16,7 +17,13 @@ from threadrunner import paths
 
 
 class ConfigError(Exception):
-    """An option that cannot be used; the text names it, where it stands and what it may be."""
+    """An option that cannot be used; the text has its name, where it is set and what it may be."""
+
+
+class AtLeast(NamedTuple):
+    """The minimum of an option that is a number, where that is not 0."""
+
+    minimum: int
 
 
 class Config(NamedTuple):
@@ -25,20 +32,22 @@ class Config(NamedTuple):
     backend: Annotated[str, "what generates: `llama`, `dummy` or an installed plugin's name"] = "llama"
     model: Annotated[str, "the model of requests that name none"] = "smollm2:135m"
     model_path: Annotated[str, "a GGUF file to use instead of `model`"] = ""
-    keep_alive: Annotated[float, "how long a model stays loaded after its last request; -1: for good"] = 300.0
-    context: Annotated[int, "most tokens a conversation may have; 0: by the model and the free memory"] = 0
+    keep_alive: Annotated[float, "how long a model stays loaded after its last request; -1: for good", AtLeast(-1)] = (
+        300.0
+    )
+    context: Annotated[int, "maximum tokens of a conversation; 0: by the model and the free memory"] = 0
     threads: Annotated[int, "computing threads; 0: the physical cores that the daemon may use"] = 0
-    memory_limit: Annotated[int, "most bytes for one loaded model, cache included; 0: what is free"] = 0
-    memory_total: Annotated[int, "most bytes for all loaded models together; 0: what is free"] = 0
+    memory_limit: Annotated[int, "maximum bytes for one loaded model, cache included; 0: what is free"] = 0
+    memory_total: Annotated[int, "maximum bytes for all loaded models together; 0: what is free"] = 0
     max_queued: Annotated[int, "requests that may wait for one model; one more gets the error Overloaded"] = 64
-    cache_bytes: Annotated[int, "most bytes of saved KV state on disk, for each model; 0: keep none"] = 1 << 30
+    cache_bytes: Annotated[int, "maximum bytes of saved KV state on disk, for each model; 0: keep none"] = 1 << 30
     offline: Annotated[bool, "never fetch a model"] = False
     aliases: Annotated[
         dict[str, str], 'names of your own for models, in a table `[aliases]`: `small = "smollm2:135m"`'
     ] = {}  # noqa: RUF012
     idle_exit: Annotated[float, "the daemon ends after this long with no client and no model; 0: never"] = 0.0
-    drain: Annotated[float, "how long running requests may go on after a stop or SIGTERM"] = 10.0
-    log: Annotated[str, "least level, and per module: `warning,threadrunner.daemon=debug`"] = "warning"
+    drain: Annotated[float, "how long running requests may continue after a stop or SIGTERM"] = 10.0
+    log: Annotated[str, "minimum level, and per module: `warning,threadrunner.daemon=debug`"] = "warning"
     log_prompts: Annotated[bool, "also write prompts to the log (level debug)"] = False
     log_days: Annotated[int, "daily log files that are kept"] = 7
 
@@ -46,27 +55,81 @@ class Config(NamedTuple):
 LOG_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 
+class Option(NamedTuple):
+    """What `Config` declares of one option, and how its value is read from each source."""
+
+    name: str
+    kind: type
+    default: Any
+    description: str
+    minimum: int
+    """Of a number."""
+
+    def from_toml(self, value: Any, where: str) -> Any:
+        """The value, of the option's type and in its range. Raises ConfigError with the place, `where`."""
+        if self.kind is float and type(value) is int:
+            value = float(value) if value < 2**63 else float("inf")  # out of range; float() may raise OverflowError
+        if type(value) is not self.kind:
+            raise ConfigError(f"{where}: {self.name} must be of type {self.kind.__name__}, not {value!r}")
+        return self._checked(value, where)
+
+    def from_text(self, text: str, where: str) -> Any:
+        """The same for an environment variable, whose name is `where`."""
+        try:
+            value = self._parsed(text)
+        except ValueError:
+            raise ConfigError(f"{where} must be of type {self.kind.__name__}, not {text!r}") from None
+        return self._checked(value, where)
+
+    def _parsed(self, text: str) -> Any:
+        if self.kind is bool:
+            return paths.is_true(text)
+        if self.kind is dict:
+            return dict(pair.strip().split("=", 1) for pair in text.split(",") if pair.strip())
+        return self.kind(text)
+
+    def _checked(self, value: Any, where: str) -> Any:
+        if isinstance(value, dict) and not all(isinstance(target, str) and target for target in value.values()):
+            raise ConfigError(f'{where}: {self.name} must be lines such as small = "smollm2:135m", not {value!r}')
+        if isinstance(value, (int, float)) and not self.minimum <= value < 2**63:
+            expected = "below 2**63" if value >= 2**63 else f"{self.minimum} or more"
+            raise ConfigError(f"{where}: {self.name} must be {expected}, not {value}")
+        return value
+
+
+@functools.cache
+def options() -> dict[str, Option]:
+    """By name, in the order in which `Config` declares them."""
+    return {name: _option(name, hint) for name, hint in typing.get_type_hints(Config, include_extras=True).items()}
+
+
+def _option(name: str, hint: Any) -> Option:
+    default = Config._field_defaults[name]
+    _, description, *limits = typing.get_args(hint)
+    return Option(name, type(default), default, description, limits[0].minimum if limits else 0)
+
+
 def load(environ: Mapping[str, str] = os.environ, file: str | None = None) -> Config:
-    """The options in force. Raises ConfigError; a missing file is no error, an unknown key is."""
+    """The options in force. Raises ConfigError; a missing file is not an error, an unknown key is."""
     path = paths.config_file() if file is None else file
     values: dict[str, Any] = {}
     for key, value in _read(path).items():
-        if key == "modes":  # tables, which daemon/modes.py knows
+        if key == "modes":  # tables, which the daemon's modes.py knows
             continue
-        if key not in Config._fields:
+        if key not in options():
             raise ConfigError(f"{path}: no option is named {key!r}; docs/configuration.md lists them")
-        values[key] = _typed(key, value, path)
-    for name in Config._fields:
+        values[key] = options()[key].from_toml(value, path)
+    for name, option in options().items():
         variable = f"THREADRUNNER_{name.upper()}"
         if text := environ.get(variable, ""):
-            values[name] = _parsed(name, text, variable)
+            values[name] = option.from_text(text, variable)
     config = Config(**values)
     log_levels(config.log)
     return config
 
 
 def mode_tables(file: str | None = None) -> dict[str, Any]:
-    """The `[modes.NAME]` tables as they stand in config.toml. Raises ConfigError."""
+    """The `[modes.NAME]` tables of config.toml, unchecked. Raises ConfigError."""
     path = paths.config_file() if file is None else file
     tables = _read(path).get("modes", {})
     if not isinstance(tables, dict):
@@ -80,21 +143,20 @@ def log_levels(spec: str) -> dict[str, int]:
     for part in filter(None, (part.strip() for part in spec.split(","))):
         name, _, level = part.rpartition("=")
         if level.lower() not in LOG_LEVELS:
-            raise ConfigError(f"log: {level!r} is no level; use one of {', '.join(LOG_LEVELS)}")
+            raise ConfigError(f"log: {level!r} is not a level; use one of {', '.join(LOG_LEVELS)}")
         levels[name.strip() or "threadrunner"] = LOG_LEVELS[level.lower()]
     return levels
 
 
 def describe() -> list[tuple[str, str, Any, str]]:
     """Rows of (name, type's name, default, what it is for), in order."""
-    hints = typing.get_type_hints(Config, include_extras=True)
-    return [
-        (name, typing.get_args(hints[name])[0].__name__, Config._field_defaults[name], typing.get_args(hints[name])[1])
-        for name in Config._fields
-    ]
+    return [(option.name, option.kind.__name__, option.default, option.description) for option in options().values()]
 
 
 def _read(path: str) -> dict[str, Any]:
+    """The file's tables; empty where there is no file. Raises ConfigError."""
+    import tomllib  # only now: a worker and completions use this module without a file
+
     try:
         with open(path, "rb") as file:
             return tomllib.load(file)
@@ -104,34 +166,3 @@ def _read(path: str) -> dict[str, Any]:
         raise ConfigError(f"{path}: not TOML: {error}") from None
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
-
-
-def _typed(name: str, value: Any, where: str) -> Any:
-    want = type(Config._field_defaults[name])
-    if want is float and type(value) is int:
-        value = float(value)
-    if type(value) is not want:
-        raise ConfigError(f"{where}: {name} must be of type {want.__name__}, not {value!r}")
-    return _ranged(name, value, where)
-
-
-def _parsed(name: str, text: str, where: str) -> Any:
-    want = type(Config._field_defaults[name])
-    try:
-        value: Any
-        if want is dict:
-            value = dict(pair.strip().split("=", 1) for pair in text.split(",") if pair.strip())
-        else:
-            value = text.lower() in ("1", "true", "yes", "on") if want is bool else want(text)
-    except ValueError:
-        raise ConfigError(f"{where} must be of type {want.__name__}, not {text!r}") from None
-    return _ranged(name, value, where)
-
-
-def _ranged(name: str, value: Any, where: str) -> Any:
-    if isinstance(value, dict) and not all(isinstance(target, str) and target for target in value.values()):
-        raise ConfigError(f'{where}: {name} must be lines such as small = "smollm2:135m", not {value!r}')
-    least = -1 if name == "keep_alive" else 0
-    if isinstance(value, (int, float)) and not least <= value < 2**63:
-        raise ConfigError(f"{where}: {name} must be {least} or more, not {value}")
-    return value

@@ -1,4 +1,7 @@
-"""Where things live. Reads the environment, touches no file except in `private_dir`."""
+"""Where things live, and to which user they belong. Reads the environment, touches no file except in `private_dir`.
+
+Every process imports this, each prompt among them: the standard library's lightest parts only.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,24 @@ import os
 import stat
 import sys
 
+TYPE_CHECKING = False  # not typing's, which costs the shell 3 ms of every prompt; checkers know the bare name too
+if TYPE_CHECKING:
+    import _socket
+
 # sizeof(sockaddr_un.sun_path), less the closing NUL: the kernel cuts or refuses anything longer.
 SOCKET_PATH_MAX = 107 if sys.platform == "linux" else 103
+
+# A daily log file's name is the date, as ISO has it, between these two.
+LOG_PREFIX, LOG_SUFFIX = "threadrunner-daemon-", ".log"
 
 
 class PathError(Exception):
     """A path that cannot be used; the text says why and what to do."""
+
+
+def is_true(text: str) -> bool:
+    """Whether the value of an environment variable turns something on; any other text leaves it off."""
+    return text.lower() in ("1", "true", "yes", "on")
 
 
 def home() -> str:
@@ -33,7 +48,7 @@ def cache_dir() -> str:
 
 
 def sessions_file() -> str:
-    """The conversations, an SQLite database; its -wal and -shm stand beside it."""
+    """The conversations, an SQLite database; its -wal and -shm files are in the same folder."""
     return os.path.join(home(), "sessions.db")
 
 
@@ -52,17 +67,17 @@ def socket_path() -> str:
     if size > SOCKET_PATH_MAX:
         raise PathError(
             f"the socket's path has {size} bytes, the kernel takes {SOCKET_PATH_MAX}: {path}\n"
-            "Set THREADRUNNER_SOCKET to a shorter one, say THREADRUNNER_SOCKET=/tmp/threadrunner-$USER/daemon.sock"
+            "Set THREADRUNNER_SOCKET to a shorter one, e.g. THREADRUNNER_SOCKET=/tmp/threadrunner-$USER/daemon.sock"
         )
     return path
 
 
 def private_dir(path: str) -> str:
-    """Create `path` (0700) if need be and check that nobody else can enter it or owns it.
+    """Create `path` (0700) if it is missing, check that only this user owns and can enter it, and return it.
 
-    Raises PathError for somebody else's folder, one that others can enter, or a symbolic link (a squatted name in a
+    Raises PathError for another user's folder, one that others can enter, or a symbolic link (a squatted name in a
     shared folder such as /tmp); OSError where it cannot be made. Never changes a folder that was there: run by root
-    with a socket in /tmp, a chmod here would lock everybody out of /tmp.
+    with a socket in /tmp, a chmod here would lock all users out of /tmp.
     """
     os.makedirs(path, mode=0o700, exist_ok=True)
     facts = os.lstat(path)
@@ -73,3 +88,16 @@ def private_dir(path: str) -> str:
     if facts.st_mode & 0o077:
         raise PathError(f"others can enter {path}; run `chmod 700 {path}`, or set THREADRUNNER_SOCKET to another place")
     return path
+
+
+def peer_uid(sock: _socket.socket) -> int:
+    """The user id of the process at the other end of a connected Unix socket."""
+    import _socket  # here, as `struct` is: a process with a socket has loaded both
+    import struct
+
+    if sys.platform == "linux":
+        credentials = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, struct.calcsize("@iII"))
+        return int(struct.unpack("@iII", credentials)[1])  # struct ucred: pid, uid, gid
+    sol_local, local_peercred = 0, 1  # macOS
+    credentials = sock.getsockopt(sol_local, local_peercred, struct.calcsize("@2I"))
+    return int(struct.unpack("@2I", credentials)[1])  # the start of struct xucred: version, uid

@@ -15,11 +15,12 @@ CLIENT = {
     "threadrunner.api",
     "threadrunner.api.errors",
     "threadrunner.cli",
-    "threadrunner.cli.ends",
+    "threadrunner.cli.signals",
     "threadrunner.cli.flags",
     "threadrunner.cli.main",
     "threadrunner.cli.prompt",
     "threadrunner.cli.render",
+    "threadrunner.cli.request",
     "threadrunner.cli.stdin",
     "threadrunner.client",
     "threadrunner.client.autostart",
@@ -30,7 +31,7 @@ CLIENT = {
     "threadrunner.wire.framing",
     "threadrunner.wire.messages",
 }
-COMMAND = CLIENT | {"threadrunner.cli.arguments", "threadrunner.cli.admin"}
+COMMAND = CLIENT - {"threadrunner.cli.prompt"} | {"threadrunner.cli.arguments", "threadrunner.cli.commands"}
 HEAVY = {
     "asyncio",
     "contextlib",
@@ -72,17 +73,18 @@ def loaded(shell: Shell, *args: str) -> set[str]:
     [
         (["hi", "-n", "1"], CLIENT),
         (["hi", "--json"], CLIENT),
-        (["status"], {*CLIENT, "threadrunner.cli.arguments", "threadrunner.cli.status"}),
-        (["load"], COMMAND),
-        (["models", "list"], {*COMMAND, "threadrunner.cli.models"}),
-        (["unload"], COMMAND),
-        (["logs"], {*CLIENT, "threadrunner.cli.arguments", "threadrunner.cli.logs"}),
-        (["stop"], COMMAND),
+        (["hi", "-c"], {*CLIENT, "threadrunner.api.names"}),
+        (["status"], {*COMMAND, "threadrunner.cli.commands.status"}),
+        (["load"], {*COMMAND, "threadrunner.cli.commands.load"}),
+        (["models", "list"], {*COMMAND, "threadrunner.cli.commands.models"}),
+        (["unload"], {*COMMAND, "threadrunner.cli.commands.unload"}),
+        (["logs"], {*COMMAND, "threadrunner.cli.commands.logs"}),
+        (["stop"], {*COMMAND, "threadrunner.cli.commands.stop"}),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_only_the_standard_library_and_little_of_it(shell: Shell, args: list[str], ours: set[str]) -> None:
-    assert shell.run("warm").returncode == 0
+    assert shell.run("-S", "trip", "warm").returncode == 0
     modules = loaded(shell, *args)
     assert {name for name in modules if name.split(".")[0] == "threadrunner"} <= ours
     foreign = {name.split(".")[0] for name in modules} - set(sys.stdlib_module_names) - {"threadrunner"}

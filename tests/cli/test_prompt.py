@@ -53,7 +53,7 @@ def test_what_becomes_the_prompt(busy_shell: Shell, args: list[str], input: str,
 
 
 def test_what_the_daemon_is_told(shell: Shell) -> None:
-    """Argument and pipe stand a blank line apart; the shell's environment goes along."""
+    """A blank line separates argument and pipe; the shell's environment is sent too."""
     (shell.work / "a.gguf").touch()
     env = {**shell.env, "THREADRUNNER_KEEP_ALIVE": "7"}
     with shell.listening() as listener:
@@ -117,11 +117,11 @@ def test_no_stream_and_stats(busy_shell: Shell) -> None:
     [
         (["--top-p", "4", "hi"], None, "--top-p: Expected"),
         (["--topp", "4", "hi"], None, "there is no flag --topp"),
-        (["-n", "x", "hi"], None, "-n: a whole number, 0 or more, is wanted, not 'x'"),
-        (["-n", "-1", "hi"], None, "-n: a whole number, 0 or more, is wanted"),
-        (["-t", "nan", "hi"], None, "-t: a number is wanted"),
+        (["-n", "x", "hi"], None, "-n: expected a whole number (0 or more), got 'x'"),
+        (["-n", "-1", "hi"], None, "-n: expected a whole number (0 or more), got '-1'"),
+        (["-t", "nan", "hi"], None, "-t: expected a number, got 'nan'"),
         (["--raw=1", "hi"], None, "--raw takes no value"),
-        (["hi", "--seed"], None, "--seed wants a value: --seed N"),
+        (["hi", "--seed"], None, "--seed needs a value: --seed N"),
         (["--schema", "nowhere.json", "hi"], None, "cannot read nowhere.json: No such file"),
         (["-m", "", "hi"], None, "the model's name is empty"),
         ([], None, "the prompt is empty"),
@@ -145,6 +145,14 @@ def test_usage_errors(busy_shell: Shell, args: list[str], input: str | bytes | N
     assert says in done.stderr
 
 
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_a_request_that_is_too_large_starts_no_daemon(shell: Shell, flags: list[str]) -> None:
+    done = shell.run(*flags, input=b"\n" * 9_000_000 + b"a")
+    assert (done.returncode, done.stdout) == (64, "")
+    assert "(16 MiB); send less text" in done.stderr
+    assert shell.starts == 0
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [("{", "s.json: not JSON: "), ("[1]", "s.json: a JSON Schema is an object"), ("[" * 500, "s.json: ")],
@@ -160,7 +168,7 @@ def test_a_bad_schema_file(busy_shell: Shell, text: str, says: str) -> None:
 def test_a_bad_environment(busy_shell: Shell, value: str) -> None:
     done = busy_shell.run("hi", THREADRUNNER_KEEP_ALIVE=value)
     assert done.returncode == 64
-    assert f"THREADRUNNER_KEEP_ALIVE: a number is wanted, not '{value}'" in done.stderr
+    assert f"THREADRUNNER_KEEP_ALIVE: expected a number, got '{value}'" in done.stderr
 
 
 @pytest.mark.parametrize("model", ["nobody", "./nowhere.gguf", "/nowhere.gguf"])

@@ -170,7 +170,7 @@ def test_a_folder_that_others_can_enter(shell: Shell) -> None:
 def test_a_daemon_that_cannot_start_says_why(shell: Shell) -> None:
     done = shell.run("hi", THREADRUNNER_LOG="loudly")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "threadrunner: the daemon could not start: log: 'loudly' is no level" in done.stderr
+    assert "threadrunner: the daemon could not start: log: 'loudly' is not a level" in done.stderr
 
 
 def test_a_daemon_that_dies_without_a_word(shell: Shell) -> None:
@@ -202,7 +202,7 @@ sys.exit(len(listener.accept()[0].recv(1)))
 """
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 def test_somebody_elses_daemon_is_told_nothing(shell: Shell) -> None:
     Path(shell.socket).parent.mkdir(mode=0o700)
     command = [sys.executable, "-c", SQUATTER, shell.socket]

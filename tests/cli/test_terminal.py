@@ -85,7 +85,7 @@ def test_a_signal_while_the_answer_is_not_read(troubled: Shell) -> None:
 
 
 def test_a_silent_pipe_is_spoken_of_once(shell: Shell) -> None:
-    """Somebody inherited a pipe that nobody writes to."""
+    """Standard input is an inherited pipe that no process writes to."""
     read, write = os.pipe()
     terminal = shell.terminal("hi", stdin=read)
     os.close(read)

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from threadrunner.api.fields import NewName, NoteText, Query, SessionName, SessionParams, described
+from threadrunner.api.names import LAST
 
 TurnState = Literal["open", "done", "stopped", "failed", "lost"]
 
@@ -68,7 +69,7 @@ class SessionList(Struct):
 
 
 class SessionShowParams(Struct, forbid_unknown_fields=True):
-    session: SessionName = "@last"
+    session: SessionName = LAST
     after: Annotated[int, described("only turns with a larger number", ge=0)] = 0
     last: Annotated[int, described("only the last N turns", ge=1)] | None = None
 

@@ -1,1 +1,1 @@
-"""The shell face. Rule: a prompt imports the standard library only, and no asyncio."""
+"""The command line. Rule: a prompt imports the standard library only, and no asyncio."""

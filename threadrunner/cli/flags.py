@@ -8,19 +8,21 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
+
+    Flag = tuple[str, str, str, Callable[[str], Any] | None, str]
 
 COMMANDS = {
     "chat": "talk with the model, line by line",
     "sessions": "list, show, search, copy and delete conversations",
     "remember": "keep a note for prompts with --memory",
-    "memory": "list, search and forget what is remembered",
-    "modes": "list the presets that --mode names",
-    "status": "what is loaded and how busy it is",
-    "stop": "finish what runs, then end the daemon",
+    "memory": "list, search and delete what is remembered",
+    "modes": "list the presets for --mode",
+    "status": "show what is loaded and how busy it is",
+    "stop": "finish the running requests, then end the daemon",
     "load": "load a model ahead of its first prompt",
-    "unload": "give a model's memory back",
+    "unload": "free a model's memory",
     "models": "list, show, fetch and remove models",
     "logs": "print the daemon's log",
     "doctor": "check this machine and explain what is wrong",
@@ -30,14 +32,18 @@ COMMANDS = {
     "completions": "print completions for your shell",
     "bench": "measure how fast a model is on this machine",
 }
+"""Name to summary. The command itself is the module of that name in cli/commands."""
+
+PROCESSES = ("daemon", "lsp")
+"""Commands that are programs of their own, with their own way to end."""
 
 
 class UsageError(Exception):
-    """The command line, or what is piped in, cannot be used; the text says why and what to do."""
+    """The command line, or the piped input, cannot be used; the text says why and what to do."""
 
 
 class Options:
-    """What the flags of a prompt say."""
+    """The flags of a prompt, each under its long name, and its words."""
 
     help = False
     version = False
@@ -65,12 +71,12 @@ class Options:
     def __init__(self) -> None:
         self.words: list[str] = []
         self.forced = False
-        """The prompt's first word stands behind --, so it is no command."""
+        """The prompt's first word follows --, so it is not a command."""
 
 
-def whole(text: str) -> int:
+def whole_number(text: str) -> int:
     if not (text.isascii() and text.isdigit()):
-        raise ValueError(f"a whole number, 0 or more, is wanted, not {text!r}")
+        raise ValueError(f"expected a whole number (0 or more), got {text!r}")
     return int(text)
 
 
@@ -80,42 +86,41 @@ def number(text: str) -> float:
     except ValueError:
         value = float("nan")
     if not abs(value) < float("inf"):
-        raise ValueError(f"a number is wanted, not {text!r}")
+        raise ValueError(f"expected a number, got {text!r}")
     return value
 
 
-FLAGS: tuple[tuple[str, str, str, Callable[[str], Any] | None, str], ...] = (
+FLAGS: tuple[Flag, ...] = (
     # short, long, what its value is called ("": it has none), the value's type, help
     ("-h", "--help", "", None, "show this help"),
     ("-m", "--model", "MODEL", str, "a model's name (see `threadrunner models list`) or a GGUF file"),
-    ("-n", "--max-tokens", "N", whole, "end the answer after N tokens"),
+    ("-n", "--max-tokens", "N", whole_number, "end the answer after N tokens"),
     ("-t", "--temperature", "T", number, "0 gives the likeliest answer, 1 a varied one"),
-    ("", "--top-p", "P", number, "choose among the likeliest tokens that have probability P"),
-    ("", "--top-k", "K", whole, "choose among the K likeliest tokens"),
-    ("", "--seed", "N", whole, "the same seed gives the same answer"),
-    ("-s", "--system", "TEXT", str, "what the model is to be, said before the prompt"),
+    ("", "--top-p", "P", number, "sample from the smallest set of tokens whose probabilities add up to P"),
+    ("", "--top-k", "K", whole_number, "sample from the K likeliest tokens"),
+    ("", "--seed", "N", whole_number, "the same seed gives the same answer"),
+    ("-s", "--system", "TEXT", str, "system prompt"),
     ("-S", "--session", "NAME", str, "the prompt is the next turn of the conversation NAME"),
     ("-c", "--continue", "", None, "the prompt is the next turn of the conversation used last"),
     ("", "--mode", "NAME", str, "a preset: chat, code, writing, commit or one of config.toml"),
-    ("", "--memory", "", None, "put what is remembered of the matter before the prompt"),
-    ("", "--stop", "TEXT", str, "end the answer before TEXT; may be given again"),
+    ("", "--memory", "", None, "add relevant notes and past turns to the prompt"),
+    ("", "--stop", "TEXT", str, "end the answer before TEXT; may be repeated"),
     ("", "--schema", "FILE", str, "the answer is JSON that fits the JSON Schema in FILE"),
     ("", "--grammar", "FILE", str, "the answer fits the GBNF grammar in FILE"),
-    ("", "--raw", "", None, "no chat template: the model continues the text as it stands"),
-    ("", "--json", "", None, "an event a line: token, progress, result or error"),
-    ("", "--no-stream", "", None, "print the answer when it is whole"),
-    ("", "--stats", "", None, "say on stderr how many tokens, and how fast"),
-    ("", "--timeout", "SECONDS", number, "give up after so long (exit code 4)"),
+    ("", "--raw", "", None, "no chat template: the model continues the text as it is"),
+    ("", "--json", "", None, "one event per line: token, progress, result or error"),
+    ("", "--no-stream", "", None, "print the answer when it is complete"),
+    ("", "--stats", "", None, "print to stderr how many tokens, and how fast"),
+    ("", "--timeout", "SECONDS", number, "give up after this time (exit code 4)"),
     ("", "--backend", "NAME", str, "what generates: llama, dummy or an installed plugin"),
     ("", "--offline", "", None, "never fetch a missing model"),
     ("", "--version", "", None, "print the version"),
 )
 REPEATABLE = ("--stop",)
-LAST = "@last"  # as the daemon knows the conversation that was used last
 
 
 def read(argv: list[str]) -> Options:
-    """Flags and words of a prompt; flags may stand before or after the words, up to a --. Raises UsageError."""
+    """Flags and words of a prompt; flags may come before or after the words, up to a --. Raises UsageError."""
     options = Options()
     by_name = {name: flag for flag in FLAGS for name in flag[:2] if name}
     rest = iter(argv)
@@ -152,29 +157,26 @@ def _is_word(item: str) -> bool:
     return not item.startswith("-") or item == "-" or " " in item or item[1].isdigit()
 
 
-def _set(
-    options: Options,
-    flag: tuple[str, str, str, Callable[[str], Any] | None, str],
-    name: str,
-    value: str | None,
-    rest: Any,
-) -> None:
-    _, long, metavar, kind, _ = flag
+def _set(options: Options, flag: Flag, name: str, value: str | None, rest: Iterator[str]) -> None:
+    """Set what `flag`, typed as `name`, says; its value is the next of `rest` where it was not typed with it."""
+    _, long, metavar, convert, _ = flag
     attribute = long[2:].replace("-", "_")
-    if kind is None:
+    if convert is None:
         if value is not None:
             raise UsageError(f"{name} takes no value; leave out {value!r}")
         if long == "--continue":
+            from threadrunner.api.names import LAST
+
             options.session = LAST
-            return
-        setattr(options, attribute, True)
+        else:
+            setattr(options, attribute, True)
         return
     if value is None:
         value = next(rest, None)
         if value is None:
-            raise UsageError(f"{name} wants a value: {name} {metavar}")
+            raise UsageError(f"{name} needs a value: {name} {metavar}")
     try:
-        converted = kind(value)
+        converted = convert(value)
     except ValueError as error:
         raise UsageError(f"{name}: {error}") from None
     if long in REPEATABLE:

@@ -8,23 +8,21 @@ from __future__ import annotations
 import os
 import sys
 
-from threadrunner.cli import signals
+from threadrunner.cli import flags, signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from argparse import Namespace
-
     from threadrunner.api.errors import ApiError
 
 
 _NO_PROMPT = """\
-there is no prompt. Say `threadrunner "why is the sky blue?"`, or pipe text into it.
+there is no prompt. Type `threadrunner "why is the sky blue?"`, or pipe text into it.
 Run `threadrunner --help` for flags, commands and examples."""
 
 
 def main() -> int:
     argv = sys.argv[1:]
-    if argv and argv[0] in ("daemon", "lsp"):
+    if argv and argv[0] in flags.PROCESSES:
         return _process(argv[0], argv[1:])
     # Nothing of ours is in a buffer, and tidying up the interpreter would take 5 ms of every prompt.
     os._exit(run(argv))
@@ -36,17 +34,17 @@ def run(argv: list[str]) -> int:
     _open_standard_files()
     from threadrunner import exits
     from threadrunner.api.errors import ApiError
-    from threadrunner.cli import flags, render
+    from threadrunner.cli import render
 
     try:
-        return _run(argv)
+        return _command(argv[0], argv[1:]) if argv and argv[0] in flags.COMMANDS else _prompt(argv)
     except flags.UsageError as error:
         render.say(str(error))
         return exits.USAGE
     except ApiError as error:
         render.say(_advice(error))
         return exits.for_kind(error.kind)
-    except BrokenPipeError:  # `| head -1` has what it wants
+    except BrokenPipeError:  # `| head -1` has read enough
         return exits.OK
     except OSError as error:
         render.say(f"{error.strerror}: {error.filename}" if error.filename else f"cannot write: {error.strerror}")
@@ -56,43 +54,32 @@ def run(argv: list[str]) -> int:
 def _process(name: str, argv: list[str]) -> int:
     """The daemon or the language server: other programs that share our name, with their own way to end."""
     from threadrunner import exits
-    from threadrunner.cli import arguments, flags
+    from threadrunner.cli import render
 
     try:
-        options = arguments.read(name, argv)
+        return _command(name, argv)
+    except flags.UsageError as error:
+        render.say(str(error))
+        return exits.USAGE
+
+
+def _command(name: str, argv: list[str]) -> int:
+    from threadrunner import exits
+    from threadrunner.cli import arguments, commands
+
+    command = commands.import_command(name)
+    try:
+        options = arguments.read(name, command, argv)
     except arguments.HelpShown:
         return exits.OK
-    except flags.UsageError as error:
-        sys.stderr.write(f"threadrunner: {error}\n")
-        return exits.USAGE
-    if name == "lsp":
-        if options.at:
-            from threadrunner.lsp import once
-
-            return once.run(options.at, options.path, options.language, options.model)
-        from threadrunner.lsp import server
-
-        return server.run()
-    from threadrunner.daemon import app
-
-    return app.run(options.ready_fd)
+    code: int = command.run(options)
+    return code
 
 
-def _run(argv: list[str]) -> int:
-    from threadrunner import exits
-    from threadrunner.cli import flags
-
-    first = argv[0] if argv else ""
-    if first in flags.COMMANDS:
-        from threadrunner.cli import arguments
-
-        try:
-            parsed = arguments.read(first, argv[1:])
-        except arguments.HelpShown:
-            return exits.OK
-        return _command(first, parsed)
+def _prompt(argv: list[str]) -> int:
     options = flags.read(argv)
     if options.help or options.version:
+        from threadrunner import exits
         from threadrunner.cli import arguments, render
 
         render.put(1, arguments.help_text() if options.help else arguments.version_text())
@@ -109,50 +96,8 @@ def _run(argv: list[str]) -> int:
     return prompt.run(options)
 
 
-def _command(name: str, options: Namespace) -> int:
-    if name == "chat":
-        from threadrunner.cli.chat import loop
-
-        return loop.run(options)
-    if name in ("sessions", "remember", "memory", "modes"):
-        from threadrunner.cli.commands import sessions
-
-        return sessions.run(name, options)
-    if name == "logs":
-        from threadrunner.cli.commands import logs
-
-        return logs.run(options)
-    if name == "doctor":
-        from threadrunner.cli.commands import doctor
-
-        return doctor.run(options)
-    if name == "bench":
-        from threadrunner.cli.commands import bench
-
-        return bench.run(options)
-    if name == "completions":
-        from threadrunner.cli.commands import completions
-
-        return completions.run(options)
-    if name == "models":
-        from threadrunner.cli.commands import models
-
-        return models.run(options)
-    if name == "status":
-        from threadrunner.cli.commands import status
-
-        return status.run(options)
-    if name == "service":
-        from threadrunner.cli.commands import service
-
-        return service.run(options)
-    from threadrunner.cli import admin
-
-    return admin.run(name, options)
-
-
 def _advice(error: ApiError) -> str:
-    """The daemon speaks of members of params, the user knows them as flags."""
+    """The error's text, with flags where the daemon names members of params."""
     text = error.message
     if error.kind == "InvalidParams":
         fault, at, place = text.partition(" - at `$.")

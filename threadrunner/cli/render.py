@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _REDRAW_SECONDS = 0.1
 _QUIET_SECONDS = 0.4  # a load or a prefill that is over by then is not worth a line
+_DAY_SECONDS = 86400
 
 
 def printable(text: str) -> str:
@@ -43,12 +44,21 @@ def put(fd: int, text: str) -> None:
     while data:
         try:
             data = data[os.write(fd, data) :]
-        except BlockingIOError:  # somebody made the descriptor non-blocking for all who share it
+        except BlockingIOError:  # another process made the descriptor non-blocking for all that share it
             select.select([], [fd], [])
 
 
+def out(text: str) -> None:
+    """`text` to standard output; on a terminal its control characters are shown as signs. Raises OSError."""
+    put(1, printable(text) if os.isatty(1) else text)
+
+
+def json_line(value: dict[str, Any]) -> str:
+    return messages.encode(value).decode() + "\n"
+
+
 def say(text: str) -> None:
-    """A line for the user on standard error, where nobody minds if it is closed."""
+    """A line for the user on standard error; that it may be closed is not an error."""
     try:  # noqa: SIM105 - contextlib is one more import for every prompt
         put(2, f"threadrunner: {printable(text) if os.isatty(2) else text}\n")
     except OSError:
@@ -56,15 +66,15 @@ def say(text: str) -> None:
 
 
 class AnswerWriter:
-    """Standard output: the answer's text as it comes, one newline at its end."""
+    """Standard output: the answer's text as it arrives, and a newline at its end where it has none."""
 
     def __init__(self) -> None:
         self.terminal = os.isatty(1)
-        self._open = False  # the cursor stands behind text
+        self._open = False  # the last line has no newline yet
 
     def write(self, text: str) -> None:
         if text:
-            put(1, printable(text) if self.terminal else text)
+            out(text)
             self._open = not text.endswith("\n")
 
     def finish(self) -> None:
@@ -73,21 +83,17 @@ class AnswerWriter:
             put(1, "\n")
 
     def break_off(self) -> None:
-        """The answer ends early: what a person sees next starts on a line of its own, a program gets no newline that
+        """The answer ends early: on a terminal the next output starts on a new line, a program gets no newline that
         was not in the answer."""
         if self.terminal:
             self.finish()
 
 
 class Events:
-    """Standard output under --json: an object a line."""
+    """Standard output under --json: one object per line."""
 
-    def __init__(self) -> None:
-        self._terminal = os.isatty(1)
-
-    def emit(self, event: str, about: dict[str, Any]) -> None:
-        line = messages.encode({"event": event, **about}).decode() + "\n"
-        put(1, printable(line) if self._terminal else line)
+    def emit(self, event: str, payload: dict[str, Any]) -> None:
+        out(json_line({"event": event, **payload}))
 
     def error(self, error: ApiError) -> None:
         self.emit(
@@ -98,7 +104,7 @@ class Events:
 
 class ProgressLine:
     """How far a download, a load or a long prefill has come: a line on a terminal, erased when it is over. Where
-    standard error is no terminal only a download is spoken of, when it starts and when it ends."""
+    standard error is not a terminal, only the start and the end of a download are reported."""
 
     def __init__(self) -> None:
         self._terminal = os.isatty(2) and os.environ.get("TERM") != "dumb"
@@ -125,14 +131,14 @@ class ProgressLine:
         _try_put(f"\r\x1b[K{self._line(stage, done, total, now)[: width - 1]}")
 
     def finish(self) -> None:
-        """What was waited for is there: nothing stays on the screen. Called before anything else is written."""
+        """It is over: nothing stays on the screen. Called before anything else is written."""
         self.clear()
         if self._fetching:
             self._fetching = False
             say("the model is fetched")
 
     def clear(self) -> None:
-        """Nothing stays on the screen, and nothing is said: the process ends, or what was waited for failed."""
+        """Nothing stays on the screen, and nothing is reported: the process ends, or the request failed."""
         self._stage, self._drawn = "", 0.0
         if self._visible:
             self._visible = False
@@ -169,10 +175,11 @@ def _try_put(text: str) -> None:
 
 
 def notices(result: dict[str, Any]) -> None:
-    """What a conversation has to say beside its answer."""
+    """Report what happened to the conversation beside its answer."""
     if lost := result.get("lost_answers"):
         what = "the answer before this one was" if lost == 1 else f"{lost} answers before this one were"
-        say(f"{what} lost when the daemon was killed; what you had said there was said again with this prompt")
+        message = "that message was" if lost == 1 else "those messages were"
+        say(f"{what} lost when the daemon was killed; {message} sent again together with this prompt")
     if left := result.get("truncated_turns"):
         turns = "the oldest turn" if left == 1 else f"the {left} oldest turns"
         say(f"the conversation is longer than the model's context: it no longer sees {turns}; nothing was deleted")
@@ -196,7 +203,7 @@ def stats_line(result: dict[str, Any]) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes for people: 93 MB."""
+    """Bytes in words: 93 MB."""
     value = float(count)
     for unit in ("B", "kB", "MB", "GB"):
         if value < 1000 or unit == "GB":
@@ -206,13 +213,36 @@ def size(count: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Time for people: 4 s, 3 min, 2 h 05 min."""
+    """A time in words: 4 s, 3 min, 2 h 05 min."""
     whole = int(seconds + 0.5)
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
         return f"{whole // 60} min"
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def ago(then: float | None) -> str:
+    """How long ago that was, in seconds since the epoch: 4 s ago, 3 d ago; - for never."""
+    if not then:
+        return "-"
+    passed = max(0.0, time.time() - then)
+    return f"{duration(passed)} ago" if passed < _DAY_SECONDS else f"{int(passed // _DAY_SECONDS)} d ago"
+
+
+def date(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
+
+def counted(number: int, noun: str) -> str:
+    """1 turn, 2 turns."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def one_line(text: str, limit: int = 60) -> str:
+    """At most `limit` characters of `text`, on one line."""
+    text = " ".join(text.split())
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> str:

@@ -1,6 +1,6 @@
-"""How the process ends from outside: Ctrl-C, SIGTERM, its time is up.
+"""How the process is ended from outside: Ctrl-C, SIGTERM, a timeout.
 
-Each ends it on the spot, which hangs up on the daemon and so cancels what it does for us. There is no exception to
+Each ends it at once, which hangs up on the daemon and so cancels what it does for us. There is no exception to
 unwind, so no traceback at any moment and no second Ctrl-C to handle.
 """
 
@@ -16,28 +16,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-_last_words: list[Callable[[], None]] = []
-
+_cleanups: list[Callable[[], None]] = []
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def install() -> None:
     for number in _SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and a script's & leave them: keep it so
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and a script's & leave them
             signal.signal(number, _on_signal)
 
 
 def before_end(*actions: Callable[[], None]) -> None:
-    """What tidies up the screen first; replaces what was given before."""
-    _last_words[:] = actions
+    """Have `actions` clean the screen first; replaces those given before."""
+    _cleanups[:] = actions
 
 
 def after(seconds: float, message: str) -> None:
-    """Ends the process with exit code TIMEOUT after so long, whatever it waits for."""
+    """End the process with exit code TIMEOUT after this time, whatever it waits for."""
 
     def on_alarm(number: int, frame: FrameType | None) -> None:
-        _tidy()
+        _clean_up()
         try:  # noqa: SIM105 - contextlib is one more import for every prompt
             os.write(2, f"threadrunner: {message}; `threadrunner doctor` looks into it\n".encode())
         except OSError:
@@ -51,12 +50,12 @@ def after(seconds: float, message: str) -> None:
 def _on_signal(number: int, frame: FrameType | None) -> None:
     for other in _SIGNALS:
         signal.signal(other, signal.SIG_IGN)
-    _tidy()
+    _clean_up()
     os._exit(128 + number)
 
 
-def _tidy() -> None:
-    for action in _last_words:
+def _clean_up() -> None:
+    for action in _cleanups:
         try:  # noqa: SIM105 - contextlib is one more import for every prompt
             action()
         except OSError:

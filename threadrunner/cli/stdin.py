@@ -1,4 +1,4 @@
-"""What is piped in: whole, as UTF-8 text, within the size of a frame."""
+"""The piped input: all of it, as UTF-8 text, within the size of a frame."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _SILENCE_SECONDS = 2
 def read(expected: bool) -> str:
     """Standard input to its end; "" when it is a terminal or closed. Raises UsageError.
 
-    Not `expected`, since there is a prompt already, and silent, it may be a pipe that somebody inherited and nobody
-    will ever write to or close: then a person at the terminal is told what we wait for.
+    Where it is not `expected`, since there is a prompt already, and stays silent, it may be an inherited pipe that no
+    process will ever write to or close: then the user at the terminal is told what we wait for.
     """
     try:
         mode = os.fstat(0).st_mode
@@ -39,7 +39,7 @@ def _bytes() -> bytes:
     while True:
         try:
             chunk = os.read(0, _READ)
-        except BlockingIOError:  # somebody made the pipe non-blocking for all who share it
+        except BlockingIOError:  # another process made the pipe non-blocking for all that share it
             select.select([0], [], [])
             continue
         except OSError as error:
@@ -49,18 +49,18 @@ def _bytes() -> bytes:
         size += len(chunk)
         if size > FRAME_LIMIT:
             raise UsageError(
-                f"standard input has more than {FRAME_LIMIT} bytes ({FRAME_LIMIT >> 20} MiB), the most that a prompt "
-                "may have; pipe in a part of it"
+                f"standard input has more than {FRAME_LIMIT} bytes ({FRAME_LIMIT >> 20} MiB), the maximum of a "
+                "prompt; pipe in a part of it"
             )
         chunks.append(chunk)
 
 
 def decode(data: bytes, what: str) -> str:
-    """`data` as text. Raises UsageError with the place of the first byte that is none."""
+    """`data` as text. Raises UsageError with the offset of the first byte that is not UTF-8."""
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise UsageError(
             f"{what} is not UTF-8 text: byte 0x{data[error.start]:02x} at offset {error.start}; "
-            "convert it first, say with `iconv -f latin1 -t utf-8`"
+            "convert it first, e.g. with `iconv -f latin1 -t utf-8`"
         ) from None

@@ -1,7 +1,7 @@
 """A conversation as a file: JSON with everything in it, Markdown to read and edit. Pure.
 
-In Markdown a turn is a section `## User` and one `## Assistant`. A line of a text that would look like such a heading
-gets a backslash before it, so that what is exported comes back as it was.
+In Markdown a turn is a section `## User` and one `## Assistant`. A line of a text that looks like such a heading gets a
+backslash before it, so that an export can be imported unchanged.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def to_markdown(session: dict[str, Any], turns: list[dict[str, Any]]) -> str:
 
 
 def read(text: str, name: str) -> dict[str, Any]:
-    """Params of `sessions.import`. `name` is the conversation's where the file says none. Raises UsageError."""
+    """Params of `sessions.import`. The conversation is called `name` where the file has no name. Raises UsageError."""
     found = _from_json(text, name) if text.lstrip().startswith(("{", "[")) else _from_markdown(text, name)
     if not found["turns"]:
         raise UsageError("there is no turn in it; Markdown has them under `## User` and `## Assistant`")
@@ -56,7 +56,7 @@ def _from_json(text: str, name: str) -> dict[str, Any]:
         return {"name": name, **from_messages(messages)}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
-            f"this JSON is no conversation ({error!r}); wanted is what `threadrunner sessions export --json` writes, "
+            f"this JSON is not a conversation ({error!r}); expected what `threadrunner sessions export --json` writes, "
             'or a list of {"role": …, "content": …}'
         ) from None
 
@@ -79,7 +79,7 @@ def from_messages(messages: list[dict[str, str]]) -> dict[str, Any]:
         elif role == "assistant" and turns:
             turns[-1]["answer"] = "\n\n".join(filter(None, [turns[-1].get("answer"), content]))
         else:
-            raise ValueError(f"a message of role {role!r} cannot stand here")
+            raise ValueError(f"a message of role {role!r} is not expected here")
     return {"turns": turns, **({"system": "\n\n".join(system)} if system else {})}
 
 
@@ -91,8 +91,8 @@ def _from_markdown(text: str, name: str) -> dict[str, Any]:
         start = lines.index("---", 1) + 1
         found |= _head(lines[1 : start - 1])
     turns: list[dict[str, str]] = []
-    at = [index for index in range(start, len(lines)) if lines[index].rstrip() in _HEADINGS]
-    for index, end in zip(at, [*at, len(lines)][1:], strict=True):
+    headings = [index for index in range(start, len(lines)) if lines[index].rstrip() in _HEADINGS]
+    for index, end in zip(headings, [*headings, len(lines)][1:], strict=True):
         content = _unescaped(lines[index + 1 : end])
         if lines[index].rstrip() == "## User":
             turns.append({"prompt": content})

@@ -28,10 +28,10 @@ _READ = 1 << 16
 
 
 async def dial() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A stream to the daemon, started if need be. Raises Unreachable.
+    """A stream to the daemon, which is started if there is none. Raises Unreachable.
 
-    Finding or starting it may take seconds and blocks, so a thread does it. Its connection has done its work once
-    the daemon is there: a second connect costs some microseconds and spares us its blocking socket.
+    Finding or starting it may take seconds and blocks, so a thread does it. The thread's connection is closed once the
+    daemon is there: a second connect costs some microseconds and spares us a blocking socket.
     """
     (await asyncio.to_thread(autostart.connect)).close()
     try:
@@ -41,7 +41,7 @@ async def dial() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
 
 
 class AsyncConnection:
-    """One stream. Ends for good when the daemon hangs up; `Daemon` makes the next one."""
+    """One stream. Ends for good when the daemon hangs up; `AsyncClient` makes the next one."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
@@ -104,10 +104,10 @@ class AsyncConnection:
         if not isinstance(message, dict):
             raise messages.DecodeError("not a message")
         if "method" in message:
-            about = message.get("params") or {}
-            waiting = self._waiting.get(about.get("request", 0))
+            payload = message.get("params") or {}
+            waiting = self._waiting.get(payload.get("request", 0))
             if waiting is not None and waiting[1] is not None:
-                waiting[1](message["method"], about)
+                waiting[1](message["method"], payload)
             return
         waiting = self._waiting.get(message.get("id", 0))
         if waiting is None or waiting[0].done():  # the answer to a request that was cancelled
@@ -128,7 +128,7 @@ class AsyncConnection:
                 answer.set_exception(error)
 
 
-class Daemon:
+class AsyncClient:
     """The daemon, whichever process it is at the moment: connects on the first request and after each end."""
 
     def __init__(self, dial: Dial = dial) -> None:
@@ -143,22 +143,22 @@ class Daemon:
     async def request(self, method: str, params: dict[str, Any], notice: Notice | None = None) -> Any:
         """The result. Raises ApiError.
 
-        Asked once more where the daemon had ended before it said anything about this request, as one does that
-        somebody stops or updates just now; what has begun to be answered is never begun again.
+        Sent once more where the daemon ended before it had said anything about this request, e.g. because it is being
+        stopped or updated; a request whose answer has begun is never sent again.
         """
-        heard = False
+        begun = False
 
-        def listen(name: str, about: dict[str, Any]) -> None:
-            nonlocal heard
-            heard = True
+        def listen(name: str, payload: dict[str, Any]) -> None:
+            nonlocal begun
+            begun = True
             if notice is not None:
-                notice(name, about)
+                notice(name, payload)
 
         connection = await self._connect()
         try:
             return await connection.request(method, params, listen)
         except (errors.Disconnected, errors.ShuttingDown):
-            if heard:
+            if begun:
                 raise
         if self._connection is connection:
             await connection.close()
@@ -184,4 +184,4 @@ class Daemon:
     def _forget(self, dialling: asyncio.Task[AsyncConnection]) -> None:
         self._dialling = None
         if not dialling.cancelled():
-            dialling.exception()  # seen, even where everybody who waited has been cancelled
+            dialling.exception()  # seen, even where all requests that waited for it have been cancelled

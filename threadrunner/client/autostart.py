@@ -1,9 +1,9 @@
 """Find the daemon, or start it.
 
-Three files stand beside each other: the socket; `<socket>.lock`, which the daemon holds locked for its whole life and
-which says `<pid> <version>`; `<socket>.start`, which a shell holds locked while it starts a daemon, so that of any
-number of shells at once one starts it and the others find it. Nothing here removes or polls any of them: whether a
-daemon lives is found out by connecting, and that a new one is ready is read from a pipe.
+Three files are in one folder: the socket; `<socket>.lock`, which the daemon holds locked for its whole life and which
+contains `<pid> <version>`; `<socket>.start`, which a shell holds locked while it starts a daemon, so that of all
+shells that start at the same time one starts it and the others find it. Nothing here removes or polls any of them:
+whether a daemon runs is found out by connecting, and that a new one is ready is read from a pipe.
 """
 
 from __future__ import annotations
@@ -30,18 +30,27 @@ _ATTEMPTS = 3
 
 
 def request(method: str, params: dict[str, Any], watch: int | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
-    """`Connection.request` on a daemon that is started if need be. A daemon that ends before it has said anything
-    about the request, as one does that somebody stops just now, is followed by another."""
+    """`Connection.events` on a daemon that is started if there is none.
+
+    Raises InvalidParams at once, before a daemon is looked for, where the request is too large to be sent; ApiError
+    while it is iterated.
+    """
+    return _events(blocking.EncodedRequest(method, params), watch)
+
+
+def _events(request: blocking.EncodedRequest, watch: int | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """A daemon that ends before it has said anything about the request, e.g. because it is being stopped, is followed
+    by another."""
     for left in reversed(range(_ATTEMPTS)):
         connection = connect()
-        heard = False
+        begun = False
         try:
-            for event in connection.request(method, params, watch):
-                heard = True
+            for event in connection.events(request, watch):
+                begun = True
                 yield event
             return
         except (errors.ShuttingDown, errors.Disconnected) as error:
-            if heard or not left:
+            if begun or not left:
                 raise
             if isinstance(error, errors.ShuttingDown):
                 connection.wait_closed(_FINISH_SECONDS)
@@ -58,7 +67,7 @@ def connect() -> blocking.Connection:
             return connection
         stop(connection, path)
     raise errors.Unreachable(
-        "an older daemon keeps coming back; find out who starts it (`threadrunner status` shows its pid), or update it"
+        "an older daemon keeps restarting; find out what starts it (`threadrunner status` shows its pid), or update it"
     )
 
 
@@ -68,7 +77,7 @@ def find() -> blocking.Connection | None:
 
 
 def stop(connection: blocking.Connection, path: str) -> None:
-    """Tell the daemon to end and come back when its process has gone. Raises Unreachable when it does not end."""
+    """Tell the daemon to end and return when its process has gone. Raises Unreachable when it does not end."""
     pid, version = daemon_facts(path)
     ended = _exit_of(pid)
     try:  # noqa: SIM105 - contextlib is one more import for every prompt
@@ -83,13 +92,13 @@ def stop(connection: blocking.Connection, path: str) -> None:
         os.close(ended)
     if not gone:
         raise errors.Unreachable(
-            f"the daemon (pid {pid}, version {version}) was told to end and has not after {_FINISH_SECONDS} s; "
+            f"the daemon (pid {pid}, version {version}) was told to end and still runs after {_FINISH_SECONDS} s; "
             f"`threadrunner logs` may say why, `kill -9 {pid}` ends it"
         )
 
 
 def _exit_of(pid: int) -> int | None:
-    """A descriptor that becomes readable when the process has ended; None where the system has no such thing."""
+    """A descriptor that becomes readable when the process has ended; None where the system has no such descriptors."""
     try:
         return os.pidfd_open(pid) if pid > 0 else None
     except (AttributeError, OSError):
@@ -104,7 +113,7 @@ def socket_path() -> str:
 
 
 def daemon_facts(path: str) -> tuple[int, str]:
-    """Pid and version of the daemon of this socket, as its lock file says; (0, "") when it says nothing."""
+    """Pid and version of the daemon of this socket, as its lock file has them; (0, "") when it does not."""
     try:
         with open(f"{path}.lock", encoding="ascii", errors="replace") as file:
             pid, version = file.readline().split()
@@ -129,6 +138,7 @@ def version_key(version: str) -> tuple[int, ...]:
 
 
 def _start(path: str) -> blocking.Connection:
+    """A connection to the daemon of this socket; whichever shell takes the lock starts it. Raises Unreachable."""
     import fcntl
 
     folder = os.path.dirname(path)
@@ -150,7 +160,7 @@ def _start(path: str) -> blocking.Connection:
         try:
             _spawn()
         except errors.Unreachable:
-            # Somebody may have run `threadrunner daemon` by hand in the same moment: ours then refused to be second.
+            # `threadrunner daemon` may have been run by hand in the same moment: ours then refused to be second.
             connection = blocking.dial(path)
             if connection is None:
                 raise
@@ -164,7 +174,7 @@ def _start(path: str) -> blocking.Connection:
 
 
 def _spawn() -> None:
-    """Start a daemon and wait until it says on its pipe that it is ready, or why it cannot be."""
+    """Start a daemon and wait until it reports on its pipe that it is ready. Raises Unreachable."""
     import subprocess  # 6 ms, paid by the first prompt only
 
     read, write = os.pipe()
@@ -187,13 +197,14 @@ def _spawn() -> None:
         _await_ready(read, process)
     finally:
         os.close(read)
-    process.returncode = 0  # it outlives us on purpose: without this, Popen warns about it when it is deleted
+    process.returncode = 0  # it outlives us on purpose; without this, Popen warns about it when it is deleted
 
 
 def _await_ready(read: int, process: subprocess.Popen[bytes]) -> None:
-    said = b""
+    """Return when the daemon has written `ready` to the pipe. Raises Unreachable with what it wrote instead."""
+    output = b""
     until = time.monotonic() + _READY_SECONDS
-    while said != b"ready\n":
+    while output != b"ready\n":
         if not select.select([read], [], [], max(0.0, until - time.monotonic()))[0]:
             raise errors.Unreachable(
                 f"the daemon (pid {process.pid}) did not become ready in {_READY_SECONDS} s; see {log_hint()}"
@@ -201,10 +212,10 @@ def _await_ready(read: int, process: subprocess.Popen[bytes]) -> None:
         data = os.read(read, 4096)
         if not data:
             break
-        said += data
+        output += data
     else:
         return
-    text = said.decode("utf-8", "replace").strip()
+    text = output.decode("utf-8", "replace").strip()
     if not text:
         code = process.wait()
         how = f"by signal {-code}" if code < 0 else f"with exit code {code}"

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from threadrunner import config as options
+from threadrunner.paths import LOG_PREFIX, LOG_SUFFIX
 
-PREFIX = "threadrunner-daemon-"
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -27,7 +27,7 @@ class DailyFile(logging.Handler):
 
     @property
     def path(self) -> Path:
-        return self._folder / f"{PREFIX}{datetime.date.today().isoformat()}.log"
+        return self._folder / f"{LOG_PREFIX}{datetime.date.today().isoformat()}{LOG_SUFFIX}"
 
     def emit(self, record: logging.LogRecord) -> None:
         # A full disk must not stop the daemon; logging.raiseExceptions would print to a stderr that may not exist.
@@ -41,7 +41,7 @@ class DailyFile(logging.Handler):
             os.close(self._fd)
         self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._day = datetime.date.today()
-        for old in sorted(self._folder.glob(f"{PREFIX}????-??-??.log"))[: -self._days]:
+        for old in sorted(self._folder.glob(f"{LOG_PREFIX}????-??-??{LOG_SUFFIX}"))[: -self._days]:
             old.unlink(missing_ok=True)
 
 

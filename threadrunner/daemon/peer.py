@@ -10,12 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
-import struct
-import sys
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from typing import Any, NamedTuple, Protocol
 
+from threadrunner import paths
 from threadrunner.api.errors import ApiError, InternalError, InvalidRequest, Overloaded, ParseError, RequestCancelled
 from threadrunner.daemon import v1
 from threadrunner.daemon.methods.context import Outlet, Silent
@@ -142,7 +140,7 @@ class Peer(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        uid = peer_uid(transport.get_extra_info("socket"))
+        uid = paths.peer_uid(transport.get_extra_info("socket"))
         if uid != os.getuid():
             log.warning("refused a client of uid %s", uid)
             transport.abort()
@@ -317,12 +315,3 @@ def _id(message: Any) -> RequestId:
 
 def _expects_answer(message: Any) -> bool:
     return _id(message) is not None
-
-
-def peer_uid(sock: socket.socket) -> int:
-    """The user id of the process at a Unix socket's other end."""
-    if sys.platform == "linux":
-        found = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-        return int(struct.unpack("3i", found)[1])
-    local_peercred, xucred = 1, "2I"  # macOS: SOL_LOCAL is 0
-    return int(struct.unpack(xucred, sock.getsockopt(0, local_peercred, struct.calcsize(xucred)))[1])

@@ -12,7 +12,7 @@ import sys
 
 from threadrunner import exits
 from threadrunner.api.errors import ApiError
-from threadrunner.client.aio import Daemon
+from threadrunner.client.aio import AsyncClient
 from threadrunner.lsp.items import text as as_the_file_has_it
 from threadrunner.lsp.suggest.documents import UTF8, Document, Documents, Place, to_column
 from threadrunner.lsp.suggest.ignore import Ignore
@@ -39,7 +39,7 @@ async def _suggest(source: str, at: tuple[int, int], path: str, language: str, m
     documents.open(document)
     line = min(max(0, at[0] - 1), len(document.lines) - 1)
     place = Place(line, to_column(document.lines[line], max(0, at[1] - 1), UTF8))
-    daemon = Daemon()
+    daemon = AsyncClient()
     settings = Settings(model=model, candidates=1, speculate=False, count=False)
     suggester = Suggester(daemon, documents, settings, Ignore([os.getcwd()]))
     try:

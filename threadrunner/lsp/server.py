@@ -23,7 +23,7 @@ from pygls.uris import to_fs_path
 
 from threadrunner import __version__, paths
 from threadrunner.api.errors import ApiError, Overloaded, WorkerCrashed
-from threadrunner.client.aio import Daemon
+from threadrunner.client.aio import AsyncClient
 from threadrunner.lsp import client, code_actions, commands, items
 from threadrunner.lsp.counters import Counters
 from threadrunner.lsp.outage import Outage
@@ -46,7 +46,7 @@ PASSING = (Overloaded, WorkerCrashed)
 class LspServer(LanguageServer):
     protocol: Protocol
 
-    def __init__(self, daemon: Daemon) -> None:
+    def __init__(self, daemon: AsyncClient) -> None:
         super().__init__("threadrunner", __version__, protocol_cls=Protocol, converter_factory=default_converter)
         self.daemon = daemon
         self.asking = Reporting(daemon, self._begin_work)
@@ -235,7 +235,7 @@ class LspServer(LanguageServer):
         log.error("%s: %s", getattr(source, "__name__", source), error)
 
 
-def build(daemon: Daemon) -> LspServer:
+def build(daemon: AsyncClient) -> LspServer:
     """A server with its features; which of them it announces depends on the client."""
     server = LspServer(daemon)
 
@@ -304,7 +304,7 @@ def run() -> int:
     logging.basicConfig(level=os.environ.get("THREADRUNNER_LSP_LOG", "ERROR").upper(), stream=sys.stderr)
     stdout = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # a stray print() would break the stream that the client reads
-    server = build(Daemon())
+    server = build(AsyncClient())
     server.start_io(sys.stdin.buffer, stdout)
     server.counters.flush()
     return 0

@@ -149,8 +149,8 @@ def test_doctor_looks_at_the_engine(shell: Shell) -> None:
     ("name", "value", "code", "says"),
     [
         ("THREADRUNNER_MODEL_PATH", "/nowhere.gguf", 3, "FAIL model: /nowhere.gguf: No such file"),
-        ("THREADRUNNER_MODEL_PATH", "/etc/passwd", 3, "FAIL model: /etc/passwd is no GGUF file"),
-        ("THREADRUNNER_LOG", "loudly", 1, "FAIL config: log: 'loudly' is no level"),
+        ("THREADRUNNER_MODEL_PATH", "/etc/passwd", 3, "FAIL model: /etc/passwd is not a GGUF file"),
+        ("THREADRUNNER_LOG", "loudly", 1, "FAIL config: log: 'loudly' is not a level"),
         ("THREADRUNNER_SOCKET", f"/tmp/{'x' * 120}/d.sock", 1, "FAIL socket: the socket's path has"),
     ],
 )
@@ -172,7 +172,7 @@ def test_doctor_without_a_compiler(shell: Shell) -> None:
     (shell.folder / "site" / "llama_cpp.py").write_text("raise ImportError('libllama.so is not there')")
     done = shell.run("doctor", THREADRUNNER_BACKEND="llama", PATH=str(shell.folder))
     assert "FAIL engine: cannot import llama_cpp (ImportError: libllama.so is not there)" in done.stdout
-    assert "FAIL compiler: none is here" in done.stdout
+    assert "FAIL compiler: no C++ compiler found; llama.cpp is built from source" in done.stdout
 
 
 def test_doctor_on_too_many_threads_and_too_large_a_model(shell: Shell) -> None:

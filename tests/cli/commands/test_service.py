@@ -140,9 +140,9 @@ def test_the_agent_for_launchd(shell: Shell, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("THREADRUNNER_SOCKET", shell.socket)
     ((path, text),) = service.Launchd().files().items()
     assert path == str(shell.folder / "Library" / "LaunchAgents" / "dev.threadrunner.daemon.plist")
-    about = plistlib.loads(text.encode())
-    assert about["ProgramArguments"] == [sys.executable, "-m", "threadrunner", "daemon"]
-    assert about["EnvironmentVariables"]["THREADRUNNER_HOME"] == "/some where/<&>"
-    assert about["EnvironmentVariables"]["THREADRUNNER_SOCKET"] == shell.socket
+    agent = plistlib.loads(text.encode())
+    assert agent["ProgramArguments"] == [sys.executable, "-m", "threadrunner", "daemon"]
+    assert agent["EnvironmentVariables"]["THREADRUNNER_HOME"] == "/some where/<&>"
+    assert agent["EnvironmentVariables"]["THREADRUNNER_SOCKET"] == shell.socket
     if shutil.which("plutil"):
         subprocess.run(["plutil", "-lint", "-"], input=text.encode(), check=True, timeout=PATIENCE)

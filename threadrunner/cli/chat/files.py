@@ -1,4 +1,4 @@
-"""`@path` in a message: the file's text goes along. Pure, but for reading the file."""
+"""`@path` in a message: the file's text is sent too. Pure, but for reading the file."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import re
 
 from threadrunner.cli.flags import UsageError
 
-MOST = 1 << 20
+MAX_BYTES = 1 << 20
 _MENTION = re.compile(r'(?:(?<=\s)|^)@(?:"([^"\n]+)"|(\S+))')
 
 
 def attach(text: str) -> tuple[str, list[str]]:
     """The message with the files it mentions after it, and their names. A word such as @ada that names no file stays
-    a word; one that looks like a path and is none is an error. Raises UsageError."""
+    a word; one that looks like a path and is not a file's is an error. Raises UsageError."""
     names: list[str] = []
     for match in _MENTION.finditer(text):
         name = match[1] or match[2]
@@ -25,18 +25,19 @@ def attach(text: str) -> tuple[str, list[str]]:
             if name not in names:
                 names.append(name)
         elif match[1] or "/" in name:
-            raise UsageError(f"there is no file {name}; a file of another folder needs its path, say @~/notes.txt")
+            raise UsageError(f"there is no file {name}; a file of another folder needs its path, e.g. @~/notes.txt")
     return "\n\n".join([text, *(_section(name) for name in names)]), names
 
 
 def _section(name: str) -> str:
+    """The file as a fenced block under its name. Raises UsageError."""
     try:
         with open(os.path.expanduser(name), "rb") as file:
-            data = file.read(MOST + 1)
+            data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise UsageError(f"cannot read {name}: {error.strerror}") from None
-    if len(data) > MOST:
-        raise UsageError(f"{name} has more than {MOST >> 20} MiB; attach a part of it")
+    if len(data) > MAX_BYTES:
+        raise UsageError(f"{name} has more than {MAX_BYTES >> 20} MiB; attach a part of it")
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""What is typed in a chat: lines with history, completion of commands and files, pastes of many lines."""
+"""The chat's input: lines with history, completion of commands and files, pastes of many lines."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ class InputLine:
     """Asks for a message. Enter sends, Alt-Enter begins a new line, a paste of many lines stays one message."""
 
     def __init__(self, commands: dict[str, str]) -> None:
+        """`commands` are names to help."""
         self._session: PromptSession[str] = PromptSession(
             history=FileHistory(_history_file()),
-            completer=_Words(commands),
+            completer=_Completer(commands),
             complete_while_typing=False,
             key_bindings=_keys(),
             enable_open_in_editor=True,
@@ -28,12 +29,12 @@ class InputLine:
         )
 
     def ask(self, default: str = "") -> str:
-        """Raises EOFError for Ctrl-D, KeyboardInterrupt for Ctrl-C."""
+        """What the user typed, from `default` on. Raises EOFError for Ctrl-D, KeyboardInterrupt for Ctrl-C."""
         return self._session.prompt("> ", default=default, prompt_continuation="  ")
 
 
 def _history_file() -> str:
-    """Made by us first, so that nobody else can ever read it."""
+    """Its path. Made by us first, so that no other user can ever read it."""
     path = os.path.join(paths.home(), "chat_history")
     os.makedirs(paths.home(), mode=0o700, exist_ok=True)
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -50,8 +51,8 @@ def _keys() -> KeyBindings:
     return keys
 
 
-class _Words(Completer):
-    """`/com` at the beginning, `@pa/th` anywhere."""
+class _Completer(Completer):
+    """Completes `/com` at the beginning, `@pa/th` anywhere."""
 
     def __init__(self, commands: dict[str, str]) -> None:
         self._commands = commands
@@ -60,8 +61,8 @@ class _Words(Completer):
     def get_completions(self, document: Document, event: CompleteEvent) -> Iterable[Completion]:
         before = document.text_before_cursor
         if before.startswith("/") and " " not in before:
-            for name, about in self._commands.items():
+            for name, help in self._commands.items():
                 if name.startswith(before):
-                    yield Completion(name, -len(before), display_meta=about)
+                    yield Completion(name, -len(before), display_meta=help)
         elif (word := before.rsplit(None, 1)[-1:]) and word[0].startswith("@") and not before[-1].isspace():
             yield from self._paths.get_completions(Document(word[0][1:]), event)

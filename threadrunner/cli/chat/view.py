@@ -1,12 +1,11 @@
 """An answer on the terminal as it is written: Markdown, block by block.
 
-A block that is complete is printed for good; only the one being written is drawn again and again, and of that only as
-much as fits the screen, because a terminal cannot take back what has scrolled away.
+A block that is complete is printed once; only the one being written is redrawn, and of that only as much as fits the
+screen, because a terminal cannot change what has scrolled away.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -16,9 +15,7 @@ from rich.segment import Segment, Segments
 
 from threadrunner.cli import render
 
-FRAMES = 8  # a second: more flickers on slow terminals and takes time from the model
-
-
+FRAMES = 8  # per second: more flickers on slow terminals and takes time from the model
 TAIL_CHARS = 8000
 
 
@@ -27,8 +24,8 @@ def console() -> Console:
 
 
 def settled(text: str) -> int:
-    """How much of `text` is complete blocks, which nothing that follows can change."""
-    end = at = 0
+    """How many characters of `text` are complete blocks, which nothing that follows can change."""
+    end = offset = 0
     fence = ""
     blank = False
     for line in text.split("\n"):
@@ -38,23 +35,23 @@ def settled(text: str) -> int:
                 fence = ""
         elif stripped.startswith(("```", "~~~")):
             if blank:
-                end = at
+                end = offset
             fence = stripped[: len(stripped) - len(stripped.lstrip(stripped[0]))]
-        elif blank and line and not line[0].isspace() and not _goes_on(line):
-            end = at
+        elif blank and line and not line[0].isspace() and not _continues(line):
+            end = offset
         blank = not fence and not stripped
-        at += len(line) + 1
+        offset += len(line) + 1
     return end
 
 
-def _goes_on(line: str) -> bool:
-    """A list goes on after a blank line: its next item belongs to the block before."""
+def _continues(line: str) -> bool:
+    """Whether `line` is a list's item: after a blank line it still belongs to the block before."""
     head = line.split(maxsplit=1)[0]
     return head in ("-", "*", "+") or head.rstrip(".)").isdigit()
 
 
 class AnswerView:
-    """Given text piece by piece; `finish` leaves the whole answer on the screen."""
+    """Takes the answer piece by piece; `finish` leaves all of it on the screen."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -87,10 +84,10 @@ class AnswerView:
 
 
 class _Tail:
-    """The end of a block, as much as the screen holds."""
+    """The end of a block, as much as fits the screen."""
 
     def __init__(self, text: str) -> None:
-        # A block of many screens would be parsed again for each picture; what has scrolled away is printed at the end.
+        # A block of many screens would be parsed again for each frame; what has scrolled away is printed at the end.
         self._text = text if len(text) <= TAIL_CHARS else text[text.find("\n", -TAIL_CHARS) + 1 :][-TAIL_CHARS:]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -101,8 +98,3 @@ class _Tail:
 
 def _markdown(text: str) -> Markdown:
     return Markdown(text.strip("\n"), hyperlinks=False, code_theme="ansi_dark")
-
-
-def plain_terminal() -> bool:
-    """One that cannot draw: text goes out as it comes."""
-    return os.environ.get("TERM") in (None, "", "dumb", "unknown")

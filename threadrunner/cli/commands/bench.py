@@ -1,4 +1,4 @@
-"""`threadrunner bench`: how fast a model is here, through the daemon, as a user meets it.
+"""bench: how fast a model is on this machine, through the daemon, as a user experiences it.
 
 Each figure is the median of some runs. Prompts are new words each time, so that no cache has seen them.
 """
@@ -6,29 +6,36 @@ Each figure is the median of some runs. Prompts are new words each time, so that
 from __future__ import annotations
 
 import json
-import random
-import statistics
 import threading
 import time
 
 from threadrunner import exits
 from threadrunner.api.errors import ApiError
-from threadrunner.cli import admin, prompt, render
+from threadrunner.cli import render, request
+from threadrunner.cli.arguments import Parser, add_json, add_model
 from threadrunner.client import autostart
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
+    from random import Random
     from typing import Any
 
 _RUNS = 5
-_ANSWER = 64  # tokens
-_LONG = 400  # words of the prompt that prefill is measured with
+_ANSWER_TOKENS = 64
+_PREFILL_WORDS = 400  # of the prompt that prefill is measured with
 _CLIENTS = (1, 4, 8)
 
 
+def arguments(parser: Parser) -> None:
+    add_model(parser)
+    add_json(parser)
+
+
 def run(options: Namespace) -> int:
-    target = prompt.target(options.model, options.backend, options.offline)
+    import random  # only now, as `statistics`: completions, which many shells start with, import every command
+
+    target = request.target(options.model, options.backend, options.offline)
     rng = random.Random()
     rows: list[tuple[str, float, str]] = []
     model = _measure(target, rng, rows)
@@ -40,8 +47,10 @@ def run(options: Namespace) -> int:
     return exits.OK
 
 
-def _measure(target: dict[str, Any], rng: random.Random, rows: list[tuple[str, float, str]]) -> str:
-    loaded = admin.with_progress("models.load", target)
+def _measure(target: dict[str, Any], rng: Random, rows: list[tuple[str, float, str]]) -> str:
+    import statistics
+
+    loaded = request.ask("models.load", target)
     model: str = loaded["model"]
     _say("cold starts")
     cold = [_cold(target, model) for _ in range(3)]
@@ -66,20 +75,20 @@ def _cold(target: dict[str, Any], model: str) -> float:
     return float(_ask(target, "Hello", 1)["ttft_ms"])
 
 
-def _prefill(target: dict[str, Any], rng: random.Random) -> float:
-    answer = _generate(target, _words(rng, _LONG), 1)
+def _prefill(target: dict[str, Any], rng: Random) -> float:
+    answer = _generate(target, _words(rng, _PREFILL_WORDS), 1)
     usage, timings = answer["usage"], answer["timings"]
     return float((usage["prompt_tokens"] - usage["cached_tokens"]) / max(timings["prefill_ms"], 1e-3) * 1e3)
 
 
-def _decode(target: dict[str, Any], rng: random.Random, clients: int) -> float:
-    """Tokens a second of all clients together, from the first request's start to the last one's end."""
+def _decode(target: dict[str, Any], rng: Random, clients: int) -> float:
+    """Tokens per second of all clients together, from the first request's start to the last one's end."""
     counts: list[int] = []
     failures: list[ApiError] = []
 
     def client(text: str) -> None:
         try:
-            counts.append(_generate(target, text, _ANSWER)["usage"]["completion_tokens"])
+            counts.append(_generate(target, text, _ANSWER_TOKENS)["usage"]["completion_tokens"])
         except ApiError as error:
             failures.append(error)
 
@@ -109,7 +118,7 @@ def _generate(target: dict[str, Any], text: str, tokens: int) -> dict[str, Any]:
         connection.close()
 
 
-def _words(rng: random.Random, count: int) -> str:
+def _words(rng: Random, count: int) -> str:
     return " ".join("".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(3, 7))) for _ in range(count))
 
 

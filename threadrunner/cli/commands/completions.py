@@ -1,20 +1,42 @@
-"""Completions for bash, zsh and fish, from the same parser that reads the command line."""
+"""completions: for bash, zsh and fish, from the same declarations that read the command line."""
 
 from __future__ import annotations
 
 import argparse
 
 from threadrunner import exits
-from threadrunner.cli import arguments, render
+from threadrunner.cli import commands, render
+from threadrunner.cli.arguments import Parser
+from threadrunner.cli.flags import COMMANDS, FLAGS, REPEATABLE
+
+
+def arguments(parser: Parser) -> None:
+    parser.add_argument("shell", choices=["bash", "zsh", "fish"])
 
 
 def run(options: argparse.Namespace) -> int:
     import shtab
 
-    parser = arguments.whole_parser()
+    parser = _whole_parser()
     _complete_files(parser, shtab.FILE)
     render.put(1, shtab.complete(parser, options.shell).rstrip("\n") + "\n")
     return exits.OK
+
+
+def _whole_parser() -> Parser:
+    """All flags and commands in one tree."""
+    parser = Parser(prog="threadrunner", add_help=False)
+    for short, long, metavar, _, text in FLAGS:
+        names = (short, long) if short else (long,)
+        if metavar:
+            action = "append" if long in REPEATABLE else "store"
+            parser.add_argument(*names, metavar=metavar, action=action, help=text)
+        else:
+            parser.add_argument(*names, action="store_true", help=text)
+    subparsers = parser.add_subparsers(dest="command", metavar="command", parser_class=Parser)
+    for name, summary in COMMANDS.items():
+        commands.import_command(name).arguments(subparsers.add_parser(name, help=summary, description=summary))
+    return parser
 
 
 def _complete_files(parser: argparse.ArgumentParser, how: object) -> None:

@@ -1,4 +1,4 @@
-"""Looks at everything a prompt needs and says in words what it found and what to do about it."""
+"""doctor: looks at everything that a prompt needs, and says what it found and what to do about it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import threadrunner
 from threadrunner import config, exits, paths
 from threadrunner.api.errors import ApiError
 from threadrunner.cli import render
+from threadrunner.cli.arguments import Parser
 from threadrunner.cli.commands import doctor_models
-from threadrunner.cli.commands.doctor_models import BAD, NOTE, OK
+from threadrunner.cli.commands.doctor_models import BAD, bad, note, ok
 from threadrunner.client import autostart
 
 TYPE_CHECKING = False
@@ -18,13 +19,13 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Iterator
 
-    Finding = tuple[str, str, str]
+    from threadrunner.cli.commands.doctor_models import Finding
 
 _PYTHON = (3, 11)
-_ROOM = 300_000_000  # the default model while it is fetched: the package and the file inside
+_FETCH_BYTES = 300_000_000  # on the disk while the default model is fetched: the package and the file inside
 _ENGINE_SECONDS = 60
 
-# In a process of its own: a library built for another CPU ends with a signal, which is to be reported, not shared.
+# In a process of its own: a library built for another CPU ends it with a signal, which must be reported, not shared.
 _ENGINE_PROBE = """
 import llama_cpp
 version = getattr(llama_cpp, "llama_version", bytes)
@@ -32,6 +33,10 @@ print(llama_cpp.__version__)
 print(llama_cpp.llama_print_system_info().decode())
 print(version().decode() if callable(version) else "")
 """
+
+
+def arguments(parser: Parser) -> None:
+    pass
 
 
 def run(options: Namespace) -> int:
@@ -53,40 +58,40 @@ def run(options: Namespace) -> int:
 def _python() -> Iterator[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info < _PYTHON:
-        yield BAD, "python", f"{version}; threadrunner needs 3.11 or newer"
-    yield OK, "python", f"{version} ({sys.executable}), threadrunner {threadrunner.__version__}"
+        yield bad("python", f"{version}; threadrunner needs 3.11 or newer")
+    yield ok("python", f"{version} ({sys.executable}), threadrunner {threadrunner.__version__}")
 
 
 def _engine() -> Iterator[Finding]:
     import subprocess
 
     if os.environ.get("THREADRUNNER_BACKEND", "llama") != "llama":
-        yield NOTE, "engine", f"not looked at: THREADRUNNER_BACKEND is {os.environ['THREADRUNNER_BACKEND']}"
+        yield note("engine", f"not looked at: THREADRUNNER_BACKEND is {os.environ['THREADRUNNER_BACKEND']}")
         return
     try:
         done = subprocess.run(
             [sys.executable, "-c", _ENGINE_PROBE], capture_output=True, text=True, timeout=_ENGINE_SECONDS, cwd="/"
         )
     except subprocess.TimeoutExpired:
-        yield BAD, "engine", f"importing llama_cpp took more than {_ENGINE_SECONDS} s; is the disk or the machine busy?"
+        yield bad("engine", f"importing llama_cpp took more than {_ENGINE_SECONDS} s; is the disk or the machine busy?")
         return
     if done.returncode < 0:
-        yield (
-            BAD,
+        yield bad(
             "engine",
-            (
-                f"importing llama_cpp ended with signal {-done.returncode}: it was built for another CPU; build it "
-                "here: pip install --force-reinstall --no-cache-dir --no-binary llama-cpp-python llama-cpp-python"
-            ),
+            f"importing llama_cpp ended with signal {-done.returncode}: it was built for another CPU; build it here: "
+            "pip install --force-reinstall --no-cache-dir --no-binary llama-cpp-python llama-cpp-python",
         )
     elif done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        yield BAD, "engine", f"cannot import llama_cpp ({last}); run: pip install --force-reinstall llama-cpp-python"
+        yield bad("engine", f"cannot import llama_cpp ({last}); run: pip install --force-reinstall llama-cpp-python")
         if not any(map(_installed, ("c++", "g++", "clang++"))):
-            yield BAD, "compiler", "none is here, and llama.cpp is built when it is installed; say: apt install g++"
+            yield bad(
+                "compiler",
+                "no C++ compiler found; llama.cpp is built from source when it is installed. Run: apt install g++",
+            )
     else:
         version, features, build = (*done.stdout.strip().splitlines(), "", "")[:3]
-        yield OK, "engine", f"llama-cpp-python {version}{build and f' (llama.cpp {build})'}; {features.strip(' |')}"
+        yield ok("engine", f"llama-cpp-python {version}{build and f' (llama.cpp {build})'}; {features.strip(' |')}")
 
 
 def _installed(tool: str) -> bool:
@@ -98,50 +103,45 @@ def _cores() -> Iterator[Finding]:
     total = os.cpu_count() or usable
     load = os.getloadavg()[0]
     text = f"{usable} of {total} logical cores may be used" if usable < total else f"{total} logical cores"
-    yield OK, "cores", text
+    yield ok("cores", text)
     if load > 1.5 * usable:
-        yield NOTE, "cores", f"others keep them busy (load {load:.1f}); answers come more slowly meanwhile"
+        yield note("cores", f"other programs are using the CPU (load {load:.1f}); answers will be slower")
     try:
         threads = config.load().threads
-    except config.ConfigError:  # _config tells
+    except config.ConfigError:  # reported by _config
         return
     if threads > usable:
-        yield (
-            NOTE,
+        yield note(
             "threads",
-            (
-                f"{threads} are configured for {usable} cores, which is slower than {usable} would be: they wait for "
-                "each other in every layer; `threads = 0` takes what is right"
-            ),
+            f"{threads} are configured for {usable} cores, which is slower than {usable} would be: they wait for each "
+            "other in every layer; `threads = 0` chooses the right number",
         )
 
 
 def _home() -> Iterator[Finding]:
     home = paths.home()
     if not os.path.exists(home):
-        yield OK, "home", f"{home} will be made when it is needed"
+        yield ok("home", f"{home} will be made when it is needed")
         return
     for folder in (home, paths.models_dir(), paths.cache_dir()):
         if os.path.exists(folder) and not os.access(folder, os.W_OK | os.X_OK):
-            yield BAD, "home", f"{folder} is not writable for you; change that or set THREADRUNNER_HOME"
+            yield bad("home", f"{folder} is not writable for you; change that or set THREADRUNNER_HOME")
             return
         if os.path.exists(folder) and os.stat(folder).st_mode & 0o022:
-            yield (
-                NOTE,
-                "home",
-                f"others may write in {folder}, and so give you models and options; run: chmod go-w {folder}",
+            yield note(
+                "home", f"others may write in {folder}, and so give you models and options; run: chmod go-w {folder}"
             )
-    yield OK, "home", home
+    yield ok("home", home)
 
 
 def _config() -> Iterator[Finding]:
     try:
         config.load()
     except config.ConfigError as error:
-        yield BAD, "config", str(error)
+        yield bad("config", str(error))
         return
     file = paths.config_file()
-    yield OK, "config", file if os.path.exists(file) else f"all defaults, there is no {file}"
+    yield ok("config", file if os.path.exists(file) else f"all defaults, there is no {file}")
 
 
 def _disk() -> Iterator[Finding]:
@@ -150,10 +150,10 @@ def _disk() -> Iterator[Finding]:
         place = os.path.dirname(place)
     facts = os.statvfs(place)
     free = facts.f_bavail * facts.f_frsize
-    if free < _ROOM:
-        yield NOTE, "disk", f"{render.size(free)} free at {place}; fetching a model takes {render.size(_ROOM)}"
+    if free < _FETCH_BYTES:
+        yield note("disk", f"{render.size(free)} free at {place}; fetching a model takes {render.size(_FETCH_BYTES)}")
     else:
-        yield OK, "disk", f"{render.size(free)} free at {place}"
+        yield ok("disk", f"{render.size(free)} free at {place}")
 
 
 def _socket() -> Iterator[Finding]:
@@ -163,16 +163,16 @@ def _socket() -> Iterator[Finding]:
         if os.path.exists(folder):
             paths.private_dir(folder)
     except paths.PathError as error:
-        yield BAD, "socket", str(error)
+        yield bad("socket", str(error))
         return
     if os.path.exists(folder) and not os.access(folder, os.W_OK | os.X_OK):
-        yield BAD, "socket", f"{folder} is not writable for you; change that or set THREADRUNNER_SOCKET"
+        yield bad("socket", f"{folder} is not writable for you; change that or set THREADRUNNER_SOCKET")
         return
-    yield OK, "socket", f"{path} ({len(os.fsencode(path))} of {paths.SOCKET_PATH_MAX} bytes)"
+    yield ok("socket", f"{path} ({len(os.fsencode(path))} of {paths.SOCKET_PATH_MAX} bytes)")
 
 
 def _left_over() -> Iterator[Finding]:
-    """What a daemon that was killed leaves behind is put in order by the next one; said here since people wonder."""
+    """What a daemon that was killed left behind. The next one cleans it up; reported because users wonder about it."""
     import fcntl
 
     try:
@@ -182,31 +182,32 @@ def _left_over() -> Iterator[Finding]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         if autostart.find() is None:
-            yield (
-                BAD,
+            yield bad(
                 "lock",
-                (f"a daemon (pid {owner}) holds {path}.lock and does not listen; if it stays so, run: kill -9 {owner}"),
+                f"a daemon (pid {owner}) holds {path}.lock and does not listen; if that does not change, run: "
+                f"kill -9 {owner}",
             )
     except (OSError, paths.PathError):
         return
     else:
         if os.path.exists(path) and autostart.find() is None:
-            yield NOTE, "lock", f"{path} was left by a daemon that was killed; the next prompt puts that in order"
+            yield note("lock", f"{path} was left by a daemon that was killed; the next prompt cleans it up")
 
 
 def _daemon() -> Iterator[Finding]:
     try:
         connection = autostart.find()
         if connection is None:
-            yield OK, "daemon", "none is running; the first prompt starts one"
+            yield ok("daemon", "none is running; the first prompt starts one")
             return
         facts = connection.call("status", {})
     except ApiError as error:
-        yield BAD, "daemon", error.message
+        yield bad("daemon", error.message)
         return
-    yield OK, "daemon", f"version {facts['version']}, pid {facts['pid']}, {len(facts['models'])} models loaded"
+    loaded = render.counted(len(facts["models"]), "model")
+    yield ok("daemon", f"version {facts['version']}, pid {facts['pid']}, {loaded} loaded")
     if facts["version"] != threadrunner.__version__:
-        yield NOTE, "daemon", f"it has version {facts['version']}; an older one is replaced by the next prompt"
+        yield note("daemon", f"it has version {facts['version']}; an older one is replaced by the next prompt")
     for model in facts["models"]:
         if model.get("error"):
-            yield BAD, "model", f"{model['name']}: {model['error']}"
+            yield bad("model", f"{model['name']}: {model['error']}")

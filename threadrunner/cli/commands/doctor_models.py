@@ -1,22 +1,37 @@
-"""The doctor's findings about models: is there one, does it fit, how fast does it come from the disk."""
+"""The doctor's findings about models: is there one, does it fit, how fast is it read from the disk."""
 
 from __future__ import annotations
 
 import os
 import time
 
-from threadrunner import config, paths
-from threadrunner.cli import prompt, render
+from threadrunner import config, machine, paths
+from threadrunner.cli import render, request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     Finding = tuple[str, str, str]
+    """How it is (OK, NOTE or BAD), what was looked at, and what there is to say about it."""
 
 OK, NOTE, BAD = "ok", "note", "FAIL"
-_SAMPLE = 32 << 20
+_SAMPLE_BYTES = 32 << 20
 _SLOW = 100_000_000  # bytes a second; a disk of today reads five times that, a network drive or an old one does not
+
+
+def ok(what: str, text: str) -> Finding:
+    return OK, what, text
+
+
+def note(what: str, text: str) -> Finding:
+    """Nothing fails, but the user should know."""
+    return NOTE, what, text
+
+
+def bad(what: str, text: str) -> Finding:
+    """A prompt fails for this; the text says what to do."""
+    return BAD, what, text
 
 
 def found() -> Iterator[Finding]:
@@ -26,18 +41,18 @@ def found() -> Iterator[Finding]:
         return
     files = _files()
     if files:
-        yield OK, "model", f"{', '.join(files)} in {paths.models_dir()}"
+        yield ok("model", f"{', '.join(files)} in {paths.models_dir()}")
     else:
-        yield NOTE, "model", f"none in {paths.models_dir()} yet; the first prompt fetches the default one"
+        yield note("model", f"none in {paths.models_dir()} yet; the first prompt fetches the default one")
 
 
 def _chosen() -> str:
-    """The default model's path or name, as far as the shell and the configuration say it."""
+    """The default model's path or name, as far as the shell and the configuration name it."""
     try:
         default = config.load().model_path
-    except config.ConfigError:  # _config has told
+    except config.ConfigError:  # reported by the check of the configuration
         default = ""
-    return str(prompt.target(None).get("model") or default)
+    return str(request.target(None).get("model") or default)
 
 
 def _files() -> list[str]:
@@ -47,59 +62,50 @@ def _files() -> list[str]:
         return []
 
 
-def _looked_at() -> list[str]:
-    """The models whose size and speed matter here: the chosen one, else all in the folder."""
+def _candidates() -> list[str]:
+    """Paths of the models that a prompt may use: the chosen one, else all in the folder."""
     chosen = _chosen()
     listed = [chosen] if os.path.isabs(chosen) else [os.path.join(paths.models_dir(), name) for name in _files()]
     return [path for path in listed if os.path.isfile(path)]
 
 
 def memory() -> Iterator[Finding]:
-    try:
-        with open("/proc/meminfo") as file:
-            kilobytes = next(int(line.split()[1]) for line in file if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):  # another system
+    free = machine.available_memory()
+    if free is None:
         return
-    free = kilobytes * 1024
-    yield OK, "memory", f"{render.size(free)} free"
-    for path in _looked_at():
-        needed = os.path.getsize(path) * 5 // 4
+    yield ok("memory", f"{render.size(free)} free")
+    for path in _candidates():
+        needed = machine.bytes_for(os.path.getsize(path))
         if needed > free:
-            yield (
-                NOTE,
+            yield note(
                 "memory",
-                (
-                    f"{os.path.basename(path)} takes about {render.size(needed)}; use a smaller quantization, unload "
-                    "other models (`threadrunner unload`), or close what else is large"
-                ),
+                f"{os.path.basename(path)} takes about {render.size(needed)}; use a smaller quantization, unload other "
+                "models (`threadrunner unload`), or close other large programs",
             )
 
 
 def reading() -> Iterator[Finding]:
-    """How fast a model's file comes from the disk: its middle, which is less likely to be in memory already."""
-    for path in _looked_at()[:1]:
+    """How fast a model's file is read: its middle, which is less likely to be in memory already."""
+    for path in _candidates()[:1]:
         size = os.path.getsize(path)
-        count = min(size, _SAMPLE)
+        count = min(size, _SAMPLE_BYTES)
         try:
             with open(path, "rb", buffering=0) as file:
                 file.seek((size - count) // 2)
                 began = time.perf_counter()
                 count = len(file.read(count))
         except OSError as error:
-            yield BAD, "reading", f"{path}: {error.strerror}; change its permissions, or use another"
+            yield bad("reading", f"{path}: {error.strerror}; change its permissions, or use another")
             return
         rate = count / max(time.perf_counter() - began, 1e-6)
-        if count >= _SAMPLE // 4 and rate < _SLOW:
-            yield (
-                NOTE,
+        if count >= _SAMPLE_BYTES // 4 and rate < _SLOW:
+            yield note(
                 "reading",
-                (
-                    f"{render.size(int(rate))}/s from {path}: loading takes {render.duration(size / rate)}; a local "
-                    "disk is faster"
-                ),
+                f"{render.size(int(rate))}/s from {path}: loading takes {render.duration(size / rate)}; a local disk "
+                "is faster",
             )
         else:
-            yield OK, "reading", f"{render.size(int(rate))}/s from {os.path.dirname(path)}"
+            yield ok("reading", f"{render.size(int(rate))}/s from {os.path.dirname(path)}")
 
 
 def _file(path: str) -> Finding:
@@ -107,7 +113,7 @@ def _file(path: str) -> Finding:
         with open(path, "rb") as file:
             head = file.read(4)
     except OSError as error:
-        return BAD, "model", f"{path}: {error.strerror}; set THREADRUNNER_MODEL_PATH to a GGUF file"
+        return bad("model", f"{path}: {error.strerror}; set THREADRUNNER_MODEL_PATH to a GGUF file")
     if head != b"GGUF":
-        return BAD, "model", f"{path} is no GGUF file; set THREADRUNNER_MODEL_PATH to one"
-    return OK, "model", f"{path} ({render.size(os.path.getsize(path))})"
+        return bad("model", f"{path} is not a GGUF file; set THREADRUNNER_MODEL_PATH to one")
+    return ok("model", f"{path} ({render.size(os.path.getsize(path))})")

@@ -7,26 +7,31 @@ import time
 
 from threadrunner import exits, paths
 from threadrunner.cli import render
+from threadrunner.cli.arguments import COUNT, Parser
 from threadrunner.cli.flags import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
 
-_PREFIX, _SUFFIX = "threadrunner-daemon-", ".log"
 _READ = 1 << 16
-_TAIL = 10
+_TAIL_LINES = 10
 
-# The standard library has no inotify, and kqueue only on the BSDs. A quarter of a second is not felt by a reader, and
-# four stat calls a second are nothing to the machine.
+# The standard library has no inotify, and kqueue only on the BSDs. A reader does not notice a quarter of a second, and
+# four stat calls per second cost the machine nothing.
 _POLL_SECONDS = 0.25
+
+
+def arguments(parser: Parser) -> None:
+    parser.add_argument("-f", "--follow", action="store_true", help="continue with what is written from now on")
+    parser.add_argument("-n", "--lines", metavar="N", type=COUNT, help="only the last N lines")
 
 
 def run(options: Namespace) -> int:
     path = newest()
     if path is None and not options.follow:
         raise UsageError(f"there is no log in {paths.cache_dir()} yet; the daemon writes one when it starts")
-    lines = options.lines if options.lines is not None else _TAIL if options.follow else None
+    lines = options.lines if options.lines is not None else _TAIL_LINES if options.follow else None
     reader = _Reader(path, lines)
     reader.copy()
     while options.follow:
@@ -39,15 +44,16 @@ def run(options: Namespace) -> int:
 def newest() -> str | None:
     """The latest daily file; dates sort as text."""
     try:
-        names = [name for name in os.listdir(paths.cache_dir()) if name.startswith(_PREFIX) and name.endswith(_SUFFIX)]
+        names = os.listdir(paths.cache_dir())
     except OSError:
         return None
-    return os.path.join(paths.cache_dir(), max(names)) if names else None
+    logs = [name for name in names if name.startswith(paths.LOG_PREFIX) and name.endswith(paths.LOG_SUFFIX)]
+    return os.path.join(paths.cache_dir(), max(logs)) if logs else None
 
 
 class _Reader:
-    """Copies a growing file to standard output, and goes over to the next one at midnight, or when the file that has
-    its name is another or has been cut."""
+    """Copies a growing file to standard output, and changes to the next one at midnight, or when another file has its
+    name, or it has been truncated."""
 
     def __init__(self, path: str | None, lines: int | None) -> None:
         self._terminal = os.isatty(1)
@@ -64,7 +70,7 @@ class _Reader:
             else:
                 while data:
                     data = data[os.write(1, data) :]
-        # Nothing is written in a silent hour, so a reader that went away is noticed here.
+        # Where nothing is logged nothing is written, so a reader that has gone is noticed here.
         if self._fd >= 0 and not self._terminal:
             import select
 
@@ -74,6 +80,7 @@ class _Reader:
                 raise BrokenPipeError
 
     def switch(self, path: str | None) -> None:
+        """Continue with the file at `path`; None, as when the folder is empty, changes nothing."""
         if path is None:
             return
         if path != self._path or self._fd < 0:
@@ -96,22 +103,22 @@ class _Reader:
 
 
 def _tail_start(fd: int, lines: int) -> int:
-    """Where the last `lines` lines begin."""
+    """The offset, in bytes, at which the last `lines` lines begin."""
     end = os.fstat(fd).st_size
     if lines == 0:
         return end
-    at, wanted = end, lines + 1  # the newline before them counts too
+    missing = lines + 1  # newlines: the one before these lines counts too
     if end and os.pread(fd, 1, end - 1) != b"\n":
-        wanted -= 1
-    while at > 0:
-        start = max(0, at - _READ)
-        block = os.pread(fd, at - start, start)
+        missing -= 1
+    start = end
+    while start > 0:
+        stop, start = start, max(0, start - _READ)
+        block = os.pread(fd, stop - start, start)
         found = block.count(b"\n")
-        if found >= wanted:
+        if found >= missing:
             place = len(block)
-            for _ in range(wanted):
+            for _ in range(missing):
                 place = block.rindex(b"\n", 0, place)
             return start + place + 1
-        wanted -= found
-        at = start
+        missing -= found
     return 0

@@ -3,62 +3,65 @@
 from __future__ import annotations
 
 import os
-import time
 
 from threadrunner import exits
-from threadrunner.cli import prompt, render
-from threadrunner.cli.admin import with_progress
-from threadrunner.wire import messages
+from threadrunner.cli import render, request
+from threadrunner.cli.arguments import Actions, Parser, add_json, run_action
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Sequence
     from typing import Any
 
-_ABOUT = 60  # letters of a description, which comes from the model's file
+_DESCRIPTION_CHARS = 60  # of a description, which comes from the model's file
+
+run = run_action
 
 
-def run(options: Namespace) -> int:
-    actions = {"list": listing, "show": show, "pull": pull, "rm": remove}
-    return actions[options.action](options)
+def arguments(parser: Parser) -> None:
+    actions = Actions(parser)
+    add_json(actions.add("list", "the models that can be named", listing))
+    action = actions.add("show", "all that is known of one", show)
+    action.add_argument("model", metavar="MODEL", help="a name or a file")
+    add_json(action)
+    source = "a catalog name, hf:owner/repo[:quantization or file], or a file or folder to copy"
+    actions.add("pull", "fetch one", pull).add_argument("model", metavar="MODEL", help=source)
+    action = actions.add("rm", "delete one's files from the models folder", remove)
+    action.add_argument("model", metavar="MODEL", help="a name that `threadrunner models list` shows")
 
 
 def listing(options: Namespace) -> int:
-    answer = with_progress("models.list", {})
+    answer = request.ask("models.list", {})
     if options.json:
-        render.put(1, messages.encode(answer).decode() + "\n")
+        render.out(render.json_line(answer))
         return exits.OK
     rows = [("NAME", "SIZE", "QUANT", "PARAMS", "CONTEXT", "CAN", "STATE", "USED", "ABOUT")]
-    for model in answer["models"]:
-        name = f"{model['name']} (default)" if model["default"] else model["name"]
-        about = (
-            f"! {model['problem']}" if model.get("problem") else (model["description"] or model["path"] or "")[:_ABOUT]
-        )
-        rows.append(
-            (
-                name,
-                render.size(model["size_bytes"]) if model["size_bytes"] else "-",
-                model.get("quantization") or "-",
-                count(model.get("parameters")),
-                count(model.get("context"), 1024),
-                abilities(model),
-                "loaded" if model["loaded"] else "here" if model["present"] else "not fetched",
-                ago(model.get("last_used")),
-                about,
-            )
-        )
-    _table(rows)
+    render.out(render.table([*rows, *map(_row, answer["models"])]))
     return exits.OK
 
 
+def _row(model: dict[str, Any]) -> tuple[str, ...]:
+    about = (model["description"] or model["path"] or "")[:_DESCRIPTION_CHARS]
+    return (
+        _name(model),
+        render.size(model["size_bytes"]) if model["size_bytes"] else "-",
+        model.get("quantization") or "-",
+        count(model.get("parameters")),
+        count(model.get("context"), 1024),
+        abilities(model),
+        _state(model),
+        render.ago(model.get("last_used")),
+        f"! {model['problem']}" if model.get("problem") else about,
+    )
+
+
 def show(options: Namespace) -> int:
-    model = with_progress("models.show", {"model": prompt.model_name(options.model)})
+    model = request.ask("models.show", {"model": request.model_name(options.model)})
     if options.json:
-        render.put(1, messages.encode(model).decode() + "\n")
+        render.out(render.json_line(model))
         return exits.OK
     rows = [
-        ("name", f"{model['name']} (default)" if model["default"] else model["name"]),
+        ("name", _name(model)),
         ("title", model["title"]),
         ("about", model["description"] if model["description"] != model["title"] else ""),
         ("problem", model.get("problem") or ""),
@@ -68,41 +71,49 @@ def show(options: Namespace) -> int:
         ("context", f"{model['context']} tokens" if model.get("context") else ""),
         ("can", abilities(model)),
         ("size", render.size(model["size_bytes"])),
-        ("state", "loaded" if model["loaded"] else "here" if model["present"] else "not fetched"),
-        ("last used", ago(model.get("last_used"))),
+        ("state", _state(model)),
+        ("last used", render.ago(model.get("last_used"))),
         ("kept by", model["keeper"]),
         ("source", model["source"]),
         *(("file", file) for file in model["files"]),
     ]
-    _table([row for row in rows if row[1] not in ("", "-")])
+    render.out(render.table([row for row in rows if row[1] not in ("", "-")]))
     return exits.OK
 
 
 def pull(options: Namespace) -> int:
-    name = prompt.model_name(options.model)
+    name = request.model_name(options.model)
     if os.path.isdir(name):
         name = os.path.abspath(name)
-    pulled = with_progress("models.pull", {"model": name})
-    _line(f"{pulled['model']}: {pulled['path']} ({render.size(pulled['size_bytes'])})\n")
+    pulled = request.ask("models.pull", {"model": name})
+    render.out(f"{pulled['model']}: {pulled['path']} ({render.size(pulled['size_bytes'])})\n")
     return exits.OK
 
 
 def remove(options: Namespace) -> int:
-    removed = with_progress("models.remove", {"model": prompt.model_name(options.model)})
+    removed = request.ask("models.remove", {"model": request.model_name(options.model)})
     for file in removed["files"]:
-        _line(f"{file}: removed\n")
+        render.out(f"{file}: removed\n")
     render.say(f"{render.size(removed['size_bytes'])} are free again")
     return exits.OK
 
 
+def _name(model: dict[str, Any]) -> str:
+    return f"{model['name']} (default)" if model["default"] else str(model["name"])
+
+
+def _state(model: dict[str, Any]) -> str:
+    return "loaded" if model["loaded"] else "here" if model["present"] else "not fetched"
+
+
 def abilities(model: dict[str, Any]) -> str:
-    """What it was made for, beside going on with a text."""
+    """What it was made for, beside continuing a text."""
     found = [word for word, known in (("chat", "chat_template"), ("infill", "fim")) if model.get(known)]
     return ",".join(found) or "-"
 
 
 def count(number: int | None, thousand: int = 1000) -> str:
-    """135M, 32k."""
+    """135M, 32k; - for none."""
     if not number:
         return "-"
     value, units = float(number), ["", "k", "M", "G", "T"]
@@ -111,21 +122,3 @@ def count(number: int | None, thousand: int = 1000) -> str:
         units.pop(0)
     shown = f"{value:.1f}".removesuffix(".0") if value < 10 else f"{value:.0f}"
     return f"{shown}{units[0]}"
-
-
-def ago(then: float | None) -> str:
-    if not then:
-        return "-"
-    seconds = max(0.0, time.time() - then)
-    if seconds < 86400:
-        return f"{render.duration(seconds)} ago"
-    return f"{int(seconds // 86400)} d ago"
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> None:
-    _line(render.table(rows))
-
-
-def _line(text: str) -> None:
-    """A model's name for itself comes from its file."""
-    render.put(1, render.printable(text) if os.isatty(1) else text)

@@ -1,6 +1,7 @@
-"""service: the system starts the daemon, for this user alone: systemd by its socket, launchd at login.
+"""service install, uninstall, status: the system starts the daemon, for this user alone: systemd by its socket, launchd
+at login.
 
-Under systemd the socket is there from login on and costs nothing; the first prompt starts the daemon.
+Under systemd the socket exists from login on and costs nothing; the first prompt starts the daemon.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 from threadrunner import exits, paths
 from threadrunner.api import errors
 from threadrunner.cli import render
+from threadrunner.cli.arguments import Actions, Parser, run_action
 from threadrunner.cli.flags import UsageError
 from threadrunner.client import autostart
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 NAME = "threadrunner"
 LABEL = "dev.threadrunner.daemon"
 
-# What the daemon reads of the environment, and a service manager does not have.
+# What the daemon reads from the environment, and a service manager does not have.
 _KEPT = ("THREADRUNNER_HOME", "HF_HOME", "HF_ENDPOINT", "OLLAMA_MODELS", "PIP_INDEX_URL", "HTTPS_PROXY", "NO_PROXY")
 _WAIT_SECONDS = 30
 
@@ -60,26 +62,32 @@ UMask=0077
 """
 
 
-def run(options: Namespace) -> int:
+run = run_action
+
+
+def arguments(parser: Parser) -> None:
+    actions = Actions(parser)
+    installed = actions.add("install", "have the system's service manager start it, for you alone", install)
+    installed.add_argument("--print", action="store_true", help="only show the files that would be written")
+    actions.add("uninstall", "undo that", uninstall)
+    actions.add("status", "whether it is installed, and runs", status)
+
+
+def _manager() -> Systemd | Launchd:
     if sys.platform == "darwin":
-        manager: Systemd | Launchd = Launchd()
-    elif sys.platform == "linux":
-        manager = Systemd()
-    else:
-        raise UsageError("only systemd and launchd are known; have your service manager run `threadrunner daemon`")
-    if options.action == "status":
-        return status(manager)
-    if options.action == "uninstall":
-        return uninstall(manager)
+        return Launchd()
+    if sys.platform == "linux":
+        return Systemd()
+    raise UsageError("only systemd and launchd are known; have your service manager run `threadrunner daemon`")
+
+
+def install(options: Namespace) -> int:
+    manager = _manager()
+    files = manager.files()
     if options.print:
-        for path, text in manager.files().items():
+        for path, text in files.items():
             render.put(1, f"# {path}\n{text}\n")
         return exits.OK
-    return install(manager)
-
-
-def install(manager: Systemd | Launchd) -> int:
-    files = manager.files()
     running = autostart.find()
     if running is not None:  # its socket would be in the way
         autostart.stop(running, autostart.socket_path())
@@ -92,13 +100,14 @@ def install(manager: Systemd | Launchd) -> int:
     return _commands(manager.enable, "It starts with the next prompt, and after every login.")
 
 
-def uninstall(manager: Systemd | Launchd) -> int:
-    there = [path for path in manager.files() if os.path.exists(path)]
-    if not there:
+def uninstall(options: Namespace) -> int:
+    manager = _manager()
+    installed = [path for path in manager.files() if os.path.exists(path)]
+    if not installed:
         render.say("it is not installed")
         return exits.OK
     code = _commands(manager.disable, "")
-    for path in there:
+    for path in installed:
         os.unlink(path)
         render.put(1, f"{path}: removed\n")
     if code == exits.OK:
@@ -106,7 +115,8 @@ def uninstall(manager: Systemd | Launchd) -> int:
     return code
 
 
-def status(manager: Systemd | Launchd) -> int:
+def status(options: Namespace) -> int:
+    manager = _manager()
     files = manager.files()
     missing = [path for path in files if not os.path.exists(path)]
     if missing:
@@ -117,18 +127,19 @@ def status(manager: Systemd | Launchd) -> int:
             changed = file.read() != text
         render.put(1, f"{path}: {'differs from what install would write; run it again?' if changed else 'installed'}\n")
     for command in manager.queries:
-        code, said = _call(command)
-        render.put(1, f"{command[-1]}: {said.strip().splitlines()[0] if said.strip() else f'code {code}'}\n")
+        code, output = _call(command)
+        first = next(iter(output.strip().splitlines()), f"code {code}")
+        render.put(1, f"{command[-1]}: {first}\n")
     return exits.OK
 
 
 def _commands(commands: Sequence[list[str]], success: str) -> int:
-    """Run them in turn. Where one fails the files stay, and the user is told what to run."""
+    """The exit code of all of them, run in turn. Where one fails the user is told what to run; the files stay."""
     for command in commands:
-        code, said = _call(command)
+        code, output = _call(command)
         if code:
-            render.say(f"`{' '.join(command)}` failed: {said.strip() or f'code {code}'}")
-            render.say("in a session of yours with a service manager, run: " + " && ".join(map(" ".join, commands)))
+            render.say(f"`{' '.join(command)}` failed: {output.strip() or f'code {code}'}")
+            render.say("in a session with a service manager, run: " + " && ".join(map(" ".join, commands)))
             return exits.UNKNOWN
     if success:
         render.put(1, f"{success}\n")
@@ -136,6 +147,7 @@ def _commands(commands: Sequence[list[str]], success: str) -> int:
 
 
 def _call(command: list[str]) -> tuple[int, str]:
+    """Exit code and output of a command; those of a shell where it is not there (127) or takes too long (124)."""
     import subprocess
 
     try:
@@ -165,17 +177,17 @@ class Systemd:
     )
 
     def files(self) -> dict[str, str]:
-        """Raises Unreachable for a socket that cannot be."""
+        """Paths to contents. Raises Unreachable for a socket's path that cannot be used."""
         config = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
         folder = os.path.join(config, "systemd", "user")
         path = autostart.socket_path()
-        # The daemon is not to look for its own socket again, but its workers and messages speak of it.
+        # The daemon is given its socket and needs no path, but its workers and messages use it.
         settings = {**_environment(), "THREADRUNNER_SOCKET": path}
         return {
             os.path.join(folder, f"{NAME}.socket"): SOCKET_UNIT.format(socket=_specifier(path)),
             os.path.join(folder, f"{NAME}.service"): SERVICE_UNIT.format(
                 name=NAME,
-                # A dollar sign begins a variable here, but not in an environment's line.
+                # A dollar sign begins a variable here, but not in an Environment= line.
                 command=" ".join(
                     _quoted(word).replace("$", "$$") for word in (sys.executable, "-m", "threadrunner", "daemon")
                 ),
@@ -206,9 +218,10 @@ class Launchd:
     forget: tuple[list[str], ...] = ()
 
     def files(self) -> dict[str, str]:
+        """Path to contents. Raises Unreachable for a socket's path that cannot be used."""
         import plistlib
 
-        about = {
+        agent = {
             "Label": LABEL,
             "ProgramArguments": [sys.executable, "-m", "threadrunner", "daemon"],
             "EnvironmentVariables": {**_environment(), "THREADRUNNER_SOCKET": autostart.socket_path()},
@@ -219,7 +232,7 @@ class Launchd:
             "Umask": 0o077,
             "StandardErrorPath": os.path.join(paths.cache_dir(), "launchd.log"),
         }
-        return {self._file: plistlib.dumps(about).decode()}
+        return {self._file: plistlib.dumps(agent).decode()}
 
 
 def _specifier(text: str) -> str:

@@ -1,4 +1,4 @@
-"""status: the daemon and its models like `ps`, once, again and again, or for Prometheus."""
+"""status: the daemon and its models like `ps`, once, repeatedly, or for Prometheus. Starts no daemon."""
 
 from __future__ import annotations
 
@@ -8,108 +8,130 @@ import time
 from threadrunner import exits
 from threadrunner.api import errors
 from threadrunner.cli import render
+from threadrunner.cli.arguments import Parser, converter
+from threadrunner.cli.flags import number
 from threadrunner.client import autostart
-from threadrunner.wire import messages
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Iterator
     from typing import Any
 
+    Family = tuple[str, str, str, list[tuple[dict[str, str], float]]]
+    """A metric: name, type, description, and its samples, each with its labels."""
+
 _CLEAR = "\x1b[H\x1b[2J"
+
+
+def arguments(parser: Parser) -> None:
+    forms = parser.add_mutually_exclusive_group()
+    forms.add_argument("--json", action="store_true", help="the daemon's whole answer, as JSON")
+    forms.add_argument("--metrics", action="store_true", help="in Prometheus' text format")
+    repeat = "repeat, every second unless SECONDS is given"
+    parser.add_argument("--watch", nargs="?", const=1.0, metavar="SECONDS", type=converter(_interval), help=repeat)
+
+
+def _interval(text: str) -> float:
+    seconds = number(text)
+    if seconds < 0.1:
+        raise ValueError(f"expected 0.1 seconds or more, got {text}")
+    return seconds
 
 
 def run(options: Namespace) -> int:
     connection = autostart.find()
     if connection is None:
         raise errors.Unreachable("no daemon is running; the first prompt starts one")
-    show = _json if options.json else metrics if options.metrics else text
-    terminal = os.isatty(1)
+    form = render.json_line if options.json else metrics if options.metrics else text
+    clear = _CLEAR if options.watch and os.isatty(1) else ""
     while True:
-        shown = show(connection.call("status", {}))
-        render.put(1, (_CLEAR if options.watch and terminal else "") + shown)
+        render.put(1, clear + form(connection.call("status", {})))
         if not options.watch:
             return exits.OK
         time.sleep(options.watch)
 
 
-def _json(facts: dict[str, Any]) -> str:
-    return messages.encode(facts).decode() + "\n"
-
-
 def text(facts: dict[str, Any]) -> str:
-    clients = facts["clients"]
     head = (
         f"daemon {facts['version']}, pid {facts['pid']}, up {render.duration(facts['uptime_s'])}, "
-        f"{render.size(facts['rss_bytes'])}, {clients} client{'' if clients == 1 else 's'}\n"
+        f"{render.size(facts['rss_bytes'])}, {render.counted(facts['clients'], 'client')}\n"
     )
     if not facts["models"]:
         return f"{head}no model is loaded; the next prompt loads {facts['model']} (backend {facts['backend']})\n"
-    work = {about["model"]: about for about in facts.get("work", [])}
+    rates = {work["model"]: work["tokens_per_second"] for work in facts.get("work", [])}
     rows = [
-        ("MODEL", "BACKEND", "STATE", "PID", "MEMORY", "CONTEXT", "ACTIVE", "QUEUED", "CACHED", "TOK/S", "UNLOADS IN")
+        ("MODEL", "BACKEND", "STATE", "PID", "MEMORY", "CONTEXT", "ACTIVE", "QUEUED", "CACHED", "TOK/S", "UNLOADS IN"),
+        *(_row(model, rates.get(model["name"], 0)) for model in facts["models"]),
     ]
-    for model in facts["models"]:
-        expires = model.get("expires_s")
-        rate = work.get(model["name"], {}).get("tokens_per_second", 0)
-        rows.append(
-            (
-                model["name"],
-                model["backend"],
-                model["state"],
-                str(model["pid"] or "-"),
-                render.size(model["rss_bytes"]),
-                str(model["context"]),
-                str(model["active"]),
-                str(model["queued"]),
-                str(model["cached_tokens"]),
-                f"{rate:.1f}" if rate else "-",
-                "-" if expires is None else render.duration(expires),
-            )
-        )
     failed = "".join(f"{model['name']}: {model['error']}\n" for model in facts["models"] if model.get("error"))
     return head + render.table(rows) + failed
 
 
+def _row(model: dict[str, Any], rate: float) -> tuple[str, ...]:
+    expires = model.get("expires_s")
+    return (
+        model["name"],
+        model["backend"],
+        model["state"],
+        str(model["pid"] or "-"),
+        render.size(model["rss_bytes"]),
+        str(model["context"]),
+        str(model["active"]),
+        str(model["queued"]),
+        str(model["cached_tokens"]),
+        f"{rate:.1f}" if rate else "-",
+        "-" if expires is None else render.duration(expires),
+    )
+
+
 def metrics(facts: dict[str, Any]) -> str:
-    """Prometheus' text format, say for node_exporter's textfile collector."""
-    lines: list[str] = []
+    """Prometheus' text format, e.g. for node_exporter's textfile collector."""
+    return "".join(_family(*family) for family in (*_daemon(facts), *_models(facts["models"]), *_work(facts)))
 
-    def family(name: str, kind: str, about: str, samples: list[tuple[dict[str, str], float]]) -> None:
-        lines.append(f"# HELP threadrunner_{name} {about}\n# TYPE threadrunner_{name} {kind}\n")
-        for labels, value in samples:
-            inside = ",".join(f'{key}="{_escaped(label)}"' for key, label in labels.items())
-            lines.append(
-                f"threadrunner_{name}{{{inside}}} {value:.15g}\n" if inside else f"threadrunner_{name} {value:.15g}\n"
-            )
 
-    family("info", "gauge", "The daemon's version and default backend.",
-           [({"version": facts["version"], "backend": facts["backend"]}, 1)])  # fmt: skip
-    family("uptime_seconds", "gauge", "Since the daemon was started.", [({}, facts["uptime_s"])])
-    family("resident_bytes", "gauge", "Memory of the daemon itself.", [({}, facts["rss_bytes"])])
-    family("clients", "gauge", "Open connections.", [({}, facts["clients"])])
-    for name, member, about in (
+def _daemon(facts: dict[str, Any]) -> Iterator[Family]:
+    labels = {"version": facts["version"], "backend": facts["backend"]}
+    yield "info", "gauge", "The daemon's version and default backend.", [(labels, 1)]
+    yield "uptime_seconds", "gauge", "Since the daemon was started.", [({}, facts["uptime_s"])]
+    yield "resident_bytes", "gauge", "Memory of the daemon itself.", [({}, facts["rss_bytes"])]
+    yield "clients", "gauge", "Open connections.", [({}, facts["clients"])]
+
+
+def _models(models: list[dict[str, Any]]) -> Iterator[Family]:
+    for name, member, description in (
         ("model_resident_bytes", "rss_bytes", "Memory of a model's worker."),
-        ("model_context_tokens", "context", "Most tokens of one conversation."),
+        ("model_context_tokens", "context", "Maximum tokens of one conversation."),
         ("model_active_requests", "active", "Requests under way."),
         ("model_queued_requests", "queued", "Requests that wait."),
         ("model_cached_tokens", "cached_tokens", "Tokens whose state is kept for the next prompt."),
         ("model_idle_seconds", "idle_s", "Since the last request ended."),
     ):
-        family(name, "gauge", about, [(_labels(model), model[member]) for model in facts["models"]])
-    family("model_ready", "gauge", "1 while the model can answer at once.",
-           [(_labels(model), float(model["state"] == "ready")) for model in facts["models"]])  # fmt: skip
-    for name, member, about in (
+        yield name, "gauge", description, [(_labels(model), model[member]) for model in models]
+    ready = [(_labels(model), float(model["state"] == "ready")) for model in models]
+    yield "model_ready", "gauge", "1 while the model can answer at once.", ready
+
+
+def _work(facts: dict[str, Any]) -> Iterator[Family]:
+    work = facts.get("work", [])
+    for name, member, description in (
         ("requests_total", "requests", "Answers that were completed."),
         ("prompt_tokens_total", "prompt_tokens", "Tokens of prompts."),
         ("cached_prompt_tokens_total", "cached_tokens", "Tokens of prompts that were not evaluated again."),
         ("completion_tokens_total", "completion_tokens", "Tokens generated."),
     ):
-        family(name, "counter", about, [({"model": about["model"]}, about[member]) for about in facts.get("work", [])])
-    family("last_tokens_per_second", "gauge", "Of the last answer.",
-           [({"model": about["model"]}, about["tokens_per_second"]) for about in facts.get("work", [])])  # fmt: skip
-    family("errors_total", "counter", "Requests that ended in an error, by its kind.",
-           [({"kind": kind}, count) for kind, count in sorted(facts.get("errors", {}).items())])  # fmt: skip
+        yield name, "counter", description, [({"model": done["model"]}, done[member]) for done in work]
+    rates = [({"model": done["model"]}, done["tokens_per_second"]) for done in work]
+    yield "last_tokens_per_second", "gauge", "Of the last answer.", rates
+    errors_by_kind = [({"kind": kind}, count) for kind, count in sorted(facts.get("errors", {}).items())]
+    yield "errors_total", "counter", "Requests that ended in an error, by its kind.", errors_by_kind
+
+
+def _family(name: str, kind: str, description: str, samples: list[tuple[dict[str, str], float]]) -> str:
+    lines = [f"# HELP threadrunner_{name} {description}\n# TYPE threadrunner_{name} {kind}\n"]
+    for labels, value in samples:
+        inside = ",".join(f'{key}="{_escaped(label)}"' for key, label in labels.items())
+        lines.append(f"threadrunner_{name}{f'{{{inside}}}' if inside else ''} {value:.15g}\n")
     return "".join(lines)
 
 

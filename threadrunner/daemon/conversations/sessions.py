@@ -21,9 +21,9 @@ from threadrunner.api.conversations import (
     Undone,
 )
 from threadrunner.api.errors import InvalidParams, SessionNotFound
+from threadrunner.api.names import LAST
 from threadrunner.daemon.conversations.store import Store, to_json
 
-LAST, NEW = "@last", "@new"
 REMEMBERED_PARAMS = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty", "stop", "memory")
 """What a conversation keeps of a turn's params. Seed, grammar, schema and max_tokens are about one answer."""
 

@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 
 from threadrunner.api.conversations import SessionInfo, Source, TurnState
 from threadrunner.api.errors import SessionNotFound
+from threadrunner.api.names import LAST, NEW
 from threadrunner.daemon.conversations.sessions import (
     INFO,
-    LAST,
-    NEW,
     check_name,
     drop_last,
     find,

@@ -12,10 +12,11 @@ import msgspec
 from threadrunner.api.conversations import SessionInfo, Source
 from threadrunner.api.errors import ApiError, ContextOverflow, InvalidParams
 from threadrunner.api.generation import Generated, GenerateParams
+from threadrunner.api.names import LAST, NEW
 from threadrunner.daemon.conversations import sessions, turns, window
 from threadrunner.daemon.conversations.queue import Conversations
 from threadrunner.daemon.conversations.recall import Recall
-from threadrunner.daemon.conversations.sessions import LAST, NEW, REMEMBERED_PARAMS
+from threadrunner.daemon.conversations.sessions import REMEMBERED_PARAMS
 from threadrunner.daemon.conversations.store import Store
 from threadrunner.daemon.conversations.turns import History, OpenTurn, Outcome, SessionUpdate
 from threadrunner.daemon.conversations.window import TurnWindow

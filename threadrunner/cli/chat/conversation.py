@@ -1,0 +1,138 @@
+"""The conversation that a chat is in, on the screen and in the daemon, and what its next turn changes about it."""
+
+from __future__ import annotations
+
+from threadrunner.api.errors import ApiError, SessionNotFound
+from threadrunner.api.names import LAST, NEW
+from threadrunner.cli import render, request, signals
+from threadrunner.cli.chat.view import AnswerView, console
+from threadrunner.cli.flags import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from typing import Any
+
+_EACH_TURN = ("max_tokens", "offline", "default_model", "default_backend")
+"""Params that the conversation does not remember."""
+
+
+class Chat:
+    """One conversation at a time. The commands (commands.py) change what is public here."""
+
+    def __init__(self, options: Namespace) -> None:
+        self.session: str = LAST if options.last else request.words_text([options.session or NEW])
+        self.settings = _settings(options)
+        """Params of the next turn, which the conversation remembers from then on."""
+        self.always = {name: self.settings.pop(name) for name in _EACH_TURN if name in self.settings}
+        self.replace = 0
+        """How many of the latest turns the next one replaces."""
+        self.draft = ""
+        """What the input line starts with."""
+        self.result: dict[str, Any] = {}
+        """The latest answer's; empty while there is none."""
+        self.over = False
+        self._truncated = 0  # turns that the model no longer sees, as far as the user was told
+        self._console = console()
+
+    def greet(self) -> None:
+        """Show where we are. Raises SessionNotFound for -c where there is no conversation."""
+        info, turns = self.look()
+        if info is None and self.session == LAST:
+            raise SessionNotFound("there is no conversation yet; `threadrunner chat` begins one")
+        if info is None:
+            self.say("a new conversation; /help shows the commands")
+            return
+        self.session = info["name"]
+        so_far = render.counted(info["turns"], "turn")
+        self.say(f"{info['name']}: {so_far} so far, with {info['model']}; /help shows the commands")
+        for turn in turns:
+            self._console.print(f"> {render.printable(turn['prompt'])}", style="dim", markup=False)
+            if turn["answer"]:
+                view = AnswerView(self._console)
+                view.write(turn["answer"])
+                view.finish()
+
+    def say(self, text: str) -> None:
+        self._console.print(render.printable(text), style="dim", markup=False)
+
+    def fail(self, error: Exception) -> None:
+        text = error.message if isinstance(error, ApiError) else str(error)
+        if isinstance(error, OSError) and error.filename:
+            text = f"{error.strerror}: {error.filename}"
+        self._console.print(render.printable(text), style="red", markup=False)
+
+    def take_draft(self) -> str:
+        draft, self.draft = self.draft, ""
+        return draft
+
+    def go_to(self, name: str) -> None:
+        """Another conversation, new or old; of what the next turn changes only /memory is kept."""
+        self.session, self.result, self._truncated = name, {}, 0
+        self.settings = {key: value for key, value in self.settings.items() if key == "memory"}
+        self.greet()
+
+    def turn(self, message: str) -> None:
+        """Ask, and show the answer as it arrives. Raises ApiError, UsageError; KeyboardInterrupt, which stops it."""
+        params = {**self.always, **self.settings, "prompt": message, "session": self.session, "priority": "interactive"}
+        if self.replace:
+            params["replace"] = self.replace
+        reply = request.Reply("generate", {**params, **request.keep_alive()})
+        view = AnswerView(self._console)
+        signals.before_end(reply.progress.clear)
+        try:
+            for token in reply:
+                view.write(token["text"])
+            self._answered(reply.result)
+        finally:
+            view.finish()
+            if reply.begun:
+                self.settings, self.replace = {}, 0
+            if self.session == NEW and self.result == {}:
+                self.session = self._name_without_answer()
+
+    def _answered(self, result: dict[str, Any]) -> None:
+        self.session, self.result = result["session"], result
+        truncated = result.get("truncated_turns", 0)
+        if truncated == self._truncated:
+            result = {**result, "truncated_turns": 0}  # the user knows
+        self._truncated = truncated
+        render.notices(result)
+
+    def _name_without_answer(self) -> str:
+        """The name of a conversation whose first answer was stopped: it exists, with its prompt."""
+        info, _ = self.look(LAST)
+        return info["name"] if info is not None else NEW
+
+    def look(self, name: str | None = None) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+        """The conversation and its last turn, if any; None where it has not begun."""
+        name = name or self.session
+        if name == NEW:
+            return None, []
+        try:
+            return request.conversation(name, 1)
+        except SessionNotFound:
+            return None, []
+
+    def last_turn(self) -> dict[str, Any]:
+        """Raises UsageError where there is none."""
+        _, turns = self.look()
+        if not turns:
+            raise UsageError("this conversation has no turn yet")
+        return turns[-1]
+
+
+def _settings(options: Namespace) -> dict[str, Any]:
+    """The params that the command line gives."""
+    given = {
+        "system": options.system,
+        "temperature": options.temperature,
+        "max_tokens": options.max_tokens,
+        "mode": options.mode,
+        "memory": options.memory or None,
+    }
+    target = request.target(options.model, options.backend, options.offline)
+    return {
+        **{name: value for name, value in given.items() if value is not None},
+        **request.as_defaults(target, options.model, options.backend),
+    }

@@ -1,0 +1,17 @@
+"""daemon: the daemon itself, in the foreground."""
+
+from __future__ import annotations
+
+import argparse
+
+from threadrunner.cli.arguments import Parser
+
+
+def arguments(parser: Parser) -> None:
+    parser.add_argument("--ready-fd", type=int, metavar="FD", help=argparse.SUPPRESS)
+
+
+def run(options: argparse.Namespace) -> int:
+    from threadrunner.daemon import app
+
+    return app.run(options.ready_fd)

@@ -1,0 +1,134 @@
+"""What commands have in common when they ask the daemon: how flags and environment choose the model, and how the
+events of one request are read."""
+
+from __future__ import annotations
+
+import os
+
+from threadrunner import paths
+from threadrunner.cli import render, signals, stdin
+from threadrunner.cli.flags import UsageError, number
+from threadrunner.client import autostart
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+
+def target(model: str | None, backend: str | None = None, offline: bool = False) -> dict[str, Any]:
+    """The params that choose the model: by the flags, else by this shell's environment, which the daemon's may not be.
+
+    Raises UsageError for an empty name.
+    """
+    env = os.environ.get
+    params: dict[str, Any] = {}
+    if model is not None:
+        params["model"] = model_name(model)
+    elif env("THREADRUNNER_MODEL_PATH"):
+        params["model"] = os.path.abspath(os.path.expanduser(env("THREADRUNNER_MODEL_PATH", "")))
+    elif env("THREADRUNNER_MODEL"):
+        params["model"] = model_name(env("THREADRUNNER_MODEL", ""))
+    backend = backend or env("THREADRUNNER_BACKEND")
+    if backend:
+        params["backend"] = backend
+    if offline or paths.is_true(env("THREADRUNNER_OFFLINE", "")):
+        params["offline"] = True
+    return params
+
+
+def as_defaults(chosen: dict[str, Any], model: str | None, backend: str | None) -> dict[str, Any]:
+    """`chosen` for a request with a conversation or a mode: where the flags (`model`, `backend`) do not decide, the
+    model that those name comes before the environment's, which is sent as `default_model`, `default_backend`."""
+    weak = {name for name, flag in (("model", model), ("backend", backend)) if flag is None}
+    return {f"default_{name}" if name in weak else name: value for name, value in chosen.items()}
+
+
+def keep_alive() -> dict[str, float]:
+    """The param of that name where the environment sets it. Raises UsageError where its value is not a number."""
+    text = os.environ.get("THREADRUNNER_KEEP_ALIVE")
+    if not text:
+        return {}
+    try:
+        return {"keep_alive": number(text)}
+    except ValueError as error:
+        raise UsageError(f"THREADRUNNER_KEEP_ALIVE: {error}; it means seconds, -1 for good") from None
+
+
+def model_name(text: str) -> str:
+    """A path as an absolute one, since the daemon runs in another folder; any other name as it is.
+
+    Raises UsageError for an empty one.
+    """
+    if not text:
+        raise UsageError("the model's name is empty; `threadrunner models list` shows the names")
+    if text.startswith(("hf:", "ollama:", "lmstudio:")):
+        return text
+    looks = text.startswith(("/", "./", "../", "~")) or (os.sep in text and text.endswith(".gguf"))
+    path = os.path.abspath(os.path.expanduser(text))
+    return path if looks or os.path.isfile(path) else text
+
+
+def words_text(words: list[str]) -> str:
+    """Arguments as one text. Raises UsageError where their bytes are not UTF-8."""
+    text = " ".join(words)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        stdin.decode(os.fsencode(text), "the argument")
+    return text
+
+
+class Reply:
+    """One request's answer as it arrives. Iterating gives the payloads of its tokens, while progress is drawn on the
+    terminal; at the end `result` is there. Iterating raises ApiError."""
+
+    def __init__(self, method: str, params: dict[str, Any], watch: int | None = None) -> None:
+        """See `autostart.request`. Raises InvalidParams for a request that is too large to be sent."""
+        self.result: dict[str, Any] = {}
+        self.begun = False
+        """Whether the daemon has sent anything about the request."""
+        self.progress = render.ProgressLine()
+        self._events = autostart.request(method, params, watch)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        try:
+            for event, payload in self._events:
+                self.begun = True
+                if event == "progress":
+                    self.progress.show(payload["stage"], payload["done"], payload["total"])
+                    continue
+                self.progress.finish()
+                if event == "token":
+                    yield payload
+                elif event == "result":
+                    self.result = payload
+        finally:
+            self.progress.clear()
+
+
+def ask(method: str, params: dict[str, Any]) -> dict[str, Any]:
+    """The result of a request to a daemon that is started if there is none; its progress is shown. Raises ApiError."""
+    reply = Reply(method, params)
+    signals.before_end(reply.progress.clear)
+    for _ in reply:
+        pass
+    return reply.result
+
+
+def conversation(name: str, last: int | None = None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A conversation and its turns: all, or the `last` ones, in as many requests as that takes.
+
+    Raises UsageError for a `last` below 1, SessionNotFound.
+    """
+    params: dict[str, Any] = {"session": name}
+    if last is not None:
+        if last < 1:
+            raise UsageError("-n: expected 1 or more turns")
+        params["last"] = last
+    page = ask("sessions.show", params)
+    turns = page["turns"]
+    while page["more"]:
+        page = ask("sessions.show", {"session": page["session"]["name"], "after": turns[-1]["number"]})
+        turns += page["turns"]
+    return page["session"], turns
