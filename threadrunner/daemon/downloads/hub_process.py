@@ -80,7 +80,7 @@ def fetch(repo: str, wanted: str, folder: Path) -> str:
         staging.check_space(work, sum(file.size - arrived(work / file.local_name) for file in files) + SPARE)
         before, total = 0, sum(file.size for file in files)
         for file in files:
-            Transfer(repo, commit, file, work / file.local_name, Progress(before, total)).run()
+            Transfer(repo, commit, file, work / file.local_name, TransferProgress(before, total)).run()
             before += file.size
         check_gguf(str(work / names[0]))
         return staging.publish(work, names, folder)
@@ -132,7 +132,7 @@ def _gated(repo: str) -> FetchFailed:
     )
 
 
-class Progress:
+class TransferProgress:
     """Writes how much of all files has arrived, while one of them is transferred."""
 
     def __init__(self, before: int, total: int) -> None:
@@ -152,7 +152,7 @@ class Progress:
 class Transfer:
     """One file: from what is here already to its end, over as many connections as it takes."""
 
-    def __init__(self, repo: str, commit: str, file: File, path: Path, progress: Progress) -> None:
+    def __init__(self, repo: str, commit: str, file: File, path: Path, progress: TransferProgress) -> None:
         self._repo = repo
         self._commit = commit
         self._file = file

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from threadrunner.api.errors import ModelNotFound
-from threadrunner.daemon.gguf.check import part_names
+from threadrunner.daemon.gguf.parts import part_names
 from threadrunner.daemon.models import foreign, selection
 
 

@@ -6,7 +6,7 @@ import posixpath
 import re
 from collections.abc import Iterable
 
-from threadrunner.daemon.gguf.check import PART, part_names
+from threadrunner.daemon.gguf.parts import PART, part_names
 
 PREFERRED = ("Q4_K_M", "Q4_K_S", "Q4_0", "Q4_1", "IQ4_XS", "IQ4_NL", "Q5_K_M", "Q8_0", "MXFP4", "F16", "BF16")
 """Without a wish: small enough to be quick, large enough to be good."""
