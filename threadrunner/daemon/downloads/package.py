@@ -22,9 +22,10 @@ LOOK_EVERY = 0.2
 _REASONS = {
     r"Errno 28\b": "disk",
     r"HTTP error 40[13]\b": "forbidden",
-    r"is invalid|DO NOT MATCH THE HASHES": "checksum",
+    r"DO NOT MATCH THE HASHES": "checksum",
 }
-"""What pip says, as a pattern -> the reason of FetchFailed; anything else is the network's."""
+"""What pip says, as a pattern -> the reason of FetchFailed. Anything else is the network's, an invalid wheel too: older
+pips, 23.2 for one, take a connection that was cut for the end of the file."""
 
 
 async def pull(package: Package, folder: Path, report: staging.Report) -> str:
