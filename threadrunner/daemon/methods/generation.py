@@ -65,7 +65,7 @@ async def lease(daemon: Daemon, call: Call, wanted: Target | LoadParams) -> Asyn
     model = await _model(daemon, call, wanted.model, backend, wanted.offline)
     if model.present:
         daemon.usage.now(model.path)
-    async with daemon.fleet.lease(model, backend, wanted.keep_alive, call) as lease:
+    async with daemon.fleet.use(model, backend, wanted.keep_alive, call) as lease:
         yield lease
 
 
