@@ -153,6 +153,24 @@ class TestRoom:
 
         scenario(play, memory_total=2 * GB)
 
+    def test_two_that_load_do_not_count_on_the_same_room(self, scenario: Callable[..., None], tmp_path: Path) -> None:
+        async def play(fake: FakeFleet) -> None:
+            models = [model_file(tmp_path / f"{name}.gguf", size=GB) for name in "ab"]
+            uses = [asyncio.create_task(fake.used(model)) for model in models]
+            first = await fake.started.get()
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert fake.started.empty(), "the first has not taken its memory yet, but will"
+            fake.bytes[first.pid] = 2 * GB
+            first.load()
+            await uses[0]
+            await first.stopped.wait()
+            first.end()
+            (await fake.started.get()).load()
+            await uses[1]
+
+        scenario(play, free=2 * GB)
+
     def test_what_a_model_took_counts_more_than_its_files_size(
         self, scenario: Callable[..., None], tmp_path: Path
     ) -> None:

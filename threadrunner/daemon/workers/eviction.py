@@ -9,10 +9,11 @@ RESERVE = 512 << 20
 
 
 class EvictionCandidate(NamedTuple):
-    """A loaded model, as this decision sees it."""
+    """A model that is loaded or loading, as this decision sees it."""
 
     key: str
-    rss_bytes: int
+    memory_bytes: int
+    """What it takes, or will take once it is loaded."""
     idle: bool
     idle_since: float
     """Seconds on any clock that all candidates share."""
@@ -32,12 +33,12 @@ def plan(candidates: list[EvictionCandidate], needed: int, available: int) -> Ev
     A model that would not fit even if it were the only one unloads nothing: its load reports what is missing.
     """
     short = needed - available
-    if short > sum(candidate.rss_bytes for candidate in candidates):
+    if short > sum(candidate.memory_bytes for candidate in candidates):
         return EvictionPlan([], wait=False)
     chosen: list[str] = []
     for candidate in sorted((c for c in candidates if c.idle), key=lambda c: c.idle_since):
         if short <= 0:
             break
         chosen.append(candidate.key)
-        short -= candidate.rss_bytes
+        short -= candidate.memory_bytes
     return EvictionPlan(chosen, wait=short > 0)

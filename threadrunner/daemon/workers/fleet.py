@@ -158,20 +158,22 @@ class Fleet:
         """Bytes that a load will take: what it took the last time, else an estimate by its file."""
         return self._measured.get(model.path) or machine.bytes_for(os.path.getsize(model.path))
 
+    def _footprint(self, resident: Resident) -> int:
+        """Bytes that it takes, or will take once it is loaded."""
+        if resident.process and resident.lifecycle.state is State.STARTING and resident.model.present:
+            return max(resident.rss_bytes, self._predict(resident.model))
+        return resident.rss_bytes
+
     def _candidates(self, newcomer: Resident) -> list[eviction.EvictionCandidate]:
         return [
-            eviction.EvictionCandidate(r.key, r.rss_bytes, r.lifecycle.idle, r.lifecycle.idle_since)
+            eviction.EvictionCandidate(r.key, self._footprint(r), r.lifecycle.idle, r.lifecycle.idle_since)
             for r in self.loaded
             if r is not newcomer and r.process
         ]
 
     def _available(self) -> int:
         """Bytes for models: the machine's, within our own limit, minus what models that are loading will still take."""
-        coming = sum(
-            max(0, self._predict(r.model) - r.rss_bytes)
-            for r in self.loaded
-            if r.process and r.lifecycle.state is State.STARTING and r.model.present
-        )
+        coming = sum(self._footprint(r) - r.rss_bytes for r in self.loaded)
         available = machine.available_memory()
         limits = [] if available is None else [available - eviction.RESERVE]
         if self.config.memory_total:
