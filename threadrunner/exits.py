@@ -31,5 +31,5 @@ _BY_KIND = {
 
 
 def for_kind(kind: str) -> int:
-    """The exit code of an error kind; UNKNOWN for a kind this version has not heard of."""
+    """The exit code of an error kind; UNKNOWN for a kind that this version does not know."""
     return _BY_KIND.get(kind, UNKNOWN)

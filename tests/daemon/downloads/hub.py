@@ -1,4 +1,4 @@
-"""A Hugging Face hub of the tests' own: real HTTP, the hub's paths, and cut connections where a test wants them."""
+"""A Hugging Face hub of the tests' own: real HTTP, the hub's paths, and connections that break on request."""
 
 from __future__ import annotations
 

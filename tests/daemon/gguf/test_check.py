@@ -265,8 +265,8 @@ def test_sizes_of_blocks_are_the_librarys() -> None:
     library.ggml_type_size.restype = ctypes.c_size_t
     library.ggml_blck_size.restype = ctypes.c_int64
     library.ggml_type_name.restype = ctypes.c_char_p
-    most = max(TENSOR_TYPES)
-    for number in range(most + 1):
+    last = max(TENSOR_TYPES)
+    for number in range(last + 1):
         block, size = library.ggml_blck_size(number), library.ggml_type_size(number)
         if number in TENSOR_TYPES:
             known = TENSOR_TYPES[number]

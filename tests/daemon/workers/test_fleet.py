@@ -1,4 +1,4 @@
-"""The fleet's own decisions: which resident answers, who gives way for memory, what a changed file leads to.
+"""The fleet's own decisions: which resident answers, which one gives way for memory, what a changed file leads to.
 
 Real asyncio and real files; processes that do what the test says, and memory as the test has it.
 """

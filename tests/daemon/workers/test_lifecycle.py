@@ -206,4 +206,4 @@ def test_any_order_of_events_answers_every_ticket_once(seed: int) -> None:
         assert worker.active == len(held)
         assert set(worker.waiting) == waiting
         assert (worker.state is State.STOPPED) == (process is None)
-        assert process in ("starting", "stopping") or not waiting, "somebody waits for nothing"
+        assert process in ("starting", "stopping") or not waiting, "a ticket waits for nothing"

@@ -21,7 +21,7 @@ MAX_STRINGS = 1 << 22
 MAX_TEXT_BYTES = 16 << 20
 MAX_KEY_BYTES = 1 << 16
 MAX_LISTED = 4096
-"""Numbers in an array that is kept; hyper-parameters by layer have at most some hundred."""
+"""Numbers in an array that is kept; hyper-parameters by layer have a few hundred at most."""
 
 _BLOCK = 1 << 20
 _U32, _U64 = struct.Struct("<I"), struct.Struct("<Q")

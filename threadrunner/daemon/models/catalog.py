@@ -90,10 +90,10 @@ class ModelRef(NamedTuple):
 
 
 class Catalog:
-    """The models that can be named, for callers on the event loop: the disk is read on a thread where that takes long.
+    """The models that can be named, for callers on the event loop: what takes long on the disk is done on a thread.
 
     A name of the catalog's own, a file in the models folder and an absolute path take a few stat calls at most, and
-    are resolved without giving way to other tasks.
+    are resolved before any other task runs.
     """
 
     def __init__(self, folder: str, aliases: Mapping[str, str]) -> None:

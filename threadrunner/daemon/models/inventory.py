@@ -73,7 +73,7 @@ def _described(model: ModelRef, context: ListingContext) -> CatalogModel:
 
 
 def _size(model: ModelRef) -> int:
-    """Bytes of all its files, or of what would be fetched where that is known."""
+    """Bytes of all its files, or of what would be fetched, if that is known."""
     if model.present:
         return sum(os.path.getsize(file) for file in model.files if os.path.exists(file))
     return model.package.size if model.package else 0

@@ -1,4 +1,4 @@
-"""All models that were asked for: finds each one's resident, and makes room for one that is to be loaded."""
+"""All models that were asked for: finds each one's resident, and makes room for one that is being loaded."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Announce = Callable[[str, str, dict[str, object]], None]
 
 
 class Fleet:
-    """The residents, by backend and file. `changed` is called whenever a model has come, gone or become idle."""
+    """The residents, by backend and file. `changed` is called when one was loaded, has ended or is idle."""
 
     def __init__(self, config: Config, cache_dir: str, announce: Announce, changed: Callable[[], None]) -> None:
         self.config = config
@@ -120,7 +120,7 @@ class Fleet:
         )
 
     def changed(self) -> None:
-        """A resident has come, gone or become idle."""
+        """A resident was loaded, has ended or has become idle."""
         for resident in self.loaded:
             if path := resident.model.path:
                 self._measured[path] = max(resident.rss_bytes, self._measured.get(path, 0))

@@ -151,7 +151,7 @@ class WorkerProcess:
             await asyncio.gather(link.ended, self._listen_to_stderr())
             assert self._process
             crash = self._verdict(await self._process.wait())
-        except Exception as error:  # a defect here must not leave requests waiting for ever
+        except Exception as error:  # a defect here must not leave requests waiting
             log.exception("worker %s", self.name)
             self.kill()
             crash = WorkerCrashed(f"the worker of {self.name} could not be run: {error}")

@@ -46,7 +46,7 @@ class ResidentHost(Protocol):
         """Tell the clients that have subscribed to events."""
 
     def changed(self) -> None:
-        """A resident has come, gone or become idle."""
+        """A resident was loaded, has ended or has become idle."""
 
 
 class Lease:
@@ -181,7 +181,7 @@ class Resident:
             self._fail(ModelLoadFailed(f"{self.model.path} is still being written; try again when it is complete"))
         except ApiError as error:
             self._fail(error)
-        except Exception as error:  # a defect here must not leave requests waiting for ever
+        except Exception as error:  # a defect here must not leave requests waiting
             log.exception("starting %s", self.model.name)
             self._fail(InternalError(f"a defect in the daemon: {error!r}; its log has more"))
         else:

@@ -1,4 +1,4 @@
-"""Tells that something has changed in the folders of certain files; the listener looks what it was.
+"""Reports that something has changed in the folders of certain files; the listener finds out what.
 
 Folders are watched, not files: a file that is replaced by rename takes its watch with it.
 """
