@@ -11,6 +11,7 @@ INTERRUPTED = 130
 _BY_KIND = {
     "ModelNotFound": MODEL,
     "ModelLoadFailed": MODEL,
+    "FetchFailed": MODEL,
     "WorkerCrashed": MODEL,
     "ContextOverflow": MODEL,
     "InvalidGrammar": MODEL,

@@ -49,6 +49,8 @@ class InternalError(ApiError):
 
 
 class ModelNotFound(ApiError):
+    """There is no such name, file or repository, or it would have to be fetched and that is forbidden. Facts: model."""
+
     code = -32001
 
 
@@ -102,6 +104,12 @@ class StorageFailed(ApiError):
     """The file of the conversations cannot be opened, read or written. Prompts without one go on."""
 
     code = -32011
+
+
+class FetchFailed(ApiError):
+    """A model could not be fetched. Facts: model; reason: network, disk, checksum, forbidden or gated."""
+
+    code = -32012
 
 
 class RequestCancelled(ApiError):

@@ -16,8 +16,9 @@ from typing import Any, NamedTuple, Protocol
 from threadrunner import paths
 from threadrunner.api.errors import ApiError, InternalError, InvalidRequest, Overloaded, ParseError, RequestCancelled
 from threadrunner.daemon import v1
-from threadrunner.daemon.methods.context import Outlet, Silent
+from threadrunner.daemon.methods.context import Outlet
 from threadrunner.daemon.outbox import Outbox
+from threadrunner.daemon.workers.sink import SilentSink
 from threadrunner.wire import framing, messages
 
 log = logging.getLogger("threadrunner.daemon.peer")
@@ -85,7 +86,7 @@ class _Outlet:
         self._peer.events = events
 
 
-class _Notified(Silent):
+class _Notified(SilentSink):
     """For a notification: JSON-RPC forbids to answer it."""
 
     def __init__(self, peer: Peer) -> None:

@@ -32,7 +32,7 @@ from threadrunner.daemon.methods.memory import MemoryMethods
 from threadrunner.daemon.methods.models import ModelMethods
 from threadrunner.daemon.methods.modes import Modes
 from threadrunner.daemon.methods.status import StatusMethods
-from threadrunner.daemon.models.catalog import ModelRef
+from threadrunner.daemon.models.catalog import Catalog, ModelRef
 from threadrunner.daemon.models.last_used import LastUsed
 from threadrunner.daemon.peer import Peer
 from threadrunner.daemon.tally import Tally
@@ -56,7 +56,8 @@ class DaemonServer:
         self._fleet = Fleet(options, cache_dir, self._announce, self._changed)
         self._conversations = Conversations(paths.sessions_file())
         self._recall = Recall(self._conversations)
-        self._dispatcher = self._dispatcher_for(models_dir, cache_dir)
+        self._catalog = Catalog(models_dir, options.aliases)
+        self._dispatcher = self._dispatcher_for(cache_dir)
         self._sock = sock
         self._peers: set[Peer] = set()
         self._stopping = asyncio.Event()
@@ -65,14 +66,15 @@ class DaemonServer:
         self._config_watch = Watch(self._configure)
         self._config_seen = ModelRef("", paths.config_file()).fingerprint
 
-    def _dispatcher_for(self, models_dir: str, cache_dir: str) -> Dispatcher:
+    def _dispatcher_for(self, cache_dir: str) -> Dispatcher:
         """The methods, each with what it needs and no more."""
-        config, fleet, conversations, recall = self._config, self._fleet, self._conversations, self._recall
+        config, fleet, catalog = self._config, self._fleet, self._catalog
+        conversations, recall = self._conversations, self._recall
         tally, downloads, last_used = Tally(), Downloads(), LastUsed(cache_dir)
-        generation = Generation(config, models_dir, fleet, downloads, last_used, tally)
+        generation = Generation(config, catalog, fleet, downloads, last_used, tally)
         handlers: dict[str, Handler] = {
             **GenerateMethods(config, Modes(), generation, conversations, recall).handlers(),
-            **ModelMethods(config, models_dir, generation, fleet, downloads, last_used).handlers(),
+            **ModelMethods(config, catalog, generation, fleet, downloads, last_used).handlers(),
             **SessionMethods(conversations).handlers(),
             **MemoryMethods(conversations, recall, generation, fleet).handlers(),
             **StatusMethods(self, config, fleet, tally).handlers(),
@@ -185,6 +187,7 @@ class DaemonServer:
             return
         if fresh != self._config.current:
             self._config.current = fresh
+            self._catalog.aliases = fresh.aliases
             self._fleet.configure(fresh)
             daemon_log.set_levels(fresh.log)
             self._announce("config.loaded", "", {})

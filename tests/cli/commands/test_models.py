@@ -33,7 +33,7 @@ def test_list(shell: Shell, tiny: Path) -> None:
 
 def test_list_tells_what_is_wrong_with_one(shell: Shell, tiny: Path) -> None:
     tiny.write_bytes(b"no model")
-    assert "it is no GGUF file" in shell.run("models", "list").stdout
+    assert "it is not a GGUF file" in shell.run("models", "list").stdout
 
 
 def test_show(shell: Shell, tiny: Path) -> None:

@@ -1,4 +1,4 @@
-"""A Hugging Face hub of the tests' own: real HTTP, the hub's paths, and cut connections where a test wants them."""
+"""A Hugging Face hub of the tests' own: real HTTP, the hub's paths, and connections that break on request."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub(ThreadingHTTPServer):
-    """`files` by repository and name. `cuts`: after so many bytes each of the next answers with a file breaks off."""
+    """`files` by repository and name. `cuts`: after that many bytes each of the next answers with a file breaks off."""
 
     daemon_threads = True
 
@@ -28,7 +28,7 @@ class Hub(ThreadingHTTPServer):
         self.ranges: list[str] = []
         self.served = 0
         self.swapped: dict[str, bytes] = {}
-        """What is sent in the place of a file, under its own sum."""
+        """What is sent in place of a file, under the file's own sum."""
         self.ignores_ranges = False
         self.elsewhere = False
         """Files are on another host, as the real hub's are."""
@@ -39,7 +39,11 @@ class Hub(ThreadingHTTPServer):
         self.go = threading.Event()
         self.go.set()
         self.free = 0
-        """So many requests for files are answered even while `go` is not set."""
+        """This number of requests for files is answered even while `go` is not set."""
+        self.refusal: tuple[int, str] | None = None
+        """Status and X-Error-Code that every file is refused with, while the list of files is open to everybody."""
+        self.status: tuple[int, str] | None = None
+        """The same for every request."""
 
     @property
     def url(self) -> str:
@@ -58,7 +62,9 @@ class _Handler(BaseHTTPRequestHandler):
         stranger = self.headers["Host"].startswith("localhost")
         if stranger:
             self.server.strangers_saw.append(self.headers.get("Authorization"))
-        if not stranger and self.server.token and self.headers.get("Authorization") != f"Bearer {self.server.token}":
+        if self.server.status:
+            self._error(*self.server.status)
+        elif not stranger and self.server.token and self.headers.get("Authorization") != f"Bearer {self.server.token}":
             if self.server.gated:
                 self._error(403, "GatedRepo")
             else:
@@ -66,7 +72,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)(/revision/[^/]+)?", path):
             self._about(match[1])
         elif match := re.fullmatch(rf"/([^/]+/[^/]+)/resolve/{COMMIT}/(.+)", path):
-            if self.server.elsewhere and not stranger:
+            if self.server.refusal:
+                self._error(*self.server.refusal)
+            elif self.server.elsewhere and not stranger:
                 self._error(302, "", Location=f"http://localhost:{self.server.server_port}{self.path}")
             else:
                 self._file(match[1], match[2])

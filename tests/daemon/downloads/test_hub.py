@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.daemon.downloads.hub import Hub, running_hub
 from tests.daemon.gguf.ggufs import Raw, Tensor, made
 from tests.support import Daemon, running
-from threadrunner.daemon.downloads import hub_process
+from threadrunner.api.errors import FetchFailed
+from threadrunner.daemon.downloads import hub_process, staging
 
 REPO = "someone/Tiny-GGUF"
 MODEL = made(tensors=[Tensor("token_embd.weight", (64 << 10,), size=256 << 10)])
@@ -61,6 +68,10 @@ def under_way(daemon: Daemon) -> list[Path]:
     return list((daemon.home / "models").rglob(".pull-*"))
 
 
+def why(error: dict[str, Any]) -> tuple[str, str | None]:
+    return error["data"]["kind"], error["data"].get("reason")
+
+
 def test_the_wanted_quantization_comes_whole(fetching: Daemon, hub: Hub) -> None:
     wire = fetching.wire()
     response, before = wire.until(wire.begin("models.pull", model=f"hf:{REPO}:Q4_K_M"))
@@ -104,6 +115,7 @@ def test_a_cut_connection_is_gone_on_with_from_where_it_broke(fetching: Daemon, 
 def test_after_too_many_cuts_the_next_pull_goes_on(fetching: Daemon, hub: Hub) -> None:
     hub.cuts = [50_000, *[0] * 100]
     error = fetching.wire().fail("models.pull", model=f"hf:{REPO}:Q4_K_M")
+    assert why(error) == ("FetchFailed", "network")
     assert "run the command again, it goes on from byte 50000" in error["message"]
     assert files(fetching) == []
     hub.cuts.clear()
@@ -123,6 +135,9 @@ def test_a_server_without_ranges_begins_again(fetching: Daemon, hub: Hub) -> Non
 def test_a_wrong_sum_is_refused_and_not_kept(fetching: Daemon, hub: Hub) -> None:
     hub.swapped["Tiny-Q4_K_M.gguf"] = MODEL[:-1] + b"x"
     error = fetching.wire().fail("models.pull", model=f"hf:{REPO}:Q4_K_M")
+    assert why(error) == ("FetchFailed", "checksum")
+    assert error["code"] == -32012
+    assert error["data"]["model"] == f"hf:{REPO}:Q4_K_M"
     assert "wrong sha256" in error["message"]
     assert files(fetching) == []
     hub.swapped.clear()
@@ -131,12 +146,16 @@ def test_a_wrong_sum_is_refused_and_not_kept(fetching: Daemon, hub: Hub) -> None
 
 def test_more_than_was_promised_is_refused(fetching: Daemon, hub: Hub) -> None:
     hub.swapped["Tiny-Q4_K_M.gguf"] = MODEL + bytes(10_000)
-    assert "longer than" in fetching.wire().fail("models.pull", model=f"hf:{REPO}:Q4_K_M")["message"]
+    error = fetching.wire().fail("models.pull", model=f"hf:{REPO}:Q4_K_M")
+    assert why(error) == ("FetchFailed", "checksum")
+    assert "longer than" in error["message"]
 
 
 def test_what_is_no_model_never_gets_its_name(fetching: Daemon, hub: Hub) -> None:
     hub.files[REPO]["Tiny-Q4_K_M.gguf"] = b"GGUF" + bytes(1000)
-    assert "cannot be used" in fetching.wire().fail("models.pull", model=f"hf:{REPO}:Q4_K_M")["message"]
+    error = fetching.wire().fail("models.pull", model=f"hf:{REPO}:Q4_K_M")
+    assert error["data"]["kind"] == "ModelLoadFailed"
+    assert "cannot be used" in error["message"]
     assert files(fetching) == []
 
 
@@ -181,10 +200,31 @@ def test_a_full_disk_is_found_out_before_a_byte_is_fetched(
 ) -> None:
     file = hub_process.File("Tiny-Q4_K_M.gguf", 1 << 40, "")
     monkeypatch.setattr(hub_process, "ask", lambda repo, wanted: ("0" * 40, [file]))
-    monkeypatch.setattr(hub_process.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1 << 30}))
-    with pytest.raises(hub_process.Failed, match=r"1048640 MB more are needed in .*, 1024 MB are free"):
+    monkeypatch.setattr(staging.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1 << 30}))
+    with pytest.raises(FetchFailed, match=r"1048640 MB more are needed in .*, 1024 MB are free") as caught:
         hub_process.fetch(REPO, "", tmp_path)
+    assert caught.value.facts["reason"] == "disk"
     assert hub.ranges == []
+
+
+def test_a_disk_that_fills_up_meanwhile_is_not_taken_for_a_cut(hub: Hub, tmp_path: Path) -> None:
+    """No file may be larger than 100 kB: to the process, that is a full disk."""
+    code = (
+        "import resource, sys\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        f"from {hub_process.__name__} import main\n"
+        "sys.exit(main(*sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, REPO, "Q4_K_M", str(tmp_path)],
+        env={**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path), "HF_TOKEN": "", "NO_PROXY": "127.0.0.1"},
+        stdout=subprocess.PIPE,
+        check=False,
+    )
+    error = json.loads(done.stdout.splitlines()[-1])["error"]
+    assert (done.returncode, *why(error)) == (1, "FetchFailed", "disk")
+    assert "could not be stored" in error["message"]
+    assert len(hub.ranges) == 1
 
 
 def test_a_cancelled_pull_keeps_what_has_come(fetching: Daemon, hub: Hub) -> None:
@@ -202,9 +242,49 @@ def test_a_cancelled_pull_keeps_what_has_come(fetching: Daemon, hub: Hub) -> Non
 
 def test_a_private_one_says_how_to_get_in(fetching: Daemon, hub: Hub) -> None:
     hub.token = "secret"
-    assert "HF_TOKEN" in fetching.wire().fail("models.pull", model=f"hf:{REPO}")["message"]
-    hub.gated = True
-    assert "consent" in fetching.wire().fail("models.pull", model=f"hf:{REPO}")["message"]
+    error = fetching.wire().fail("models.pull", model=f"hf:{REPO}")
+    assert error["data"]["kind"] == "ModelNotFound"  # the hub does not tell a private one from none
+    assert "HF_TOKEN" in error["message"]
+
+
+def test_a_gated_one_says_how_to_get_in(fetching: Daemon, hub: Hub) -> None:
+    hub.token, hub.gated = "secret", True
+    error = fetching.wire().fail("models.pull", model=f"hf:{REPO}")
+    assert why(error) == ("FetchFailed", "gated")
+    assert f"accept its terms on {hub.url}/{REPO}" in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("refusal", "reason"), [((401, "GatedRepo"), "gated"), ((401, ""), "forbidden"), ((403, ""), "forbidden")]
+)
+def test_files_that_are_not_given_out(fetching: Daemon, hub: Hub, refusal: tuple[int, str], reason: str) -> None:
+    hub.refusal = refusal
+    error = fetching.wire().fail("models.pull", model=f"hf:{REPO}:Q4_K_M")
+    assert why(error) == ("FetchFailed", reason)
+    assert "HF_TOKEN" in error["message"]
+
+
+def test_a_file_that_has_gone_meanwhile_is_not_found(fetching: Daemon, hub: Hub) -> None:
+    hub.refusal = (404, "EntryNotFound")
+    assert fetching.wire().fail("models.pull", model=f"hf:{REPO}:Q4_K_M")["data"]["kind"] == "ModelNotFound"
+
+
+@pytest.mark.parametrize(("status", "reason"), [(403, "forbidden"), (503, "network")])
+def test_a_hub_that_does_not_answer_the_question(fetching: Daemon, hub: Hub, status: int, reason: str) -> None:
+    hub.status = (status, "")
+    assert why(fetching.wire().fail("models.pull", model=f"hf:{REPO}")) == ("FetchFailed", reason)
+
+
+def test_a_fetch_that_is_killed_is_reported(fetching: Daemon, hub: Hub) -> None:
+    hub.go.clear()
+    wire = fetching.wire()
+    id = wire.begin("models.pull", model=f"hf:{REPO}:Q4_K_M")
+    assert hub.asked.wait(60)
+    (process,) = [int(pid) for pid in Path(f"/proc/{fetching.pid}/task/{fetching.pid}/children").read_text().split()]
+    os.kill(process, signal.SIGKILL)
+    error = wire.until(id)[0]["error"]
+    assert (error["data"]["kind"], error["data"].get("reason")) == ("FetchFailed", None)
+    assert "ended with code -9" in error["message"]
 
 
 def test_the_token_opens_it(hub: Hub, tmp_path: Path) -> None:
@@ -228,7 +308,9 @@ def test_the_token_goes_to_nobody_else(hub: Hub, tmp_path: Path) -> None:
 
 
 def test_a_repository_that_is_not_there(fetching: Daemon) -> None:
-    assert "no such repository" in fetching.wire().fail("models.pull", model="hf:no/where")["message"]
+    error = fetching.wire().fail("models.pull", model="hf:no/where")
+    assert error["data"] == {"kind": "ModelNotFound", "model": "hf:no/where"}
+    assert "no such repository" in error["message"]
 
 
 @pytest.mark.parametrize("name", ["hf:", "hf:one", "hf:../../etc", "hf:a/../b", "hf:a/b/c", "hf:a/.b"])
@@ -240,4 +322,6 @@ def test_no_hub_at_all(tmp_path: Path) -> None:
     for daemon in running(
         THREADRUNNER_BACKEND="llama", THREADRUNNER_OFFLINE="", HF_ENDPOINT="http://127.0.0.1:1", HF_HOME=str(tmp_path)
     ):
-        assert "is there a network?" in daemon.wire().fail("models.pull", model=f"hf:{REPO}")["message"]
+        error = daemon.wire().fail("models.pull", model=f"hf:{REPO}")
+        assert why(error) == ("FetchFailed", "network")
+        assert "is there a network?" in error["message"]

@@ -13,8 +13,9 @@ import pytest
 
 from tests.daemon.gguf.ggufs import LIST, TEXT, WEIGHTS, Raw, Tensor, made, text
 from threadrunner.api.errors import ModelLoadFailed
-from threadrunner.daemon.gguf.check import Facts, check_gguf
+from threadrunner.daemon.gguf.check import SUFFIX_TOKENS, Facts, check_gguf
 from threadrunner.daemon.gguf.tables import TENSOR_TYPES
+from threadrunner.engine.prompts.fim import FAMILIES
 
 
 @pytest.fixture
@@ -84,14 +85,14 @@ def tensors(*changed: Tensor) -> list[Tensor]:
 
 REFUSED = {
     "empty": (b"", "begins with|within its header"),
-    "not one at all": (b"PK\x03\x04" + bytes(100), "it is no GGUF file"),
+    "not one at all": (b"PK\x03\x04" + bytes(100), "it is not a GGUF file"),
     "version 1": (made(version=1), "version is 1"),
     "version 4": (made(version=4), "version is 4"),
     "big-endian": (made(version=0x03000000), "big-endian"),
     "more keys than fit": (made(keys=4000), "claims to have 4000 keys"),
     "absurdly many keys": (made(keys=2**63), "keys"),
     "absurdly many tensors": (made(count=2**64 - 1), "tensors"),
-    "a key twice": (made(extra=text("general.name") + struct.pack("<II", 4, 1)), "stands in it twice"),
+    "a key twice": (made(extra=text("general.name") + struct.pack("<II", 4, 1)), "appears twice"),
     "an empty key": (made(extra=text("") + struct.pack("<II", 4, 1)), "empty"),
     "a key of 1 GiB": (made(extra=struct.pack("<Q", 1 << 30)), "claims to have 1073741824 bytes"),
     "a text of 2**64 bytes": (made({"general.name": one(TEXT, "Q", 2**64 - 1)}), "claims to have"),
@@ -101,7 +102,7 @@ REFUSED = {
     "a bool that is 7": (made({"x.y": one(7, "B", 7)}), "not true or false"),
     "a list of 2**62 numbers": (made({"x.y": one(LIST, "IQ", 4, 2**62)}), "claims to have"),
     "a list of 2**61 texts": (made({"x.y": one(LIST, "IQ", TEXT, 2**61)}), "claims to have"),
-    "an entry of 2**63 bytes": (made({"x.y": one(LIST, "IQQ", TEXT, 1, 2**63)}), "ends behind the file's end"),
+    "an entry of 2**63 bytes": (made({"x.y": one(LIST, "IQQ", TEXT, 1, 2**63)}), "ends after the file's end"),
     "alignment 0": (made({"general.alignment": 0}), "alignment is 0"),
     "alignment 33": (made({"general.alignment": 33}), "alignment is 33"),
     "alignment 2**31": (made({"general.alignment": 2**31}), "alignment is"),
@@ -149,10 +150,10 @@ REFUSED = {
     "bytes that overflow": (made(tensors=tensors(Tensor("x", (2**61,)))), "shape"),
     "a type that was removed": (made(tensors=tensors(Tensor("x", kind=4))), "type 4"),
     "a type that never was": (made(tensors=tensors(Tensor("x", kind=2**31))), "type 2147483648"),
-    "half a block": (made(tensors=tensors(Tensor("x", (48,), kind=2))), "wants multiples of 32"),
-    "an offset in the header": (made(tensors=tensors(Tensor("x", offset=2**64 - 32))), "must lie at"),
-    "two tensors in one place": (made(tensors=tensors(Tensor("x", offset=0))), "must lie at 384"),
-    "a gap between tensors": (made(tensors=tensors(Tensor("x", offset=4096))), "must lie at 384"),
+    "half a block": (made(tensors=tensors(Tensor("x", (48,), kind=2))), "needs multiples of 32"),
+    "an offset in the header": (made(tensors=tensors(Tensor("x", offset=2**64 - 32))), "must be at"),
+    "two tensors in one place": (made(tensors=tensors(Tensor("x", offset=0))), "must be at 384"),
+    "a gap between tensors": (made(tensors=tensors(Tensor("x", offset=4096))), "must be at 384"),
 }
 
 
@@ -186,6 +187,11 @@ def test_the_padding_at_the_end_may_be_missing(model: Path) -> None:
 def test_what_is_no_file_is_refused_and_not_waited_for(model: Path, make: Any) -> None:
     make(model)
     refused(model)
+
+
+def test_every_familys_suffix_token_is_known() -> None:
+    """The engine's table of families, which the daemon must not import."""
+    assert {family.suf for family in FAMILIES} == set(SUFFIX_TOKENS)
 
 
 def test_a_file_that_is_not_there(model: Path) -> None:
@@ -228,13 +234,13 @@ class TestParts:
 
     def test_one_is_damaged(self, parts: list[Path]) -> None:
         parts[2].write_bytes(b"GGML" + parts[2].read_bytes()[4:])
-        assert "big-00003-of-00003.gguf, it is no GGUF file" in refused(parts[0]).message
+        assert "big-00003-of-00003.gguf, it is not a GGUF file" in refused(parts[0]).message
 
     def test_two_are_exchanged(self, parts: list[Path]) -> None:
         second = parts[1].read_bytes()
         parts[1].write_bytes(parts[2].read_bytes())
         parts[2].write_bytes(second)
-        assert "another place" in refused(parts[0]).message
+        assert "out of order" in refused(parts[0]).message
 
     def test_the_same_tensor_in_two(self, parts: list[Path]) -> None:
         parts[2].write_bytes(parts[2].read_bytes().replace(b"blk.2.weight", b"blk.1.weight"))
@@ -259,8 +265,8 @@ def test_sizes_of_blocks_are_the_librarys() -> None:
     library.ggml_type_size.restype = ctypes.c_size_t
     library.ggml_blck_size.restype = ctypes.c_int64
     library.ggml_type_name.restype = ctypes.c_char_p
-    most = max(TENSOR_TYPES)
-    for number in range(most + 1):
+    last = max(TENSOR_TYPES)
+    for number in range(last + 1):
         block, size = library.ggml_blck_size(number), library.ggml_type_size(number)
         if number in TENSOR_TYPES:
             known = TENSOR_TYPES[number]

@@ -12,15 +12,16 @@ from hypothesis import strategies as st
 from threadrunner.api.errors import InvalidParams
 from threadrunner.api.methods import METHODS
 from threadrunner.api.status import Stopping
-from threadrunner.daemon.methods.context import Call, Silent
+from threadrunner.daemon.methods.context import Call
 from threadrunner.daemon.methods.dispatch import Dispatcher, is_request
 from threadrunner.daemon.tally import Tally
+from threadrunner.daemon.workers.sink import SilentSink
 
 # jsonrpcserver 5.0.9 reads its schema in a way that Python 3.11 calls deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:(read|open)_text is deprecated:DeprecationWarning")
 
 
-class Outlet(Silent):
+class Outlet(SilentSink):
     def subscribe(self, events: frozenset[str]) -> None: ...
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -116,6 +120,34 @@ class TestStores:
         with pytest.raises(ModelNotFound, match=r"it has: ollama:someone/tiny:1b, ollama:tiny:latest"):
             catalog.resolve("ollama:nothing", str(home))
 
+    def test_only_the_manifest_that_is_named_is_read(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        measured: list[str] = []
+        getsize = os.path.getsize
+
+        def counted(path: str) -> int:
+            measured.append(os.path.basename(path))
+            return getsize(path)
+
+        monkeypatch.setattr(os.path, "getsize", counted)
+        assert catalog.resolve("ollama:someone/tiny:1b", str(home)).present
+        assert measured == ["1b"]
+
+    @pytest.mark.parametrize(
+        "name", ["library/tiny", "../library/tiny", "./tiny", "tiny:", "tiny:latest:latest", "a/b/tiny", ".", "", "a\0"]
+    )
+    def test_a_name_is_never_a_path(self, home: Path, name: str) -> None:
+        assert foreign.find("ollama", name) is None
+
+    def test_all_that_is_listed_is_found(self, home: Path) -> None:
+        for source in foreign.STORES:
+            for name, path in foreign.models(source):
+                assert foreign.find(source, name.removeprefix(f"{source}:")) == path
+
+    @pytest.mark.parametrize("file", ["Studio-Q4_0.gguf:latest", "../Studio-GGUF/Studio-Q4_0.gguf", "mmproj.gguf", ""])
+    def test_no_other_files_of_lm_studios(self, home: Path, file: str) -> None:
+        (home / ".lmstudio" / "models" / "someone" / "Studio-GGUF" / "mmproj.gguf").touch()
+        assert foreign.find("lmstudio", f"someone/Studio-GGUF:{file}") is None
+
     def test_other_places(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("OLLAMA_MODELS", str(home / "nowhere"))
         assert foreign.models("ollama") == []
@@ -152,6 +184,46 @@ class TestNames:
     def test_a_near_miss_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(ModelNotFound, match=r"Did you mean smollm2:135m\?"):
             catalog.resolve("smolm2:135m", str(tmp_path))
+
+
+class TestOnTheEventLoop:
+    """Catalog: the same answers as resolve and every, without holding up other tasks."""
+
+    @pytest.fixture
+    def models(self, tmp_path: Path) -> Path:
+        (tmp_path / "tiny.gguf").touch()
+        (tmp_path / "mmproj-tiny.gguf").touch()
+        return tmp_path
+
+    @pytest.mark.parametrize("name", ["smollm2:135m", "tiny", "tiny.gguf", "{models}/tiny.gguf", "mine"])
+    def test_common_names_take_no_thread(self, models: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        aliases = {"mine": "tiny"}
+        name = name.format(models=models)
+        monkeypatch.setattr(asyncio, "to_thread", None)
+        monkeypatch.setattr(os, "scandir", None)
+        model = asyncio.run(catalog.Catalog(str(models), aliases).resolve(name))
+        assert model == catalog.resolve(name, str(models), aliases)
+        assert model.name == name
+
+    @pytest.mark.parametrize("name", ["ollama:tiny", "hf:someone/Tiny-GGUF", "nobody", "mmproj-tiny.gguf", "/nobody"])
+    def test_what_takes_longer_is_done_on_one(
+        self, home: Path, models: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        to_thread, used = asyncio.to_thread, []
+
+        async def counted(function: Any, *args: Any) -> Any:
+            used.append(function)
+            return await to_thread(function, *args)
+
+        monkeypatch.setattr(asyncio, "to_thread", counted)
+        with contextlib.suppress(ModelNotFound):
+            asyncio.run(catalog.Catalog(str(models), {}).resolve(name))
+        assert len(used) == 1
+
+    def test_every_has_the_aliases_that_lead_somewhere(self, home: Path, models: Path) -> None:
+        shelf = catalog.Catalog(str(models), {"mine": "tiny", "lost": "nobody", "circle": "circle"})
+        names = [model.name for model in asyncio.run(shelf.every())]
+        assert names == [*(model.name for model in catalog.every(str(models))), "mine"]
 
 
 @pytest.fixture

@@ -92,7 +92,7 @@ def test_a_file_written_in_place_ends_its_streams_with_the_reason(watching: Daem
 
 
 def test_requests_wait_until_a_file_is_whole(watching: Daemon, model: Path) -> None:
-    """Written slowly, in place: whoever asks meanwhile gets the whole new file, never a part of it."""
+    """Written slowly, in place: a request that arrives meanwhile gets the whole new file, never a part of it."""
     wire, events = watching.wire(), listener(watching)
     ask(wire, model)
     with model.open("w") as file:

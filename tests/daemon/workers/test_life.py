@@ -245,7 +245,7 @@ def test_systemd_socket_activation_and_the_peers_uid() -> None:
     process = activated(daemon, path)
     try:
         assert json.loads(answer("-"))["result"]["pid"] == process.pid
-        if os.getuid() == 0:  # only root can become somebody else
+        if os.getuid() == 0:  # only root can become another user
             daemon.home.chmod(0o711)
             assert answer("65534") == b""
             assert "refused a client of uid 65534" in daemon.log

@@ -25,7 +25,7 @@ def test_one_start_for_all_who_come_while_it_starts(worker: Lifecycle) -> None:
     assert worker.acquire(2, 0) == []
     assert worker.loaded(5) == [Grant(1), Grant(2)]
     assert worker.acquire(3, 6) == [Grant(3)]
-    assert repr(worker) == "<Supervisor m ready 3 active 0 waiting>"
+    assert repr(worker) == "<Lifecycle m ready 3 active 0 waiting>"
 
 
 def test_idle_time_counts_from_the_last_release(worker: Lifecycle) -> None:
@@ -79,6 +79,16 @@ def test_unload_while_starting_is_done_once_loaded(worker: Lifecycle) -> None:
     worker.abandon(1, 0)
     assert worker.unload(1) == []
     assert worker.loaded(2) == [StopWorker()]
+
+
+def test_a_discarded_worker_is_replaced_for_all_that_wait(worker: Lifecycle) -> None:
+    ready(worker)
+    worker.acquire("busy", 1)
+    worker.discard()
+    assert worker.acquire("late", 1) == []
+    assert worker.release(1) == []
+    assert worker.exited(None, 2) == [StartWorker()]
+    assert worker.loaded(3) == [Grant("late")]
 
 
 def test_a_crash_is_followed_by_a_new_start(worker: Lifecycle) -> None:
@@ -163,7 +173,7 @@ def test_any_order_of_events_answers_every_ticket_once(seed: int) -> None:
 
     for _ in range(300):
         now += rng.choice([0, 0, 1, 10])
-        match rng.choice(["acquire", "acquire", "release", "abandon", "process", "crash", "tick", "unload"]):
+        match rng.choice(["acquire", "acquire", "release", "abandon", "process", "crash", "tick", "unload", "discard"]):
             case "acquire":
                 tickets += 1
                 waiting.add(tickets)
@@ -186,6 +196,9 @@ def test_any_order_of_events_answers_every_ticket_once(seed: int) -> None:
             case "crash" if process:
                 process = None
                 apply(worker.exited(WorkerCrashed("gone"), now))
+            case "discard" if process in ("starting", "ready"):
+                process = "stopping"
+                worker.discard()
             case "tick":
                 apply(worker.tick(now))
             case "unload":
@@ -193,4 +206,4 @@ def test_any_order_of_events_answers_every_ticket_once(seed: int) -> None:
         assert worker.active == len(held)
         assert set(worker.waiting) == waiting
         assert (worker.state is State.STOPPED) == (process is None)
-        assert process in ("starting", "stopping") or not waiting, "somebody waits for nothing"
+        assert process in ("starting", "stopping") or not waiting, "a ticket waits for nothing"

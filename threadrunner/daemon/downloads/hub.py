@@ -1,4 +1,4 @@
-"""Fetch a model from the Hugging Face hub, in a process of its own (hub_fetch.py) that can be ended at any time.
+"""Fetch a model from the Hugging Face hub, in a process of its own (hub_process.py) that can be ended at any time.
 
 The daemon never imports huggingface_hub, which brings an HTTP client and its threads with it.
 """
@@ -9,33 +9,38 @@ import asyncio
 import contextlib
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from threadrunner.api.errors import ModelNotFound
+from threadrunner.api.errors import FetchFailed, from_wire
+from threadrunner.daemon.downloads.staging import Report
 from threadrunner.daemon.models.catalog import Hub
 
-_LONGEST_LINE = 1 << 20
+_LINE_LIMIT = 1 << 20
+"""Bytes of one line of the process's output."""
 
 
-async def pull(hub: Hub, folder: Path, report: Callable[[int, int], None]) -> str:
-    """The (first) file's path once all are there. Raises ModelNotFound, whose text says what to do instead."""
+async def pull(hub: Hub, folder: Path, report: Report) -> str:
+    """Returns the (first) file's path once all are there.
+
+    Raises what hub_process.py reports: FetchFailed, ModelNotFound or ModelLoadFailed, whose text says what to do; it
+    ends by itself without a report only if it is killed or has a defect, which is a FetchFailed without a reason.
+    """
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "threadrunner.daemon.downloads.hub_process", hub.repo, hub.wanted, str(folder),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        limit=_LONGEST_LINE,
+        limit=_LINE_LIMIT,
     )  # fmt: skip
     assert process.stdout and process.stderr
     complaints = asyncio.create_task(process.stderr.read())
-    said: dict[str, Any] = {}
+    message: dict[str, Any] = {}
     try:
         async for line in process.stdout:
-            said = json.loads(line)
-            if "done" in said:
-                report(said["done"], said["total"])
+            message = json.loads(line)
+            if "done" in message:
+                report(message["done"], message["total"])
         await process.wait()
         stderr = (await complaints).decode("utf-8", "replace").strip()
     finally:
@@ -44,7 +49,9 @@ async def pull(hub: Hub, folder: Path, report: Callable[[int, int], None]) -> st
                 process.kill()
             await process.wait()
         complaints.cancel()
-    if "path" in said:
-        return str(said["path"])
-    reason = said.get("error") or (stderr.splitlines() or [f"the fetch ended with code {process.returncode}"])[-1]
-    raise ModelNotFound(f"hf:{hub.repo} could not be fetched: {reason}", model=f"hf:{hub.repo}")
+    if "path" in message:
+        return str(message["path"])
+    if "error" in message:
+        raise from_wire(message["error"])
+    last_words = stderr.splitlines() or [f"the fetch ended with code {process.returncode}"]
+    raise FetchFailed(f"{last_words[-1]}; run the command again")

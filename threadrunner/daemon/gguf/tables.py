@@ -15,6 +15,8 @@ FLOATS = frozenset({6, 12})
 
 
 class TensorType(NamedTuple):
+    """How ggml stores numbers of one type: in blocks."""
+
     name: str
     block: int
     """Numbers in one block."""
@@ -23,7 +25,7 @@ class TensorType(NamedTuple):
 
 
 # Numbers that are missing were removed from ggml; a file with them needs to be converted again.
-# tests/daemon/test_gguf.py holds this table to the installed library.
+# tests/daemon/gguf/test_check.py compares this table with the installed library.
 TENSOR_TYPES = {
     0: TensorType("F32", 1, 4),
     1: TensorType("F16", 1, 2),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, Protocol
 
-from threadrunner.daemon.workers.process import Sink
+from threadrunner.daemon.workers.sink import SilentSink, Sink
 
 
 class Outlet(Sink, Protocol):
@@ -36,15 +36,7 @@ def plain(handler: Callable[[Any], Awaitable[Any]]) -> Handler:
     return handle
 
 
-class Silent:
-    """A sink for requests that no client waits for."""
-
-    def piece(self, index: int, text: str) -> None: ...
-
-    def progress(self, stage: str, done: int, total: int) -> None: ...
-
-
-class Unstreamed(Silent):
+class Unstreamed(SilentSink):
     """Passes only progress on, for a request without `stream`."""
 
     def __init__(self, sink: Sink) -> None:

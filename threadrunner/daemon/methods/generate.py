@@ -24,11 +24,11 @@ from threadrunner.daemon.conversations.recall import Recall
 from threadrunner.daemon.conversations.turns import with_recalled
 from threadrunner.daemon.live_config import LiveConfig
 from threadrunner.daemon.methods import turn
-from threadrunner.daemon.methods.context import Call, Handler, Silent, Unstreamed, plain
+from threadrunner.daemon.methods.context import Call, Handler, Unstreamed, plain
 from threadrunner.daemon.methods.generation import Generation, ModelEmbedder
 from threadrunner.daemon.methods.modes import Applied, Modes
 from threadrunner.daemon.methods.turn import SessionTurn, recalled_text
-from threadrunner.daemon.workers.process import Sink
+from threadrunner.daemon.workers.sink import SilentSink, Sink
 
 log = logging.getLogger("threadrunner.daemon.methods")
 
@@ -72,7 +72,7 @@ class GenerateMethods:
         else:
             return await self._generation.answer("generate", params, sink, request.preference)
         if params.memory and params.keep_alive != 0:  # a model that must go at once is not loaded again for this
-            self._recall.fill(embedder._replace(sink=Silent()))
+            self._recall.fill(embedder._replace(sink=SilentSink()))
         return result
 
     async def _remembering(self, request: Applied[GenerateParams], embedder: ModelEmbedder, sink: Sink) -> Generated:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import msgspec
 
@@ -27,27 +27,31 @@ from threadrunner.api.models import LoadParams
 from threadrunner.daemon.downloads.downloads import Downloads
 from threadrunner.daemon.live_config import LiveConfig
 from threadrunner.daemon.methods.choice import NOTHING, ModelChoice, Preference, choose_model
-from threadrunner.daemon.models import catalog
-from threadrunner.daemon.models.catalog import ModelRef
+from threadrunner.daemon.models.catalog import Catalog, ModelRef
 from threadrunner.daemon.models.last_used import LastUsed
 from threadrunner.daemon.tally import Tally
 from threadrunner.daemon.workers.fleet import Fleet
-from threadrunner.daemon.workers.process import Sink
 from threadrunner.daemon.workers.resident import Lease
+from threadrunner.daemon.workers.sink import Sink
 
 Answerable = GenerateParams | InfillParams
 Countable = EmbedParams | TokenizeParams | DetokenizeParams
-R = TypeVar("R", bound=Target | LoadParams)
 
 
 class Generation:
     """Every request that needs a model goes through here; conversations are a layer above."""
 
     def __init__(
-        self, config: LiveConfig, models_dir: str, fleet: Fleet, downloads: Downloads, last_used: LastUsed, tally: Tally
+        self,
+        config: LiveConfig,
+        catalog: Catalog,
+        fleet: Fleet,
+        downloads: Downloads,
+        last_used: LastUsed,
+        tally: Tally,
     ) -> None:
         self._config = config
-        self._models_dir = models_dir
+        self._catalog = catalog
         self._fleet = fleet
         self._downloads = downloads
         self._last_used = last_used
@@ -82,7 +86,7 @@ class Generation:
         model = await self._present(choice, params.offline, sink)
         if model.present:
             self._last_used.now(model.path)
-        async with self._fleet.lease(model, choice.backend, params.keep_alive, sink) as lease:
+        async with self._fleet.use(model, choice.backend, params.keep_alive, sink) as lease:
             yield ModelInUse(lease, (time.monotonic() - began) * 1e3, self._tally)
 
     async def resolve(self, choice: ModelChoice) -> ModelRef:
@@ -90,16 +94,12 @@ class Generation:
         if choice.backend != "llama" and choice.name == choice.backend:
             return ModelRef(choice.name, "")
         try:
-            return await asyncio.to_thread(self.find, choice.name)
+            return await self._catalog.resolve(choice.name)
         except ModelNotFound:
             # Other backends need no file; a path, though, means one.
             if choice.backend == "llama" or "/" in choice.name:
                 raise
             return ModelRef(choice.name, "")
-
-    def find(self, name: str) -> ModelRef:
-        """The model of that name; reads folders. Raises ModelNotFound."""
-        return catalog.resolve(name, self._models_dir, self._config.current.aliases)
 
     async def _present(self, choice: ModelChoice, offline: bool, sink: Sink) -> ModelRef:
         model = await self.resolve(choice)

@@ -8,7 +8,6 @@ import os
 
 from threadrunner.api.errors import ModelNotFound
 from threadrunner.api.models import (
-    CatalogModel,
     Loaded,
     LoadParams,
     ModelList,
@@ -25,8 +24,9 @@ from threadrunner.daemon.downloads.downloads import Downloads
 from threadrunner.daemon.live_config import LiveConfig
 from threadrunner.daemon.methods.context import Call, Handler, plain
 from threadrunner.daemon.methods.generation import Generation
-from threadrunner.daemon.models import catalog, inventory
-from threadrunner.daemon.models.catalog import ModelRef
+from threadrunner.daemon.models import inventory
+from threadrunner.daemon.models.catalog import Catalog, ModelRef
+from threadrunner.daemon.models.inventory import ListingContext
 from threadrunner.daemon.models.last_used import LastUsed
 from threadrunner.daemon.workers.fleet import Fleet
 
@@ -37,14 +37,14 @@ class ModelMethods:
     def __init__(
         self,
         config: LiveConfig,
-        models_dir: str,
+        catalog: Catalog,
         generation: Generation,
         fleet: Fleet,
         downloads: Downloads,
         last_used: LastUsed,
     ) -> None:
         self._config = config
-        self._models_dir = models_dir
+        self._catalog = catalog
         self._generation = generation
         self._fleet = fleet
         self._downloads = downloads
@@ -61,14 +61,16 @@ class ModelMethods:
         }
 
     async def listing(self, _params: NoParams) -> ModelList:
-        return ModelList(await asyncio.to_thread(self._list, self._loaded_paths()))
+        models, context = await self._catalog.every(), await self._context()
+        return ModelList(await asyncio.to_thread(inventory.listed, models, context))
 
     async def show(self, params: NamedModel) -> ModelShown:
-        return await asyncio.to_thread(self._show, params.model, self._loaded_paths())
+        model, context = await self._catalog.resolve(params.model), await self._context()
+        return await asyncio.to_thread(inventory.shown, model, context)
 
     async def remove(self, params: NamedModel) -> Removed:
-        model = await self._find(params.model)
-        inventory.check_removable(model, self._models_dir)
+        model = await self._catalog.resolve(params.model)
+        inventory.check_removable(model, self._catalog.folder)
         await self._fleet.unload([resident for resident in self._fleet.loaded if resident.model.path == model.path])
         return await asyncio.to_thread(inventory.remove, model)
 
@@ -81,7 +83,7 @@ class ModelMethods:
         if params.model is not None:
             named = [resident for resident in chosen if resident.model.name == params.model]
             if not named:  # not by its own name: perhaps by another one of the same file
-                path = (await self._find(params.model)).path
+                path = (await self._catalog.resolve(params.model)).path
                 named = [resident for resident in chosen if resident.model.path == path]
             chosen = named
         if params.backend is not None:
@@ -96,29 +98,17 @@ class ModelMethods:
         if os.path.isabs(params.model):
             path = ""
             for file in await asyncio.to_thread(inventory.models_at, params.model):
-                path = await self._downloads.copy(file, self._models_dir, report)
+                path = await self._downloads.copy(file, self._catalog.folder, report)
         else:
-            path = (await self._downloads.ensure(await self._find(params.model), report)).path
+            path = (await self._downloads.ensure(await self._catalog.resolve(params.model), report)).path
         return Pulled(params.model, path, sum(map(os.path.getsize, ModelRef("", path).files)))
 
-    async def _find(self, name: str) -> ModelRef:
-        return await asyncio.to_thread(self._generation.find, name)
-
-    def _list(self, loaded: set[str]) -> list[CatalogModel]:
-        models = catalog.every(self._models_dir)
-        for alias in self._config.current.aliases:
-            with contextlib.suppress(ModelNotFound):  # an alias for a model that is not there
-                models.append(self._generation.find(alias))
-        return inventory.listed(models, self._context(loaded))
-
-    def _show(self, name: str, loaded: set[str]) -> ModelShown:
-        return inventory.shown(self._generation.find(name), self._context(loaded))
-
-    def _loaded_paths(self) -> set[str]:
-        return {resident.model.path for resident in self._fleet.loaded}
-
-    def _context(self, loaded: set[str]) -> inventory.ListingContext:
+    async def _context(self) -> ListingContext:
         default = ""
         with contextlib.suppress(ModelNotFound):  # a default model that is gone hides no other
-            default = self._generation.find(self._config.default_model).path
-        return inventory.ListingContext(loaded=loaded, default=default, last_used=self._last_used.times())
+            default = (await self._catalog.resolve(self._config.default_model)).path
+        return ListingContext(
+            loaded={resident.model.path for resident in self._fleet.loaded},
+            default=default,
+            last_used=self._last_used.times(),
+        )

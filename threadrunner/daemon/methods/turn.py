@@ -23,7 +23,7 @@ from threadrunner.daemon.conversations.window import TurnWindow
 from threadrunner.daemon.methods.choice import NOTHING, ModelChoice, Preference
 from threadrunner.daemon.methods.generation import Generation, ModelEmbedder, deadline
 from threadrunner.daemon.methods.modes import Applied
-from threadrunner.daemon.workers.process import Sink
+from threadrunner.daemon.workers.sink import Sink
 
 log = logging.getLogger("threadrunner.daemon.sessions")
 

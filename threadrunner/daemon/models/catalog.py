@@ -1,16 +1,18 @@
-"""Names to model files. Reads the models folder and the stores of others; fetches nothing (see pull.py).
+"""Names to model files. Reads the models folder and other programs' stores; fetches nothing (see downloads/).
 
 smollm2:135m                       the catalog's own, from the Python package index
 name, name.gguf                    a file in the models folder
 /path/to/model.gguf                any file
 hf:owner/repo[:quant or file]      the Hugging Face hub; kept in models/owner/repo
 ollama:name[:tag]                  what Ollama has fetched, used in place
-lmstudio:owner/repo[:quant or file]   what LM Studio has fetched, used in place
+lmstudio:owner/repo:file           what LM Studio has fetched, used in place
 an alias                           from config.toml, for any of these
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import difflib
 import os
 import re
@@ -18,7 +20,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from threadrunner.api.errors import ModelNotFound
-from threadrunner.daemon.gguf.check import part_names
+from threadrunner.daemon.gguf.parts import part_names
 from threadrunner.daemon.models import foreign, selection
 
 
@@ -59,14 +61,14 @@ _ALIAS_DEPTH = 8
 
 
 class ModelRef(NamedTuple):
-    """A model that has been named: its file, and where to get it when that is not there (`package`, `hub`)."""
+    """A model that has been named: its file, and where to get it if that is not there (`package`, `hub`)."""
 
     name: str
     path: str
     package: Package | None = None
     hub: Hub | None = None
     keeper: str = ""
-    """Whose store the file is in, if not ours."""
+    """The program whose store the file is in, if not ours."""
 
     @property
     def present(self) -> bool:
@@ -87,42 +89,87 @@ class ModelRef(NamedTuple):
         return list(part_names(self.path)) or [self.path]
 
 
+class Catalog:
+    """The models that can be named, for callers on the event loop: what takes long on the disk is done on a thread.
+
+    A name of the catalog's own, a file in the models folder and an absolute path take a few stat calls at most, and
+    are resolved before any other task runs.
+    """
+
+    def __init__(self, folder: str, aliases: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.aliases = aliases
+
+    async def resolve(self, name: str) -> ModelRef:
+        """The model of that name. Raises ModelNotFound with the names that are similar."""
+        target = _follow(name, self.aliases)
+        model = _found_at_once(target, self.folder)
+        if model is None:
+            model = await asyncio.to_thread(_searched, target, self.folder, self.aliases)
+        return model._replace(name=name)
+
+    async def every(self) -> list[ModelRef]:
+        """All that can be named without a path, each file once, then the aliases that lead to a model."""
+        return await asyncio.to_thread(self._every)
+
+    def _every(self) -> list[ModelRef]:
+        listed = every(self.folder)
+        for alias in self.aliases:
+            with contextlib.suppress(ModelNotFound):
+                listed.append(resolve(alias, self.folder, self.aliases))
+        return listed
+
+
 def resolve(name: str, folder: str, aliases: Mapping[str, str] = {}) -> ModelRef:
-    """The model of that name. Raises ModelNotFound with the names that come near."""
-    asked = name
+    """Catalog.resolve, blocking: the model of that name. Raises ModelNotFound with the names that are similar."""
+    target = _follow(name, aliases)
+    model = _found_at_once(target, folder) or _searched(target, folder, aliases)
+    return model._replace(name=name)
+
+
+def _follow(name: str, aliases: Mapping[str, str]) -> str:
+    """What an alias leads to, `~` expanded; any other name as it is. Raises ModelNotFound."""
+    target = name
     for _ in range(_ALIAS_DEPTH):
-        if name not in aliases:
-            break
-        name = aliases[name]
-    else:
-        raise ModelNotFound(f"the alias {asked} leads to itself; see [aliases] in config.toml", model=asked)
-    model = _named(os.path.expanduser(name) if name != asked else name, folder, aliases)
-    return model._replace(name=asked)
+        if target not in aliases:
+            return target if target == name else os.path.expanduser(target)
+        target = aliases[target]
+    raise ModelNotFound(f"the alias {name} leads to itself; see [aliases] in config.toml", model=name)
 
 
-def _named(name: str, folder: str, aliases: Mapping[str, str]) -> ModelRef:
-    if name in CATALOG:
-        package = CATALOG[name]
+def _found_at_once(name: str, folder: str) -> ModelRef | None:
+    """What a few stat calls can find: a name of the catalog, a path, a file in the models folder."""
+    if package := CATALOG.get(name):
         return ModelRef(name, os.path.join(folder, package.file), package)
-    source, colon, rest = name.partition(":")
-    if colon and source == "hf":
-        return _hub(name, rest, folder)
-    if colon and source in foreign.STORES:
-        return _stored(name, source, rest)
+    if _source(name):
+        return None
+    if "/" in name:
+        return ModelRef(name, os.path.realpath(name)) if os.path.isabs(name) and os.path.isfile(name) else None
+    for file in (name, f"{name}.gguf"):
+        if selection.firsts([file]) and os.path.isfile(path := os.path.join(folder, file)):
+            return ModelRef(name, path)
+    return None
+
+
+def _source(name: str) -> str:
+    """`hf`, `ollama` or `lmstudio` if the name begins with one of them; else empty."""
+    source, colon, _ = name.partition(":")
+    return source if colon and source in ("hf", *foreign.STORES) else ""
+
+
+def _searched(name: str, folder: str, aliases: Mapping[str, str]) -> ModelRef:
+    """What folders have to be listed or manifests read for. Raises ModelNotFound, after listing all there is."""
+    if source := _source(name):
+        rest = name.partition(":")[2]
+        return _hub(name, rest, folder) if source == "hf" else _stored(name, source, rest)
     if "/" in name:
         if not os.path.isabs(name):
             raise ModelNotFound(
-                f"{name}: give the file's full path; the daemon has a folder of its own. "
+                f"{name}: use an absolute path: the daemon runs in another directory. "
                 f"On the Hugging Face hub it would be hf:{name}",
                 model=name,
             )
-        if not os.path.isfile(name):
-            raise ModelNotFound(f"{name}: there is no such file", model=name)
-        return ModelRef(name, os.path.realpath(name))
-    files = model_files(folder)
-    for file in (name, f"{name}.gguf"):
-        if file in files:
-            return ModelRef(name, os.path.join(folder, file))
+        raise ModelNotFound(f"{name}: there is no such file", model=name)
     known = [*aliases, *(model.name for model in every(folder))]
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
     hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(known)}."
@@ -133,7 +180,7 @@ def _named(name: str, folder: str, aliases: Mapping[str, str]) -> ModelRef:
 
 
 def _hub(name: str, rest: str, folder: str) -> ModelRef:
-    """The file that is here already, else a path where nothing is."""
+    """The file that is here already, else a path to no file."""
     repo, _, wanted = rest.partition(":")
     if not _REPO.fullmatch(repo) or ".." in repo:
         raise ModelNotFound(f"{name}: it must be hf:owner/repo, and may end in :quantization or :file.gguf", model=name)
@@ -150,20 +197,15 @@ def _hub(name: str, rest: str, folder: str) -> ModelRef:
 
 
 def _stored(name: str, source: str, rest: str) -> ModelRef:
-    found = {model.name: model for model in _foreign(source)}
-    for wanted in (name, f"{name}:latest"):
-        if wanted in found:
-            return found[wanted]._replace(name=name)
-    known = ", ".join(found) or "none"
-    raise ModelNotFound(f"{foreign.STORES[source]} has no model {rest!r} here; it has: {known}", model=name)
-
-
-def _foreign(source: str) -> list[ModelRef]:
-    return [ModelRef(name, path, keeper=foreign.STORES[source]) for name, path in foreign.models(source)]
+    keeper = foreign.STORES[source]
+    if path := foreign.find(source, rest):
+        return ModelRef(name, path, keeper=keeper)
+    known = ", ".join(model for model, _ in foreign.models(source)) or "none"
+    raise ModelNotFound(f"{keeper} has no model {rest!r} here; it has: {known}", model=name)
 
 
 def model_files(folder: str) -> list[str]:
-    """The models that lie in the models folder itself, by their (first) file's name.
+    """The models in the models folder itself, by their (first) file's name.
 
     One that is being fetched has another ending.
     """
@@ -178,7 +220,7 @@ def _files(folder: str) -> list[str]:
 
 
 def every(folder: str) -> list[ModelRef]:
-    """All that can be named without a path, each file once."""
+    """Blocking: all that can be named without a path, each file once."""
     listed = [ModelRef(name, os.path.join(folder, package.file), package) for name, package in CATALOG.items()]
     taken = {os.path.basename(model.path) for model in listed}
     listed += [ModelRef(file, os.path.join(folder, file)) for file in model_files(folder) if file not in taken]
@@ -187,4 +229,6 @@ def every(folder: str) -> list[ModelRef]:
         for file in selection.firsts(_files(place)):
             name = f"hf:{owner}/{repo}:{file}"
             listed.append(ModelRef(name, os.path.join(place, file), hub=Hub(f"{owner}/{repo}", file)))
-    return listed + [model for source in foreign.STORES for model in _foreign(source)]
+    for source, keeper in foreign.STORES.items():
+        listed += [ModelRef(name, path, keeper=keeper) for name, path in foreign.models(source)]
+    return listed

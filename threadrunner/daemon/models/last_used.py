@@ -7,13 +7,13 @@ import json
 import os
 import time
 
-_FINE_ENOUGH = 60.0
-"""Seconds by which what is on the disk may be behind."""
-_MOST = 1000
+_MAX_DELAY = 60.0
+"""Seconds by which the file may be behind."""
+_MAX_MODELS = 1000
 
 
 class LastUsed:
-    """By file, in Unix time."""
+    """By a model's path, in Unix time."""
 
     def __init__(self, cache_dir: str) -> None:
         self._file = os.path.join(cache_dir, "last-used.json")
@@ -21,11 +21,11 @@ class LastUsed:
         self._written = 0.0
 
     def now(self, path: str) -> None:
-        """The model is used."""
+        """The model is being used: note the time."""
         times, now = self._read(), time.time()
         new = path not in times
         times[path] = now
-        if new or now - self._written > _FINE_ENOUGH:
+        if new or now - self._written > _MAX_DELAY:
             self._written = now
             self._write(times)
 
@@ -36,11 +36,11 @@ class LastUsed:
         if self._times is None:
             self._times = {}
             with contextlib.suppress(OSError, ValueError, AttributeError), open(self._file, "rb") as file:
-                self._times = {str(path): float(at) for path, at in json.load(file).items()}
+                self._times = {str(path): float(used) for path, used in json.load(file).items()}
         return self._times
 
     def _write(self, times: dict[str, float]) -> None:
-        latest = dict(sorted(times.items(), key=lambda item: -item[1])[:_MOST])
+        latest = dict(sorted(times.items(), key=lambda item: -item[1])[:_MAX_MODELS])
         with contextlib.suppress(OSError):
             with open(f"{self._file}.new", "w") as file:
                 json.dump(latest, file)

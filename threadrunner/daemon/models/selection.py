@@ -6,23 +6,23 @@ import posixpath
 import re
 from collections.abc import Iterable
 
-from threadrunner.daemon.gguf.check import PART, part_names
+from threadrunner.daemon.gguf.parts import PART, part_names
 
 PREFERRED = ("Q4_K_M", "Q4_K_S", "Q4_0", "Q4_1", "IQ4_XS", "IQ4_NL", "Q5_K_M", "Q8_0", "MXFP4", "F16", "BF16")
-"""Without a wish: small enough to be quick, large enough to be good."""
+"""If none is named: small enough to be quick, large enough to be good."""
 
-# Files that stand beside a model and are none: image encoders, drafts' and quantizers' data.
+# Files beside a model that are not models: image encoders, quantizers' data.
 _NOT_MODELS = re.compile(r"(^|[-._])(mmproj|imatrix)([-._]|$)", re.IGNORECASE)
 
 
 class NoMatch(Exception):
-    """None of the files, or several, are meant; the text lists what there is."""
+    """The name fits none of the files, or several; the text lists what there is."""
 
 
 def choose(files: Iterable[str], wanted: str = "") -> list[str]:
-    """The files of the one model that is wanted, by a quantization (`Q4_K_M`) or a file's name; the first part first.
+    """The files of the model that is `wanted`, by a quantization (`Q4_K_M`) or a file's name; the first part first.
 
-    Raises NoChoice.
+    Raises NoMatch.
     """
     models = {first: _parts(first) for first in firsts(files)}
     if not models:
@@ -34,11 +34,11 @@ def choose(files: Iterable[str], wanted: str = "") -> list[str]:
             break
     kinds = ", ".join(posixpath.basename(file) for file in narrowed or sorted(models))
     why = f"{'several' if narrowed else 'none'} of its files fit {wanted!r}" if wanted else "it has several models"
-    raise NoMatch(f"{why}; say which one by :quantization or :file. It has {kinds}")
+    raise NoMatch(f"{why}; name one with :quantization or :file. It has {kinds}")
 
 
 def firsts(files: Iterable[str]) -> list[str]:
-    """The models among files: each one's (first) file. Parts whose first one is missing are none."""
+    """The models among files: each one's (first) file. Parts without a first one are not models."""
     found = []
     for file in sorted(files):
         part = PART.fullmatch(posixpath.basename(file))
@@ -50,7 +50,7 @@ def firsts(files: Iterable[str]) -> list[str]:
 
 
 def _narrowings(files: list[str], wanted: str) -> list[list[str]]:
-    """From the strictest reading of the wish to the loosest."""
+    """The files that `wanted` may mean, from the strictest reading to the loosest."""
     if wanted:
         exact = [file for file in files if wanted in (file, posixpath.basename(file))]
         return [exact, [file for file in files if _has(file, wanted)]]

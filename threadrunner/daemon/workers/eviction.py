@@ -1,4 +1,4 @@
-"""Which models stay in memory, decided: pure, asks nobody, logs nothing."""
+"""Which models stay in memory, decided: pure."""
 
 from __future__ import annotations
 
@@ -9,33 +9,36 @@ RESERVE = 512 << 20
 
 
 class EvictionCandidate(NamedTuple):
-    """A loaded model, as this decision sees it."""
+    """A model that is loaded or loading, as this decision sees it."""
 
     key: str
-    rss_bytes: int
+    memory_bytes: int
+    """What it takes, or will take once it is loaded."""
     idle: bool
     idle_since: float
+    """Seconds on any clock that all candidates share."""
 
 
 class EvictionPlan(NamedTuple):
-    """What a newcomer needs done: unload these, and then, if `wait`, look again once a busy model has become idle."""
+    """What a newcomer needs: unload these, and then, if `wait`, plan again once a busy model has become idle."""
 
     unload: list[str]
+    """Keys."""
     wait: bool
 
 
-def plan(residents: list[EvictionCandidate], needed: int, available: int) -> EvictionPlan:
+def plan(candidates: list[EvictionCandidate], needed: int, available: int) -> EvictionPlan:
     """Room for `needed` bytes: idle models go, least recently used first; a busy one never does.
 
-    A model that would not fit beside nothing at all unloads nobody: the load itself says what is short.
+    A model that would not fit even if it were the only one unloads nothing: its load reports what is missing.
     """
     short = needed - available
-    if short > sum(resident.rss_bytes for resident in residents):
+    if short > sum(candidate.memory_bytes for candidate in candidates):
         return EvictionPlan([], wait=False)
     chosen: list[str] = []
-    for resident in sorted((r for r in residents if r.idle), key=lambda r: r.idle_since):
+    for candidate in sorted((c for c in candidates if c.idle), key=lambda c: c.idle_since):
         if short <= 0:
             break
-        chosen.append(resident.key)
-        short -= resident.rss_bytes
+        chosen.append(candidate.key)
+        short -= candidate.memory_bytes
     return EvictionPlan(chosen, wait=short > 0)

@@ -1,7 +1,7 @@
-"""What has become of a loaded model's file, decided: pure.
+"""What has become of a loaded model's file, and what to do about it, decided: pure.
 
-A file replaced by rename is another inode: who has the old one mapped still has all of it. A file written in place is
-the same inode: its mapping is wrong from that moment, and deadly where it was truncated (SIGBUS).
+A file replaced by rename is another inode: a process that has the old one mapped still has all of it. A file written in
+place is the same inode: its mapping is wrong from that moment, and deadly if it was truncated (SIGBUS).
 """
 
 from __future__ import annotations
@@ -9,18 +9,30 @@ from __future__ import annotations
 from enum import Enum
 
 QUIET = 0.3
-"""Seconds without a write after which a file counts as whole."""
+"""Seconds without a write after which a file counts as complete."""
 
 
 class Change(Enum):
+    """What has become of a file since it was loaded."""
+
     NONE = "none"
     GONE = "gone"
     REPLACED = "replaced"
     REWRITTEN = "rewritten"
 
 
+class Reaction(Enum):
+    """What to do with the worker that has the file loaded."""
+
+    KEEP = "keep"
+    SUCCEED = "succeed"
+    """Start the new file's worker beside it, which takes over once it works."""
+    DISCARD = "discard"
+    """End it at once, under its requests: what it computes from now on cannot be trusted."""
+
+
 def judge(loaded: str, now: str) -> Change:
-    """Compare two fingerprints of catalog.Model: the one at the load, and today's (empty: no such file)."""
+    """Compare two of ModelRef's fingerprints: the one at the load, and today's (empty: no such file)."""
     if loaded == now:
         return Change.NONE
     if not now:
@@ -28,10 +40,20 @@ def judge(loaded: str, now: str) -> Change:
     return Change.REWRITTEN if loaded.split("-")[:2] == now.split("-")[:2] else Change.REPLACED
 
 
-def restless(mtime: float, now: float) -> float:
-    """Seconds that a file written at `mtime` must still stay as it is; 0: it is whole.
+def react(loaded: str, now: str, *, reloading: bool, rejected: str | None) -> Reaction:
+    """`reloading`: a successor is on its way. `rejected`: the fingerprint of the last file that failed as one."""
+    match judge(loaded, now):
+        case Change.REWRITTEN:
+            return Reaction.DISCARD
+        case Change.REPLACED if not reloading and now != rejected:
+            return Reaction.SUCCEED
+    return Reaction.KEEP  # a deleted file too: the mapping keeps it
 
-    A time in the future (another machine's clock) says nothing, and must not make us wait for it.
+
+def settles_in(mtime: float, now: float) -> float:
+    """Seconds that a file written at `mtime` must still stay unchanged; 0: it is complete.
+
+    A time in the future (another machine's clock) means nothing, and must not make us wait for it.
     """
     age = now - mtime
     return QUIET - age if 0 <= age < QUIET else 0.0

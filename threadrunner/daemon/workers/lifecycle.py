@@ -4,7 +4,7 @@
                             |                   |
                          load_failed, exited    exited (a crash: the requests under way are failed by their owner)
 
-    `discard` leads from starting and ready to stopping at once, under requests.
+    `discard` leads from starting and ready to stopping at once, under requests: the caller has killed the process.
 
 Rule: only this module decides whether a worker is started or stopped. A caller never looks at `state` first and
 acts second; it asks `acquire` and gets a grant when the worker is ready, whatever happened in between. Idle time is
@@ -19,10 +19,13 @@ from typing import NamedTuple
 
 from threadrunner.api.errors import ApiError, ModelLoadFailed
 
-BACKOFF_LONGEST = 60.0
+MAX_BACKOFF = 60.0
+"""Seconds."""
 
 
 class State(Enum):
+    """The states of the picture above."""
+
     STOPPED = "stopped"
     STARTING = "starting"
     READY = "ready"
@@ -37,10 +40,6 @@ class StopWorker(NamedTuple):
     """Ask the worker to end; answer with exited."""
 
 
-class Kill(NamedTuple):
-    """End the worker at once, under its requests; answer with exited."""
-
-
 class Grant(NamedTuple):
     """The ticket's holder may use the worker until it calls release."""
 
@@ -48,11 +47,13 @@ class Grant(NamedTuple):
 
 
 class Refuse(NamedTuple):
+    """The ticket's holder does not get the worker, and must not call release."""
+
     ticket: Hashable
     error: ApiError
 
 
-Effect = StartWorker | StopWorker | Kill | Grant | Refuse
+Effect = StartWorker | StopWorker | Grant | Refuse
 
 
 class Lifecycle:
@@ -71,11 +72,11 @@ class Lifecycle:
         self._retry_at = 0.0
 
     def __repr__(self) -> str:
-        return f"<Supervisor {self.name} {self.state.value} {self.active} active {len(self.waiting)} waiting>"
+        return f"<Lifecycle {self.name} {self.state.value} {self.active} active {len(self.waiting)} waiting>"
 
     @property
     def idle(self) -> bool:
-        """No one uses it or waits for it."""
+        """No ticket is held or waits."""
         return self.active == 0 and not self.waiting
 
     @property
@@ -85,13 +86,13 @@ class Lifecycle:
 
     @property
     def expires_at(self) -> float | None:
-        """When `tick` wants to be called; None while nothing is to happen by time."""
+        """When `tick` must be called; None while nothing happens by time."""
         if self.state is not State.READY or not self.idle or self._keep_alive < 0:
             return None
         return self.idle_since + self._keep_alive
 
     def acquire(self, ticket: Hashable, now: float, keep_alive: float | None = None) -> list[Effect]:
-        """Ask for the worker. Sooner or later comes one Grant or Refuse for the ticket, unless it is abandoned."""
+        """Ask for the worker. The ticket gets exactly one Grant or Refuse, now or later, unless it is abandoned."""
         self._keep_alive = self.default_keep_alive if keep_alive is None else keep_alive
         if self.state is State.READY:
             self.active += 1
@@ -102,18 +103,19 @@ class Lifecycle:
         return self._start() if self.state is State.STOPPED else []
 
     def abandon(self, ticket: Hashable, now: float) -> None:
-        """The ticket's holder stopped waiting. The load goes on: the next prompt will want it."""
+        """The ticket's holder stopped waiting. The load goes on: the next prompt will need it."""
         if ticket in self.waiting:
             self.waiting.remove(ticket)
             self._now_idle(now)
 
     def release(self, now: float) -> list[Effect]:
-        """A granted ticket is done with."""
+        """The holder of a granted ticket has finished."""
         self.active -= 1
         self._now_idle(now)
         return self.tick(now)
 
     def loaded(self, now: float) -> list[Effect]:
+        """The model is loaded: all that wait are granted."""
         self.state = State.READY
         self.error = None
         self._failures = 0
@@ -124,16 +126,16 @@ class Lifecycle:
         return granted or self.tick(now)
 
     def load_failed(self, error: ApiError, now: float) -> list[Effect]:
-        """The load failed with a reason; the worker ends by itself, or has ended. All who wait are refused."""
+        """The load failed; the worker ends by itself, or has ended. All that wait are refused with the error."""
         self._failures += 1
         self.error = error
-        # The first failure may be a passing one (a file not yet whole), so the next request tries at once.
-        self._retry_at = now + (min(BACKOFF_LONGEST, 2.0 ** (self._failures - 1)) if self._failures > 1 else 0.0)
+        # The first failure may be a passing one (a file not yet complete), so the next request tries at once.
+        self._retry_at = now + (min(MAX_BACKOFF, 2.0 ** (self._failures - 1)) if self._failures > 1 else 0.0)
         self.state = State.STOPPING
         return self._refuse_all(error)
 
     def exited(self, crash: ApiError | None, now: float) -> list[Effect]:
-        """The process has ended; `crash` says how when that was not asked for."""
+        """The process has ended; `crash` says how if that was not asked for. Tickets that wait get the next one."""
         effects: list[Effect] = []
         if self.state is State.STARTING:
             effects = self.load_failed(crash or ModelLoadFailed("the worker ended before the model was loaded"), now)
@@ -148,20 +150,17 @@ class Lifecycle:
         return effects + self._start()
 
     def unload(self, now: float) -> list[Effect]:
-        """Unload as soon as nobody uses it: now, or after the last release. A later acquire keeps it after all."""
+        """Unload as soon as it is idle: now, or after the last release. A later acquire keeps it after all."""
         self._keep_alive = 0.0
         return self.tick(now)
 
-    def discard(self) -> list[Effect]:
-        """The worker is no good any more (its file was overwritten): end it, busy or not. Those who wait go on waiting
-        for the next one."""
-        if self.state not in (State.STARTING, State.READY):
-            return []
-        self.state = State.STOPPING
-        return [Kill()]
+    def discard(self) -> None:
+        """The worker is being killed, busy or not (its file was overwritten). All that wait get the next one."""
+        if self.state in (State.STARTING, State.READY):
+            self.state = State.STOPPING
 
     def tick(self, now: float) -> list[Effect]:
-        """Time has passed: stop an idle worker whose time is over."""
+        """Time has passed: stop a worker that has been idle for its keep-alive time."""
         if self.expires_at is None or now < self.expires_at:
             return []
         self.state = State.STOPPING

@@ -10,13 +10,14 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 import msgspec
 
 from threadrunner.api.errors import BY_CODE, ApiError, RemoteError, WorkerCrashed
 from threadrunner.backends.base import ModelFacts, ModelSpec
+from threadrunner.daemon.workers.sink import Sink
 from threadrunner.worker import messages as m
 
 log = logging.getLogger("threadrunner.daemon.worker")
@@ -29,24 +30,20 @@ HINTS = {
 LAST_WORDS = 20  # lines of stderr kept to explain a crash
 
 
-class Sink(Protocol):
-    """Where a request's pieces go on their way to its client."""
+class ProcessOwner(Protocol):
+    """What is told of the process's life."""
 
-    def piece(self, index: int, text: str) -> None: ...
+    def loading(self, done: int, total: int) -> None:
+        """How far the load is, in a unit of the backend's."""
 
-    def progress(self, stage: str, done: int, total: int) -> None: ...
+    def loaded(self, facts: ModelFacts) -> None:
+        """Requests are answered from now on."""
 
+    def load_failed(self, error: ApiError) -> None:
+        """The process ends by itself after this."""
 
-class Owner(Protocol):
-    """Who is told of the process's life. `ended` is called once, last, with the reason if it was not asked for."""
-
-    def loading(self, done: int, total: int) -> None: ...
-
-    def loaded(self, facts: ModelFacts) -> None: ...
-
-    def load_failed(self, error: ApiError) -> None: ...
-
-    def ended(self, crash: ApiError | None) -> None: ...
+    def ended(self, crash: ApiError | None) -> None:
+        """Called once, last, with the reason if the end was not asked for."""
 
 
 class _Link(asyncio.Protocol):
@@ -82,7 +79,7 @@ class _Pending:
 class WorkerProcess:
     """One process. `start` it once, then any number of `request`s."""
 
-    def __init__(self, name: str, owner: Owner) -> None:
+    def __init__(self, name: str, owner: ProcessOwner) -> None:
         self.name = name
         self.pid: int | None = None
         self.gauges: dict[str, int | float] = {}
@@ -100,9 +97,9 @@ class WorkerProcess:
         return f"<WorkerProcess {self.name} pid {self.pid} {len(self._pending)} pending>"
 
     def start(self, backend: str, spec: ModelSpec, fit: Awaitable[object]) -> None:
-        """Spawn and load, in the background; the owner hears what comes of it.
+        """Spawn and load, in the background; the owner is told of the result.
 
-        `fit` is awaited while the process comes up, and before it is told to load; it raises ApiError to forbid that.
+        `fit` is awaited while the process starts, before it is told to load; it raises ApiError to forbid that.
         """
         self._life = asyncio.create_task(self._live(m.Load(backend, spec), fit), name=f"worker {self.name}")
 
@@ -154,7 +151,7 @@ class WorkerProcess:
             await asyncio.gather(link.ended, self._listen_to_stderr())
             assert self._process
             crash = self._verdict(await self._process.wait())
-        except Exception as error:  # a defect here must not leave requests waiting for ever
+        except Exception as error:  # a defect here must not leave requests waiting
             log.exception("worker %s", self.name)
             self.kill()
             crash = WorkerCrashed(f"the worker of {self.name} could not be run: {error}")
@@ -229,17 +226,8 @@ class WorkerProcess:
                 self._owner.load_failed(_error(code, text, data))
 
     def _verdict(self, code: int) -> ApiError | None:
-        """What an exit code means; None when the end was asked for."""
-        if self._stopping:
-            return None
-        if code < 0:
-            name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-            hint = HINTS.get(name, "")
-            text = f"the worker of {self.name} was ended by {name}{hint}. The next prompt loads the model again."
-            return WorkerCrashed(text, signal=name, exit_code=None)
-        last = next((line for line in reversed(self._last_words) if line.strip()), "")
-        text = f"the worker of {self.name} ended with exit code {code}: {last or 'it said nothing'}"
-        return WorkerCrashed(text, signal=None, exit_code=code)
+        """What an exit code means; None if the end was asked for."""
+        return None if self._stopping else crash_error(self.name, code, self._last_words)
 
     def _end(self, crash: ApiError | None) -> None:
         failure = (
@@ -251,6 +239,20 @@ class WorkerProcess:
         if crash:
             log.error("%s", crash.message)
         self._owner.ended(crash)
+
+
+def crash_error(name: str, code: int, last_words: Sequence[str]) -> WorkerCrashed:
+    """The error for a process that ended by itself: by a signal (`code` below 0), or with an exit code.
+
+    `last_words` are the last lines of its standard error.
+    """
+    if code < 0:
+        sign = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+        hint = HINTS.get(sign, "")
+        text = f"the worker of {name} was ended by {sign}{hint}. The next prompt loads the model again."
+        return WorkerCrashed(text, signal=sign, exit_code=None)
+    last = next((line for line in reversed(last_words) if line.strip()), "nothing on standard error")
+    return WorkerCrashed(f"the worker of {name} ended with exit code {code}: {last}", signal=None, exit_code=code)
 
 
 def _error(code: int, message: str, data: dict[str, object]) -> ApiError:

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import Protocol
 
 import msgspec
@@ -15,32 +15,38 @@ import msgspec
 from threadrunner import machine
 from threadrunner.api.errors import ApiError, InternalError, ModelLoadFailed, WorkerCrashed
 from threadrunner.api.status import ModelStatus
-from threadrunner.backends.base import ModelFacts, ModelSpec
+from threadrunner.backends.base import ModelFacts
 from threadrunner.daemon.gguf.check import check_gguf
-from threadrunner.daemon.models import catalog
+from threadrunner.daemon.models.catalog import ModelRef
 from threadrunner.daemon.workers import file_change
-from threadrunner.daemon.workers.lifecycle import Effect, Grant, Kill, Lifecycle, Refuse, StartWorker, State, StopWorker
-from threadrunner.daemon.workers.process import Sink, WorkerProcess
+from threadrunner.daemon.workers.lifecycle import Effect, Grant, Lifecycle, Refuse, StartWorker, State, StopWorker
+from threadrunner.daemon.workers.process import WorkerProcess
+from threadrunner.daemon.workers.sink import Sink
 
 log = logging.getLogger("threadrunner.daemon.resident")
 
 SETTLE_WITHIN = 60.0
-"""Seconds that a load waits for a file which somebody is still writing."""
+"""Seconds that a load waits for a file that is still being written."""
 
 
 class ResidentHost(Protocol):
-    """What a resident needs of the whole."""
+    """What a resident needs of the fleet."""
 
     @property
-    def keep_alive(self) -> float: ...
+    def keep_alive(self) -> float:
+        """Seconds that an idle model stays loaded if its last request does not say."""
 
-    def spec(self, model: catalog.ModelRef) -> ModelSpec: ...
+    def start_worker(self, resident: Resident, fit: Awaitable[object]) -> WorkerProcess:
+        """A process that loads the resident's model once `fit` allows it, and reports to the resident."""
 
-    async def make_room(self, newcomer: Resident) -> None: ...
+    async def make_room(self, newcomer: Resident) -> None:
+        """Returns once there is memory for it. Raises ApiError."""
 
-    def announce(self, event: str, model: str, facts: dict[str, object]) -> None: ...
+    def announce(self, event: str, model: str, facts: dict[str, object]) -> None:
+        """Tell the clients that have subscribed to events."""
 
-    def changed(self) -> None: ...
+    def changed(self) -> None:
+        """A resident was loaded, has ended or has become idle."""
 
 
 class Lease:
@@ -56,12 +62,12 @@ class Lease:
 
 
 class Resident:
-    """See the module. Owner of its WorkerProcess, which tells it loading, loaded, load_failed and ended."""
+    """See the module. It owns its WorkerProcess, which calls loading, loaded, load_failed and ended."""
 
-    def __init__(self, model: catalog.ModelRef, backend: str, fleet: ResidentHost) -> None:
+    def __init__(self, model: ModelRef, backend: str, host: ResidentHost) -> None:
         self.model = model
         self.backend = backend
-        self.lifecycle = Lifecycle(model.name, fleet.keep_alive)
+        self.lifecycle = Lifecycle(model.name, host.keep_alive)
         self.process: WorkerProcess | None = None
         self.facts = ModelFacts(context=0)
         self.fingerprint = ""
@@ -69,7 +75,7 @@ class Resident:
         self.gone = asyncio.Event()
         """Set while there is no process and none is on its way."""
         self.gone.set()
-        self._fleet = fleet
+        self._host = host
         self._sinks: set[Sink] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._starting: asyncio.Task[None] | None = None
@@ -79,24 +85,26 @@ class Resident:
 
     @property
     def key(self) -> str:
+        """The same for all names of one file."""
         return f"{self.backend} {self.model.path or self.model.name}"
 
     @property
     def rss_bytes(self) -> int:
+        """Memory of its process; 0 without one."""
         return machine.resident_bytes(self.process.pid) if self.process and self.process.pid else 0
 
     @contextlib.asynccontextmanager
     async def lease(self, keep_alive: float | None, sink: Sink) -> AsyncIterator[Lease]:
-        """Use the model, loading it first if need be; the sink hears of the load. Raises ApiError."""
+        """Use the model, loading it first if needed; the sink gets the load's progress. Raises ApiError."""
         await self._acquire(keep_alive, sink)
         try:
-            if self.process is None:  # it died between the grant and our waking
+            if self.process is None:  # it died between the grant and now
                 raise self.lifecycle.error or WorkerCrashed(f"the worker of {self.model.name} has gone")
             yield Lease(self, self.process)
         finally:
             self._apply(self.lifecycle.release(_now()))
             if self.lifecycle.idle:
-                self._fleet.changed()
+                self._host.changed()
 
     async def _acquire(self, keep_alive: float | None, sink: Sink) -> None:
         if self.lifecycle.error and self.fingerprint != self.model.fingerprint:
@@ -117,14 +125,15 @@ class Resident:
             self._sinks.discard(sink)
 
     def unload(self) -> None:
-        """As soon as nobody uses it."""
+        """Unload it as soon as it is idle."""
         self._apply(self.lifecycle.unload(_now()))
 
     def discard(self, reason: ApiError) -> None:
-        """Now: what runs ends with `reason`, who waits gets the next worker."""
+        """End its process now: what runs ends with `reason`, requests that wait get the next worker."""
         if self.process:
             self.process.discard(reason)
-            self._apply(self.lifecycle.discard())
+            self.lifecycle.discard()
+            self._set_timer()
 
     async def close(self) -> None:
         """End the process, busy or not."""
@@ -135,7 +144,7 @@ class Resident:
             await process.wait()
 
     def _apply(self, effects: list[Effect]) -> None:
-        """Do what the lifecycle has decided, then arrange to be woken when it wants to decide again."""
+        """Do what the lifecycle has decided, then set a timer for when it must decide again."""
         for effect in effects:
             match effect:
                 case Grant(ticket):
@@ -152,39 +161,36 @@ class Resident:
                 case StopWorker():
                     assert self.process
                     self.process.stop()
-                case Kill():
-                    pass  # `discard` has done it, with the reason
         self._set_timer()
 
     def _set_timer(self) -> None:
         if self._timer:
             self._timer.cancel()
             self._timer = None
-        at = self.lifecycle.expires_at
-        if at is not None:
-            self._timer = asyncio.get_running_loop().call_at(at, lambda: self._apply(self.lifecycle.tick(_now())))
+        expires = self.lifecycle.expires_at
+        if expires is not None:
+            self._timer = asyncio.get_running_loop().call_at(expires, lambda: self._apply(self.lifecycle.tick(_now())))
 
     async def _start(self) -> None:
         try:
             async with asyncio.timeout(SETTLE_WITHIN):
                 await _settled(self.model.path)
             self.fingerprint = self.model.fingerprint
-            await self._fleet.make_room(self)
+            await self._host.make_room(self)
         except TimeoutError:
-            self._fail(ModelLoadFailed(f"{self.model.path} is still being written; try again when it is whole"))
+            self._fail(ModelLoadFailed(f"{self.model.path} is still being written; try again when it is complete"))
         except ApiError as error:
             self._fail(error)
-        except Exception as error:  # a defect here must not leave those who wait without an answer
+        except Exception as error:  # a defect here must not leave requests waiting
             log.exception("starting %s", self.model.name)
             self._fail(InternalError(f"a defect in the daemon: {error!r}; its log has more"))
         else:
-            self._fleet.announce("model.loading", self.model.name, {})
-            self.process = WorkerProcess(self.model.name, self)
+            self._host.announce("model.loading", self.model.name, {})
             fit = asyncio.create_task(self._fit())
-            self.process.start(self.backend, self._fleet.spec(self.model), fit)
+            self.process = self._host.start_worker(self, fit)
 
     async def _fit(self) -> None:
-        """Native code sees only files whose header holds. Raises ModelLoadFailed."""
+        """Native code sees only files whose header has passed the check. Raises ModelLoadFailed."""
         if self.backend == "llama":
             await asyncio.to_thread(check_gguf, self.model.path)
 
@@ -193,7 +199,7 @@ class Resident:
         self.load_failed(error)
         self.ended(None)
 
-    # What the process tells its owner.
+    # What the process reports: see ProcessOwner.
 
     def loading(self, done: int, total: int) -> None:
         for sink in self._sinks:
@@ -201,24 +207,24 @@ class Resident:
 
     def loaded(self, facts: ModelFacts) -> None:
         self.facts = facts
-        self._fleet.announce("model.loaded", self.model.name, {"context": facts.context})
+        self._host.announce("model.loaded", self.model.name, {"context": facts.context})
         self._apply(self.lifecycle.loaded(_now()))
-        self._fleet.changed()
+        self._host.changed()
 
     def load_failed(self, error: ApiError) -> None:
         log.error("%s: %s", self.model.name, error.message)
-        self._fleet.announce("model.failed", self.model.name, {**error.data, "message": error.message})
+        self._host.announce("model.failed", self.model.name, {**error.data, "message": error.message})
         self._apply(self.lifecycle.load_failed(error, _now()))
 
     def ended(self, crash: ApiError | None) -> None:
         had_process, self.process = self.process is not None, None
         if crash:
-            self._fleet.announce("model.failed", self.model.name, {**crash.data, "message": crash.message})
+            self._host.announce("model.failed", self.model.name, {**crash.data, "message": crash.message})
         elif had_process:
-            self._fleet.announce("model.unloaded", self.model.name, {})
+            self._host.announce("model.unloaded", self.model.name, {})
         self.gone.set()
         self._apply(self.lifecycle.exited(crash, _now()))
-        self._fleet.changed()
+        self._host.changed()
 
     def status(self) -> ModelStatus:
         lifecycle, gauges = self.lifecycle, self.process.gauges if self.process else {}
@@ -243,11 +249,11 @@ class Resident:
 
 
 async def _settled(path: str) -> None:
-    """Until nobody has written to the file for a moment. A time stamp has no event, so this looks again when the
-    moment would be over; a file that was not touched lately costs one stat."""
+    """Returns once the file has not been written to for a moment. A time stamp has no event, so this looks again when
+    the moment would be over; a file that was not touched lately costs one stat."""
     while path:
         try:
-            wait = file_change.restless(os.stat(path).st_mtime, time.time())
+            wait = file_change.settles_in(os.stat(path).st_mtime, time.time())
         except OSError:
             return
         if not wait:

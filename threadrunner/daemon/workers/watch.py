@@ -1,4 +1,4 @@
-"""Tells that something has changed beside the files that matter; what has, the listener finds out by looking.
+"""Reports that something has changed in the folders of certain files; the listener finds out what.
 
 Folders are watched, not files: a file that is replaced by rename takes its watch with it.
 """
@@ -15,7 +15,7 @@ from collections.abc import Callable
 log = logging.getLogger("threadrunner.daemon.watch")
 
 # An overwritten model is deadly to its worker, so the first event must not be held back to be joined with others; but
-# watchfiles looks for events, and for our stop, once a step, and at 10 ms two watches took 1 % of a core for ever.
+# watchfiles looks for events, and for our stop, once a step, and at 10 ms two watches took 1 % of a core all the time.
 DEBOUNCE_MS = 50
 STEP_MS = 50
 
@@ -51,7 +51,7 @@ class Watch:
             events = watchfiles.awatch(
                 *folders, watch_filter=None, debounce=DEBOUNCE_MS, step=STEP_MS, stop_event=stop, recursive=False
             )
-            asyncio.get_running_loop().call_soon(self._changed)  # for what happened before the watch stood
+            asyncio.get_running_loop().call_soon(self._changed)  # for what happened before the watch began
             async with contextlib.aclosing(events):
                 async for _ in events:
                     self._changed()

@@ -1,0 +1,20 @@
+"""Names of the files of a model that is split into several, as llama.cpp's gguf-split gives them. Pure."""
+
+from __future__ import annotations
+
+import os
+import re
+
+PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
+
+MAX_PARTS = 1000
+
+
+def part_names(path: str) -> tuple[str, ...]:
+    """All files of the split model that `path` is a part of, the first one first; () for a model in one file."""
+    match = PART.fullmatch(os.path.basename(path))
+    count = int(match["count"]) if match else 0
+    if match is None or not 1 <= count <= MAX_PARTS:
+        return ()
+    names = (f"{match['stem']}-{number:05}-of-{count:05}.gguf" for number in range(1, count + 1))
+    return tuple(os.path.join(os.path.dirname(path), name) for name in names)
