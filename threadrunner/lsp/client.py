@@ -1,7 +1,7 @@
 """The editor: what can be sent to it, and what it can do.
 
 The second is read from its `initialize`: capabilities where it tells them, its name where it cannot. docs/editors.md
-and tests/clients say what each real editor was seen to do.
+and tests/clients record what each real editor was seen to do.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ REMEMBERED = 64
 class Counters:
     """`shown` and `ended` count what happens to a suggestion; `flush` writes what was counted since the last one.
 
-    `today` gives the day under which to count, as it is to be written. While `enabled` is false, nothing is written.
+    `today` gives the day under which to count, as the file has it. While `enabled` is false, nothing is written.
     """
 
     def __init__(self, file: str, today: Callable[[], str]) -> None:

@@ -1,6 +1,6 @@
 """`threadrunner lsp`: LSP on stdio. Registers the features with pygls and hands each message to one of them.
 
-Every handler that may wait is a coroutine, so that a cancel is heard while it waits.
+Every handler that may wait is a coroutine, so that it can be cancelled while it waits.
 """
 
 from __future__ import annotations

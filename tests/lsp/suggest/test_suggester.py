@@ -94,6 +94,19 @@ async def test_the_newest_request_wins_and_joins_what_agrees_with_it() -> None:
     await typing.suggester.close()
 
 
+async def test_what_contradicts_the_answer_ends_it_before_another_request_is_sent() -> None:
+    typing = Typing("x = ", speculate=False)
+    older = typing.ask()
+    first = await typing.daemon.sent(1)
+    first.speak("y +")
+    newer = typing.ask("z")
+    second = await typing.daemon.sent(2)
+    assert first.cancelled and await older == []
+    second.end(" + 2")
+    assert await shown(newer) == [" + 2"]
+    await typing.suggester.close()
+
+
 async def test_the_id_of_a_suggestion_stays_while_it_is_typed() -> None:
     typing = Typing("x = ", speculate=False)
     asking = typing.ask()

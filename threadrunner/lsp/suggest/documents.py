@@ -1,4 +1,4 @@
-"""Open documents: lines of text, changed as the client says, and positions in the client's units.
+"""Open documents: lines of text, changed as the client reports, and positions in the client's units.
 
 Ours instead of pygls's: that one splits lines with str.splitlines(), so a form feed or U+2028 in a file shifts every
 later position, and it joins the whole text again for each key. A line here ends at LF, CRLF or CR and nowhere else,

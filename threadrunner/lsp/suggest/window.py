@@ -3,9 +3,8 @@
 The first line moves in jumps. A window that slid by a line with each Enter would begin elsewhere each time, and
 everything in it would be evaluated again: that is the worst case of llama-server's `/infill`, 6 s a key on two cores.
 
-The engine cuts what it is sent in the same way, at larger limits, because other clients send whole files. Ours are
-smaller: what is cut here passes the engine whole. Two cuts, each with jumps of its own, would move the beginning twice
-as often.
+The engine cuts what it is sent in the same way, at larger limits, for clients that send whole files. Ours are smaller,
+so that by default it finds nothing to cut: two cuts, each with its own jumps, would move the beginning twice as often.
 """
 
 from __future__ import annotations
@@ -16,13 +15,14 @@ from threadrunner.lsp.suggest.documents import Document, Place
 from threadrunner.lsp.suggest.text import CursorText
 
 PREFIX_CHARS = 4_000
-"""Characters before the cursor, at most; up to JUMP_CHARS more within a line that is longer than that."""
+"""Characters before the cursor, at most."""
 SUFFIX_CHARS = 1_000
 """Characters behind the cursor, at most."""
 JUMP_LINES = 32
 """Lines by which the window's first line moves."""
 JUMP_CHARS = 1024
-"""Characters by which it moves in a line that is longer than the whole window, e.g. in minified code."""
+"""Characters by which it moves in a line that is longer than the whole window, e.g. in minified code; there, the text
+before the cursor is no longer than that."""
 
 
 @dataclass(frozen=True)
