@@ -1,5 +1,9 @@
 """The language server: an adapter between editors (LSP on stdio) and the daemon.
 
-Pure decisions stand in modules of their own, without I/O and without a clock of their own: documents, window,
-filters, cache, typist, ignore, context. What happens when is in completion and server.
+`server` registers the features (`completions`, `code_actions`, `commands`, `chat`); they work on one `session`, which
+sees the editor through `client.EditorClient` and the daemon through `suggest.ask.DaemonClient`.
+
+Pure, without I/O and without a clock of their own: `actions`, `client`, `items`, `outage`, and in `suggest/`
+`brackets`, `cache`, `context`, `documents`, `filters`, `infill`, `settings`, `text`, `typist`, `window`.
+`suggest/suggester`, `suggest/flight` and `suggest/speculation` decide what happens when.
 """

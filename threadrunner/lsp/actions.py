@@ -1,7 +1,7 @@
 """Code actions: what is offered where, what the model is asked, and the edit that its answer becomes. Pure.
 
-The model's part is kept small, because small models drop code when they repeat it: explanations and documentation come
-back as prose and are put in as comments by us; only a fix and a rewrite replace code.
+The model's part is kept small, because small models drop code when they repeat it: explanations and documentation are
+answered in prose, which we put in as comments; only a fix and a rewrite replace code.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from threadrunner.lsp.suggest.context import DEFINES
 from threadrunner.lsp.suggest.documents import Document, Place, without_end
+from threadrunner.lsp.suggest.text import indent_width
 
 TITLES = {
     "explain": "ThreadRunner: explain in a comment",
@@ -30,9 +31,11 @@ LSP_KINDS = {
     "rewrite": "refactor.rewrite",
 }
 ANSWER_TOKENS = 512
-AROUND_LINES = 30
+"""Tokens of an answer, at most."""
 BLOCK_LINES = 120
+"""Lines of a definition that count as its block, at most."""
 COMMENT_WIDTH = 88
+"""Columns."""
 
 _LEADERS = {
     "#": "python ruby perl shellscript sh bash zsh fish yaml toml make makefile dockerfile r julia elixir nix cmake",
@@ -47,7 +50,7 @@ _FENCE = re.compile(r"```[^\n]*\n(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL)
 
 @dataclass(frozen=True)
 class EditJob:
-    """What is to be done to the lines `first` to `last` of a document."""
+    """What to do to the lines `first` to `last` of a document. `kind` is a key of TITLES."""
 
     kind: str
     uri: str
@@ -60,7 +63,7 @@ class EditJob:
 
 @dataclass(frozen=True)
 class Edit:
-    """Text for a place of `uri`, or, with `create`, for a new file."""
+    """A text in place of another one in `uri`, or, with `create`, of a new file."""
 
     uri: str
     start: Place
@@ -72,7 +75,8 @@ class Edit:
 def offered(
     document: Document, start: Place, end: Place, problems: list[tuple[int, str]], only: list[str] | None
 ) -> list[EditJob]:
-    """Jobs for a selection, or for the block around a cursor. `problems` are diagnostics: (line, message)."""
+    """Jobs for a selection, or for the block around a cursor. `problems` are diagnostics: (line, message); `only` are
+    the LSP kinds that the client asked for, None for all."""
     first, last = selected(document, start, end)
     if not any(line.strip() for line in document.lines[first : last + 1]):
         return []
@@ -88,7 +92,7 @@ def offered(
 
 
 def selected(document: Document, start: Place, end: Place) -> tuple[int, int]:
-    """First and last line of the selection; of the block around it where nothing is selected."""
+    """First and last line of the selection; of the block around the cursor where nothing is selected."""
     if start != end:
         last = end.line - 1 if end.column == 0 and end.line > start.line else end.line
         return start.line, last
@@ -96,11 +100,11 @@ def selected(document: Document, start: Place, end: Place) -> tuple[int, int]:
 
 
 def block(lines: list[str], line: int) -> tuple[int, int]:
-    """The definition that holds the line, else the paragraph it is in."""
-    indent = _indent(lines[line]) if lines[line].strip() else 10_000
+    """First and last line of the definition that holds the line, else of the paragraph it is in."""
+    indent = indent_width(lines[line]) if lines[line].strip() else 10_000
     for first in range(line, -1, -1):
-        if lines[first].strip() and (first == line or _indent(lines[first]) < indent):
-            indent = _indent(lines[first])
+        if lines[first].strip() and (first == line or indent_width(lines[first]) < indent):
+            indent = indent_width(lines[first])
             if DEFINES.match(lines[first]):
                 return first, _block_end(lines, first, indent)
     first = last = line
@@ -120,17 +124,17 @@ def _block_end(lines: list[str], first: int, indent: int) -> int:
         if not lines[at].strip():
             continue
         closes = re.match(r"\s*[)\]}]", lines[at])
-        if _indent(lines[at]) <= indent and not (closes and _indent(lines[at]) == indent):
+        if indent_width(lines[at]) <= indent and not (closes and indent_width(lines[at]) == indent):
             break
         last = at
     return last
 
 
 def ask(job: EditJob, document: Document) -> list[dict[str, str]]:
-    """The conversation that gets the job done."""
+    """The conversation with the model, as messages of `generate`."""
     code = textwrap.dedent("".join(document.lines[job.first : job.last + 1])).rstrip()
     fenced = f"```{document.language}\n{code}\n```"
-    wishes = {
+    requests = {
         "explain": "Explain in two or three plain sentences what this code does. No code, no lists.",
         "document": "Write the documentation comment of this code: one or two sentences that say what it does and what "
         "it returns. Only the text, no code, no quotes.",
@@ -144,23 +148,26 @@ def ask(job: EditJob, document: Document) -> list[dict[str, str]]:
     system = "You are a careful programmer. You answer exactly what is asked, briefly."
     return [
         {"role": "system", "content": system},
-        {"role": "user", "content": f"{wishes[job.kind]}\n\n{fenced}"},
+        {"role": "user", "content": f"{requests[job.kind]}\n\n{fenced}"},
     ]
 
 
 def edits(job: EditJob, document: Document, answer: str, new_files: bool) -> list[Edit]:
-    """What the answer changes; nothing where it says nothing that can be used."""
+    """What the answer changes; nothing where it holds nothing that can be used.
+
+    `new_files`: whether the client can create files. The edits are in the order in which to apply them.
+    """
     lines = document.lines
     start = Place(job.first, 0)
     end = Place(job.last, len(without_end(lines[job.last])))
     indent = re.match(r"[ \t]*", lines[job.first])[0]  # type: ignore[index]  # it always matches
     if job.kind in ("explain", "document"):
-        said = prose(answer)
-        if not said:
+        text = prose(answer)
+        if not text:
             return []
         if job.kind == "document" and document.language == "python" and DEFINES.match(lines[job.first]):
-            return _docstring(job, document, said, indent)
-        return [Edit(job.uri, start, start, _end(comment(said, document.language, indent), document))]
+            return _docstring(job, document, text, indent)
+        return [Edit(job.uri, start, start, document.with_line_ends(comment(text, document.language, indent)))]
     new = code(answer)
     if not new.strip():
         return []
@@ -169,14 +176,14 @@ def edits(job: EditJob, document: Document, answer: str, new_files: bool) -> lis
     whole = textwrap.indent(textwrap.dedent(new).rstrip(), indent)
     kept = comment_text(lines[job.first], document.language) if job.kind == "rewrite" else ""
     if kept and comment_text(whole.partition("\n")[0], document.language) == kept:
-        whole = whole.partition("\n")[2]  # the instruction has been followed and goes
+        whole = whole.partition("\n")[2]  # the instruction has been followed, so its comment is removed
     if whole.rstrip() == document.between(start, end).replace("\r\n", "\n").rstrip():
         return []
-    return [Edit(job.uri, start, end, _ends(whole, document))]
+    return [Edit(job.uri, start, end, document.with_line_ends(whole))]
 
 
 def code(answer: str) -> str:
-    """The first code block of an answer; all of it where there is none."""
+    """The first code block of an answer; all of the answer where there is none."""
     found = _FENCE.search(answer)
     return found[1] if found else answer.strip("\n")
 
@@ -198,13 +205,13 @@ def comment(text: str, language: str, indent: str) -> str:
 
 
 def comment_text(line: str, language: str) -> str:
-    """What a line that is all comment says; empty for any other."""
+    """The text of a line that is all comment; empty for any other line."""
     leader = re.escape(_LEADER.get(language, "//"))
     found = re.fullmatch(rf"\s*(?:{leader})+\s*(\S.*?)\s*", line)
     return found[1] if found else ""
 
 
-def _docstring(job: EditJob, document: Document, said: str, indent: str) -> list[Edit]:
+def _docstring(job: EditJob, document: Document, text: str, indent: str) -> list[Edit]:
     lines = document.lines
     head = job.first
     while head < job.last and not re.search(r":\s*(?:#.*)?$", without_end(lines[head])):
@@ -213,11 +220,11 @@ def _docstring(job: EditJob, document: Document, said: str, indent: str) -> list
         return []  # a body on the line of its `def` has no room for a docstring
     body = next((line for line in lines[head + 1 : job.last + 1] if line.strip()), "")
     if body.lstrip().startswith(('"""', "'''", 'r"""')):
-        return []  # it has one
+        return []  # there is a docstring already
     inner = re.match(r"[ \t]*", body)[0] or f"{indent}    "  # type: ignore[index]
-    text = "\n".join(textwrap.wrap(f'"""{said}"""', COMMENT_WIDTH, initial_indent=inner, subsequent_indent=inner))
-    at = Place(head + 1, 0)
-    return [Edit(job.uri, at, at, _ends(f"{text}\n", document))]
+    docstring = "\n".join(textwrap.wrap(f'"""{text}"""', COMMENT_WIDTH, initial_indent=inner, subsequent_indent=inner))
+    start = Place(head + 1, 0)
+    return [Edit(job.uri, start, start, document.with_line_ends(f"{docstring}\n"))]
 
 
 def _test(job: EditJob, document: Document, new: str, new_files: bool) -> list[Edit]:
@@ -227,29 +234,17 @@ def _test(job: EditJob, document: Document, new: str, new_files: bool) -> list[E
     if new_files and suffix:
         sister = f"test_{name}" if document.language == "python" else f"{stem}.test{suffix}"
         top = Place(0, 0)
-        return [Edit(f"{folder}/{sister}", top, top, _ends(text, document), create=True)]
+        return [Edit(f"{folder}/{sister}", top, top, document.with_line_ends(text), create=True)]
     last = len(document.lines) - 1
     end = Place(last, len(document.lines[last]))
     gap = "\n\n" if not document.lines[last] else "\n\n\n"
-    return [Edit(job.uri, end, end, _ends(gap + text, document))]
+    return [Edit(job.uri, end, end, document.with_line_ends(gap + text))]
 
 
 def _framework(language: str) -> str:
     if language in ("javascript", "typescript"):
         return " with node:test"
     return " with pytest" if language == "python" else ""
-
-
-def _end(text: str, document: Document) -> str:
-    return _ends(text if text.endswith("\n") else text + "\n", document)
-
-
-def _ends(text: str, document: Document) -> str:
-    return text.replace("\n", document.line_end) if document.line_end != "\n" else text
-
-
-def _indent(line: str) -> int:
-    return len(line) - len(line.lstrip())
 
 
 def from_data(data: Any) -> EditJob | None:

@@ -1,27 +1,43 @@
-"""What a client can do, from its `initialize`: capabilities where it tells them, its name where it cannot.
+"""The editor: what can be sent to it, and what it can do.
 
-docs/editors.md and tests/clients say what each real editor was seen to do.
+The second is read from its `initialize`: capabilities where it tells them, its name where it cannot. docs/editors.md
+and tests/clients record what each real editor was seen to do.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from lsprotocol import types as lsp
 from pygls.capabilities import get_capability
 
 
+class EditorClient(Protocol):
+    """The editor, as far as features need it."""
+
+    async def ask(self, method: str, params: object) -> Any:
+        """The result of a request to the editor. Raises pygls's JsonRpcException."""
+
+    def notify(self, method: str, params: object) -> None: ...
+
+    def show(self, kind: lsp.MessageType, text: str) -> None:
+        """Show the person a message."""
+
+
 @dataclass(frozen=True)
 class ClientTraits:
+    """What an editor can do, and what it does differently."""
+
     name: str = ""
     inline: bool = False
     """Asks for inline completion."""
     as_is: bool = False
     """Takes `insertTextMode: asIs`; without it, it may indent what we insert once more."""
     by_command: bool = False
-    """Its menu mangles a text with blanks or several lines: the item is the typed word, a command inserts the rest."""
+    """Its menu damages a text with blanks or several lines: the item is the typed word, a command inserts the rest."""
     filter_is_text: bool = False
-    """Where filterText is not the text, it puts the text through its snippets."""
+    """Where filterText is not the text, it expands the text as a snippet."""
     markdown: bool = False
     """Shows Markdown beside its menu; others would show the fences."""
     edits_resolved: bool = False
@@ -31,15 +47,19 @@ class ClientTraits:
     document_changes: bool = False
     """Takes edits that name the version they were made for, and refuses them when it is outdated."""
     creates_files: bool = False
+    """Takes edits that create a file."""
     work_done: bool = False
+    """Shows progress bars that we ask for."""
     configuration: bool = False
+    """Answers `workspace/configuration`."""
     debounces: bool = False
     """Waits after a key by itself, so that we do not."""
     status: bool = False
-    """Wants `threadrunner/status` notifications; others would call them unknown."""
+    """Takes `threadrunner/status` notifications; others would report them as unknown."""
 
 
-def read(params: lsp.InitializeParams) -> ClientTraits:
+def read_traits(params: lsp.InitializeParams) -> ClientTraits:
+    """The traits of the editor that sent this `initialize`."""
     capabilities = params.capabilities
     info = params.client_info
     name = info.name.lower() if info else ""

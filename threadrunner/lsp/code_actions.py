@@ -1,8 +1,6 @@
-"""Code actions over LSP: offered as literals or as commands, their edit made when it is asked for."""
+"""Code actions over LSP: offered as literals or as commands; their edit is made when the client asks for it."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
 
 from lsprotocol import types as lsp
 from pygls.exceptions import JsonRpcException
@@ -10,112 +8,106 @@ from pygls.exceptions import JsonRpcException
 from threadrunner.api.errors import ApiError
 from threadrunner.lsp import actions
 from threadrunner.lsp.actions import Edit, EditJob
+from threadrunner.lsp.session import Session
 from threadrunner.lsp.suggest.documents import Document
-
-if TYPE_CHECKING:
-    from threadrunner.lsp.server import LspServer
 
 ACT = "threadrunner.act"
 ACTION_KINDS = tuple(actions.LSP_KINDS.values())
 
 
 class ContentModified(JsonRpcException):
+    """The document is no longer the one that the edit is for."""
+
     CODE = -32801
     MESSAGE = "the text has changed meanwhile"
 
 
-def offer(server: LspServer, params: lsp.CodeActionParams) -> list[lsp.CodeAction | lsp.Command]:
-    document = server.documents.get(params.text_document.uri)
-    if document is None or not server.suggester.settings.enable or not server.suggester.ignore.completes(document.path):
+def offer(session: Session, params: lsp.CodeActionParams) -> list[lsp.CodeAction | lsp.Command]:
+    """The actions for a selection, or for the block around the cursor."""
+    document = session.documents.get(params.text_document.uri)
+    if document is None or not session.settings.enable or not session.ignore.completes(document.path):
         return []
     problems = [(diagnostic.range.start.line, diagnostic.message) for diagnostic in params.context.diagnostics]
     only = None if params.context.only is None else [str(getattr(kind, "value", kind)) for kind in params.context.only]
     start, end = document.place(params.range.start), document.place(params.range.end)
     jobs = actions.offered(document, start, end, problems, only)
-    return [_action(server, job) for job in jobs]
+    return [_action(session, job) for job in jobs]
 
 
-def _action(server: LspServer, job: EditJob) -> lsp.CodeAction | lsp.Command:
+def _action(session: Session, job: EditJob) -> lsp.CodeAction | lsp.Command:
     title, data = actions.TITLES[job.kind], actions.to_data(job)
     command = lsp.Command(title, ACT, arguments=[data])
-    if not server.client.literal_actions:
+    if not session.client.literal_actions:
         return command
-    if server.client.edits_resolved:
+    if session.client.edits_resolved:
         return lsp.CodeAction(title, kind=actions.LSP_KINDS[job.kind], data=data)
     return lsp.CodeAction(title, kind=actions.LSP_KINDS[job.kind], command=command)
 
 
-async def resolve(server: LspServer, action: lsp.CodeAction) -> lsp.CodeAction:
-    """The action with its edit; VS Code asks for actions with only a command too, which stay as they are."""
+async def resolve(session: Session, action: lsp.CodeAction) -> lsp.CodeAction:
+    """The action with its edit; VS Code resolves actions that have only a command too, which stay as they are."""
     job = actions.from_data(action.data)
     if job is not None and action.edit is None:
-        action.edit = await work(server, job)
+        action.edit = await _edit(session, job)
     return action
 
 
-async def act(server: LspServer, data: Any) -> bool:
-    """The same as a command: the client is asked to apply the edit. Whether it did."""
-    job = actions.from_data(data)
-    edit = await work(server, job) if job is not None else None
-    if edit is None:
+async def act(session: Session, job: EditJob | None) -> bool:
+    """The same as a command: the client is asked to apply the edit. Whether it did; not without a job."""
+    edit = await _edit(session, job) if job is not None else None
+    if job is None or edit is None:
         return False
-    params = lsp.ApplyWorkspaceEditParams(edit, label=actions.TITLES[job.kind] if job else None)
-    answer = await server.protocol.ask_client(lsp.WORKSPACE_APPLY_EDIT, params)
+    params = lsp.ApplyWorkspaceEditParams(edit, label=actions.TITLES[job.kind])
+    answer = await session.editor.ask(lsp.WORKSPACE_APPLY_EDIT, params)
     return bool(answer.applied)
 
 
-async def work(server: LspServer, job: EditJob) -> lsp.WorkspaceEdit | None:
-    """Ask the model and make the edit; None, and a message, where nothing came of it. Raises ContentModified."""
-    document = server.documents.get(job.uri)
+async def _edit(session: Session, job: EditJob) -> lsp.WorkspaceEdit | None:
+    """Ask the model and make the edit; None if there is none to make, which is shown. Raises ContentModified."""
+    document = session.documents.get(job.uri)
     if document is None or job.last >= len(document.lines):
         return None
     if job.version is not None and document.version != job.version:
         raise ContentModified
-    options = server.suggester.settings
-    params: dict[str, Any] = {
-        "messages": actions.ask(job, document),
-        "max_tokens": actions.ANSWER_TOKENS,
-        "temperature": 0.0,
-        "priority": "interactive",
-        "stream": False,
-    }
-    if model := options.chat_model or options.model:
-        params["model"] = model
-    if options.backend:
-        params["backend"] = options.backend
     version = document.version
+    options = {"max_tokens": actions.ANSWER_TOKENS, "temperature": 0.0}
     try:
-        answer = await server.asking.request("generate", params)
+        answer = await session.generate(actions.ask(job, document), options)
     except ApiError as error:
-        server.tell(lsp.MessageType.Error, f"ThreadRunner: {error.message}")
+        session.editor.show(lsp.MessageType.Error, f"ThreadRunner: {error.message}")
         return None
-    if document.version != version or server.documents.get(job.uri) is not document:
+    if document.version != version or session.documents.get(job.uri) is not document:
         raise ContentModified
-    found = actions.edits(job, document, answer["text"], server.client.creates_files and server.client.document_changes)
-    if not found:
-        server.tell(lsp.MessageType.Info, "ThreadRunner: the model had nothing to change here")
+    new_files = session.client.creates_files and session.client.document_changes
+    edits = actions.edits(job, document, answer["text"], new_files)
+    if not edits:
+        session.editor.show(lsp.MessageType.Info, "ThreadRunner: the model had nothing to change here")
         return None
-    return workspace_edit(server, document, found)
+    if session.client.document_changes:
+        return lsp.WorkspaceEdit(document_changes=_document_changes(document, edits))
+    return lsp.WorkspaceEdit(changes=_changes(document, edits))
 
 
-def workspace_edit(server: LspServer, document: Document, found: list[Edit]) -> lsp.WorkspaceEdit:
-    if not server.client.document_changes:
-        changes: dict[str, list[lsp.TextEdit]] = {}
-        for edit in found:
-            changes.setdefault(edit.uri, []).append(_text_edit(document, edit))
-        return lsp.WorkspaceEdit(changes=changes)
-    steps: list[lsp.TextDocumentEdit | lsp.CreateFile | lsp.RenameFile | lsp.DeleteFile] = []
-    for edit in found:
+def _changes(document: Document, edits: list[Edit]) -> dict[str, list[lsp.TextEdit]]:
+    """By URI, for a client that knows no versions."""
+    changes: dict[str, list[lsp.TextEdit]] = {}
+    for edit in edits:
+        changes.setdefault(edit.uri, []).append(_text_edit(document, edit))
+    return changes
+
+
+def _document_changes(
+    document: Document, edits: list[Edit]
+) -> list[lsp.TextDocumentEdit | lsp.CreateFile | lsp.RenameFile | lsp.DeleteFile]:
+    """In order, each for the document's version; a new file is created before its edit."""
+    changes: list[lsp.TextDocumentEdit | lsp.CreateFile | lsp.RenameFile | lsp.DeleteFile] = []
+    for edit in edits:
         if edit.create:
-            steps.append(lsp.CreateFile(edit.uri, options=lsp.CreateFileOptions(ignore_if_exists=True)))
+            changes.append(lsp.CreateFile(edit.uri, options=lsp.CreateFileOptions(ignore_if_exists=True)))
         version = None if edit.create else document.version
-        steps.append(
-            lsp.TextDocumentEdit(
-                lsp.OptionalVersionedTextDocumentIdentifier(uri=edit.uri, version=version),
-                [_text_edit(document, edit)],
-            )
-        )
-    return lsp.WorkspaceEdit(document_changes=steps)
+        identifier = lsp.OptionalVersionedTextDocumentIdentifier(uri=edit.uri, version=version)
+        changes.append(lsp.TextDocumentEdit(identifier, [_text_edit(document, edit)]))
+    return changes
 
 
 def _text_edit(document: Document, edit: Edit) -> lsp.TextEdit:

@@ -1,7 +1,7 @@
 """How often suggestions are shown, accepted and dismissed: counted on this machine, in a file that can be read.
 
-`suggestions.jsonl` under THREADRUNNER_HOME has a line for each stretch of work: day, language, counts. No text of
-anybody's, and deleting it is all it takes to forget. Lines are appended whole, so several editors may write at once.
+`suggestions.jsonl` under THREADRUNNER_HOME has a line for each stretch of work: day, language, counts. It holds no
+text, and can be deleted at any time. Lines are appended whole, so several editors may write at once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ REMEMBERED = 64
 
 
 class Counters:
-    """`report` takes what happens to a suggestion; `flush` writes what came together since the last one."""
+    """`shown` and `ended` count what happens to a suggestion; `flush` writes what was counted since the last one.
+
+    `today` gives the day under which to count, as the file has it. While `enabled` is false, nothing is written.
+    """
 
     def __init__(self, file: str, today: Callable[[], str]) -> None:
         self.file = file
@@ -28,7 +31,7 @@ class Counters:
         self._open: OrderedDict[str, tuple[str, bool]] = OrderedDict()
 
     def shown(self, id: str, language: str) -> None:
-        """Counted once for a suggestion, however many keys it stays for."""
+        """Counted once for a suggestion, for however many keys it stays."""
         if id in self._open:
             self._open.move_to_end(id)
             return
@@ -38,9 +41,9 @@ class Counters:
         self._add(language, "shown")
 
     def ended(self, id: str, kind: str, characters: int = 0) -> bool:
-        """`accepted` and `dismissed` once, `word` and `line` (parts of it) as often as they come.
+        """Count `accepted` and `dismissed` once, `word` and `line` (parts of it) as often as they occur.
 
-        Whether it was counted: an id that was never shown, or has had its end, is not.
+        Whether it was counted: an id that was never shown, or has ended already, is not.
         """
         if kind not in KINDS[2:] or id not in self._open:
             return False
@@ -50,13 +53,14 @@ class Counters:
         if kind in ("accepted", "dismissed"):
             del self._open[id]
             if kind == "dismissed" and partly:
-                return False  # a part was taken: dismissing the rest does not make it refused
+                return False  # a part was taken: dismissing the rest does not make it a refusal
         else:
             self._open[id] = (language, True)
         self._add(language, kind, characters)
         return True
 
     def flush(self) -> None:
+        """Append what was counted to the file; a file that cannot be written is left as it is."""
         counts, self._counts = self._counts, {}
         if not counts or not self.enabled:
             return
@@ -65,14 +69,14 @@ class Counters:
             os.makedirs(os.path.dirname(self.file), mode=0o700, exist_ok=True)
             file = os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         except OSError:
-            return  # counting is not worth a word to somebody with a full disk
+            return  # counting is not worth a message when the disk is full
         try:
             os.write(file, ("\n".join(lines) + "\n").encode())
         finally:
             os.close(file)
 
     def totals(self) -> dict[str, int | float]:
-        """All that was ever counted, with the share of the shown suggestions that were taken."""
+        """All that was ever counted, by kind; `rate` is the share of the shown suggestions that were taken."""
         total: Counter[str] = Counter()
         for kinds in self._counts.values():
             total.update(kinds)
@@ -88,7 +92,7 @@ class Counters:
 
 
 def read(file: str) -> Counter[str]:
-    """The sums over a file; lines that somebody has broken by hand are passed over."""
+    """The sums over a file; lines that cannot be read, e.g. after an edit by hand, are skipped."""
     total: Counter[str] = Counter()
     try:
         with open(file, encoding="utf-8", errors="replace") as lines:

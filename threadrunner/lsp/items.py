@@ -1,33 +1,34 @@
-"""Suggestions as the client wants them: inline completion items, or items of its completion menu."""
+"""Suggestions in LSP's types: inline completion items, or items of the completion menu. Pure."""
 
 from __future__ import annotations
 
 from lsprotocol import types as lsp
 
 from threadrunner.lsp.client import ClientTraits
+from threadrunner.lsp.suggest.ask import Ask, Suggestion
 from threadrunner.lsp.suggest.documents import Document, Place
-from threadrunner.lsp.suggest.suggester import Ask, Suggestion
 
 ACCEPTED = "threadrunner.accepted"
 INSERT = "threadrunner.insert"
-LABEL_LIMIT = 60
+LABEL_CHARS = 60
+"""Characters of a menu item's label, at most."""
 
 
 def inline(ask: Ask, suggestions: list[Suggestion]) -> lsp.InlineCompletionList:
     """Each item replaces the typed word, or the menu's chosen item, with a text that begins with it."""
     document = ask.document
     if ask.selected or ask.replaced:
-        start, said = ask.place, ask.selected
+        start, typed = ask.place, ask.selected
     else:
         start = document.word_start(ask.place)
-        said = document.between(start, ask.place)
+        typed = document.between(start, ask.place)
     span = _range(document, start, Place(ask.place.line, ask.place.column + ask.replaced))
     return lsp.InlineCompletionList(
         [
             lsp.InlineCompletionItem(
-                insert_text=text(document, said + suggestion.text),
+                insert_text=document.with_line_ends(typed + suggestion.text),
                 range=span,
-                filter_text=said + suggestion.text.partition("\n")[0],
+                filter_text=typed + suggestion.text.partition("\n")[0],
                 command=_accepted(suggestion),
             )
             for suggestion in suggestions
@@ -36,50 +37,57 @@ def inline(ask: Ask, suggestions: list[Suggestion]) -> lsp.InlineCompletionList:
 
 
 def menu(ask: Ask, suggestions: list[Suggestion], client: ClientTraits) -> lsp.CompletionList:
-    """Incomplete, so that the client asks again; the label is one line, whatever the text."""
-    document = ask.document
-    start = document.word_start(ask.place)
-    word = document.between(start, ask.place)
-    items = [_item(document, start, ask.place, word, each, client, rank) for rank, each in enumerate(suggestions)]
+    """Incomplete, so that the client asks again; a label is one line, whatever the text."""
+    make = _command_item if client.by_command else _item
+    items = [make(ask, suggestion, client) for suggestion in suggestions]
+    for rank, item in enumerate(items):
+        item.sort_text = f"~{rank}"
     return lsp.CompletionList(is_incomplete=True, items=items)
 
 
-def _item(
-    document: Document, start: Place, place: Place, word: str, suggestion: Suggestion, client: ClientTraits, rank: int
-) -> lsp.CompletionItem:
-    whole = text(document, word + suggestion.text)
-    first, _, rest = (word + suggestion.text).strip("\n").partition("\n")
-    label = first.strip()[:LABEL_LIMIT] + (" …" if rest or len(first.strip()) > LABEL_LIMIT else "")
-    item = lsp.CompletionItem(
+def _item(ask: Ask, suggestion: Suggestion, client: ClientTraits) -> lsp.CompletionItem:
+    """An item whose text replaces the typed word."""
+    document = ask.document
+    start = document.word_start(ask.place)
+    word = document.between(start, ask.place)
+    text = document.with_line_ends(word + suggestion.text)
+    label = _label(word + suggestion.text)
+    return lsp.CompletionItem(
         label=label,
         kind=lsp.CompletionItemKind.Text,
         detail="ThreadRunner",
         documentation=_documentation(document, word + suggestion.text, client),
-        filter_text=whole if client.filter_is_text else word or label,
-        sort_text=f"~{rank}",
+        filter_text=text if client.filter_is_text else word or label,
         insert_text_format=lsp.InsertTextFormat.PlainText,
         insert_text_mode=lsp.InsertTextMode.AsIs if client.as_is else None,
-        text_edit=lsp.TextEdit(_range(document, start, place), whole),
+        text_edit=lsp.TextEdit(_range(document, start, ask.place), text),
         command=_accepted(suggestion),
     )
-    if client.by_command:
-        item.text_edit = lsp.TextEdit(_range(document, start, place), word)
-        rest = text(document, suggestion.text)
-        where = {"line": place.line, "character": document.units(place)[1]}
-        item.command = lsp.Command("Insert", INSERT, arguments=[document.uri, where, rest, suggestion.id])
+
+
+def _command_item(ask: Ask, suggestion: Suggestion, client: ClientTraits) -> lsp.CompletionItem:
+    """An item whose text is the typed word; its command inserts the rest."""
+    document, place = ask.document, ask.place
+    start = document.word_start(place)
+    item = _item(ask, suggestion, client)
+    item.text_edit = lsp.TextEdit(_range(document, start, place), document.between(start, place))
+    where = {"line": place.line, "character": document.units(place)[1]}
+    rest = document.with_line_ends(suggestion.text)
+    item.command = lsp.Command("Insert", INSERT, arguments=[document.uri, where, rest, suggestion.id])
     return item
 
 
-def _documentation(document: Document, said: str, client: ClientTraits) -> str | lsp.MarkupContent:
+def _label(text: str) -> str:
+    """The first line that is not empty, cut; a mark shows that there is more."""
+    first, _, rest = text.strip("\n").partition("\n")
+    line = first.strip()
+    return line[:LABEL_CHARS] + (" …" if rest or len(line) > LABEL_CHARS else "")
+
+
+def _documentation(document: Document, text: str, client: ClientTraits) -> str | lsp.MarkupContent:
     if not client.markdown:
-        return said
-    return lsp.MarkupContent(lsp.MarkupKind.Markdown, f"```{document.language}\n{said}\n```")
-
-
-def text(document: Document, said: str) -> str:
-    """With the document's own line ends."""
-    end = document.line_end
-    return said if end == "\n" else said.replace("\n", end)
+        return text
+    return lsp.MarkupContent(lsp.MarkupKind.Markdown, f"```{document.language}\n{text}\n```")
 
 
 def _accepted(suggestion: Suggestion) -> lsp.Command:

@@ -1,48 +1,62 @@
 """pygls's protocol where ours differs from it: documents, unreadable requests, commands, ids.
 
 pygls 2.1.1 leaves a request unanswered whose params it cannot read, and every request after `shutdown`; a client that
-waits for each answer would wait for good. Cancelling a command does not reach the handler there. And it numbers its
+waits for each answer would wait forever. Cancelling a command does not reach the handler there. And it numbers its
 own requests with UUID strings, which Vim's `ch_sendexpr` refuses (E475).
 """
 
 from __future__ import annotations
 
 import itertools
-import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from lsprotocol import types as lsp
 from pygls.exceptions import JsonRpcInvalidParams
+from pygls.lsp.server import LanguageServer
 from pygls.protocol import LanguageServerProtocol
 from pygls.protocol.language_server import lsp_method
-
-if TYPE_CHECKING:
-    from threadrunner.lsp.server import LspServer
-
-log = logging.getLogger("threadrunner.lsp.protocol")
 
 INVALID_REQUEST = -32600
 INVALID_PARAMS = -32602
 
 
-class Protocol(LanguageServerProtocol):
-    _server: LspServer
+class DocumentListener(Protocol):
+    """What is told of the editor's documents."""
 
-    def __init__(self, server: LspServer, converter: Any) -> None:
+    def opened(self, item: lsp.TextDocumentItem) -> None: ...
+    def changed(self, params: lsp.DidChangeTextDocumentParams) -> None: ...
+    def closed(self, uri: str) -> None: ...
+
+
+class LspProtocol(LanguageServerProtocol):
+    """One editor's messages, as JSON-RPC; for features it is the `EditorClient`."""
+
+    documents: DocumentListener
+    """Set by the server before the first message is read."""
+
+    def __init__(self, server: LanguageServer, converter: Any) -> None:
         super().__init__(server, converter)
-        # Far from the client's own: pygls keeps both sides' requests in one table, and mixes up what they share.
+        # Far from the client's own: pygls keeps both sides' requests in one table, and confuses equal ids.
         self._ids = itertools.count(1 << 30)
 
-    async def ask_client(self, method: str, params: Any) -> Any:
-        """A request to the client."""
+    # ---- to the editor
+
+    async def ask(self, method: str, params: object) -> Any:
+        """The result of a request to the editor. Raises JsonRpcException."""
         return await self.send_request_async(method, params, msg_id=next(self._ids))
+
+    def show(self, kind: lsp.MessageType, text: str) -> None:
+        """Show the person a message."""
+        self.notify(lsp.WINDOW_SHOW_MESSAGE, lsp.ShowMessageParams(type=kind, message=text))
+
+    # ---- from the editor
 
     def structure_message(self, data: dict[str, Any]) -> Any:
         try:
             return super().structure_message(data)
         except Exception as error:
             if "method" in data and "id" in data:
-                text = f"{data['method']}: params that are not as LSP has them"
+                text = f"{data['method']}: the params do not match LSP's type"
                 self._send_response(data["id"], error=lsp.ResponseError(code=INVALID_PARAMS, message=text))
             raise error from None
 
@@ -55,15 +69,15 @@ class Protocol(LanguageServerProtocol):
 
     @lsp_method(lsp.TEXT_DOCUMENT_DID_OPEN)
     def lsp_text_document__did_open(self, params: lsp.DidOpenTextDocumentParams) -> None:
-        self._server.opened(params.text_document)
+        self.documents.opened(params.text_document)
 
     @lsp_method(lsp.TEXT_DOCUMENT_DID_CHANGE)
     def lsp_text_document__did_change(self, params: lsp.DidChangeTextDocumentParams) -> None:
-        self._server.changed(params)
+        self.documents.changed(params)
 
     @lsp_method(lsp.TEXT_DOCUMENT_DID_CLOSE)
     def lsp_text_document__did_close(self, params: lsp.DidCloseTextDocumentParams) -> None:
-        self._server.closed(params.text_document.uri)
+        self.documents.closed(params.text_document.uri)
 
     @lsp_method(lsp.WORKSPACE_EXECUTE_COMMAND)
     async def lsp_workspace__execute_command(  # type: ignore[override]  # theirs is a generator, which cancels nothing

@@ -44,7 +44,7 @@ async def departed(answer: asyncio.Future[list[str]]) -> Flight:
     async def fly() -> list[str]:
         return await answer
 
-    flight.depart(fly())
+    flight.start(fly())
     await asyncio.sleep(0)
     return flight
 
@@ -55,14 +55,14 @@ def test_who_comes_before_the_other_has_left_is_not_left_alone() -> None:
     async def run() -> None:
         answer: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
         flight = await departed(answer)
-        older = asyncio.create_task(flight.landed())
+        older = asyncio.create_task(flight.result())
         await asyncio.sleep(0)
-        newer = asyncio.create_task(flight.landed())
+        newer = asyncio.create_task(flight.result())
         await asyncio.sleep(0)
         older.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await older
-        assert flight._timer is None
+        assert not flight.abandoned
         answer.set_result(["compute"])
         assert await newer == ["compute"]
 
@@ -74,13 +74,13 @@ def test_a_flight_that_nobody_waits_for_ends(monkeypatch: pytest.MonkeyPatch) ->
 
     async def run() -> None:
         flight = await departed(asyncio.get_running_loop().create_future())
-        only = asyncio.create_task(flight.landed())
+        only = asyncio.create_task(flight.result())
         await asyncio.sleep(0)
         only.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await only
         await asyncio.wait({flight.task})
-        assert flight.task.cancelled() and not flight.joins(window("x = c"))
+        assert flight.task.cancelled() and not flight.join(window("x = c"))
 
     asyncio.run(run())
 
@@ -88,11 +88,11 @@ def test_a_flight_that_nobody_waits_for_ends(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_contradiction_ends_it() -> None:
     async def run() -> None:
         flight = await departed(asyncio.get_running_loop().create_future())
-        assert flight.joins(window("x = co"))
-        flight.heard("com")
-        assert flight.joins(window("x = comp"))
-        flight.heard("mon")
-        assert await flight.landed() is None
+        assert flight.join(window("x = co"))
+        flight.receive("com")
+        assert flight.join(window("x = comp"))
+        flight.receive("mon")
+        assert await flight.result() is None
 
     asyncio.run(run())
 
@@ -110,7 +110,7 @@ def test_who_is_cancelled_while_ending_one_is_cancelled() -> None:
             finally:
                 await slow.wait()
 
-        flight.depart(fly())
+        flight.start(fly())
         await asyncio.sleep(0)
         ending = asyncio.create_task(flight.end())
         await asyncio.sleep(0)

@@ -45,7 +45,7 @@ def test_what_cannot_be_used_is_named(wrong: Any) -> None:
 
 def test_globs_and_languages() -> None:
     settings = parse({"languages": {"*": False, "python": True}, "disabledFiles": ["**/test_*.py", "vendor/*"]})
-    assert settings.wanted("python", "/w/a.py")
-    assert not settings.wanted("rust", "/w/a.rs")
-    assert not settings.wanted("python", "/w/test_a.py")
-    assert not settings.wanted("python", "/w/vendor/a.py")
+    assert settings.allows("python", "/w/a.py")
+    assert not settings.allows("rust", "/w/a.rs")
+    assert not settings.allows("python", "/w/test_a.py")
+    assert not settings.allows("python", "/w/vendor/a.py")

@@ -1,1 +1,1 @@
-"""One suggestion: what is asked, what is cached, what is shown."""
+"""One suggestion: what is asked, what is cached, what is shown. No module in here knows LSP or pygls."""

@@ -1,6 +1,6 @@
-"""Which brackets are open where: enough of every language's strings and comments to count by, and no more.
+"""Which brackets are open where: enough of every language's strings and comments to count by, and no more. Pure.
 
-A text that does not add up (a closer of another kind, a quote in prose) gives None, and then nobody decides by it.
+A text that does not add up (a closer of another kind, a quote in prose) gives None, and then no rule uses it.
 """
 
 from __future__ import annotations
@@ -11,38 +11,40 @@ _QUOTES = "\"'`"
 
 
 def scan(text: str, opened: str = "") -> tuple[str, str, list[int]] | None:
-    """(openers left open, closers that found none, where those stand) after `text`, with `opened` before it."""
+    """(openers left open, closers without an opener, their offsets in `text`), with `opened` open before it; None where
+    the text does not add up."""
     stack = list(opened)
     missing: list[str] = []
     where: list[int] = []
-    at, size = 0, len(text)
-    while at < size:
-        character = text[at]
+    index, size = 0, len(text)
+    while index < size:
+        character = text[index]
         if character in _QUOTES:
-            at = _string_end(text, at)
+            index = _string_end(text, index)
             continue
-        if character == "#" or text.startswith("//", at):
-            at = _line_end(text, at)
+        if character == "#" or text.startswith("//", index):
+            index = _line_end(text, index)
             continue
         if character in OPENERS:
             stack.append(character)
         elif character in CLOSERS:
             if not stack:
                 missing.append(character)
-                where.append(at)
+                where.append(index)
             elif stack.pop() != CLOSERS[character]:
                 return None
-        at += 1
+        index += 1
     return "".join(stack), "".join(missing), where
 
 
-def _string_end(text: str, at: int) -> int:
-    """Behind the string that begins here; a quote that does not end on its line (an apostrophe) is a character."""
-    quote = text[at]
-    if text.startswith(quote * 3, at):
-        end = text.find(quote * 3, at + 3)
+def _string_end(text: str, index: int) -> int:
+    """The offset behind the string that begins here; a quote that does not end on its line (an apostrophe) is a
+    character like others."""
+    quote = text[index]
+    if text.startswith(quote * 3, index):
+        end = text.find(quote * 3, index + 3)
         return len(text) if end < 0 else end + 3
-    end = at + 1
+    end = index + 1
     while end < len(text) and text[end] != "\n":
         if text[end] == "\\":
             end += 2
@@ -50,9 +52,9 @@ def _string_end(text: str, at: int) -> int:
         if text[end] == quote:
             return end + 1
         end += 1
-    return at + 1
+    return index + 1
 
 
-def _line_end(text: str, at: int) -> int:
-    end = text.find("\n", at)
+def _line_end(text: str, index: int) -> int:
+    end = text.find("\n", index)
     return len(text) if end < 0 else end

@@ -1,8 +1,8 @@
-"""Suggestions that have been made, found again while the person types what they say.
+"""Suggestions that have been made, found again while the person types them.
 
 A key is the tail of the prefix, the head of the suffix, the model and the language: an edit farther away, or in
 another file, does not make a suggestion wrong, one beside the cursor does (a cache keyed by the prefix alone shows
-text that stands below already).
+text that is below the cursor already).
 """
 
 from __future__ import annotations
@@ -11,14 +11,18 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 PREFIX_TAIL = 400
+"""Characters of the prefix that are in a key."""
 SUFFIX_HEAD = 100
+"""Characters of the suffix that are in a key."""
 LOOK_BACK = 200
-"""So many typed characters are followed through a suggestion."""
+"""Characters that may be typed of a suggestion before it is no longer found."""
 CLOSERS = ")]}\"'`>"
 
 
 @dataclass(frozen=True)
 class Key:
+    """What suggestions are cached by."""
+
     model: str
     language: str
     prefix: str
@@ -35,11 +39,14 @@ class Hit:
 
     texts: list[str]
     typed: int
-    """How many characters of the suggestion have been typed since it was made."""
+    """Number of characters of the suggestion that have been typed since it was made."""
 
 
 class Cache:
-    """Least recently used goes first. An empty list of texts is an answer too: nothing to suggest here."""
+    """Drops the least recently used first. An empty list of texts is an answer too: nothing to suggest here.
+
+    `size` is the number of keys that are kept.
+    """
 
     def __init__(self, size: int = 250) -> None:
         self._size = size
@@ -62,14 +69,14 @@ class Cache:
         for typed in range(min(LOOK_BACK, len(prefix)) + 1):
             end = len(prefix) - typed
             tail = prefix[max(0, end - PREFIX_TAIL) : end]
-            said = prefix[end:]
+            since = prefix[end:]
             for head in heads:
                 texts = self._made.get(key := Key(model, language, tail, head))
                 if texts is None:
                     continue
                 if not texts and not typed and head is heads[0]:
                     return Hit([], 0)
-                rest = [text[typed:] for text in texts if text.startswith(said) and len(text) > typed]
+                rest = [text[typed:] for text in texts if text.startswith(since) and len(text) > typed]
                 if rest:
                     self._made.move_to_end(key)
                     return Hit(rest, typed)

@@ -1,15 +1,14 @@
 """What of other files is shown to the model beside the file that is edited, within a budget.
 
-In the order of use: definitions of the names near the cursor, places that were edited or looked at before, outlines of
-the open files of the same language. What the window shows already is never shown twice.
+In this order: definitions of the names near the cursor, places that were edited or completed before, outlines of the
+open files of the same language. What the window shows already is never shown twice.
 
-The choice is made anew only where the window moves: in a prompt the other files stand first, so each change to them
-has everything behind them evaluated again.
+The choice is made again only where the window moves: in a prompt the other files come first, so after each change to
+them everything behind them is evaluated again.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
@@ -17,16 +16,19 @@ from dataclasses import dataclass
 
 from threadrunner.lsp.suggest.documents import Document
 from threadrunner.lsp.suggest.ignore import Ignore
+from threadrunner.lsp.suggest.text import indent_width
 from threadrunner.lsp.suggest.window import TextWindow
 
 CHARS_PER_TOKEN = 3
 """Code has 3 to 4; the smaller number keeps the budget."""
 REACH = 8
-"""Lines above and below an edited line that go with it."""
+"""Lines above and below an edited line that are shown with it."""
 DEFINITION_LINES = 12
+"""Lines that are shown of a definition, at most."""
 OUTLINE_LINES = 40
+"""Lines that are shown of a file's outline, at most."""
 NEAR_LINES = 12
-"""Names in so many lines before the cursor are looked up."""
+"""Lines before the cursor whose names are looked up."""
 JUMPED = 64
 """Lines; a cursor this far from where the choice was made is elsewhere."""
 
@@ -41,12 +43,14 @@ DEFINES = re.compile(
 
 @dataclass(frozen=True)
 class Snippet:
+    """A part of another file, as the model is shown it."""
+
     path: str
     text: str
 
 
 class Trail:
-    """Where the person was lately, in any file: the newest last. Places close to one another are one."""
+    """The last `size` places that the person worked at, in any file. Places close to one another are one."""
 
     def __init__(self, size: int = 32) -> None:
         self._size = size
@@ -69,7 +73,7 @@ class Trail:
 
 
 class Chooser:
-    """Chooses for one document at a time, and stays with its choice while the window stays."""
+    """Chooses for one document at a time, and keeps its choice while the window keeps its first line."""
 
     def __init__(self) -> None:
         self._made_for: tuple[str, object] | None = None
@@ -86,6 +90,7 @@ class Chooser:
         ignore: Ignore,
         budget: int,
     ) -> list[Snippet]:
+        """Snippets for a cursor at this line of the document; `budget` is in tokens."""
         made_for = (document.uri, window.first)
         if made_for != self._made_for or abs(line - self._line) > JUMPED:
             self._made_for, self._line = made_for, line
@@ -99,7 +104,7 @@ class Chooser:
 def choose(
     document: Document, window: TextWindow, others: list[Document], trail: Trail, ignore: Ignore, budget: int
 ) -> list[Snippet]:
-    """The most useful snippets that fit `budget` tokens; the most useful stands last, next to the code."""
+    """The most useful snippets that fit `budget` tokens; the most useful is last, next to the code."""
     if budget <= 0:
         return []
     others = [
@@ -115,7 +120,7 @@ def choose(
             continue
         room -= len(text)
         seen.update(_telling(text))
-        chosen.append(Snippet(_shown_path(other.path, ignore), text))
+        chosen.append(Snippet(ignore.shown_path(other.path), text))
     return chosen[::-1]
 
 
@@ -153,32 +158,21 @@ def _definitions(names: list[str], others: list[Document]) -> Iterator[tuple[Doc
 
 def _block(lines: list[str], start: int) -> list[str]:
     """The line and what is indented below it, up to a limit."""
-    indent = _indent(lines[start])
-    end = start + 1
-    while (
-        end < len(lines) and end - start < DEFINITION_LINES and (not lines[end].strip() or _indent(lines[end]) > indent)
-    ):
+    indent = indent_width(lines[start])
+    end, limit = start + 1, min(len(lines), start + DEFINITION_LINES)
+    while end < limit and (not lines[end].strip() or indent_width(lines[end]) > indent):
         end += 1
     return lines[start:end]
 
 
-def _indent(line: str) -> int:
-    return len(line) - len(line.lstrip())
-
-
 def _telling(text: str) -> list[str]:
-    """The lines that say something: a brace or `else:` stands everywhere."""
+    """The lines that tell one text from another: a brace or `else:` is everywhere."""
     return [line for line in map(str.strip, text.splitlines()) if len(line) > 8]
 
 
 def _fresh(lines: list[str], seen: set[str]) -> str:
-    """The lines as a text, unless most of what they say has been shown."""
+    """The lines as a text; empty if more than half of what they tell has been shown."""
     text = "".join(lines).replace("\r\n", "\n").strip("\n")
     telling = _telling(text)
     known = sum(line in seen for line in telling)
     return f"{text}\n" if telling and known * 2 <= len(telling) else ""
-
-
-def _shown_path(path: str, ignore: Ignore) -> str:
-    root = ignore.root_of(path)
-    return os.path.relpath(path, root) if root else os.path.basename(path)

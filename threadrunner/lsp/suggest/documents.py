@@ -1,8 +1,8 @@
-"""Open documents: lines of text, changed as the client says, and positions in the client's units.
+"""Open documents: lines of text, changed as the client reports, and positions in the client's units.
 
 Ours instead of pygls's: that one splits lines with str.splitlines(), so a form feed or U+2028 in a file shifts every
 later position, and it joins the whole text again for each key. A line here ends at LF, CRLF or CR and nowhere else,
-as LSP has it, and a key costs what the changed lines cost.
+as LSP defines it, and a key costs what the changed lines cost.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ class Position(Protocol):
 
 
 class Range(Protocol):
+    """From a position up to another one."""
+
     @property
     def start(self) -> Position: ...
     @property
@@ -45,7 +47,7 @@ class Place:
 
 
 def split_lines(text: str) -> list[str]:
-    """Lines with their ends. The last one has none and may be empty: a text has one line more than line ends."""
+    """Lines with their ends. The last one has no end and may be empty: a text has one line more than line ends."""
     lines = _LINE.findall(text)
     if not lines or lines[-1][-1] in "\r\n":
         lines.append("")
@@ -57,7 +59,7 @@ def without_end(line: str) -> str:
 
 
 def to_column(line: str, units: int, encoding: str) -> int:
-    """The character that begins at or covers this unit; past the line's end: its end, as LSP asks."""
+    """The column of the character that begins at or covers this unit; past the line's end: its end, as LSP requires."""
     body = without_end(line)
     if encoding == UTF32 or body.isascii():
         return max(0, min(units, len(body)))
@@ -71,6 +73,7 @@ def to_column(line: str, units: int, encoding: str) -> int:
 
 
 def to_units(line: str, column: int, encoding: str) -> int:
+    """The column in the encoding's units: bytes, UTF-16 code units or characters."""
     head = line[:column]
     if encoding == UTF32 or head.isascii():
         return len(head)
@@ -90,7 +93,7 @@ class Document:
 
     uri: str
     path: str
-    """Where it lies on disk; empty for one that lies nowhere yet."""
+    """Its absolute path; empty for one that is not on disk yet."""
     language: str
     version: int | None
     text: str
@@ -139,6 +142,10 @@ class Document:
         match = _WORD_BEFORE.search(self.head(place))
         return Place(place.line, match.start() if match else place.column)
 
+    def with_line_ends(self, text: str) -> str:
+        """A text whose lines end with LF, with this document's line ends."""
+        return text if self.line_end == "\n" else text.replace("\n", self.line_end)
+
     def between(self, start: Place, end: Place) -> str:
         if start.line == end.line:
             return self.lines[start.line][start.column : end.column]
@@ -152,19 +159,19 @@ class Document:
             return
         start, end = sorted((self.place(range.start), self.place(range.end)))
         head, tail = self.lines[start.line][: start.column], self.lines[end.line][end.column :]
-        # Neighbours are split again too: a CR and an LF that come to stand side by side are one line end.
+        # Neighbours are split again too: a CR and an LF that are now side by side are one line end.
         first, last = max(0, start.line - 1), min(len(self.lines), end.line + 2)
         before, after = self.lines[first : start.line], self.lines[end.line + 1 : last]
         fresh = split_lines("".join([*before, head, text, tail, *after]))
         if last < len(self.lines):
-            del fresh[-1]  # the empty rest behind the last line end: the next line stands there
+            del fresh[-1]  # the empty rest behind the last line end: the next line begins there
         self.lines[first:last] = fresh
         grown = split_lines(head + text)
         self.focus = Place(min(start.line + len(grown) - 1, len(self.lines) - 1), len(grown[-1]))
 
 
 class Documents:
-    """All open ones, by URI, the latest used last."""
+    """The open documents by URI, the last used at the end."""
 
     def __init__(self) -> None:
         self._open: dict[str, Document] = {}
@@ -186,5 +193,5 @@ class Documents:
         return self._open.pop(uri, None)
 
     def touch(self, document: Document) -> None:
-        """It is the one that is worked on now."""
+        """This document is in use now."""
         self._open[document.uri] = self._open.pop(document.uri)

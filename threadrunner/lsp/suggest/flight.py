@@ -1,8 +1,8 @@
-"""A request to the daemon under way. Who goes on typing what it says, or may say, stays with it.
+"""A request in flight. Later keystrokes that agree with the answer so far keep using this request.
 
 A person's next key comes after 135 ms, a whole suggestion after 200 to 800 ms on two cores: where each key ended the
 request of the key before, a recorded session of 200 keys never saw a suggestion, and a first prompt of some seconds
-never got through. So a request ends when its text contradicts what was typed, or when nobody has come back to it.
+never finished. So a request ends when its text contradicts what was typed, or when no later request has joined it.
 """
 
 from __future__ import annotations
@@ -26,45 +26,56 @@ def typed_since(origin: TextWindow, now: TextWindow) -> str | None:
     return now.prefix[len(origin.prefix) :]
 
 
-def agree(typed: str, said: str) -> bool:
-    """Neither contradicts the other, as far as they go."""
-    return typed.startswith(said) or said.startswith(typed)
+def agree(typed: str, generated: str) -> bool:
+    """Whether one of the two is the beginning of the other."""
+    return typed.startswith(generated) or generated.startswith(typed)
 
 
 class Flight:
-    """`task` gives the texts to show at `window`; `said` is what the model has said so far."""
+    """A request to the daemon that may outlive the editor's request which started it.
+
+    It is waited for with `result()`, by one editor's request at a time, or by two while the newer one takes over.
+    """
 
     def __init__(self, window: TextWindow) -> None:
         self.window = window
-        self.said = ""
+        """What the model sees."""
         self.task: asyncio.Task[list[str]]
-        """Made by `depart`."""
+        """Gives the texts to show at `window`. Made by `start`."""
+        self._generated = ""
         self._typed = ""
         self._waiting = 0
         self._timer: asyncio.TimerHandle | None = None
 
-    def depart(self, work: Coroutine[Any, Any, list[str]]) -> None:
+    @property
+    def abandoned(self) -> bool:
+        """No request waits for it, and it is cancelled unless one joins within GRACE."""
+        return self._timer is not None
+
+    def start(self, work: Coroutine[Any, Any, list[str]]) -> None:
         self.task = asyncio.create_task(work)
-        # Seen, where nobody waits for it any more: a failure that matters is the next request's too.
+        # Its exception counts as retrieved even if no request waits any more: the next request meets the same failure.
         self.task.add_done_callback(lambda task: task.cancelled() or task.exception())
 
-    def joins(self, now: TextWindow) -> bool:
-        """Whether its answer may still be one for this window; from now on it must agree with that."""
+    def join(self, now: TextWindow) -> bool:
+        """Whether the answer may still be right for this window; if so, what was typed until now must agree with it."""
         typed = typed_since(self.window, now)
-        if self.task.done() or typed is None or not agree(typed, self.said):
+        if self.task.done() or typed is None or not agree(typed, self._generated):
             return False
         self._typed = typed
         return True
 
-    def heard(self, text: str) -> None:
-        """The model has said more; ends the request if that is not what was typed."""
-        self.said += text
-        if not agree(self._typed, self.said):
+    def receive(self, text: str) -> None:
+        """The model has generated more text; the request is cancelled if that is not what was typed."""
+        self._generated += text
+        if not agree(self._typed, self._generated):
             self.task.cancel()
 
-    async def landed(self) -> list[str] | None:
-        """The texts; None where it was ended before. Raises ApiError. Who is cancelled here leaves it to the next one,
-        if there is one soon."""
+    async def result(self) -> list[str] | None:
+        """The texts; None where the request was cancelled before. Raises ApiError.
+
+        If the caller is cancelled here, the request goes on for GRACE, so that the next one can join it.
+        """
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -72,7 +83,7 @@ class Flight:
         try:
             await asyncio.wait({self.task})
         except asyncio.CancelledError:
-            if self._waiting == 1:  # else the next one is here already
+            if self._waiting == 1:  # otherwise the next request waits already
                 self._timer = asyncio.get_running_loop().call_later(GRACE, self.task.cancel)
             raise
         finally:

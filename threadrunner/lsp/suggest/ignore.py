@@ -1,8 +1,8 @@
 """Which files are kept from the model.
 
-Secrets and what `.threadrunnerignore` names: no suggestion in them, and nothing of them in anybody's context. What
+Secrets and what `.threadrunnerignore` names: no suggestions in them, and they are never context for other files. What
 `.gitignore` names (build output, vendored code): suggestions yes, context no. Everything stays on this machine
-anyway; but a key that stands in a prompt can come back as a suggestion, and be committed with it.
+anyway; but a key that is in a prompt can come back as a suggestion, and be committed with it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ GIT = ".gitignore"
 
 
 def secret(path: str) -> bool:
-    """By its name alone: what is in it is not looked at."""
+    """Whether the file holds secrets, by its name alone: it is not opened."""
     *folders, name = path.lower().split("/")
     if name in TEMPLATES:
         return False
@@ -52,9 +52,14 @@ class Ignore:
         """The innermost workspace folder that holds the file."""
         return next((root for root in self.roots if path == root or path.startswith(root.rstrip("/") + "/")), None)
 
+    def shown_path(self, path: str) -> str:
+        """The path as the model is shown it: below its workspace folder, else the file's name alone."""
+        root = self.root_of(path)
+        return os.path.relpath(path, root) if root else os.path.basename(path)
+
     def completes(self, path: str) -> bool:
         """Whether there may be suggestions in this file."""
-        if not path:  # a text that is no file has no name to judge it by
+        if not path:  # a text that is not a file has no name to judge it by
             return True
         return not secret(self._below_root(path)) and not self._listed(path, OURS)
 
@@ -63,26 +68,26 @@ class Ignore:
         return bool(path) and self.completes(path) and not self._listed(path, GIT)
 
     def _below_root(self, path: str) -> str:
-        """Only what lies in the workspace is judged by its folders' names: a project may stand in a `secrets/`."""
+        """Only folders in the workspace are judged by their names: a project may itself be in a `secrets/`."""
         root = self.root_of(path)
         return os.path.relpath(path, root) if root else path
 
     def _listed(self, path: str, name: str) -> bool:
         """Whether the ignore files of this name, from the root down to the file's folder, name it; the last one that
-        says anything decides, as in git. A folder that is ignored takes all that is in it along."""
+        matches decides, as in git. A folder that is ignored has all that is in it ignored too."""
         root = self.root_of(path)
         if root is None:
             root = os.path.dirname(path)
         parts = os.path.relpath(path, root).split(os.sep)
         for depth in range(1, len(parts) + 1):
             here = os.sep.join(parts[:depth]) + ("/" if depth < len(parts) else "")
-            said: bool | None = None
+            ignored: bool | None = None
             for up in range(depth):
                 folder = os.path.join(root, *parts[:up])
                 below = os.path.relpath(os.path.join(root, here), folder) + ("/" if here.endswith("/") else "")
                 verdict = _spec(folder, name, _stamp(os.path.join(folder, name))).check_file(below).include
-                said = verdict if verdict is not None else said
-            if said:
+                ignored = verdict if verdict is not None else ignored
+            if ignored:
                 return True
         return False
 

@@ -1,4 +1,4 @@
-"""When to ask: how long to wait after a key, from how the person types and how long answers take.
+"""When to ask: how long to wait after a key, from how the person types and how long answers take. Pure.
 
 Waiting saves the requests that the next key would cancel. What they would cost is the engine's time up to the cancel,
 so with fast answers there is nothing to save and nothing to wait for.
@@ -11,9 +11,11 @@ from collections import deque
 GAP_LIMIT = 1.0
 """Seconds; a longer gap is thinking, not typing."""
 FIRST_GAP = 0.12
+"""Seconds between two keys, as long as too few have been measured."""
 LONGEST = 0.3
+"""Seconds; no wait is longer."""
 FAST_ANSWER = 0.2
-"""From here on down, answers are fast and the wait shrinks with them."""
+"""Seconds; below this, answers are fast and the wait shrinks with them."""
 
 
 class Typist:
@@ -34,12 +36,12 @@ class Typist:
 
     @property
     def gap(self) -> float:
-        """The usual time between two keys."""
+        """The median of the seconds between two keys."""
         return sorted(self._gaps)[len(self._gaps) // 2] if len(self._gaps) >= 5 else FIRST_GAP
 
     @property
     def answer(self) -> float:
-        """The usual time of an answer; what is not known yet counts as slow."""
+        """The median of the seconds of an answer; before the first one, answers count as slow."""
         return sorted(self._answers)[len(self._answers) // 2] if self._answers else FAST_ANSWER
 
     def delay(self, head: str) -> float:

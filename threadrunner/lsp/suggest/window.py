@@ -2,38 +2,37 @@
 
 The first line moves in jumps. A window that slid by a line with each Enter would begin elsewhere each time, and
 everything in it would be evaluated again: that is the worst case of llama-server's `/infill`, 6 s a key on two cores.
+
+The engine cuts what it is sent in the same way, at larger limits, for clients that send whole files. Ours are smaller,
+so that by default it finds nothing to cut: two cuts, each with its own jumps, would move the beginning twice as often.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from threadrunner.lsp.suggest.documents import Document, Place, split_lines
+from threadrunner.lsp.suggest.documents import Document, Place
+from threadrunner.lsp.suggest.text import CursorText
 
+PREFIX_CHARS = 4_000
+"""Characters before the cursor, at most."""
+SUFFIX_CHARS = 1_000
+"""Characters behind the cursor, at most."""
 JUMP_LINES = 32
-JUMP_CHARS = 1024  # of a line that is longer than the whole window, say in minified code
+"""Lines by which the window's first line moves."""
+JUMP_CHARS = 1024
+"""Characters by which it moves in a line that is longer than the whole window, e.g. in minified code; there, the text
+before the cursor is no longer than that."""
 
 
 @dataclass(frozen=True)
-class TextWindow:
-    """Lines end with LF in here, whatever ends them in the file."""
+class TextWindow(CursorText):
+    """The part of a file around the cursor. Lines end with LF in here, whatever ends them in the file."""
 
-    prefix: str
-    suffix: str
     first: Place
-    """Where the prefix begins; (0, 0): with the file."""
+    """Where the prefix begins in the file."""
     whole_suffix: bool
-    """Nothing of the file stands below the suffix."""
-
-    @property
-    def head(self) -> str:
-        """The cursor's line up to the cursor."""
-        return self.prefix[self.prefix.rfind("\n") + 1 :]
-
-    @property
-    def tail(self) -> str:
-        """The rest of the cursor's line."""
-        return self.suffix.partition("\n")[0]
+    """The suffix reaches to the end of the file."""
 
     @property
     def whole_prefix(self) -> bool:
@@ -41,6 +40,7 @@ class TextWindow:
 
 
 def around(document: Document, place: Place, prefix_chars: int, suffix_chars: int) -> TextWindow:
+    """The window of a cursor, with at most this many characters before and behind it."""
     first = _first(document, place, prefix_chars)
     prefix = document.between(first, place)
     last, room = place.line, suffix_chars - len(document.tail(place))
@@ -67,8 +67,3 @@ def _first(document: Document, place: Place, room: int) -> Place:
 
 def _lf(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
-
-
-def preceding_lines(prefix: str, count: int) -> str:
-    """The last whole lines of a prefix and the line under way."""
-    return "".join(split_lines(prefix)[-count - 1 :])

@@ -1,0 +1,226 @@
+"""One editor's session: what it can do, what it has set and opened, and what it has been told.
+
+Features work on a session and know neither pygls nor the daemon's connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Coroutine, Iterable
+from typing import Any, Protocol
+
+from lsprotocol import types as lsp
+from pygls.capabilities import ServerCapabilitiesBuilder
+from pygls.uris import to_fs_path
+
+from threadrunner.api.errors import ApiError, Overloaded, WorkerCrashed
+from threadrunner.client.aio import Notice
+from threadrunner.lsp.client import ClientTraits, EditorClient, read_traits
+from threadrunner.lsp.counters import Counters
+from threadrunner.lsp.outage import Outage
+from threadrunner.lsp.progress import Reporting, WorkDone
+from threadrunner.lsp.suggest.ask import DaemonClient, Figures
+from threadrunner.lsp.suggest.documents import Document, Documents
+from threadrunner.lsp.suggest.ignore import Ignore
+from threadrunner.lsp.suggest.settings import Settings, SettingsError, parse
+from threadrunner.lsp.suggest.suggester import Suggester
+from threadrunner.lsp.suggest.workspace import Workspace
+
+log = logging.getLogger("threadrunner.lsp")
+
+STATUS = "threadrunner/status"
+SECTION = "threadrunner"
+"""Of the client's configuration."""
+PASSING = (Overloaded, WorkerCrashed)
+"""Failures that the next key may not meet: they are logged, not shown."""
+
+
+class DaemonConnection(DaemonClient, Protocol):
+    """The daemon, and whether we are connected to it."""
+
+    @property
+    def connected(self) -> bool: ...
+    async def close(self) -> None: ...
+
+
+class Session:
+    """The state that the features share. Made before `initialize`, which `begin` is told of."""
+
+    def __init__(self, daemon: DaemonConnection, editor: EditorClient, counters: Counters) -> None:
+        self.editor = editor
+        self.counters = counters
+        self.client = ClientTraits()
+        self.encoding = "utf-16"
+        self.figures = Figures()
+        self.outage = Outage()
+        self.state, self.state_message = "starting", ""
+        self._workspace = Workspace()
+        self._connection = daemon
+        self._daemon = Reporting(daemon, self._begin_work)
+        self.suggester = Suggester(self._daemon, self._workspace, self.figures)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._warmed = False
+
+    @property
+    def documents(self) -> Documents:
+        return self._workspace.documents
+
+    @property
+    def settings(self) -> Settings:
+        return self._workspace.settings
+
+    @property
+    def ignore(self) -> Ignore:
+        return self._workspace.ignore
+
+    # ---- begin, configure, end
+
+    def begin(self, params: lsp.InitializeParams) -> None:
+        """The editor has introduced itself."""
+        self.client = read_traits(params)
+        encoding = ServerCapabilitiesBuilder.choose_position_encoding(params.capabilities)
+        self.encoding = lsp.PositionEncodingKind(encoding).value
+        self.configure(params.initialization_options)
+        log.info("client %r: %s", params.client_info and params.client_info.name, self.client)
+
+    def set_roots(self, uris: Iterable[str | None]) -> None:
+        """The workspace folders are these; those that are not on disk do not count."""
+        self._workspace.ignore = Ignore([path for uri in uris if uri and (path := to_fs_path(uri))])
+
+    def configure(self, value: Any) -> None:
+        """Take the settings as a client sent them; in place of unusable ones, which the person is told of, defaults."""
+        try:
+            settings = parse(value)
+        except SettingsError as error:
+            self.editor.show(lsp.MessageType.Warning, str(error))
+            settings = Settings()
+        self._workspace.settings = settings
+        self.suggester.reset()
+        self.counters.enabled = settings.count
+        self.outage.reset()
+        self._warmed = False
+
+    async def fetch_settings(self) -> None:
+        """Ask the client for its settings; where it has none, those of `initialize` stay."""
+        if not self.client.configuration:
+            return
+        params = lsp.ConfigurationParams([lsp.ConfigurationItem(section=SECTION)])
+        with contextlib.suppress(Exception):
+            found = await self.editor.ask(lsp.WORKSPACE_CONFIGURATION, params)
+            if found and isinstance(found[0], dict) and any(value is not None for value in found[0].values()):
+                self.configure(found[0])
+
+    async def end(self) -> None:
+        """Cancel everything under way, write the counters, and hang up on the daemon."""
+        for task in list(self._tasks):
+            task.cancel()
+        await self.suggester.close()
+        self.counters.flush()
+        await self._connection.close()
+
+    def background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do work that no request waits for; a failure of it is logged."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("a background task failed", exc_info=error)
+
+    # ---- documents
+
+    def opened(self, item: lsp.TextDocumentItem) -> None:
+        path = to_fs_path(item.uri) or "" if item.uri.startswith("file:") else ""
+        language = item.language_id.lower()
+        document = Document(item.uri, path, language, item.version, item.text, self.encoding)
+        self.documents.open(document)
+        self._warm(document)
+
+    def changed(self, params: lsp.DidChangeTextDocumentParams) -> None:
+        document = self.documents.get(params.text_document.uri)
+        if document is None:
+            log.warning("a change of %s, which is not open", params.text_document.uri)
+            return
+        for change in params.content_changes:
+            span = change.range if isinstance(change, lsp.TextDocumentContentChangePartial) else None
+            document.change(span, change.text)
+        document.version = params.text_document.version
+        self.suggester.edited(document)
+
+    def closed(self, uri: str) -> None:
+        if self.documents.close(uri):
+            self.suggester.forget(uri)
+            self.counters.flush()
+
+    def _warm(self, document: Document) -> None:
+        """Load the model when the first file is opened that it is for, so that the first suggestion is not late."""
+        if self._warmed or self.settings.trigger == "manual" or not document.path:
+            return
+        if self._workspace.completes(document):
+            self._warmed = True
+            self.background(self._load())
+
+    async def _load(self) -> None:
+        try:
+            await self._daemon.request("models.load", self.settings.load_params())
+        except ApiError as error:
+            self.failed(error)
+        else:
+            self.set_state("ready")
+
+    # ---- the daemon
+
+    async def generate(
+        self, messages: list[dict[str, str]], options: dict[str, Any], notice: Notice | None = None
+    ) -> dict[str, Any]:
+        """The chat model's answer to the messages, as a result of `generate`; streamed to `notice` where there is one.
+        Raises ApiError."""
+        settings = self.settings
+        params: dict[str, Any] = {"messages": messages, "priority": "interactive", "stream": notice is not None}
+        if model := settings.chat_model or settings.model:
+            params["model"] = model
+        if settings.backend:
+            params["backend"] = settings.backend
+        result: dict[str, Any] = await self._daemon.request("generate", params | options, notice)
+        return result
+
+    async def daemon_status(self) -> dict[str, Any] | None:
+        """The daemon's own status, or its error; None where no daemon is connected: none is started for it."""
+        if not self._connection.connected:
+            return None
+        try:
+            status: dict[str, Any] = await self._connection.request("status", {})
+        except ApiError as error:
+            return {"error": error.message}
+        return status
+
+    # ---- what the person is told
+
+    def answered(self) -> None:
+        """The daemon has answered a request for a suggestion."""
+        if self.outage.answered():
+            log.info("the daemon answers again")
+        self.set_state("ready")
+
+    def failed(self, error: ApiError) -> None:
+        """A request for a suggestion has failed: the person is told once, unless the next key may succeed."""
+        first = self.outage.failed(error, time.monotonic())
+        log.warning("%s: %s", error.kind, error.message)
+        self.set_state("error", error.message)
+        if first and not isinstance(error, PASSING):
+            self.editor.show(lsp.MessageType.Error, f"ThreadRunner: {error.message}")
+
+    def set_state(self, state: str, message: str = "") -> None:
+        """Our own plugins show it beside the file's name."""
+        if self.client.status and (state, message) != (self.state, self.state_message):
+            self.editor.notify(STATUS, {"state": state, "message": message})
+        self.state, self.state_message = state, message
+
+    def _begin_work(self, title: str) -> WorkDone | None:
+        self.set_state("loading", title)
+        return WorkDone(self.editor, title) if self.client.work_done else None

@@ -1,0 +1,55 @@
+"""What the suggester is asked and what it answers; what it counts; the daemon, as far as it needs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from threadrunner.client.aio import Notice
+from threadrunner.lsp.suggest.documents import Document, Place
+
+
+class DaemonClient(Protocol):
+    """Sends requests to the daemon."""
+
+    async def request(self, method: str, params: dict[str, Any], notice: Notice | None = None) -> Any:
+        """The result; `notice` is called with each notification before it. Raises ApiError."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A request for a suggestion: at which place, and how it was asked for."""
+
+    document: Document
+    place: Place
+    manual: bool = False
+    """The person asked for it; otherwise a key did."""
+    debounce: bool = True
+    replaced: int = 0
+    """Number of characters behind `place` to ignore: the chosen item of a menu replaces them."""
+    selected: str = ""
+    """The text of a menu's chosen item, taken as typed at `place`."""
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """`text` goes in at the cursor; lines end with LF. The id stays the same while the person types this text."""
+
+    id: str
+    text: str
+
+
+@dataclass
+class Figures:
+    """Counted since the start, for `threadrunner/status`. The last two are tokens, all others requests."""
+
+    requests: int = 0
+    from_cache: int = 0
+    asked: int = 0
+    joined: int = 0
+    """Answered by a request that was under way already."""
+    superseded: int = 0
+    speculated: int = 0
+    ended_early: int = 0
+    prompt_tokens: int = 0
+    evaluated_tokens: int = 0
