@@ -97,3 +97,14 @@ async def test_a_guess_that_fails_or_finds_nothing_leaves_no_trace() -> None:
     (await guesses.daemon.sent(2)).end("  \n")
     assert await guesses.speculation.take_over(key("b"))
     assert guesses.cached("a") is None and guesses.cached("b") is None
+
+
+async def test_a_guess_that_is_dropped_is_cancelled_and_puts_nothing_in_the_cache() -> None:
+    guesses = Guesses()
+    guesses.start("a")
+    sent = await guesses.daemon.sent()
+    ended = guesses.speculation.drop()
+    assert ended is not None
+    await asyncio.wait({ended})
+    assert sent.cancelled and guesses.cached("a") is None
+    assert guesses.speculation.drop() is None

@@ -43,11 +43,17 @@ class Speculation:
         await asyncio.wait({self._task})
         return True
 
+    def drop(self) -> asyncio.Task[None] | None:
+        """Cancel the guess; the task that ends with it, if there was one."""
+        task, self._task, self._key = self._task, None, None
+        if task is None or task.done():
+            return None
+        task.cancel()
+        return task
+
     async def stop(self) -> None:
         """Cancel the guess, and wait until the daemon has been told."""
-        task, self._task, self._key = self._task, None, None
-        if task is not None and not task.done():
-            task.cancel()
+        if (task := self.drop()) is not None:
             await asyncio.wait({task})
 
     async def _ask(self, key: Key, request: InfillRequest) -> None:

@@ -68,6 +68,7 @@ class Suggester:
         """The settings have changed: end what is under way, perhaps for another model, and forget what is cached."""
         for flight in self._flights.values():
             flight.task.cancel()
+        self._speculation.drop()
         self._cache.clear()
         self._chooser.forget()
 
