@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
-import struct
 from pathlib import Path
 from typing import Any
 
+from tests.backends import native
 from threadrunner.api.generation import Generated, GenerateParams
 from threadrunner.backends.base import Event, Failed, Finished, ModelSpec, Params, Piece, Result
 from threadrunner.backends.llama import LlamaBackend
 from threadrunner.engine.engine import Engine
-from threadrunner.engine.llama.library import L
 
 
 class Loaded:
@@ -68,15 +66,7 @@ class Loaded:
         assert self.engine.cells.used() == 0
 
     def cells_in_llama(self) -> int:
-        """Cells that llama.cpp has in use: the count at the head of a saved state. The buffer ends soon after it, so
-        that the rest is not written."""
-        head = (ctypes.c_uint8 * 64)()
-        L.llama_state_get_data(self.engine._context.handle, head, len(head))
-        data = bytes(head)
-        name = int.from_bytes(data[:4], "little")
-        streams, cells = struct.unpack_from("<II", data, 4 + name)
-        assert streams == 1
-        return int(cells)
+        return native.cells_in_use(self.engine._context)
 
 
 def greedy(prompt: str = "", **more: Any) -> GenerateParams:

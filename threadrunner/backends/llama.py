@@ -41,7 +41,10 @@ from threadrunner.engine.embedder import Embedder
 from threadrunner.engine.engine import Engine, Limits
 from threadrunner.engine.events import Broken, Ended, Prefilled, Text
 from threadrunner.engine.kv_store import KvStore
-from threadrunner.engine.llama.library import Context, Model, build
+from threadrunner.engine.llama.context import Context
+from threadrunner.engine.llama.errors import BadGrammar, EngineError, LoadError
+from threadrunner.engine.llama.library import build
+from threadrunner.engine.llama.model import Model
 from threadrunner.engine.llama.sampler import Sampling
 from threadrunner.engine.llama.vocab import Vocab
 from threadrunner.engine.prompts import json_schema
@@ -74,7 +77,7 @@ class LlamaBackend:
     def load(self, spec: ModelSpec, report: Callable[[int, int], None]) -> ModelFacts:
         try:
             return self._load(spec, report)
-        except (engine_errors.LoadError, engine_errors.BadTemplate) as error:
+        except (LoadError, engine_errors.BadTemplate) as error:
             raise errors.ModelLoadFailed(
                 f"{spec.name or spec.path}: {error}", reason=str(error), path=spec.path
             ) from error
@@ -99,7 +102,7 @@ class LlamaBackend:
         self._engine = Engine(model, vocab, context, limits, _store(spec, model))
         self._threads = Threads(threads, machine.clocks())
         self._infill: Infill | None = None
-        self._embedder = Embedder(model, threads=threads, most_tokens=size.context)
+        self._embedder = Embedder(model, threads=threads, max_tokens=size.context)
         facts: dict[str, Any] = {
             "backend": "llama",
             "description": model.description(),
@@ -140,7 +143,7 @@ class LlamaBackend:
             elif isinstance(params, EmbedParams):
                 texts = [params.input] if isinstance(params.input, str) else params.input
                 self._embedder.add(id, [self._prompt.plain(text) for text in texts])
-        except engine_errors.EngineError as error:
+        except EngineError as error:
             raise _api_error(error) from None
 
     def _submit_generate(self, id: int, params: GenerateParams) -> None:
@@ -249,7 +252,7 @@ class LlamaBackend:
     def _step_embedder(self) -> list[Event]:
         try:
             job = self._embedder.step()
-        except engine_errors.EngineError as error:
+        except EngineError as error:
             return [_failed(id, error) for id in self._embedder.abandon()]
         if job is None:
             return []
@@ -314,12 +317,12 @@ def _store(spec: ModelSpec, model: Model) -> KvStore | None:
     return KvStore(Path(spec.cache_dir) / name, f"{model_is} {build()}", spec.cache_bytes)
 
 
-def _failed(id: int, error: engine_errors.EngineError) -> Failed:
+def _failed(id: int, error: EngineError) -> Failed:
     told = _api_error(error)
     return Failed(id, told.code, told.message, told.data)
 
 
-def _api_error(error: engine_errors.EngineError) -> errors.ApiError:
+def _api_error(error: EngineError) -> errors.ApiError:
     if isinstance(error, engine_errors.PromptTooLong):
         return errors.ContextOverflow(
             f"{error}; shorten it, or load the model with a larger context",
@@ -328,7 +331,7 @@ def _api_error(error: engine_errors.EngineError) -> errors.ApiError:
         )
     if isinstance(error, engine_errors.QueueFull):
         return errors.Overloaded(f"{error}; try again later", queued=error.queued, limit=error.limit)
-    if isinstance(error, engine_errors.BadGrammar):
+    if isinstance(error, BadGrammar):
         return errors.InvalidGrammar(str(error))
     if isinstance(error, engine_errors.Unsupported):
         return errors.NotSupported(str(error))

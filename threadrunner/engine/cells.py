@@ -10,7 +10,8 @@ import logging
 from functools import partial
 
 from threadrunner.engine.kv_store import LEAST_TOKENS, KvStore
-from threadrunner.engine.llama.library import Context, Model
+from threadrunner.engine.llama.context import Context
+from threadrunner.engine.llama.model import Model
 from threadrunner.engine.prefix_cache import PrefixCache
 from threadrunner.engine.sequence import Sequence
 

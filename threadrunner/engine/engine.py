@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from threadrunner.engine.cells import Cells
-from threadrunner.engine.errors import BadGrammar, EngineError, PromptTooLong, QueueFull, Unsupported
+from threadrunner.engine.errors import PromptTooLong, QueueFull, Unsupported
 from threadrunner.engine.events import Broken, Ended, Event, Prefilled, Text
 from threadrunner.engine.kv_store import KvStore
-from threadrunner.engine.llama.library import ABORTED, NO_ROOM, OK, Context, Model
+from threadrunner.engine.llama.context import ABORTED, NO_ROOM, OK, Context
+from threadrunner.engine.llama.errors import BadGrammar, EngineError
+from threadrunner.engine.llama.model import Model
 from threadrunner.engine.llama.sampler import Sampler
 from threadrunner.engine.llama.vocab import Vocab
 from threadrunner.engine.prefix_cache import common_length
@@ -169,8 +171,8 @@ class Engine:
         for sequence, count in plan:
             begin, end = sequence.evaluated, sequence.evaluated + count
             last = end == len(sequence.tokens)
-            index = context.add(sequence.seq, begin, sequence.tokens[begin:end], last)
-            outputs.append(index if last else -1)
+            context.add(sequence.seq, begin, sequence.tokens[begin:end], last)
+            outputs.append(context.n_tokens - 1 if last else -1)
         return outputs
 
     def _advance(self, sequence: Sequence, count: int, index: int) -> Iterator[Event]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from threadrunner.engine.errors import LoadError
+from threadrunner.engine.llama.errors import LoadError
 
 DEFAULT_CONTEXT = 8192
 LEAST_CONTEXT = 256

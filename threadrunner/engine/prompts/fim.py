@@ -210,7 +210,7 @@ def _detect(vocab: Vocab) -> tuple[Family, dict[str, int]]:
         found = {key: id for key, id in ids.items() if id is not None}
         if len(found) == len(ids):
             return family, found
-    found = {key: vocab.fim(key) for key in ("pre", "suf", "mid")}
+    found = vocab.fim()
     if min(found.values()) >= 0:
         pre, suf, mid = (vocab.marker(id) for id in found.values())
         return Family("unknown", pre, suf, mid), found
