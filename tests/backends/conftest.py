@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.backends import native
 from tests.backends.harness import Loaded
-from threadrunner.engine.llama.library import L, _start
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +34,7 @@ def qwen(qwen_coder: Path) -> Iterator[Loaded]:
 def exact(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaded]:
     """SmolLM2 with its weights in F32, 540 MB for as long as the module runs: nothing is rounded to 8 bits."""
     path = tmp_path_factory.mktemp("exact") / "smollm2-f32.gguf"
-    params = L.llama_model_quantize_default_params()
-    params.ftype, params.allow_requantize = 0, True
-    _start()  # or llama.cpp writes a line a tensor to stderr
-    assert L.llama_model_quantize(str(smollm2).encode(), str(path).encode(), ctypes.byref(params)) == 0
+    native.write_in_f32(smollm2, path)
     with Loaded(path, context=1024, cache_dir=str(path.parent / "kv"), cache_bytes=1 << 30) as loaded:
         yield loaded
     path.unlink()

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import ctypes
-import struct
 from pathlib import Path
 from typing import Any
 
+from tests.backends import native
 from threadrunner.api.generation import Generated, GenerateParams
 from threadrunner.backends.base import Event, Failed, Finished, ModelSpec, Params, Piece, Result
 from threadrunner.backends.llama import LlamaBackend
 from threadrunner.engine.engine import Engine
-from threadrunner.engine.llama.library import L
+from threadrunner.engine.llama.vocab import Vocab
+from threadrunner.engine.prompts.chat import ChatPrompt
+from threadrunner.engine.prompts.fim import InfillPrompts
 
 
 class Loaded:
+    """A backend with its model; what a test asks of their parts goes through here."""
+
     def __init__(self, path: Path, **spec: Any) -> None:
         self.backend = LlamaBackend()
         # one thread: on a busy machine two that wait for each other at every barrier take ten times as long
@@ -33,7 +36,19 @@ class Loaded:
 
     @property
     def engine(self) -> Engine:
-        return self.backend._engine
+        return self.backend.loaded.engine
+
+    @property
+    def vocab(self) -> Vocab:
+        return self.backend.loaded.vocab
+
+    @property
+    def chat_prompt(self) -> ChatPrompt:
+        return self.backend.loaded.requests.chat_prompt
+
+    @property
+    def infill_prompts(self) -> InfillPrompts:
+        return self.backend.loaded.requests.infill_prompts
 
     def submit(self, params: Params) -> int:
         self._ids += 1
@@ -68,15 +83,7 @@ class Loaded:
         assert self.engine.cells.used() == 0
 
     def cells_in_llama(self) -> int:
-        """Cells that llama.cpp has in use: the count at the head of a saved state. The buffer ends soon after it, so
-        that the rest is not written."""
-        head = (ctypes.c_uint8 * 64)()
-        L.llama_state_get_data(self.engine._context.handle, head, len(head))
-        data = bytes(head)
-        name = int.from_bytes(data[:4], "little")
-        streams, cells = struct.unpack_from("<II", data, 4 + name)
-        assert streams == 1
-        return int(cells)
+        return native.cells_in_use(self.engine.context)
 
 
 def greedy(prompt: str = "", **more: Any) -> GenerateParams:

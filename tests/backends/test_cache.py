@@ -10,8 +10,9 @@ import pytest
 from tests.backends.harness import Loaded, assert_same_or_close, greedy
 from threadrunner.api.generation import Generated, GenerateParams
 from threadrunner.backends.base import Finished
+from threadrunner.engine.events import Broken, Ended
 from threadrunner.engine.llama.sampler import Sampling
-from threadrunner.engine.sequence import Request
+from threadrunner.engine.sequence import Priority, Request
 
 STORY = "Once upon a time, in a small house by the sea, there lived an old man and his grey cat. "
 
@@ -54,7 +55,7 @@ def test_no_branch_is_lost(smol: Loaded) -> None:
     for branch in branches:
         usage = smol.ask(greedy(branch, max_tokens=1)).usage
         assert usage.cached_tokens == usage.prompt_tokens - 1
-    one = len(smol.backend._vocab.tokenize(STORY))
+    one = len(smol.vocab.tokenize(STORY))
     assert smol.engine.cells.used() < 6 * one
     assert smol.cells_in_llama() == smol.engine.cells.used()
 
@@ -62,9 +63,10 @@ def test_no_branch_is_lost(smol: Loaded) -> None:
 def test_candidates_fork_one_prompt(smol: Loaded) -> None:
     smol.forget()
     id = smol.submit(GenerateParams(prompt=STORY * 3, raw=True, n=4, max_tokens=8, seed=5, temperature=1.0))
-    while not smol.engine._running or not smol.engine._running[0].generated:
+    running = smol.engine.cells.running
+    while not running or not running[0].generated:
         smol.backend.step()
-    prompt = smol.engine._running[0].request.prompt
+    prompt = running[0].request.prompt
     assert smol.cells_in_llama() == smol.engine.cells.used() == len(prompt)
     ends, _ = smol.finish(id)
     result = ends[id]
@@ -97,9 +99,9 @@ def test_one_long_text_sent_several_times_at_once_is_evaluated_once(smol: Loaded
 def test_who_is_more_urgent_does_not_wait_for_the_same_text(smol: Loaded) -> None:
     smol.forget()
     slow = smol.submit(greedy(STORY * 10 + "A", max_tokens=4, priority="background"))
-    smol.engine._admit()
+    smol.engine.admit()
     fast = smol.submit(greedy(STORY * 10 + "B", max_tokens=4, priority="interactive"))
-    smol.engine._admit()
+    smol.engine.admit()
     assert smol.engine.queued == 0
     _, events = smol.finish(slow, fast)
     finished = [event.id for event in events if isinstance(event, Finished)]
@@ -110,7 +112,7 @@ def test_who_waits_for_a_text_goes_on_when_its_request_is_cancelled(smol: Loaded
     smol.forget()
     first = smol.submit(greedy(STORY * 10, max_tokens=4))
     second = smol.submit(greedy(STORY * 10, max_tokens=4))
-    smol.engine._admit()
+    smol.engine.admit()
     assert smol.engine.queued == 1
     smol.backend.cancel(first)
     ends, _ = smol.finish(second)
@@ -120,7 +122,7 @@ def test_who_waits_for_a_text_goes_on_when_its_request_is_cancelled(smol: Loaded
 def test_more_leaves_than_sequence_ids(smol: Loaded) -> None:
     """All leaves share the first words, so each is a match for the next prompt; one of them must still give its id."""
     smol.forget()
-    ids = smol.engine._context.n_seq
+    ids = smol.engine.context.n_seq
     for i in range(ids + 6):
         assert smol.ask(greedy(f"The same words, then {i}", max_tokens=1)).usage.completion_tokens == 1
     assert len(smol.engine.cells.cache.idle()) <= ids
@@ -133,7 +135,17 @@ def test_thousands_of_lives(smollm2, monkeypatch: pytest.MonkeyPatch) -> None:  
     rng = random.Random(1)
     with Loaded(smollm2, context=256) as loaded:
         engine = loaded.engine
-        open_ids: set[int] = set()
+        open_ids: dict[int, int] = {}
+        """The candidates of each request that have not ended."""
+
+        def step() -> None:
+            for event in engine.step():
+                assert not isinstance(event, Broken), event
+                if isinstance(event, Ended):
+                    open_ids[event.id] -= 1
+                    if not open_ids[event.id]:
+                        del open_ids[event.id]
+
         made = 0
         stems = [[rng.randrange(100, 40000) for _ in range(60)] for _ in range(3)]
         while made < rounds or open_ids:
@@ -143,26 +155,22 @@ def test_thousands_of_lives(smollm2, monkeypatch: pytest.MonkeyPatch) -> None:  
                 prompt = stem[: rng.randrange(1, 60)] + [rng.randrange(100, 40000) for _ in range(rng.randrange(3))]
                 n = rng.choice([1, 1, 1, 3])
                 sampling = Sampling(temperature=1.0, seed=made)
-                engine.add(Request(made, prompt, sampling, max_tokens=rng.randrange(30), priority=made % 3, n=n))
-                open_ids.add(made)
+                priority = Priority(made % 3)
+                engine.add(Request(made, prompt, sampling, max_tokens=rng.randrange(30), priority=priority, n=n))
+                open_ids[made] = n
             if open_ids and rng.random() < 0.1:
                 id = rng.choice(sorted(open_ids))
                 engine.cancel(id)
-                open_ids.discard(id)
+                del open_ids[id]
             if rng.random() < 0.1:
                 # an abort from another thread, at the worst moment: while the batch computes
-                monkeypatch.setattr(engine._context, "clear_abort", lambda: None)
-                engine._context.set_abort()
-                engine.step()
+                monkeypatch.setattr(engine.context, "clear_abort", lambda: None)
+                engine.context.set_abort()
+                step()
                 monkeypatch.undo()
-            ended: dict[int, int] = {}
-            for event in engine.step():
-                if type(event).__name__ == "Ended":
-                    ended[event.id] = ended.get(event.id, 0) + 1
-                assert type(event).__name__ != "Broken", event
-            busy = {s.request.id for s in [*engine._running, *engine._waiting]} | set(engine._siblings)
-            open_ids &= busy
-            assert loaded.cells_in_llama() == engine.cells.used() <= engine._context.n_cells
+            step()
+            assert loaded.cells_in_llama() == engine.cells.used() <= engine.context.n_cells
+        assert not engine.busy
         loaded.forget()
         assert loaded.cells_in_llama() == 0
-        assert sorted(engine.cells._free_seqs) == list(range(64))
+        assert engine.cells.free_seqs == frozenset(range(64))

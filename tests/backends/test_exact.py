@@ -61,9 +61,9 @@ def test_sent_back_and_begun_again(exact: Loaded, alone: Generated) -> None:
     """A running sequence that had to give up its cells says on what it was saying."""
     exact.forget()
     id = exact.submit(greedy(PROMPT, max_tokens=24, logprobs=2))
-    while not exact.engine._running or exact.engine._running[0].generated < 9:
+    while not exact.engine.cells.running or exact.engine.cells.running[0].generated < 9:
         exact.backend.step()
-    exact.engine._preempt(exact.engine._running[0])
+    exact.engine.preempt(exact.engine.cells.running[0])
     ends, _ = exact.finish(id)
     answer = ends[id]
     assert isinstance(answer, Generated)
@@ -74,12 +74,10 @@ def test_read_back_from_disk(exact: Loaded) -> None:
     exact.forget()
     prompt = STORY * 10
     fresh = exact.ask(greedy(prompt, max_tokens=24, logprobs=2))
-    engine, store = exact.engine, exact.engine.cells.store
+    store = exact.engine.cells.store
     assert store is not None
-    (leaf,) = engine.cells.cache.idle()
-    assert store.write([(engine.cells.cache.tokens(leaf), lambda: engine._context.save(leaf))]) == 1
-    for file in store._folder.iterdir():  # as the next process does when it begins
-        store._index(file)
+    assert exact.engine.cells.save() == 1
+    store.scan()  # as the next process does when it begins
     exact.forget()
     restored = exact.ask(greedy(prompt, max_tokens=24, logprobs=2))
     assert restored.usage.cached_tokens == restored.usage.prompt_tokens - 1

@@ -43,16 +43,14 @@ def test_other_files_are_seen_under_their_names(qwen: Loaded) -> None:
 
 
 def test_fim_tokens_in_a_file_are_plain_text(qwen: Loaded) -> None:
-    infill = qwen.backend._infill
-    assert infill is not None
+    infill = qwen.infill_prompts
     text = "x = '<|fim_middle|><|fim_suffix|>'\n"
     prompt = infill.build(text, text, "a.py", [("b.py", text)], 1000)
     assert [prompt.tokens.count(id) for id in sorted(infill.stop_tokens)] == [1, 1, 1, 1, 2]
 
 
 def test_a_window_larger_than_the_context_shrinks(qwen: Loaded) -> None:
-    infill = qwen.backend._infill
-    assert infill is not None
+    infill = qwen.infill_prompts
     for most in (4000, 1000, 200):
         prompt = infill.build("x = 1\n" * 20_000, "y = 2\n" * 20_000, "a.py", [("b.py", "z = 3\n" * 2_000)], most)
         assert 20 < len(prompt.tokens) <= most

@@ -28,7 +28,8 @@ PROMPT = "Write down everything you know about the number {}. It is"
 
 def ours(backend: LlamaBackend, clients: int, round_: int) -> tuple[float, float]:
     """Tokens a second over all clients, and microseconds a step outside llama_decode."""
-    context = backend._engine._context
+    engine = backend.loaded.engine
+    context = engine.context
     decode, spent, steps = context.decode, 0.0, 0
 
     def timed() -> int:
@@ -42,9 +43,9 @@ def ours(backend: LlamaBackend, clients: int, round_: int) -> tuple[float, float
         prompt = PROMPT.format(1000 * round_ + i)
         backend.submit(i, GenerateParams(prompt=prompt, raw=True, max_tokens=TOKENS, temperature=0, stream=True))
     began_all = time.perf_counter()
-    while backend._engine.queued or any(not s.generated for s in backend._engine._running):
+    while engine.queued or any(not s.generated for s in engine.cells.running):
         backend.step()
-    generated = sum(s.generated for s in backend._engine._running)
+    generated = sum(s.generated for s in engine.cells.running)
     context.decode = timed  # type: ignore[method-assign]
     began, open_requests, total = time.perf_counter(), clients, 0
     while open_requests:

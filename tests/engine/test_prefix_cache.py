@@ -1,4 +1,4 @@
-"""The tree against a model of llama.cpp's cells so simple that it is right at a glance."""
+"""The tree against cells that are right at a glance."""
 
 from __future__ import annotations
 
@@ -8,38 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.engine.memory import FakeMemory
 from threadrunner.engine.prefix_cache import PrefixCache, common_length
-
-
-class Cells:
-    """Cells as llama.cpp keeps them: each has a position, a token and the sequences that see it."""
-
-    def __init__(self) -> None:
-        self.cells: list[tuple[int, int, set[int]]] = []
-
-    def evaluate(self, seq: int, position: int, token: int) -> None:
-        self.cells.append((position, token, {seq}))
-
-    def share(self, source: int, target: int, begin: int, end: int) -> None:
-        for position, _, seqs in self.cells:
-            if source in seqs and begin <= position < end:
-                seqs.add(target)
-
-    def remove(self, seq: int, begin: int = 0, end: int = 1 << 30) -> None:
-        for position, _, seqs in self.cells:
-            if begin <= position < end:
-                seqs.discard(seq)
-        self.cells = [cell for cell in self.cells if cell[2]]
-
-    def tokens(self, seq: int) -> list[int]:
-        return [token for _, token in sorted((p, t) for p, t, seqs in self.cells if seq in seqs)]
 
 
 class Both:
     """The tree and the cells, moved as the engine moves them."""
 
     def __init__(self) -> None:
-        self.tree, self.cells = PrefixCache(), Cells()
+        self.tree, self.memory = PrefixCache(), FakeMemory()
         self.live: dict[int, list[int]] = {}
         self._next = 0
 
@@ -47,42 +24,42 @@ class Both:
         length, holders = self.tree.match(prompt)
         seq, self._next = self._next, self._next + 1
         if holders:
-            self.cells.share(holders[-1], seq, 0, length)
+            self.memory.share(holders[-1], seq, 0, length)
         self.tree.fork(seq, prompt, length)
         for position in range(length, len(prompt)):
-            self.cells.evaluate(seq, position, prompt[position])
+            self.memory.evaluate(seq, position, prompt[position])
         self.live[seq] = list(prompt)
         return seq
 
     def publish(self, seq: int) -> None:
         for source, begin, end in self.tree.extend(seq, self.live[seq]):
-            self.cells.remove(seq, begin, end)
-            self.cells.share(source, seq, begin, end)
+            self.memory.remove(seq, begin, end)
+            self.memory.share(source, seq, begin, end)
 
     def grow(self, seq: int, tokens: list[int]) -> None:
         for token in tokens:
-            self.cells.evaluate(seq, len(self.live[seq]), token)
+            self.memory.evaluate(seq, len(self.live[seq]), token)
             self.live[seq].append(token)
 
     def finish(self, seq: int) -> None:
         self.publish(seq)
         del self.live[seq]
         for dropped in self.tree.retire(seq):
-            self.cells.remove(dropped)
+            self.memory.remove(dropped)
 
     def evict(self) -> None:
-        if (seq := self.tree.oldest_idle()) is not None:
+        if (seq := next(iter(self.tree.idle()), None)) is not None:
             before = self.tree.own_cells(seq)
             assert self.tree.drop(seq) == before
-            self.cells.remove(seq)
+            self.memory.remove(seq)
 
     def check(self) -> None:
         private = sum(len(tokens) - self.tree.length(seq) for seq, tokens in self.live.items())
-        assert self.tree.cells + private == len(self.cells.cells)
+        assert self.tree.cells + private == self.memory.used
         for seq, tokens in self.live.items():
-            assert self.cells.tokens(seq) == tokens
+            assert self.memory.tokens(seq) == tokens
         for seq in self.tree.idle():
-            assert self.cells.tokens(seq) == self.tree.tokens(seq)
+            assert self.memory.tokens(seq) == self.tree.tokens(seq)
 
 
 def test_a_fork_shares_what_is_there() -> None:
@@ -121,7 +98,7 @@ def test_least_recently_used_goes_first() -> None:
     second = both.start([2, 2])
     both.finish(second)
     both.finish(both.start([1, 1, 5]))
-    assert both.tree.oldest_idle() == second
+    assert both.tree.idle()[0] == second
 
 
 @pytest.mark.parametrize(
@@ -159,4 +136,4 @@ def test_random_lives_keep_the_count_exact(seed: int) -> None:
         both.finish(seq)
     while both.tree.idle():
         both.evict()
-    assert both.tree.cells == 0 == len(both.cells.cells)
+    assert both.tree.cells == 0 == both.memory.used

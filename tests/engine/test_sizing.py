@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from threadrunner.engine import sizing
-from threadrunner.engine.errors import LoadError
+from threadrunner.engine.llama.errors import LoadError
 
 MIB = 1 << 20
 

@@ -120,6 +120,19 @@ class InfillParams(SamplingParams, kw_only=True, forbid_unknown_fields=True):
     temperature: Temperature = 0.0
 
 
+def conflicts(params: SamplingParams) -> str | None:
+    """What the types alone cannot say: which of the params contradict each other, as an InvalidParams would put it;
+    None where all is well. The daemon asks before a model is loaded, a backend because it also serves others."""
+    if isinstance(params, GenerateParams):
+        if (params.prompt is None) == (params.messages is None):
+            return "give exactly one of `prompt` and `messages`"
+        if params.raw and (params.messages is not None or params.system is not None or params.memory):
+            return "`raw` continues a `prompt` as it stands; it goes with no `messages`, `system` or `memory`"
+    if params.grammar is not None and params.json_schema not in (None, False):
+        return "give at most one of `grammar` and `json_schema`"
+    return None
+
+
 class EmbedParams(Target, kw_only=True, forbid_unknown_fields=True):
     input: Annotated[str | Annotated[list[str], Meta(max_length=256)], described("a text, or several")]
 

@@ -102,9 +102,6 @@ METHODS: dict[str, Method] = {
     "shutdown": Method(NoParams, Stopping, "Finish what runs, then end the daemon"),
 }
 
-WORKER_METHODS = ("generate", "infill", "embed", "tokenize", "detokenize")
-"""Those that a worker answers; the daemon answers the rest itself."""
-
 NOTIFICATIONS: dict[str, type[Struct]] = {
     "token": TokenNotice,
     "progress": ProgressNotice,

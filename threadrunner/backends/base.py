@@ -1,13 +1,14 @@
 """What a backend is: the one interface between the worker's loop and whatever generates.
 
-A backend lives in a worker process of its own, which calls it from one thread (`interrupt` excepted). It holds one
-model and any number of requests; `step()` advances all of them at once and says what came of it. A package adds a
-backend with an entry point:
+A backend runs in a worker process of its own, which calls it from one thread (an Interruptible's two methods excepted).
+It holds one model and any number of requests; `step()` advances all of them at once and says what came of it. A package
+adds a backend with an entry point:
 
     [project.entry-points."threadrunner.backends"]
     shout = "my_package:ShoutBackend"
 
-The class is called without arguments; `threadrunner --backend shout "hi"` then finds it by name.
+The class is called without arguments; `threadrunner --backend shout "hi"` then finds it by name. All that it needs is
+here: this module's own names, the params and results of the methods that a worker answers, and the errors to raise.
 """
 
 from __future__ import annotations
@@ -17,7 +18,20 @@ from typing import Any, Protocol, runtime_checkable
 
 from msgspec import Struct
 
+from threadrunner.api.errors import (
+    ApiError,
+    ContextOverflow,
+    InternalError,
+    InvalidGrammar,
+    InvalidParams,
+    ModelLoadFailed,
+    NotSupported,
+    Overloaded,
+)
+from threadrunner.api.fields import FinishReason, Priority
 from threadrunner.api.generation import (
+    Choice,
+    ContextFile,
     Detokenized,
     DetokenizeParams,
     Embedded,
@@ -25,14 +39,62 @@ from threadrunner.api.generation import (
     Generated,
     GenerateParams,
     InfillParams,
+    Message,
+    Timings,
     Tokenized,
     TokenizeParams,
+    TokenLogprob,
+    Usage,
+    conflicts,
 )
+
+__all__ = [
+    "PRIORITIES",
+    "ApiError",
+    "Backend",
+    "Choice",
+    "ContextFile",
+    "ContextOverflow",
+    "DetokenizeParams",
+    "Detokenized",
+    "EmbedParams",
+    "Embedded",
+    "Event",
+    "Failed",
+    "FinishReason",
+    "Finished",
+    "GenerateParams",
+    "Generated",
+    "InfillParams",
+    "InternalError",
+    "Interruptible",
+    "InvalidGrammar",
+    "InvalidParams",
+    "Message",
+    "ModelFacts",
+    "ModelLoadFailed",
+    "ModelSpec",
+    "NotSupported",
+    "Observable",
+    "Overloaded",
+    "Params",
+    "Piece",
+    "Priority",
+    "Progress",
+    "Result",
+    "Timings",
+    "TokenLogprob",
+    "TokenizeParams",
+    "Tokenized",
+    "Usage",
+    "conflicts",
+]
 
 Params = GenerateParams | InfillParams | EmbedParams | TokenizeParams | DetokenizeParams
 Result = Generated | Embedded | Tokenized | Detokenized
 
 PRIORITIES: dict[str, int] = {"interactive": 0, "normal": 1, "background": 2}
+"""A request's priority -> its rank: the smaller goes first."""
 
 
 class ModelSpec(Struct, frozen=True, kw_only=True):
@@ -42,9 +104,9 @@ class ModelSpec(Struct, frozen=True, kw_only=True):
     path: str = ""
     """The GGUF file; empty for a backend that needs none."""
     fingerprint: str = ""
-    """Changes when the file's content may have changed; keys whatever is kept on disk."""
+    """Changes when the file's content may have changed; a key for all that is kept on disk."""
     context: int = 0
-    """Most tokens a conversation may have; 0: the backend's choice."""
+    """Maximum tokens of a conversation; 0: the backend's choice."""
     threads: int = 0
     """Computing threads; 0: the physical cores that this process may use."""
     memory_limit: int = 0
@@ -54,16 +116,19 @@ class ModelSpec(Struct, frozen=True, kw_only=True):
     cache_dir: str = ""
     """A private folder for state that outlives the process; empty: keep none."""
     cache_bytes: int = 0
-    """Most bytes to keep there."""
+    """Maximum bytes to keep there."""
 
 
 class ModelFacts(Struct, frozen=True, kw_only=True):
     """What a load found."""
 
     context: int
-    """Most tokens one request may have, prompt and answer together."""
+    """Maximum tokens of one request, prompt and answer together."""
     facts: dict[str, Any] = {}
-    """For `status`: plain JSON values, say parameters, quantization, why the cache has its size."""
+    """For `status`: plain JSON values, e.g. parameters, quantization, why the cache has its size."""
+
+
+# Events go to the daemon as they are (worker/messages.py), a Finished's result as JSON.
 
 
 class Piece(Struct, frozen=True, tag=True):
@@ -75,7 +140,7 @@ class Piece(Struct, frozen=True, tag=True):
 
 
 class Progress(Struct, frozen=True, tag=True):
-    """How far the prefill of request `id` has come, in tokens."""
+    """How far the prefill of request `id` is, in tokens."""
 
     id: int
     done: int
@@ -102,13 +167,14 @@ Event = Piece | Progress | Finished | Failed
 
 
 class Backend(Protocol):
-    """See the module. Methods raise threadrunner.api.errors; anything else is a crash of the worker."""
+    """See the module. Methods raise ApiError's classes; anything else is a crash of the worker."""
 
     def load(self, spec: ModelSpec, report: Callable[[int, int], None]) -> ModelFacts:
         """Called once, first. `report(done, total)` may be called any number of times. Raises ModelLoadFailed."""
 
     def submit(self, id: int, params: Params) -> None:
-        """Take a request; its end is a Finished or Failed from a later step(). Raises ApiError to refuse it."""
+        """Take a request; its end is a Finished or Failed from a later step(). Raises ApiError to refuse it, e.g.
+        InvalidParams where `conflicts` finds some."""
 
     def step(self) -> list[Event]:
         """Advance every request once. Called again and again while any request is open; bounded in time."""
@@ -122,14 +188,14 @@ class Backend(Protocol):
 
 @runtime_checkable
 class Interruptible(Protocol):
-    """A backend whose running step() can be cut short. Both methods are called on the reader's thread, at the moment
-    a message arrives and before the loop's thread sees it; they may set a flag, and nothing else."""
+    """A backend whose running step() can be cut short. Both methods are called on the listening thread, at the moment
+    a message arrives and before the computing thread sees it; they may set a flag, and nothing else."""
 
     def interrupt_submit(self, priority: str) -> None:
         """A request of this priority has arrived and waits for the step under way."""
 
     def interrupt_cancel(self, id: int | None) -> None:
-        """Request `id` is no longer wanted; None: none is, the worker is to end."""
+        """Request `id` is no longer wanted; None: none is, the worker must end."""
 
 
 @runtime_checkable

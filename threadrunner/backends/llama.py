@@ -1,4 +1,4 @@
-"""The llama.cpp backend: api types to engine calls, engine errors to api errors."""
+"""The llama.cpp backend: api types to engine calls, engine events and errors to the backend's."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import re
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,38 +19,24 @@ from threadrunner.api.generation import (
     EmbedParams,
     GenerateParams,
     InfillParams,
-    SamplingParams,
     Tokenized,
     TokenizeParams,
     Usage,
 )
 from threadrunner.backends.answer import AnswerBuilder
-from threadrunner.backends.base import (
-    PRIORITIES,
-    Event,
-    Failed,
-    Finished,
-    ModelFacts,
-    ModelSpec,
-    Params,
-    Piece,
-    Progress,
-)
-from threadrunner.engine import errors as engine_errors
+from threadrunner.backends.base import Event, Failed, Finished, ModelFacts, ModelSpec, Params, Piece, Progress
+from threadrunner.backends.requests import RequestBuilder, priority_of
 from threadrunner.engine import sizing
 from threadrunner.engine.embedder import Embedder
 from threadrunner.engine.engine import Engine, Limits
+from threadrunner.engine.errors import BadTemplate, PromptTooLong, QueueFull, Unsupported
 from threadrunner.engine.events import Broken, Ended, Prefilled, Text
 from threadrunner.engine.kv_store import KvStore
-from threadrunner.engine.llama.library import Context, Model, build
-from threadrunner.engine.llama.sampler import Sampling
+from threadrunner.engine.llama.context import Context
+from threadrunner.engine.llama.errors import BadGrammar, EngineError, LoadError
+from threadrunner.engine.llama.library import build
+from threadrunner.engine.llama.model import Model
 from threadrunner.engine.llama.vocab import Vocab
-from threadrunner.engine.prompts import json_schema
-from threadrunner.engine.prompts.chat import ChatPrompt, fit
-from threadrunner.engine.prompts.detokenizer import Cutter
-from threadrunner.engine.prompts.fim import Infill
-from threadrunner.engine.prompts.infill_ends import MiddleEnds, TimeBudget
-from threadrunner.engine.sequence import Request
 from threadrunner.engine.threads import Threads
 
 log = logging.getLogger("threadrunner.backends.llama")
@@ -57,170 +44,110 @@ log = logging.getLogger("threadrunner.backends.llama")
 N_BATCH = 2048
 N_UBATCH = 256
 N_SEQ = 64
-INFILL_TOKENS = 128
-"""Most tokens of a middle when the request names no number: more is rarely wanted at a cursor."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """All that is made of one GGUF file."""
+
+    name: str
+    model: Model
+    vocab: Vocab
+    requests: RequestBuilder
+    engine: Engine
+    embedder: Embedder
+    threads: Threads
+
+    def close(self) -> None:
+        self.embedder.close()
+        self.engine.close()
+        self.model.close()
 
 
 class LlamaBackend:
     """See threadrunner.backends.base."""
 
     def __init__(self) -> None:
+        self._loaded: LoadedModel | None = None
         self._answers: dict[int, AnswerBuilder] = {}
         self._ready: list[Event] = []
-        self._loaded = False
+        """What the next step tells, of requests that are answered at once."""
+
+    @property
+    def loaded(self) -> LoadedModel:
+        """What `load` made; for tests and benchmarks too."""
+        assert self._loaded is not None, "load() comes first"
+        return self._loaded
 
     # life
 
     def load(self, spec: ModelSpec, report: Callable[[int, int], None]) -> ModelFacts:
+        began = time.monotonic()
         try:
-            return self._load(spec, report)
-        except (engine_errors.LoadError, engine_errors.BadTemplate) as error:
+            loaded, size = _load(spec, report)
+        except (LoadError, BadTemplate) as error:
             raise errors.ModelLoadFailed(
                 f"{spec.name or spec.path}: {error}", reason=str(error), path=spec.path
             ) from error
-
-    def _load(self, spec: ModelSpec, report: Callable[[int, int], None]) -> ModelFacts:
-        began = time.monotonic()
-        self._name = spec.name
-        model = self._model = Model(spec.path, report)
-        size = sizing.choose(
-            asked=spec.context,
-            trained=model.n_ctx_train,
-            cell_bytes=model.cell_bytes(),
-            model_bytes=model.size_bytes,
-            free=machine.available_memory(),
-            limit=spec.memory_limit,
-        )
-        threads = spec.threads or machine.physical_cores()
-        vocab = self._vocab = Vocab(model)
-        self._prompt = ChatPrompt(vocab, model.chat_template())
-        context = Context(model, n_cells=size.cells, n_seq=N_SEQ, n_batch=N_BATCH, n_ubatch=N_UBATCH, threads=threads)
-        limits = Limits(context=size.context, max_queued=spec.max_queued)
-        self._engine = Engine(model, vocab, context, limits, _store(spec, model))
-        self._threads = Threads(threads, machine.clocks())
-        self._infill: Infill | None = None
-        self._embedder = Embedder(model, threads=threads, most_tokens=size.context)
         facts: dict[str, Any] = {
             "backend": "llama",
-            "description": model.description(),
-            "parameters": model.n_params,
-            "model_bytes": model.size_bytes,
-            "trained_context": model.n_ctx_train,
-            "threads": threads,
+            "description": loaded.model.description(),
+            "parameters": loaded.model.n_params,
+            "model_bytes": loaded.model.size_bytes,
+            "trained_context": loaded.model.n_ctx_train,
+            "threads": loaded.threads.now,
             "cells": size.cells,
             "cache": size.reason,
             "load_ms": round((time.monotonic() - began) * 1e3, 1),
         }
-        self._loaded = True
+        self._loaded = loaded
         log.info("%s: %s", spec.name, facts)
         return ModelFacts(context=size.context, facts=facts)
 
     def close(self) -> None:
-        if not self._loaded:
-            return
-        self._answers.clear()
-        self._embedder.close()
-        self._engine.close()
-        self._model.close()
+        if self._loaded is not None:
+            self._answers.clear()
+            self._loaded.close()
 
     # requests
 
     def submit(self, id: int, params: Params) -> None:
-        self._engine.arrived()
+        loaded = self.loaded
+        loaded.engine.arrived()
         try:
-            if isinstance(params, GenerateParams):
-                self._submit_generate(id, params)
-            elif isinstance(params, TokenizeParams):
-                tokens = self._vocab.tokenize(params.text)
-                self._ready.append(Finished(id, Tokenized(self._name, tokens)))
-            elif isinstance(params, DetokenizeParams):
-                self._ready.append(Finished(id, Detokenized(self._name, self._detokenize(params.tokens))))
-            elif isinstance(params, InfillParams):
-                self._submit_infill(id, params)
-            elif isinstance(params, EmbedParams):
-                texts = [params.input] if isinstance(params.input, str) else params.input
-                self._embedder.add(id, [self._prompt.plain(text) for text in texts])
-        except engine_errors.EngineError as error:
+            match params:
+                case GenerateParams() | InfillParams():
+                    self._submit_generation(id, params)
+                case TokenizeParams():
+                    self._ready.append(Finished(id, Tokenized(loaded.name, loaded.vocab.tokenize(params.text))))
+                case DetokenizeParams():
+                    self._ready.append(Finished(id, Detokenized(loaded.name, _text(loaded.vocab, params.tokens))))
+                case EmbedParams():
+                    texts = [params.input] if isinstance(params.input, str) else params.input
+                    loaded.embedder.add(id, [loaded.requests.chat_prompt.plain(text) for text in texts])
+        except EngineError as error:
             raise _api_error(error) from None
 
-    def _submit_generate(self, id: int, params: GenerateParams) -> None:
+    def _submit_generation(self, id: int, params: GenerateParams | InfillParams) -> None:
         arrived = time.monotonic()
-        prompt, truncated = self._build_prompt(params)
-        self._engine.add(
-            Request(
-                id,
-                prompt,
-                _sampling(params),
-                max_tokens=params.max_tokens,
-                priority=PRIORITIES[params.priority],
-                stops=params.stop,
-                n=params.n,
-            )
-        )
-        self._answers[id] = AnswerBuilder(self._name, self._vocab, params, len(prompt), arrived, truncated)
-
-    def _submit_infill(self, id: int, params: InfillParams) -> None:
-        arrived = time.monotonic()
-        if self._infill is None:
-            self._infill = Infill(self._vocab)
-        max_tokens = INFILL_TOKENS if params.max_tokens is None else params.max_tokens
-        room = self._engine.limits.context - min(max_tokens, self._engine.limits.context // 4) - 1
-        context = [(file.path, file.text) for file in params.context]
-        prompt = self._infill.build(params.prefix, params.suffix, params.path, context, room)
-        head = params.prefix[params.prefix.rfind("\n") + 1 :]
-
-        def cutters() -> list[Cutter]:
-            ends: list[Cutter] = [MiddleEnds(head, params.suffix)]
-            return ends if params.max_time_ms is None else [*ends, TimeBudget(params.max_time_ms / 1e3)]
-
-        self._engine.add(
-            Request(
-                id,
-                prompt.tokens,
-                _sampling(params),
-                max_tokens=max_tokens,
-                priority=PRIORITIES[params.priority],
-                stops=params.stop,
-                n=params.n,
-                forced=prompt.forced,
-                cutters=cutters,
-                stop_tokens=self._infill.stop_tokens,
-            )
-        )
-        self._answers[id] = AnswerBuilder(self._name, self._vocab, params, len(prompt.tokens), arrived, None)
-
-    def _build_prompt(self, params: GenerateParams) -> tuple[list[int], int | None]:
-        """The prompt's tokens, and how many turns `truncate` left out (None: it was not asked for)."""
-        if (params.prompt is None) == (params.messages is None):
-            raise errors.InvalidParams("give either `prompt` or `messages`")
-        truncate = params.context_overflow == "truncate"
-        if params.raw:
-            if params.prompt is None:
-                raise errors.InvalidParams("`raw` takes a `prompt`, not `messages`")
-            return self._prompt.plain(params.prompt), 0 if truncate else None
-        if params.messages is not None:
-            messages = [{"role": m.role, "content": m.content} for m in params.messages]
+        loaded = self.loaded
+        truncated = None
+        if isinstance(params, GenerateParams):
+            request, truncated = loaded.requests.generate(id, params)
         else:
-            messages = [{"role": "user", "content": params.prompt or ""}]
-        if params.system is not None:
-            messages.insert(0, {"role": "system", "content": params.system})
-        if not truncate:
-            return self._prompt.chat(messages), None
-        return fit(messages, self._prompt.chat, self._engine.limits.context)
-
-    def _detokenize(self, tokens: list[int]) -> str:
-        worst = max(tokens, default=0)
-        if worst >= self._vocab.n_tokens:
-            raise errors.InvalidParams(f"there is no token {worst}: the vocabulary has {self._vocab.n_tokens}")
-        return self._vocab.detokenize(tokens)
+            request = loaded.requests.infill(id, params)
+        loaded.engine.add(request)
+        answer = AnswerBuilder(loaded.name, loaded.vocab, params, len(request.prompt), arrived, truncated)
+        self._answers[id] = answer
 
     def step(self) -> list[Event]:
-        if self._threads.due(time.monotonic()):
+        loaded = self.loaded
+        if loaded.threads.due(time.monotonic()):
             self._count_threads()
         ready, self._ready = self._ready, []
-        if self._embedder.busy:
+        if loaded.embedder.busy:
             ready += self._step_embedder()
-        for event in self._engine.step():
+        for event in loaded.engine.step():
             answer = self._answers.get(event.id)
             if answer is None:
                 continue
@@ -240,69 +167,80 @@ class LlamaBackend:
         return ready
 
     def _count_threads(self) -> None:
-        before, clocks = self._threads.now, machine.clocks()
-        if clocks is not None and (threads := self._threads.look(clocks)) != before:
-            log.info("%d of %d threads compute now: others use the cores", threads, self._threads.most)
-            self._engine.set_threads(threads)
-            self._embedder.set_threads(threads)
+        counter = self.loaded.threads
+        before, clocks = counter.now, machine.clocks()
+        if clocks is not None and (threads := counter.look(clocks)) != before:
+            log.info("%d of %d threads compute now: others use the cores", threads, counter.max_threads)
+            self.loaded.engine.set_threads(threads)
+            self.loaded.embedder.set_threads(threads)
 
     def _step_embedder(self) -> list[Event]:
+        embedder = self.loaded.embedder
         try:
-            job = self._embedder.step()
-        except engine_errors.EngineError as error:
-            return [_failed(id, error) for id in self._embedder.abandon()]
+            job = embedder.step()
+        except EngineError as error:
+            return [_failed(id, error) for id in embedder.abandon()]
         if job is None:
             return []
         usage = Usage(prompt_tokens=sum(map(len, job.texts)))
-        return [Finished(job.id, Embedded(self._name, job.vectors, usage))]
+        return [Finished(job.id, Embedded(self.loaded.name, job.vectors, usage))]
 
     def cancel(self, id: int) -> None:
-        self._engine.arrived()
+        loaded = self.loaded
+        loaded.engine.arrived()
         self._answers.pop(id, None)
-        self._embedder.cancel(id)
+        loaded.embedder.cancel(id)
         self._ready = [event for event in self._ready if event.id != id]
-        self._engine.cancel(id)
+        loaded.engine.cancel(id)
 
     # on the reader's thread
 
     def interrupt_submit(self, priority: str) -> None:
-        if self._loaded:
-            self._engine.interrupt(PRIORITIES.get(priority, 1))
+        if self._loaded is not None:
+            self._loaded.engine.announce_request(priority_of(priority))
 
     def interrupt_cancel(self, id: int | None) -> None:
-        if self._loaded:
-            self._engine.interrupt_request(id)
+        if self._loaded is not None:
+            self._loaded.engine.announce_cancel(id)
 
     def gauges(self) -> dict[str, int | float]:
-        if not self._loaded:
+        if self._loaded is None:
             return {}
-        engine = self._engine
+        engine = self._loaded.engine
         return {
             "active": engine.active,
             "queued": engine.queued,
             "cached_tokens": engine.cells.cache.cells,
-            "threads": self._threads.now,
+            "threads": self._loaded.threads.now,
         }
 
 
-def _sampling(params: SamplingParams) -> Sampling:
-    grammar = params.grammar
-    if params.json_schema is not None and params.json_schema is not False:
-        if grammar is not None:
-            raise errors.InvalidParams("give either `grammar` or `json_schema`")
-        grammar = json_schema.to_grammar(params.json_schema)
-    elif grammar is not None:
-        json_schema.check_grammar(grammar)
-    return Sampling(
-        temperature=params.temperature,
-        top_k=params.top_k,
-        top_p=params.top_p,
-        min_p=params.min_p,
-        repeat_penalty=params.repeat_penalty,
-        seed=params.seed,
-        grammar=grammar,
-        logprobs=params.logprobs,
+def _load(spec: ModelSpec, report: Callable[[int, int], None]) -> tuple[LoadedModel, sizing.Size]:
+    """Raises LoadError, BadTemplate."""
+    model = Model(spec.path, report)
+    size = sizing.choose(
+        asked=spec.context,
+        trained=model.n_ctx_train,
+        cell_bytes=model.cell_bytes(),
+        model_bytes=model.size_bytes,
+        free=machine.available_memory(),
+        limit=spec.memory_limit,
     )
+    threads = spec.threads or machine.physical_cores()
+    vocab = Vocab(model)
+    requests = RequestBuilder(vocab, model.chat_template(), size.context)
+    context = Context(model, n_cells=size.cells, n_seq=N_SEQ, n_batch=N_BATCH, n_ubatch=N_UBATCH, threads=threads)
+    limits = Limits(context=size.context, max_queued=spec.max_queued)
+    loaded = LoadedModel(
+        name=spec.name,
+        model=model,
+        vocab=vocab,
+        requests=requests,
+        engine=Engine(model, vocab, context, limits, _store(spec, model)),
+        embedder=Embedder(model, threads=threads, max_tokens=size.context),
+        threads=Threads(threads, machine.clocks()),
+    )
+    return loaded, size
 
 
 def _store(spec: ModelSpec, model: Model) -> KvStore | None:
@@ -314,22 +252,31 @@ def _store(spec: ModelSpec, model: Model) -> KvStore | None:
     return KvStore(Path(spec.cache_dir) / name, f"{model_is} {build()}", spec.cache_bytes)
 
 
-def _failed(id: int, error: engine_errors.EngineError) -> Failed:
+def _text(vocab: Vocab, tokens: list[int]) -> str:
+    highest = max(tokens, default=0)
+    if highest >= vocab.n_tokens:
+        raise errors.InvalidParams(f"there is no token {highest}: the vocabulary has {vocab.n_tokens}")
+    return vocab.detokenize(tokens)
+
+
+def _failed(id: int, error: EngineError) -> Failed:
     told = _api_error(error)
     return Failed(id, told.code, told.message, told.data)
 
 
-def _api_error(error: engine_errors.EngineError) -> errors.ApiError:
-    if isinstance(error, engine_errors.PromptTooLong):
-        return errors.ContextOverflow(
-            f"{error}; shorten it, or load the model with a larger context",
-            prompt_tokens=error.prompt_tokens,
-            limit=error.limit,
-        )
-    if isinstance(error, engine_errors.QueueFull):
-        return errors.Overloaded(f"{error}; try again later", queued=error.queued, limit=error.limit)
-    if isinstance(error, engine_errors.BadGrammar):
-        return errors.InvalidGrammar(str(error))
-    if isinstance(error, engine_errors.Unsupported):
-        return errors.NotSupported(str(error))
-    return errors.InternalError(str(error))
+def _api_error(error: EngineError) -> errors.ApiError:
+    match error:
+        case PromptTooLong():
+            return errors.ContextOverflow(
+                f"{error}; shorten it, or load the model with a larger context",
+                prompt_tokens=error.prompt_tokens,
+                limit=error.limit,
+            )
+        case QueueFull():
+            return errors.Overloaded(f"{error}; try again later", queued=error.queued, limit=error.limit)
+        case BadGrammar():
+            return errors.InvalidGrammar(str(error))
+        case Unsupported():
+            return errors.NotSupported(str(error))
+        case _:
+            return errors.InternalError(str(error))

@@ -1,4 +1,5 @@
-"""The KV cache's cells and sequence ids: who has which, what is kept of those who left, who goes when room is short.
+"""The KV cache's cells and sequence ids: which sequence has which, what is kept of those that ended, what goes first
+when room is short.
 
 The count here must be llama.cpp's own at every moment (tests compare them over thousands of lives): a cell that is
 forgotten is lost for good, one counted twice makes a request wait for ever.
@@ -8,39 +9,84 @@ from __future__ import annotations
 
 import logging
 from functools import partial
+from typing import Protocol
 
-from threadrunner.engine.kv_store import LEAST_TOKENS, KvStore
-from threadrunner.engine.llama.library import Context, Model
+from threadrunner.engine.kv_store import MIN_TOKENS, KvStore
 from threadrunner.engine.prefix_cache import PrefixCache
 from threadrunner.engine.sequence import Sequence
 
 log = logging.getLogger("threadrunner.engine")
 
 
+class KvMemory(Protocol):
+    """The cells themselves, each at a position and seen by one or more sequence ids (llama.Context is one). Positions
+    are [begin, end); without them, all that the sequence has."""
+
+    @property
+    def n_cells(self) -> int: ...
+
+    @property
+    def n_seq(self) -> int:
+        """Sequence ids, from 0 on."""
+
+    def share(self, source: int, target: int, begin: int, end: int) -> None:
+        """`target` sees these cells of `source` too."""
+
+    def remove(self, seq: int, begin: int = -1, end: int = -1) -> None:
+        """`seq` sees these cells no more; those that no sequence sees are free."""
+
+    def first_position(self, seq: int) -> int:
+        """The first that is whole in all layers; -1 for none."""
+
+    def last_position(self, seq: int) -> int:
+        """-1 for none."""
+
+    def save(self, seq: int) -> bytes: ...
+
+    def restore(self, seq: int, data: bytes) -> bool:
+        """Fill a sequence that has nothing; False when the bytes are refused."""
+
+
 class Cells:
-    def __init__(self, model: Model, context: Context, store: KvStore | None) -> None:
+    """Gives sequences their id and cells, takes them back, and keeps what ended sequences evaluated until room is
+    short. Owns the list of running sequences and the prefix tree; moves llama.cpp's cells as the tree says.
+
+    The engine calls it on the computing thread, between batches. What a batch takes is not reserved: before each one,
+    the engine makes `free` at least as large as the batch, by `evict_one` and `preempt`.
+    """
+
+    def __init__(self, memory: KvMemory, store: KvStore | None, *, recurrent: bool = False, window: int = 0) -> None:
+        """`recurrent`: a state cannot go back by a part of what it evaluated. `window`: tokens that layers with a
+        sliding window look back, 0 for a model without them."""
         self.cache = PrefixCache()
         self.store = store
         self.running: list[Sequence] = []
-        """Those with a sequence id, in the order in which they got it."""
-        self._model = model
-        self._context = context
-        self._free_seqs = list(range(context.n_seq))[::-1]
+        """Those with a sequence id, in the order in which they got it. Changed here only."""
+        self._memory = memory
+        self._recurrent = recurrent
+        self._window = window
+        self._free_seqs = list(range(memory.n_seq))[::-1]
 
     # the count
 
     def used(self) -> int:
+        """Cells in use: running sequences' and kept ones."""
         return self.cache.cells + sum(s.evaluated - self.cache.length(s.seq) for s in self.running)
 
     def free(self) -> int:
-        return self._context.n_cells - self.used()
+        return self._memory.n_cells - self.used()
+
+    @property
+    def free_seqs(self) -> frozenset[int]:
+        """Sequence ids that neither a running sequence nor a kept one has."""
+        return frozenset(self._free_seqs)
 
     def _idle(self, keep: int | None = None) -> int:
         # cells that two idle leaves share are not counted: an underestimate, which only makes a request wait
         return sum(self.cache.own_cells(seq) for seq in self.cache.idle() if seq != keep)
 
     def evict_one(self, keep: int | None = None) -> bool:
-        """Forget the leaf that was not used for longest; False when there is none."""
+        """Forget the leaf that was not used for longest, `keep` excepted; False when there is none."""
         for seq in self.cache.idle():
             if seq != keep:
                 self.cache.drop(seq)
@@ -71,8 +117,11 @@ class Cells:
         return True
 
     def fork(self, sequence: Sequence, sibling: Sequence) -> bool:
-        """Give the sibling all that the sequence has evaluated; False when no sequence id is left."""
-        if self._model.recurrent or not (self._free_seqs or self.evict_one()):
+        """Give the sibling all that the sequence has evaluated and published; False when it must evaluate that itself,
+        since no sequence id is left, or the sequence kept doubles to itself: shared, they would be counted twice."""
+        if self._recurrent or self.cache.length(sequence.seq) < sequence.evaluated:
+            return False
+        if not (self._free_seqs or self.evict_one()):
             return False
         self._give(sibling, sequence.seq, sequence.evaluated)
         sibling.cached = sequence.evaluated
@@ -81,7 +130,7 @@ class Cells:
     def _give(self, sequence: Sequence, source: int | None, length: int) -> None:
         sequence.seq = self._free_seqs.pop()
         if source is not None:
-            self._context.share(source, sequence.seq, 0, length)
+            self._memory.share(source, sequence.seq, 0, length)
         self.cache.fork(sequence.seq, sequence.tokens, length)
         sequence.evaluated = length
         self.running.append(sequence)
@@ -90,16 +139,15 @@ class Cells:
         """The most recently used holder that still has, in a windowed cache, all that the next token looks at."""
         if not length:
             return None
-        window = self._model.n_swa
-        if not window:
+        if not self._window:
             return holders[-1]
-        needed_from = max(0, length - window)
-        return next((s for s in reversed(holders) if self._context.first_position(s) <= needed_from), None)
+        needed_from = max(0, length - self._window)
+        return next((s for s in reversed(holders) if self._memory.first_position(s) <= needed_from), None)
 
     def _restore(self, store: KvStore, tokens: list[int], length: int) -> bool:
         """Bring back from disk what has more of these tokens than the cache."""
         stored, entry = store.match(tokens)
-        if entry is None or stored < length + LEAST_TOKENS or not self._free_seqs:
+        if entry is None or stored < length + MIN_TOKENS or not self._free_seqs:
             return False
         if len(entry.tokens) + len(tokens) - stored > self.free() + self._idle():
             return False
@@ -110,53 +158,56 @@ class Cells:
             return False
         seq = self._free_seqs.pop()
         self.cache.fork(seq, [], 0)
-        if not self._context.restore(seq, state):
+        if not self._memory.restore(seq, state):
             log.warning("llama.cpp refused the state in %s", entry.path.name)
             self.cache.drop(seq)
             self._release(seq)
             return False
         self._extend(seq, entry.tokens)
-        self._retire(seq, len(entry.tokens))
+        self._retire(seq)
         return True
 
     # it runs
 
     def publish(self, sequence: Sequence) -> None:
         """What the sequence has evaluated becomes known to others; doubles of what others have are given back."""
-        if not self._model.recurrent:
+        if not self._recurrent:
             self._extend(sequence.seq, sequence.tokens[: sequence.evaluated])
 
-    def believe(self, sequence: Sequence) -> None:
+    def resync(self, sequence: Sequence) -> None:
         """A batch was aborted or failed: what llama.cpp has of the sequence is what counts."""
-        sequence.evaluated = self._context.last_position(sequence.seq) + 1
-        if self._model.recurrent:
+        sequence.evaluated = self._memory.last_position(sequence.seq) + 1
+        if self._recurrent:
             # its state cannot go back by a part of a batch
             sequence.evaluated = 0
-            self._context.remove(sequence.seq)
+            self._memory.remove(sequence.seq)
         if sequence.evaluated == len(sequence.tokens):
             # its last token is in the cache, but its logits are lost: that token is done again
             sequence.evaluated -= 1
-            self._context.remove(sequence.seq, sequence.evaluated)
+            self._memory.remove(sequence.seq, sequence.evaluated)
 
     def _extend(self, seq: int, tokens: list[int]) -> None:
-        for source, begin, end in self.cache.extend(seq, tokens, self._is_whole):
-            self._context.remove(seq, begin, end)
-            self._context.share(source, seq, begin, end)
+        for source, begin, end in self.cache.extend(seq, tokens, partial(self._may_share, seq)):
+            self._memory.remove(seq, begin, end)
+            self._memory.share(source, seq, begin, end)
 
-    def _is_whole(self, source: int, begin: int) -> bool:
-        """A windowed cache overwrites what has left the window; from `begin` on, has `source` lost nothing?"""
-        return not self._model.n_swa or self._context.first_position(source) <= begin
+    def _may_share(self, seq: int, source: int, begin: int) -> bool:
+        """A windowed cache overwrites what has left the window; from `begin` on, have both lost nothing? With the
+        source's cells before a part that it lost itself, `seq` would look whole from its first position on."""
+        if not self._window:
+            return True
+        return self._memory.first_position(source) <= begin and self._memory.first_position(seq) <= begin
 
     # it goes
 
-    def leave(self, sequence: Sequence) -> None:
+    def finish(self, sequence: Sequence) -> None:
         """It has ended; what it evaluated is kept until room is short."""
         self.running.remove(sequence)
         self.publish(sequence)
-        self._retire(sequence.seq, sequence.evaluated)
+        self._retire(sequence.seq)
         sequence.seq = -1
 
-    def take_back(self, sequence: Sequence) -> None:
+    def preempt(self, sequence: Sequence) -> None:
         """It must begin again, its cells are needed."""
         self.running.remove(sequence)
         self.cache.drop(sequence.seq)
@@ -164,20 +215,20 @@ class Cells:
         sequence.seq = -1
         sequence.evaluated = 0
 
-    def _retire(self, seq: int, evaluated: int) -> None:
-        held = self.cache.length(seq)
-        if held < evaluated:
-            # doubles that could not be shared; an idle leaf's cells must all be the tree's
-            self._context.remove(seq, held) if held else self._context.remove(seq)
+    def _retire(self, seq: int) -> None:
+        # a sequence that kept doubles to itself is dropped with them: the tree has them from another one
         for dropped in self.cache.retire(seq):
             self._release(dropped)
 
     def _release(self, seq: int) -> None:
-        self._context.remove(seq)
+        self._memory.remove(seq)
         self._free_seqs.append(seq)
 
-    def keep(self) -> None:
-        """Write the hottest leaves to the store, if there is one."""
-        if self.store is not None:
-            leaves = [(self.cache.tokens(seq), partial(self._context.save, seq)) for seq in self.cache.idle()[::-1]]
-            log.info("kept the KV state of %d sequences", self.store.write(leaves))
+    def save(self) -> int:
+        """Write the hottest leaves to the store, if there is one; how many it kept."""
+        if self.store is None:
+            return 0
+        leaves = [(self.cache.tokens(seq), partial(self._memory.save, seq)) for seq in self.cache.idle()[::-1]]
+        kept = self.store.write(leaves)
+        log.info("kept the KV state of %d sequences", kept)
+        return kept

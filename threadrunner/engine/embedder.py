@@ -6,10 +6,12 @@ import math
 from collections import deque
 from dataclasses import dataclass, field
 
-from threadrunner.engine.errors import EngineError, PromptTooLong
-from threadrunner.engine.llama.library import OK, Context, L, Model
+from threadrunner.engine.errors import PromptTooLong
+from threadrunner.engine.llama.context import OK, Context
+from threadrunner.engine.llama.errors import EngineError
+from threadrunner.engine.llama.model import Model
 
-MOST_TOKENS = 2048
+MAX_TOKENS = 2048
 _CHUNK = 512
 
 
@@ -20,18 +22,26 @@ class EmbedJob:
     id: int
     texts: list[list[int]]
     vectors: list[list[float]] = field(default_factory=list)
+    """One for each finished text: the model's n_embd floats, of length 1; all 0 for an empty text."""
     done: int = 0
     """Tokens of the text under way."""
     total: list[float] = field(default_factory=list)
+    """The sum of their vectors, of any length."""
 
 
 class Embedder:
-    def __init__(self, model: Model, *, threads: int, most_tokens: int) -> None:
+    """The embed requests of one model, in the order of their arrival; a step evaluates one chunk of the first.
+
+    The backend calls `step` beside Engine.step, on the computing thread, while `busy`: a step is bounded, so that
+    texts and generation take turns.
+    """
+
+    def __init__(self, model: Model, *, threads: int, max_tokens: int) -> None:
+        """`max_tokens` bounds one text, as MAX_TOKENS does."""
         self._model = model
         self._threads = threads
-        self.limit = min(most_tokens, MOST_TOKENS)
+        self.limit = min(max_tokens, MAX_TOKENS)
         self._context: Context | None = None
-        self._pooled = False
         self._jobs: deque[EmbedJob] = deque()
 
     @property
@@ -44,6 +54,7 @@ class Embedder:
             self._context.set_threads(threads)
 
     def add(self, id: int, texts: list[list[int]]) -> None:
+        """Take a request, each text as its tokens. Raises PromptTooLong, and takes none of them then."""
         for tokens in texts:
             if len(tokens) > self.limit:
                 raise PromptTooLong(len(tokens), self.limit)
@@ -59,7 +70,8 @@ class Embedder:
         return ids
 
     def step(self) -> EmbedJob | None:
-        """Evaluate a chunk of the first job; the job when that completes it."""
+        """Evaluate a chunk of the first job; the job when that completes it. Only while `busy`. Raises EngineError,
+        after which nothing can be embedded: see `abandon`."""
         job = self._jobs[0]
         if len(job.vectors) < len(job.texts):
             self._embed_chunk(job, self._ready_context())
@@ -70,23 +82,26 @@ class Embedder:
 
     def _ready_context(self) -> Context:
         if self._context is None:
-            # models made for embedding pool in the graph and must see a text whole; others are pooled here, by chunks
-            pooled = self._model.only_embeds
-            chunk = self.limit if pooled else min(_CHUNK, self.limit)
-            self._context = Context(
-                self._model,
-                n_cells=self.limit,
-                n_seq=1,
-                n_batch=chunk,
-                n_ubatch=chunk,
-                threads=self._threads,
-                embeddings=True,
-            )
-            self._pooled = bool(L.llama_pooling_type(self._context.handle) != 0)
-            if self._pooled and not pooled:
-                self._context.close()
-                raise EngineError("this model pools embeddings in a way that is not supported")
+            self._context = self._new_context()
         return self._context
+
+    def _new_context(self) -> Context:
+        # models made for embedding pool in the graph and must see a text whole; others are pooled here, by chunks
+        pooled = self._model.only_embeds
+        chunk = self.limit if pooled else min(_CHUNK, self.limit)
+        context = Context(
+            self._model,
+            n_cells=self.limit,
+            n_seq=1,
+            n_batch=chunk,
+            n_ubatch=chunk,
+            threads=self._threads,
+            embeddings=True,
+        )
+        if context.pools and not pooled:
+            context.close()
+            raise EngineError("this model pools embeddings in a way that is not supported")
+        return context
 
     def _embed_chunk(self, job: EmbedJob, context: Context) -> None:
         tokens = job.texts[len(job.vectors)]
@@ -99,11 +114,10 @@ class Embedder:
         if (status := context.decode()) != OK:
             raise EngineError(f"llama_decode failed with {status}")
         job.done += len(chunk)
-        size = self._model.n_embd
-        if self._pooled:
-            job.total = list(L.llama_get_embeddings_seq(context.handle, 0)[:size])
+        if context.pools:
+            job.total = context.pooled_embedding(0)
         else:
-            rows = [L.llama_get_embeddings_ith(context.handle, i)[:size] for i in range(len(chunk))]
+            rows = [context.embedding(i) for i in range(len(chunk))]
             job.total = [sum(column) for column in zip(*rows, *([job.total] if job.total else []), strict=True)]
         if job.done == len(tokens):
             job.vectors.append(_normalized(job.total))

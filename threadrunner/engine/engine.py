@@ -9,73 +9,86 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from threadrunner.engine.cells import Cells
-from threadrunner.engine.errors import BadGrammar, EngineError, PromptTooLong, QueueFull, Unsupported
+from threadrunner.engine.errors import PromptTooLong, QueueFull, Unsupported
 from threadrunner.engine.events import Broken, Ended, Event, Prefilled, Text
+from threadrunner.engine.interruption import Interruption
 from threadrunner.engine.kv_store import KvStore
-from threadrunner.engine.llama.library import ABORTED, NO_ROOM, OK, Context, Model
+from threadrunner.engine.llama.context import ABORTED, NO_ROOM, OK, Context
+from threadrunner.engine.llama.errors import BadGrammar, EngineError
+from threadrunner.engine.llama.model import Model
 from threadrunner.engine.llama.sampler import Sampler
 from threadrunner.engine.llama.vocab import Vocab
 from threadrunner.engine.prefix_cache import common_length
 from threadrunner.engine.prompts.detokenizer import Detokenizer
-from threadrunner.engine.scheduler import Scheduler
-from threadrunner.engine.sequence import Request, Sequence
+from threadrunner.engine.scheduler import Chunk, Scheduler, batch_of
+from threadrunner.engine.sequence import Priority, Request, Sequence
 
 log = logging.getLogger("threadrunner.engine")
 
 WORTH_A_WAIT = 64
-"""Tokens; so many that another evaluates are waited for."""
+"""Tokens; a prompt waits for another that evaluates this many of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     context: int
-    """Most tokens of one sequence."""
+    """Maximum tokens of one sequence."""
     max_running: int = 16
+    """Sequences."""
     max_queued: int = 64
+    """Requests."""
 
 
 class Engine:
+    """All requests of one model: the queue, the running sequences, and one batch after another for them.
+
+    The backend calls it on one thread: `add` and `cancel` between steps, `step` while `busy`. The two `announce`
+    methods are the only ones that another thread may call.
+    """
+
     def __init__(
         self, model: Model, vocab: Vocab, context: Context, limits: Limits, store: KvStore | None = None
     ) -> None:
+        """It owns the context from now on, and closes it; the model stays the caller's."""
         self._model = model
         self._vocab = vocab
-        self._context = context
+        self.context = context
         self.limits = limits
         self.scheduler = Scheduler()
-        self.cells = Cells(model, context, store)
+        self.cells = Cells(context, store, recurrent=model.recurrent, window=model.n_swa)
         self._waiting: list[Sequence] = []
-        self._running = self.cells.running
         self._siblings: dict[int, list[Sequence]] = {}
+        """By request, the candidates that wait for the first one's prompt to be evaluated."""
         self._arrivals = 0
-        self._announced = 0
-        self._arrived = 0
-        self._in_flight: _InFlight | None = None
+        self._interruption = Interruption(context, min_prefill=self.scheduler.min_chunk, recurrent=model.recurrent)
 
     # requests
 
     @property
     def active(self) -> int:
-        return len(self._running)
+        """Sequences that run."""
+        return len(self.cells.running)
 
     @property
     def queued(self) -> int:
+        """Sequences that wait."""
         return len(self._waiting)
 
     @property
     def busy(self) -> bool:
-        return bool(self._running or self._waiting)
+        return bool(self.cells.running or self._waiting)
 
     def set_threads(self, threads: int) -> None:
-        self._context.set_threads(threads)
+        self.context.set_threads(threads)
 
     def add(self, request: Request) -> None:
-        """Raises PromptTooLong, QueueFull, BadGrammar."""
+        """Take a request; its end is an Ended for each candidate, or one Broken, from later steps. Raises
+        PromptTooLong, QueueFull, BadGrammar, and Unsupported for a model that only embeds."""
         if self._model.only_embeds:
             raise Unsupported("this model only embeds; it cannot generate")
         if len(request.prompt) >= self.limits.context:
             raise PromptTooLong(len(request.prompt), self.limits.context)
-        free = max(0, self.limits.max_running - len(self._running))
+        free = max(0, self.limits.max_running - self.active)
         if len(self._waiting) >= self.limits.max_queued + free:
             raise QueueFull(len(self._waiting), self.limits.max_queued)
         seed = request.sampling.seed
@@ -100,100 +113,91 @@ class Engine:
         self._waiting.sort(key=lambda s: (s.priority, s.arrival))
 
     def cancel(self, id: int) -> None:
-        """What was evaluated stays in the cache: who cancels often asks again."""
+        """Forget a request; an unknown id is no error. What was evaluated stays in the cache: a client that cancels
+        often asks again."""
         self._waiting = [s for s in self._waiting if s.request.id != id]
         for sibling in self._siblings.pop(id, []):
             sibling.sampler.close()
-        for sequence in [s for s in self._running if s.request.id == id]:
-            self.cells.leave(sequence)
+        for sequence in [s for s in self.cells.running if s.request.id == id]:
+            self.cells.finish(sequence)
 
-    # interruption: called on another thread, which says that a message is coming before the loop's thread has it
+    # what is coming; see interruption.py for the threads
 
-    def interrupt(self, priority: int) -> None:
-        """Stop the batch under way if it is a prefill that a request of this priority should not wait for."""
-        self._announced += 1
-        flight = self._in_flight
-        if self._model.recurrent:
-            return  # an aborted prefill would begin again from its first token
-        if flight is not None and flight.prefill > self.scheduler.min_chunk and priority <= flight.priority:
-            self._context.set_abort()
+    def announce_request(self, priority: Priority) -> None:
+        """On any one other thread: a request of this priority is on its way to `add`."""
+        self._interruption.announce_request(priority)
 
-    def interrupt_request(self, id: int | None) -> None:
-        """Stop the batch under way if it is this request's prefill; with None, whatever it is."""
-        self._announced += 1
-        flight = self._in_flight
-        if flight is not None and (id is None or id in flight.prefilling):
-            self._context.set_abort()
+    def announce_cancel(self, id: int | None) -> None:
+        """On the same other thread: a cancel of this request is on its way; None: of all."""
+        self._interruption.announce_cancel(id)
 
     def arrived(self) -> None:
-        """On the loop's thread: an announced message is here."""
-        self._arrived = min(self._arrived + 1, self._announced)
+        """On the thread of `step`: a message that was announced is here."""
+        self._interruption.arrived()
 
     # the step
 
     def step(self) -> list[Event]:
-        self._context.clear_abort()
-        self._admit()
-        announced = self._announced
-        cautious, self._arrived = announced != self._arrived, announced
-        plan = self.scheduler.plan(self._running, cautious)
-        plan = self._make_room(plan)
-        if not plan:
+        """Admit what waits, evaluate one batch, sample a token of each sequence whose logits it gave: what came of it
+        in order, for each sequence in a row.
+
+        Nothing comes of it when there is nothing to do, or after an abort. It takes as long as one batch: Scheduler
+        bounds that, and an announcement shortens it. Between two steps the caller must take the messages that have
+        arrived, or what was announced is never expected again. An error of one request is its Broken; an exception is
+        a defect.
+        """
+        self.admit()
+        cautious = self._interruption.begin_step()
+        chunks = self._make_room(self.scheduler.schedule(self.cells.running, cautious))
+        if not chunks:
             return []
-        outputs = self._fill(plan)
+        context = self.context
+        self._fill(context, chunks)
         began = time.monotonic()
-        self._in_flight = _InFlight.of(plan)
-        if self._announced != announced:
-            # announced after the plan was made and, perhaps, before it could be seen in flight
-            self._in_flight, self._arrived = None, announced
+        if not self._interruption.begin_batch(chunks):
             return []
-        status = self._context.decode()
-        self._in_flight = None
+        status = context.decode()
+        self._interruption.end_batch()
         if status != OK:
-            return self._recover(plan, status)
-        tokens = self._context.n_tokens
-        if tokens > len(outputs):
-            self.scheduler.pace.learn(tokens, time.monotonic() - began)
+            return self._recover(chunks, status)
+        if context.n_tokens > len(chunks):
+            self.scheduler.pace.learn(context.n_tokens, time.monotonic() - began)
         events: list[Event] = []
-        for (sequence, count), index in zip(plan, outputs, strict=True):
-            if sequence.seq < 0:
+        for chunk in chunks:
+            if chunk.sequence.seq < 0:
                 continue  # its request broke on another candidate a moment ago
-            events.extend(self._advance(sequence, count, index))
+            events.extend(self._advance(chunk))
         return events
 
-    def _fill(self, plan: list[tuple[Sequence, int]]) -> list[int]:
-        """The batch, and for each part of the plan the index of its logits (-1: a prompt's middle has none)."""
-        context = self._context
+    @staticmethod
+    def _fill(context: Context, chunks: list[Chunk[Sequence]]) -> None:
         context.clear_batch()
-        outputs = []
-        for sequence, count in plan:
-            begin, end = sequence.evaluated, sequence.evaluated + count
-            last = end == len(sequence.tokens)
-            index = context.add(sequence.seq, begin, sequence.tokens[begin:end], last)
-            outputs.append(index if last else -1)
-        return outputs
+        for sequence, size, logits_at in chunks:
+            begin = sequence.evaluated
+            context.add(sequence.seq, begin, sequence.tokens[begin : begin + size], logits_at is not None)
 
-    def _advance(self, sequence: Sequence, count: int, index: int) -> Iterator[Event]:
-        """`count` more tokens of the sequence are evaluated; sample its next one if they were the last."""
-        sequence.evaluated += count
-        if index < 0:
+    def _advance(self, chunk: Chunk[Sequence]) -> Iterator[Event]:
+        """A chunk was evaluated: sample the sequence's next token if there are logits for it."""
+        sequence, size, logits_at = chunk
+        sequence.evaluated += size
+        if logits_at is None:
             if sequence.generated == 0:
                 yield Prefilled(sequence.request.id, sequence.evaluated, len(sequence.tokens))
             return
         if sequence.generated == 0:
             self.cells.publish(sequence)
-            yield from self._start_siblings(sequence, index)
+            yield from self._start_siblings(sequence, logits_at)
             if sequence.seq < 0:
                 return
-        yield from self._sample(sequence, index)
+        yield from self._sample(sequence, logits_at)
 
-    def _sample(self, sequence: Sequence, index: int) -> Iterator[Event]:
+    def _sample(self, sequence: Sequence, logits_at: int) -> Iterator[Event]:
         request = sequence.request
         if request.max_tokens == 0:
             yield self._end(sequence, "length")
             return
         try:
-            token, logprob = sequence.sampler.sample(self._context, index)
+            token, logprob = sequence.sampler.sample(self.context, logits_at)
         except BadGrammar as error:
             self.cancel(request.id)
             yield Broken(request.id, error)
@@ -223,16 +227,17 @@ class Engine:
         yield self._end(sequence, reason)
 
     def _end(self, sequence: Sequence, reason: str) -> Ended:
-        self.cells.leave(sequence)
+        self.cells.finish(sequence)
         sequence.sampler.close()
         request = sequence.request
         return Ended(request.id, sequence.index, sequence.detokenizer.text, reason, sequence, sequence.logprobs)
 
     # sequences come and go
 
-    def _admit(self) -> None:
+    def admit(self) -> None:
+        """Let those that wait run, as far as there is room; each `step` begins with it."""
         for sequence in list(self._waiting):
-            if len(self._running) >= self.limits.max_running:
+            if self.active >= self.limits.max_running:
                 return
             if self._soon_known(sequence):
                 continue
@@ -242,76 +247,59 @@ class Engine:
             sequence.started_at = sequence.started_at or time.monotonic()
 
     def _soon_known(self, sequence: Sequence) -> bool:
-        """Whether somebody no less urgent evaluates much of its prompt just now: several requests with one long text
-        between them, sent at once, would each evaluate it."""
-        leaders = [s for s in self._running if not s.generated and s.priority <= sequence.priority]
+        """Whether a sequence no less urgent evaluates much of its prompt at present: several requests with one long
+        text between them, sent at once, would each evaluate it."""
+        leaders = [s for s in self.cells.running if not s.generated and s.priority <= sequence.priority]
         if not leaders or self._model.recurrent:
             return False
         shared = max(common_length(leader.tokens, sequence.tokens) for leader in leaders)
         return shared >= WORTH_A_WAIT and shared >= self.cells.cache.match(sequence.tokens)[0] + WORTH_A_WAIT
 
-    def _start_siblings(self, sequence: Sequence, index: int) -> Iterator[Event]:
+    def _start_siblings(self, sequence: Sequence, logits_at: int) -> Iterator[Event]:
         """The other candidates fork the prompt and take their first token from the same logits."""
         for sibling in self._siblings.pop(sequence.request.id, []):
-            if len(self._running) >= self.limits.max_running or not self.cells.fork(sequence, sibling):
+            if self.active >= self.limits.max_running or not self.cells.fork(sequence, sibling):
                 self._enqueue(sibling)
                 continue
             sibling.started_at = sequence.started_at
-            yield from self._sample(sibling, index)
+            yield from self._sample(sibling, logits_at)
 
-    def _make_room(self, plan: list[tuple[Sequence, int]]) -> list[tuple[Sequence, int]]:
-        """Evict unused leaves for the plan's tokens; where that is not enough, send the newest sequence back."""
-        while sum(count for _, count in plan) > self.cells.free():
+    def _make_room(self, chunks: list[Chunk[Sequence]]) -> list[Chunk[Sequence]]:
+        """Evict unused leaves for the batch's tokens; where that is not enough, send the newest sequence back."""
+        while sum(chunk.size for chunk in chunks) > self.cells.free():
             if self.cells.evict_one():
                 continue
-            victim = max(self._running, key=lambda s: (s.priority, s.arrival))
+            victim = max(self.cells.running, key=lambda s: (s.priority, s.arrival))
             log.info("out of cells: %r goes back to the queue", victim)
-            self._preempt(victim)
-            plan = [(s, count) for s, count in plan if s is not victim]
-        return plan
+            self.preempt(victim)
+            chunks = batch_of((chunk.sequence, chunk.size) for chunk in chunks if chunk.sequence is not victim)
+        return chunks
 
-    def _preempt(self, sequence: Sequence) -> None:
-        self.cells.take_back(sequence)
+    def preempt(self, sequence: Sequence) -> None:
+        """Send a running sequence back to the queue: it loses its cells, not its text."""
+        self.cells.preempt(sequence)
         self._enqueue(sequence)
 
-    def _recover(self, plan: list[tuple[Sequence, int]], status: int) -> list[Event]:
-        """After an abort or a failure: believe llama.cpp about what is in the cache."""
-        for sequence, _ in plan:
-            self.cells.believe(sequence)
+    def _recover(self, chunks: list[Chunk[Sequence]], status: int) -> list[Event]:
+        """After an abort or a failure: what llama.cpp has in the cache is what counts."""
+        for chunk in chunks:
+            self.cells.resync(chunk.sequence)
         if status == ABORTED:
             return []
         if status == NO_ROOM and self.cells.evict_one():
             log.warning("llama.cpp found no room that our accounting has: %r", self.cells.cache)
             return []
-        failed = {sequence.request.id for sequence, _ in plan}
+        failed = {chunk.sequence.request.id for chunk in chunks}
         for id in failed:
             self.cancel(id)
         return [Broken(id, EngineError(f"llama_decode failed with {status}")) for id in failed]
 
     def close(self) -> None:
-        """Keeps the hottest leaves, then gives everything back."""
-        for sequence in list(self._running):
-            self.cells.leave(sequence)
+        """Saves the hottest leaves, then gives everything back."""
+        for sequence in list(self.cells.running):
+            self.cells.finish(sequence)
             sequence.sampler.close()
-        self.cells.keep()
+        self.cells.save()
         for sequence in [*self._waiting, *(s for group in self._siblings.values() for s in group)]:
             sequence.sampler.close()
-        self._context.close()
-
-
-@dataclass(frozen=True, slots=True)
-class _InFlight:
-    """What the batch under way is, for the thread that may want to stop it."""
-
-    prefill: int
-    priority: int
-    prefilling: frozenset[int]
-
-    @classmethod
-    def of(cls, plan: list[tuple[Sequence, int]]) -> _InFlight:
-        prefill = [(s, count) for s, count in plan if not s.decoding]
-        return cls(
-            sum(count for _, count in prefill),
-            min((s.priority for s, _ in prefill), default=0),
-            frozenset(s.request.id for s, _ in prefill),
-        )
+        self.context.close()

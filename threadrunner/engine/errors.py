@@ -1,17 +1,13 @@
-"""What can go wrong in the engine, in the engine's own words; backends translate."""
+"""What can go wrong in the engine beside the C library, in the engine's own words; backends translate."""
 
 from __future__ import annotations
 
-
-class EngineError(Exception):
-    """Base of the engine's errors."""
-
-
-class LoadError(EngineError):
-    """The model could not be loaded; the text is llama.cpp's reason."""
+from threadrunner.engine.llama.errors import EngineError
 
 
 class PromptTooLong(EngineError):
+    """Both counts are of tokens."""
+
     def __init__(self, prompt_tokens: int, limit: int) -> None:
         super().__init__(f"the prompt has {prompt_tokens} tokens, the context holds {limit}")
         self.prompt_tokens = prompt_tokens
@@ -19,14 +15,12 @@ class PromptTooLong(EngineError):
 
 
 class QueueFull(EngineError):
+    """Both counts are of requests."""
+
     def __init__(self, queued: int, limit: int) -> None:
         super().__init__(f"{queued} requests are waiting, the limit is {limit}")
         self.queued = queued
         self.limit = limit
-
-
-class BadGrammar(EngineError):
-    """A grammar or schema that cannot be enforced; nothing is generated without it."""
 
 
 class BadTemplate(EngineError):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from threadrunner.engine.errors import EngineError
+from threadrunner.engine.llama.errors import EngineError
 from threadrunner.engine.llama.sampler import Logprob
 from threadrunner.engine.sequence import Sequence
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
+    """A piece of candidate `index`'s text: whole characters, nothing that a stop may still take back."""
+
     id: int
     index: int
     text: str
@@ -18,7 +20,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Prefilled:
-    """Told for prompts of more than one batch."""
+    """Told for prompts of more than one batch; counts of tokens."""
 
     id: int
     done: int
@@ -27,7 +29,7 @@ class Prefilled:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """One candidate is complete."""
+    """One candidate is complete. `text` is all of it, `reason` is "stop" or "length"."""
 
     id: int
     index: int
@@ -39,7 +41,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """The request cannot go on."""
+    """The request cannot go on; nothing follows for any of its candidates."""
 
     id: int
     error: EngineError

@@ -21,29 +21,40 @@ log = logging.getLogger("threadrunner.engine")
 
 _HEAD = struct.Struct("<8s32sIQ32s")
 _MAGIC = b"TRKV0001"
-LEAST_TOKENS = 64
+MIN_TOKENS = 64
 """Fewer are evaluated as fast as a file is read."""
 
 
 @dataclass(slots=True)
 class Entry:
+    """A file: the tokens whose state it holds, and its bytes."""
+
     path: Path
     tokens: list[int]
     size: int
 
 
 class KvStore:
-    def __init__(self, folder: Path, belongs_to: str, most_bytes: int) -> None:
+    """The folder of one model. `match` and `take` while it runs, `write` at its end: what was written is found by the
+    next process, or after `scan`. A file that cannot be used is logged and deleted; nothing here raises OSError."""
+
+    def __init__(self, folder: Path, belongs_to: str, max_bytes: int) -> None:
+        """`belongs_to` names model and build: files of another are dropped."""
         self._folder = folder
         self._key = hashlib.sha256(belongs_to.encode()).digest()
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
         self._entries: list[Entry] = []
+        self.scan()
+
+    def scan(self) -> None:
+        """Find out what the folder holds; it is made if it is missing."""
+        self._entries.clear()
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            files = sorted(folder.iterdir())
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            files = sorted(self._folder.iterdir())
         except OSError as error:
             log.warning("no KV state is kept: %s", error)
-            self._most_bytes = 0
+            self._max_bytes = 0
             return
         for path in files:
             if path.suffix == ".tmp":
@@ -67,7 +78,7 @@ class KvStore:
         self._entries.append(Entry(path, tokens.tolist(), whole))
 
     def match(self, tokens: Sequence[int]) -> tuple[int, Entry | None]:
-        """The entry that shares most leading tokens, and how many those are."""
+        """The entry with the longest prefix in common, and how many tokens that is."""
         found = ((common_length(entry.tokens, tokens), entry) for entry in self._entries)
         return max(found, key=lambda pair: pair[0], default=(0, None))
 
@@ -85,11 +96,12 @@ class KvStore:
         return data[_HEAD.size + 4 * len(entry.tokens) :]
 
     def write(self, leaves: Sequence[tuple[list[int], Callable[[], bytes]]]) -> int:
-        """Keep these sequences, the first ones first, then files from before, within the bytes allowed."""
+        """Keep these sequences, the first ones first, then files from before, within the bytes allowed. A leaf is its
+        tokens and a function that reads its state. How many of the leaves were kept."""
         kept: set[Path] = set()
-        room = self._most_bytes
+        room = self._max_bytes
         for tokens, read_state in leaves:
-            if len(tokens) < LEAST_TOKENS or room <= 0:
+            if len(tokens) < MIN_TOKENS or room <= 0:
                 continue
             path = self._folder / (hashlib.sha256(array("i", tokens).tobytes()).hexdigest()[:32] + ".kv")
             data = self._pack(tokens, read_state())

@@ -1,4 +1,4 @@
-"""Which tokens lie in the KV cache, as a tree: a node is a run of cells, a path from the root is what a sequence sees.
+"""Which tokens are in the KV cache, as a tree: a node is a run of cells, a path from the root is what a sequence sees.
 
 Rule: `cells` is what llama.cpp has in use, exactly. A run is in the tree once, however many sequences hold it; when a
 sequence evaluated what the tree already has, `extend` says which ranges to share so that the double is given back.
@@ -22,6 +22,8 @@ class Share(NamedTuple):
 
 
 class Node:
+    """A run of tokens, and the sequences that see it."""
+
     __slots__ = ("children", "holders", "parent", "tokens")
 
     def __init__(self, tokens: list[int], parent: Node | None, holders: set[int]) -> None:
@@ -46,6 +48,12 @@ def common_length(a: Sequence[int], b: Sequence[int]) -> int:
 
 
 class PrefixCache:
+    """The tree, and which of the sequences that hold its paths are idle: kept, but not running.
+
+    Cells calls it: `match`, then `fork` for a sequence that begins; `extend` with what it has evaluated; `retire` or
+    `drop` at its end. After `extend`, `retire` and `drop` the caller must do to llama.cpp's cells what they answer.
+    """
+
     def __init__(self) -> None:
         self._root = Node([], None, set())
         self._ends: dict[int, Node] = {}
@@ -71,18 +79,17 @@ class PrefixCache:
         return depth, sorted(node.holders, key=lambda seq: rank.get(seq, len(rank)))
 
     def length(self, seq: int) -> int:
+        """Tokens of the tree that `seq` holds; 0 for an unknown one."""
         return self._lengths.get(seq, 0)
 
     def tokens(self, seq: int) -> list[int]:
+        """What `seq` holds of the tree."""
         runs = [node.tokens for node in self._path(self._ends[seq])]
         return [token for run in reversed(runs) for token in run]
 
     def idle(self) -> list[int]:
         """Sequences that nothing runs on, least recently used first."""
         return list(self._idle)
-
-    def oldest_idle(self) -> int | None:
-        return next(iter(self._idle), None)
 
     def own_cells(self, seq: int) -> int:
         """Cells that come free when `seq` is dropped."""
@@ -111,8 +118,8 @@ class PrefixCache:
     ) -> list[Share]:
         """`seq`, which held a prefix of `tokens`, has evaluated all of them.
 
-        Where the tree has them already and `may_share(source, begin)` is true of no holder, `seq` keeps its doubles to
-        itself: length(seq) tells how far it holds the tree's.
+        Returns the doubles to give back, in order. Where the tree has them already and `may_share(source, begin)` is
+        true of no holder, `seq` keeps its doubles to itself: length(seq) tells how far it holds the tree's.
         """
         node, depth = self._ends[seq], self._lengths[seq]
         shares: list[Share] = []
@@ -145,8 +152,8 @@ class PrefixCache:
         return shares
 
     def retire(self, seq: int) -> list[int]:
-        """`seq` runs no more and stays as a leaf. The sequences that are of no use any longer, dropped: those whose
-        tokens another one holds as well."""
+        """`seq` runs no more and stays as a leaf. Returns the sequences that were dropped for it: those whose tokens
+        another one holds as well, `seq` itself among them."""
         end = self._ends[seq]
         if end is self._root or len(end.holders) > 1:
             for other in end.holders:
@@ -160,10 +167,6 @@ class PrefixCache:
             self.drop(other)
         self._idle[seq] = None
         return shorter
-
-    def wake(self, seq: int) -> None:
-        """An idle sequence runs on."""
-        del self._idle[seq]
 
     def drop(self, seq: int) -> int:
         """`seq` holds nothing any more; how many cells that frees."""

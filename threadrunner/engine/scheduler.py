@@ -1,20 +1,26 @@
 """Which tokens go into the next batch. Pure: it sees counts and priorities, never a tensor.
 
-Every decoding sequence gets its token. What prefill gets beside them depends on who waits: alone, a full batch; with
-somebody decoding, as much as fits the time a reader may wait for his next token. Among prefills: higher priority
-first, then the shortest, so that a short prompt passes a long one; the oldest keeps a share among long ones.
+Every decoding sequence gets its token. What prefill gets beside them depends on what else waits: alone, a full batch;
+beside a decoding sequence, as much as fits the time that readers may wait for their next token. Among prefills: higher
+priority first, then the shortest, so that a short prompt passes a long one; the oldest keeps a share among long ones.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from threadrunner.engine.sequence import Priority
 
 MIN_ALONE = 64
+"""Prompt tokens that a step takes at least when no sequence decodes, however slow the machine is."""
 
 
 class Runnable(Protocol):
+    """What the scheduler sees of a sequence; counts are of tokens."""
+
     arrival: int
 
     @property
@@ -24,10 +30,30 @@ class Runnable(Protocol):
     @property
     def decoding(self) -> bool: ...
     @property
-    def priority(self) -> int: ...
+    def priority(self) -> Priority: ...
 
 
 R = TypeVar("R", bound=Runnable)
+
+
+class Chunk(NamedTuple, Generic[R]):
+    """A part of a batch: the next `size` tokens of a sequence."""
+
+    sequence: R
+    size: int
+    logits_at: int | None
+    """Place in the batch of its last token, after which the next one is sampled; None where more of its prompt is to
+    be evaluated first."""
+
+
+def batch_of(parts: Iterable[tuple[R, int]]) -> list[Chunk[R]]:
+    """Sequences, and how many tokens of each, as the chunks of one batch in this order."""
+    chunks: list[Chunk[R]] = []
+    end = 0
+    for sequence, size in parts:
+        end += size
+        chunks.append(Chunk(sequence, size, end - 1 if size == sequence.remaining else None))
+    return chunks
 
 
 @dataclass(slots=True)
@@ -46,41 +72,46 @@ class Pace:
 
 @dataclass(slots=True)
 class Scheduler:
+    """Divides each batch among the running sequences. Engine.step asks it, and tells `pace` how long a batch took."""
+
     max_batch: int = 512
-    """Most tokens in one batch: a step is bounded, and so is what an abort can lose."""
+    """Maximum tokens in one batch: a step is bounded, and so is what an abort can lose."""
     shared_seconds: float = 0.08
-    """Prefill beside decoding sequences may make their next token wait so long."""
+    """Prefill beside decoding sequences may delay their next token by this much."""
     alone_seconds: float = 1.5
-    """A step's length when nobody decodes."""
+    """A step's length when no sequence decodes."""
     min_chunk: int = 16
     """Below this a prefill's tokens get expensive: each batch reads all weights."""
     pace: Pace = field(default_factory=Pace)
 
-    def plan(self, running: Seq[R], cautious: bool = False) -> list[tuple[R, int]]:
-        """Who gets how many tokens. `cautious`: somebody is about to arrive, take a small step."""
+    def schedule(self, running: Seq[R], cautious: bool = False) -> list[Chunk[R]]:
+        """The next batch; empty when nothing runs. `cautious`: a message is about to arrive, take a small step."""
         decoding = [s for s in running if s.decoding]
-        chunks: list[tuple[R, int]] = [(s, 1) for s in decoding]
         if len(decoding) == len(running):
-            return chunks
+            return [Chunk(s, 1, place) for place, s in enumerate(decoding)]
         prefill = [s for s in running if not s.decoding]
         first_priority = min(s.priority for s in prefill)
         prefill = sorted((s for s in prefill if s.priority == first_priority), key=lambda s: (s.uncached, s.arrival))
         alone = min(self.max_batch, max(MIN_ALONE, self.pace.tokens_in(self.alone_seconds)))
-        budget = alone - len(chunks)
+        budget = alone - len(decoding)
         if decoding or cautious:
-            budget = min(budget, max(self.min_chunk, self.pace.tokens_in(self.shared_seconds) - len(chunks)))
-        if prefill[0].remaining <= budget:
-            # these finish now, and without a piece of a longer one that would only delay their first token
-            for s in prefill:
-                if s.remaining > budget:
-                    break
-                chunks.append((s, s.remaining))
-                budget -= s.remaining
-            return chunks
-        oldest = min(prefill, key=lambda s: s.arrival)
-        if oldest is not prefill[0]:
-            share = min(oldest.remaining, budget // 4)
-            chunks.append((oldest, share))
-            budget -= share
-        chunks.append((prefill[0], budget))
-        return chunks
+            budget = min(budget, max(self.min_chunk, self.pace.tokens_in(self.shared_seconds) - len(decoding)))
+        return batch_of([*((s, 1) for s in decoding), *_prefill(prefill, budget)])
+
+
+def _prefill(waiting: list[R], budget: int) -> Iterator[tuple[R, int]]:
+    """What each prompt, the shortest first, gets of `budget` tokens."""
+    if waiting[0].remaining <= budget:
+        # these finish now, and without a piece of a longer one that would only delay their first token
+        for s in waiting:
+            if s.remaining > budget:
+                return
+            yield s, s.remaining
+            budget -= s.remaining
+        return
+    oldest = min(waiting, key=lambda s: s.arrival)
+    if oldest is not waiting[0]:
+        share = min(oldest.remaining, budget // 4)
+        yield oldest, share
+        budget -= share
+    yield waiting[0], budget

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from threadrunner.engine.prompts.detokenizer import Cutter
@@ -13,7 +13,13 @@ if TYPE_CHECKING:
     from threadrunner.engine.llama.sampler import Logprob, Sampler, Sampling
     from threadrunner.engine.prompts.detokenizer import Detokenizer
 
-INTERACTIVE, NORMAL, BACKGROUND = 0, 1, 2
+
+class Priority(IntEnum):
+    """How urgent a request is: the smaller goes first."""
+
+    INTERACTIVE = 0
+    NORMAL = 1
+    BACKGROUND = 2
 
 
 @dataclass(slots=True)
@@ -24,31 +30,39 @@ class Request:
     prompt: list[int]
     sampling: Sampling
     max_tokens: int | None = None
-    priority: int = NORMAL
+    priority: Priority = Priority.NORMAL
     stops: list[str] = field(default_factory=list)
     n: int = 1
+    """Candidate answers."""
     forced: bytes = b""
     cutters: Callable[[], list[Cutter]] | None = None
+    """New ones for each candidate, whose text they follow."""
     stop_tokens: frozenset[int] = frozenset()
     """These end the answer as the model's own end tokens do."""
 
 
 @dataclass(slots=True, eq=False)
 class Sequence:
-    """Candidate `index` of a request. tokens[:evaluated] are in the KV cache under llama.cpp's sequence `seq`."""
+    """Candidate `index` of a request. tokens[:evaluated] are in the KV cache under llama.cpp's sequence id `seq`.
+
+    Cells sets `seq`, `evaluated` and `cached`; Engine the rest. Times are time.monotonic's.
+    """
 
     request: Request
     index: int
     sampler: Sampler
     detokenizer: Detokenizer
     arrival: int
+    """Its number among all candidates that came."""
     tokens: list[int]
+    """The prompt's and the answer's."""
     seq: int = -1
+    """-1: it does not run."""
     evaluated: int = 0
     generated: int = 0
     cached: int = 0
+    """Tokens of the prompt that were known when it began to run."""
     logprobs: list[Logprob] = field(default_factory=list)
-    queued_at: float = field(default_factory=time.monotonic)
     started_at: float = 0.0
     first_token_at: float = 0.0
 
@@ -66,7 +80,7 @@ class Sequence:
         return self.generated > 0 and len(self.tokens) - self.evaluated == 1
 
     @property
-    def priority(self) -> int:
+    def priority(self) -> Priority:
         return self.request.priority
 
     def __repr__(self) -> str:

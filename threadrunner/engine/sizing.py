@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from threadrunner.engine.errors import LoadError
+from threadrunner.engine.llama.errors import LoadError
 
 DEFAULT_CONTEXT = 8192
-LEAST_CONTEXT = 256
+MIN_CONTEXT = 256
 # llama.cpp clears the whole cache when it makes it, so each cell costs memory and load time from the start
 USUAL_CACHE_BYTES = 384 << 20
 COMPUTE_BYTES = 192 << 20
@@ -16,16 +16,18 @@ COMPUTE_BYTES = 192 << 20
 
 @dataclass(frozen=True, slots=True)
 class Size:
+    """How much to take; `reason` says what bounds the cells."""
+
     context: int
-    """Most tokens of one request."""
+    """Maximum tokens of one request."""
     cells: int
     """Cells for all sequences and what is kept of finished ones."""
     reason: str
 
 
 def choose(*, asked: int, trained: int, cell_bytes: int, model_bytes: int, free: int | None, limit: int) -> Size:
-    """`free` is what the machine has left with the model loaded (None: unknown), `limit` what the process may take in
-    all (0: no limit).
+    """`free` is the bytes that the machine has left with the model loaded (None: unknown), `limit` those that the
+    process may take in all (0: no limit); `asked` (0: not) and `trained` are tokens of context. Raises LoadError.
 
     A request that asks for a context gets that context or an error. Otherwise: the trained context up to 8,192, twice
     that in cells where a usual cache allows it, and never more than half of what is free.
@@ -47,7 +49,7 @@ def choose(*, asked: int, trained: int, cell_bytes: int, model_bytes: int, free:
     else:
         wanted = min(trained or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
     context = min(wanted, fits)
-    if context < min(LEAST_CONTEXT, wanted):
+    if context < min(MIN_CONTEXT, wanted):
         raise LoadError(f"{why} leaves no room for a cache: {_mib(max(0, budget))} at {cell_bytes} bytes a token")
     roomy = min(2 * context, fits, max(context, USUAL_CACHE_BYTES // cell_bytes // 256 * 256))
     cells = max(context, roomy)

@@ -1,4 +1,4 @@
-"""How many threads compute: as many as there are cores that nobody else wants. Pure: it is told of time, reads nothing.
+"""How many threads compute: as many as there are cores that no other process wants. Pure: it is told the times.
 
 ggml's threads wait for each other by spinning, many times a token. One thread more than free cores, and each wait lasts
 until the system runs the thread that is missing: on 2 cores beside one busy program, llama-server with its two threads
@@ -10,14 +10,14 @@ from __future__ import annotations
 from typing import Protocol
 
 LOOK_EVERY = 0.25  # seconds; the system counts idle time in hundredths
-LEAST_USE = 0.25
+MIN_USE = 0.25
 """Cores; where we used less since the last look, we were idle, and what others did then tells nothing of now."""
 SPARE = 0.4
 """Cores that others may use before a thread gives way: the daemon, an editor."""
 
 
 class ClockReading(Protocol):
-    """Seconds, each from any beginning (threadrunner.machine.Clocks is one)."""
+    """Seconds, each counted from an arbitrary start (threadrunner.machine.Clocks is one)."""
 
     @property
     def wall(self) -> float: ...
@@ -32,22 +32,22 @@ class ClockReading(Protocol):
 
 
 class Threads:
-    """`most` threads until `look` finds that others use the cores."""
+    """`max_threads` until `look` finds that others use the cores."""
 
-    def __init__(self, most: int, clocks: ClockReading | None) -> None:
-        self.now = self.most = most
+    def __init__(self, max_threads: int, clocks: ClockReading | None) -> None:
+        self.now = self.max_threads = max_threads
         self._last = clocks
 
     def due(self, wall: float) -> bool:
         """Whether it is time to read the clocks; never where the system has none."""
-        return self._last is not None and self.most > 1 and wall - self._last.wall >= LOOK_EVERY
+        return self._last is not None and self.max_threads > 1 and wall - self._last.wall >= LOOK_EVERY
 
     def look(self, clocks: ClockReading) -> int:
-        """The number of threads from now on: what we used and what nobody used since the last look is ours; as it was
-        where we were idle."""
+        """The number of threads from now on: the cores that we used and those that no process used since the last look
+        are ours; as it was where we were idle."""
         assert self._last is not None
         last, self._last = self._last, clocks
         wall, own, idle = clocks.wall - last.wall, clocks.own - last.own, clocks.idle - last.idle
-        if own >= LEAST_USE * wall:
-            self.now = max(1, min(self.most, int((own + idle) / wall + SPARE)))
+        if own >= MIN_USE * wall:
+            self.now = max(1, min(self.max_threads, int((own + idle) / wall + SPARE)))
         return self.now

@@ -18,16 +18,31 @@ import sys
 import threading
 import time
 from importlib.metadata import entry_points
-from typing import Any, TypeVar
+from typing import cast
 
 import msgspec
 
 from threadrunner import config
 from threadrunner.api.errors import ApiError, InvalidParams, ModelLoadFailed
 from threadrunner.api.methods import METHODS
-from threadrunner.backends.base import Backend, Event, Failed, Finished, Interruptible, Observable, Piece, Progress
+from threadrunner.backends.base import Backend, Event, Failed, Finished, Interruptible, ModelSpec, Observable, Params
 from threadrunner.worker import confine
-from threadrunner.worker import messages as m
+from threadrunner.worker.messages import (
+    Cancel,
+    Done,
+    FromWorker,
+    Gauges,
+    Load,
+    LoadFailed,
+    Loading,
+    Ready,
+    Stop,
+    Submit,
+    ToWorker,
+    Unpacker,
+    pack,
+    to_worker,
+)
 
 log = logging.getLogger("threadrunner.worker")
 
@@ -37,8 +52,6 @@ BUILT_IN = {
 }
 GAUGES_EVERY = 0.25  # seconds between two reports while busy: `status` may be that old
 CLOSE_WITHIN = 5.0  # seconds for a running step to end once the daemon has gone
-
-S = TypeVar("S", bound=msgspec.Struct)
 
 
 class DaemonGone(Exception):
@@ -50,16 +63,16 @@ class Link:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._unpacker = m.Unpacker()
+        self._unpacker = Unpacker()
 
-    def send(self, *messages: m.FromWorker) -> None:
+    def send(self, *messages: FromWorker) -> None:
         """Raises DaemonGone."""
         try:
-            self._sock.sendall(b"".join(map(m.pack, messages)))
+            self._sock.sendall(b"".join(map(pack, messages)))
         except OSError as error:
             raise DaemonGone from error
 
-    def receive(self) -> list[m.ToWorker]:
+    def receive(self) -> list[ToWorker]:
         """What has arrived, waiting for something. Raises DaemonGone."""
         try:
             data = self._sock.recv(1 << 16)
@@ -67,7 +80,7 @@ class Link:
             raise DaemonGone from error
         if not data:
             raise DaemonGone
-        return [m.to_worker.decode(body) for body in self._unpacker.feed(data)]
+        return [to_worker.decode(body) for body in self._unpacker.feed(data)]
 
 
 class Listener(threading.Thread):
@@ -75,7 +88,7 @@ class Listener(threading.Thread):
 
     def __init__(self, link: Link) -> None:
         super().__init__(name="listener", daemon=True)
-        self.inbox: queue.SimpleQueue[m.ToWorker | None] = queue.SimpleQueue()
+        self.inbox: queue.SimpleQueue[ToWorker | None] = queue.SimpleQueue()
         self.interruptible: Interruptible | None = None
         self._link = link
 
@@ -92,15 +105,15 @@ class Listener(threading.Thread):
             time.sleep(CLOSE_WITHIN)  # a deadline, not a wait: a finished worker has long taken this thread with it
             os._exit(1)
 
-    def _interrupt(self, message: m.ToWorker) -> None:
+    def _interrupt(self, message: ToWorker) -> None:
         if self.interruptible is None:
             return
         match message:
-            case m.Submit():
+            case Submit():
                 self.interruptible.interrupt_submit(message.priority)
-            case m.Cancel():
+            case Cancel():
                 self.interruptible.interrupt_cancel(message.id)
-            case m.Stop():
+            case Stop():
                 self.interruptible.interrupt_cancel(None)
 
 
@@ -114,12 +127,12 @@ class Loop:
         self._open: set[int] = set()
         self._gauged = 0.0
 
-    def load(self, spec: Any) -> None:
+    def load(self, spec: ModelSpec) -> None:
         """Raises ApiError when the model cannot be loaded."""
-        facts = self._backend.load(spec, lambda done, total: self._link.send(m.Loading(done, total)))
+        facts = self._backend.load(spec, lambda done, total: self._link.send(Loading(done, total)))
         if isinstance(self._backend, Interruptible):
             self._listener.interruptible = self._backend
-        self._link.send(m.Ready(facts))
+        self._link.send(Ready(facts))
 
     def run(self) -> None:
         """Until Stop. Raises DaemonGone, and whatever a broken backend raises."""
@@ -139,49 +152,45 @@ class Loop:
             except queue.Empty:
                 return True
             match message:
-                case m.Submit():
+                case Submit():
                     self._submit(message)
-                case m.Cancel():
+                case Cancel():
                     self._open.discard(message.id)
                     self._backend.cancel(message.id)
-                case m.Stop():
+                case Stop():
                     return False
                 case None:
                     raise DaemonGone
 
-    def _submit(self, message: m.Submit) -> None:
+    def _submit(self, message: Submit) -> None:
         try:
             params = _params(message)
-            self._backend.submit(message.id, params)  # type: ignore[arg-type]  # a Params, by its method
+            self._backend.submit(message.id, params)
         except ApiError as error:
-            self._link.send(m.Error(message.id, error.code, error.message, error.data))
+            self._link.send(Failed(message.id, error.code, error.message, error.data))
         else:
             self._open.add(message.id)
 
-    def _outgoing(self, event: Event) -> m.FromWorker:
-        match event:
-            case Piece(id, index, text):
-                return m.Token(id, index, text)
-            case Progress(id, done, total):
-                return m.Prefilling(id, done, total)
-            case Finished(id, result):
-                self._open.discard(id)
-                return m.Done(id, msgspec.json.encode(result))
-            case Failed(id, code, text, data):
-                self._open.discard(id)
-                return m.Error(id, code, text, data)
+    def _outgoing(self, event: Event) -> FromWorker:
+        if isinstance(event, Finished):
+            self._open.discard(event.id)
+            return Done(event.id, msgspec.json.encode(event.result))
+        if isinstance(event, Failed):
+            self._open.discard(event.id)
+        return event
 
     def _report(self, events: list[Event]) -> None:
         now = time.monotonic()
         ended = any(isinstance(event, (Finished, Failed)) for event in events)
         if isinstance(self._backend, Observable) and (ended or now - self._gauged > GAUGES_EVERY):
             self._gauged = now
-            self._link.send(m.Gauges(self._backend.gauges()))
+            self._link.send(Gauges(self._backend.gauges()))
 
 
-def _params(message: m.Submit) -> msgspec.Struct:
+def _params(message: Submit) -> Params:
+    """Raises InvalidParams."""
     try:
-        return msgspec.json.decode(message.params, type=METHODS[message.method].params)
+        return cast(Params, msgspec.json.decode(message.params, type=METHODS[message.method].params))
     except (msgspec.ValidationError, KeyError) as error:
         raise InvalidParams(str(error)) from None
 
@@ -214,7 +223,7 @@ def run(fd: int) -> int:
     listener.start()
     try:
         first = listener.inbox.get()
-        if not isinstance(first, m.Load):
+        if not isinstance(first, Load):
             return 1
         return _serve(link, listener, first)
     except DaemonGone:
@@ -222,7 +231,7 @@ def run(fd: int) -> int:
         return 0
 
 
-def _serve(link: Link, listener: Listener, first: m.Load) -> int:
+def _serve(link: Link, listener: Listener, first: Load) -> int:
     try:
         backend = find_backend(first.backend)
         if first.backend in BUILT_IN:  # an installed one may need the network
@@ -230,7 +239,7 @@ def _serve(link: Link, listener: Listener, first: m.Load) -> int:
         loop = Loop(link, listener, backend)
         loop.load(first.spec)
     except ApiError as error:
-        link.send(m.LoadFailed(error.code, error.message, error.data))
+        link.send(LoadFailed(error.code, error.message, error.data))
         return 0
     try:
         loop.run()

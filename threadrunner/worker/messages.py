@@ -1,7 +1,8 @@
-"""What daemon and worker say to each other: the only module that both import.
+"""What daemon and worker say to each other: beside backends.base, the only module that both import.
 
-A frame is a 4-byte big-endian length and one msgpack message. Params and results travel as raw JSON: each side
-knows their type from the method, and the daemon passes most of them on unread.
+A frame is a 4-byte big-endian length and one msgpack message. A backend's events are messages as they are, its
+Finished excepted: params and results travel as raw JSON, since each side knows their type from the method, and the
+daemon passes most of them on unread.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from threadrunner.backends.base import ModelFacts, ModelSpec
+from threadrunner.backends.base import Failed, ModelFacts, ModelSpec, Piece, Progress
 
 FRAME_LIMIT = 64 << 20
 
@@ -46,51 +47,40 @@ ToWorker = Load | Submit | Cancel | Stop
 
 
 class Loading(Struct, tag=True):
+    """How far the load is, in the backend's own unit."""
+
     done: int
     total: int
 
 
 class Ready(Struct, tag=True):
+    """The model is loaded."""
+
     facts: ModelFacts
 
 
 class LoadFailed(Struct, tag=True):
+    """An ApiError by its code; the worker ends after it."""
+
     code: int
     message: str
     data: dict[str, Any]
 
 
-class Token(Struct, tag=True):
-    id: int
-    index: int
-    text: str
-
-
-class Prefilling(Struct, tag=True):
-    id: int
-    done: int
-    total: int
-
-
 class Done(Struct, tag=True):
-    """`result` is JSON of the method's result type."""
+    """A Finished; `result` is JSON of the method's result type."""
 
     id: int
     result: bytes
 
 
-class Error(Struct, tag=True):
-    id: int
-    code: int
-    message: str
-    data: dict[str, Any]
-
-
 class Gauges(Struct, tag=True):
+    """What an Observable backend says of itself."""
+
     values: dict[str, int | float]
 
 
-FromWorker = Loading | Ready | LoadFailed | Token | Prefilling | Done | Error | Gauges
+FromWorker = Loading | Ready | LoadFailed | Piece | Progress | Done | Failed | Gauges
 
 _encoder = msgspec.msgpack.Encoder()
 to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from threadrunner.engine.prompts.fim import LINES_AFTER_ANCHOR, MOST_TYPED_LINES, PREFIX_CHARS, Anchors
+from threadrunner.engine.prompts.fim import LINES_AFTER_ANCHOR, MAX_TYPED_LINES, PREFIX_CHARS, Anchors
 
 LINES = [f"line {i} of the file\n" for i in range(600)]
 FILE = "".join(LINES)
@@ -27,7 +27,7 @@ def test_the_anchor_stays_while_somebody_types_across_lines() -> None:
 def test_it_moves_when_much_was_typed_or_the_cursor_went_elsewhere() -> None:
     anchors = Anchors()
     first = anchors.split("a.py", FILE[:3000], "\nrest")
-    grown = FILE[:3000] + "x\n" * (MOST_TYPED_LINES + 1)
+    grown = FILE[:3000] + "x\n" * (MAX_TYPED_LINES + 1)
     assert anchors.split("a.py", grown, "\nrest").before != first.before
     elsewhere = anchors.split("a.py", FILE[:1500], "\nrest")
     assert elsewhere.before != first.before

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from threadrunner.engine.errors import BadGrammar
+from threadrunner.engine.llama.errors import BadGrammar
 from threadrunner.engine.prompts.json_schema import check_grammar, to_grammar
 
 

@@ -6,11 +6,11 @@ import pytest
 
 from threadrunner.engine.errors import BadTemplate
 from threadrunner.engine.prompts import template
-from threadrunner.engine.prompts.template import Refused, Template
+from threadrunner.engine.prompts.template import ChatTemplate, Refused
 
 
 def render(source: str) -> str:
-    return Template(source).render([{"role": "user", "content": "hi"}], bos="<s>", eos="</s>")
+    return ChatTemplate(source).render([{"role": "user", "content": "hi"}], bos="<s>", eos="</s>")
 
 
 def test_what_templates_use() -> None:

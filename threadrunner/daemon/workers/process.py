@@ -16,7 +16,7 @@ from typing import Protocol
 import msgspec
 
 from threadrunner.api.errors import BY_CODE, ApiError, RemoteError, WorkerCrashed
-from threadrunner.backends.base import ModelFacts, ModelSpec
+from threadrunner.backends.base import Failed, ModelFacts, ModelSpec, Piece, Progress
 from threadrunner.daemon.workers.sink import Sink
 from threadrunner.worker import messages as m
 
@@ -203,16 +203,16 @@ class WorkerProcess:
 
     def _handle(self, message: m.FromWorker) -> None:
         match message:
-            case m.Token(id, index, text):
+            case Piece(id, index, text):
                 if pending := self._pending.get(id):
                     pending.sink.piece(index, text)
-            case m.Prefilling(id, done, total):
+            case Progress(id, done, total):
                 if pending := self._pending.get(id):
                     pending.sink.progress("prefill", done, total)
             case m.Done(id, result):
                 if (pending := self._pending.get(id)) and not pending.answer.done():
                     pending.answer.set_result(result)
-            case m.Error(id, code, text, data):
+            case Failed(id, code, text, data):
                 if (pending := self._pending.get(id)) and not pending.answer.done():
                     pending.answer.set_exception(_error(code, text, data))
             case m.Gauges(values):

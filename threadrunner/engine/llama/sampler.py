@@ -8,11 +8,18 @@ import os
 import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING
 
-from threadrunner.engine.errors import BadGrammar
-from threadrunner.engine.llama.library import Context, L, Model
+from threadrunner.engine.llama.context import Context
+from threadrunner.engine.llama.errors import BadGrammar
+from threadrunner.engine.llama.library import llama_cpp
+from threadrunner.engine.llama.model import Model
 from threadrunner.engine.llama.vocab import Vocab
+
+if TYPE_CHECKING:
+    # in functions only, since numpy takes 60 ms to load: grammars, healing and logprobs alone read logits in Python
+    import numpy as np
+    from numpy.typing import NDArray
 
 PENALTY_WINDOW = 64
 _NEVER = -math.inf
@@ -20,6 +27,8 @@ _NEVER = -math.inf
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
+    """How tokens are chosen: as in api.generation, the grammar as GBNF."""
+
     temperature: float = 0.8
     top_k: int = 40
     top_p: float = 0.95
@@ -32,29 +41,26 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Logprob:
+    """A token, its log-probability, and the likeliest tokens at its place with theirs, the likeliest first."""
+
     token: int
     logprob: float
     top: tuple[tuple[int, float], ...]
-
-
-def _numpy() -> Any:
-    """Loaded on first need, it takes 60 ms: only grammars, healing and logprobs read logits in Python."""
-    import numpy
-
-    return numpy
 
 
 class _Candidates:
     """A llama_token_data_array over the whole vocabulary, filled from logits by numpy."""
 
     def __init__(self, n_vocab: int) -> None:
-        np = _numpy()
+        import numpy as np
+
         self._ids = np.arange(n_vocab, dtype=np.int32)
         self._data = np.zeros(n_vocab, dtype=[("id", "<i4"), ("logit", "<f4"), ("p", "<f4")])
-        self.array = L.llama_token_data_array()
-        self.array.data = self._data.ctypes.data_as(ctypes.POINTER(L.llama_token_data))
+        self.array = llama_cpp.llama_token_data_array()
+        self.array.data = self._data.ctypes.data_as(ctypes.POINTER(llama_cpp.llama_token_data))
 
-    def fill(self, logits: Any, allowed: Any = None) -> None:
+    def fill(self, logits: NDArray[np.float32], allowed: list[int] | None) -> None:
+        """All tokens with their logits, or only the allowed ones."""
         data = self._data
         count = len(data) if allowed is None else len(allowed)
         data["id"][:count] = self._ids if allowed is None else allowed
@@ -74,121 +80,135 @@ def _candidates(n_vocab: int) -> _Candidates:
 
 
 class Sampler:
-    """`forced` are bytes that the answer must begin with: only tokens that agree with them pass until they are said."""
+    """Chooses the tokens of one candidate; its state is what the candidate has said so far.
+
+    `forced` are bytes that the answer must begin with: only tokens that agree with them pass until they are said.
+    """
 
     def __init__(self, model: Model, vocab: Vocab, sampling: Sampling, seed: int, forced: bytes = b"") -> None:
+        """Raises BadGrammar."""
+        self._to_free: list[llama_cpp.llama_sampler_p] = []
         self._n_vocab = model.n_vocab
         self._vocab = vocab
         self._logprobs = sampling.logprobs
         self._forced = forced
-        self._chain = self._grammar = None
-        self._grammar = _init_grammar(model, sampling.grammar) if sampling.grammar is not None else None
+        self._grammar = None
+        if sampling.grammar is not None:
+            self._grammar = _init_grammar(model, sampling.grammar)
+            self._to_free.append(self._grammar)
         self._penalizes = sampling.repeat_penalty != 1.0
-        params = L.llama_sampler_chain_default_params()
+        params = llama_cpp.llama_sampler_chain_default_params()
         params.no_perf = True
-        self._chain = L.llama_sampler_chain_init(params)
+        self._chain = llama_cpp.llama_sampler_chain_init(params)
+        self._to_free.append(self._chain)
         for sampler in _chain(sampling, seed, model.n_vocab):
-            L.llama_sampler_chain_add(self._chain, sampler)
+            llama_cpp.llama_sampler_chain_add(self._chain, sampler)
 
     def see_prompt(self, tokens: list[int]) -> None:
         """The repeat penalty counts the prompt's last tokens too."""
         if self._penalizes:
             for token in tokens[-PENALTY_WINDOW:]:
-                L.llama_sampler_accept(self._chain, token)
+                llama_cpp.llama_sampler_accept(self._chain, token)
 
     def sample(self, context: Context, index: int) -> tuple[int, Logprob | None]:
         """The next token after the batch's `index`. Raises BadGrammar when the grammar leaves no token."""
         if self._grammar is None and not self._forced:
-            token = int(L.llama_sampler_sample(self._chain, context.handle, index))
+            token = llama_cpp.llama_sampler_sample(self._chain, context.handle, index)
         else:
             token = self._sample_constrained(context, index)
         logprob = None if self._logprobs is None else self._logprob(context, index, token, self._logprobs)
         return token, logprob
 
     def _sample_constrained(self, context: Context, index: int) -> int:
-        if not self._forced and not self._penalizes:
+        grammar = self._grammar
+        if grammar is not None and not self._forced and not self._penalizes:
             # nearly always the unconstrained choice fits, and asking for one token costs nothing beside asking for all
-            token = int(L.llama_sampler_sample(self._chain, context.handle, index))
-            if self._fits(token):
-                L.llama_sampler_accept(self._grammar, token)
+            token = llama_cpp.llama_sampler_sample(self._chain, context.handle, index)
+            if _fits(grammar, token):
+                llama_cpp.llama_sampler_accept(grammar, token)
                 return token
         candidates = _candidates(self._n_vocab)
         candidates.fill(self._logits(context, index), self._vocab.agreeing(self._forced) if self._forced else None)
         array = ctypes.byref(candidates.array)
-        if self._grammar is not None:
-            L.llama_sampler_apply(self._grammar, array)
+        if grammar is not None:
+            llama_cpp.llama_sampler_apply(grammar, array)
             if not candidates.any_possible():
                 raise BadGrammar("the grammar leaves the model nothing to say")
-        L.llama_sampler_apply(self._chain, array)
+        llama_cpp.llama_sampler_apply(self._chain, array)
         token = int(candidates.array.data[candidates.array.selected].id)
-        L.llama_sampler_accept(self._chain, token)
-        if self._grammar is not None:
+        llama_cpp.llama_sampler_accept(self._chain, token)
+        if grammar is not None:
             # accepting a token that the grammar refuses ends the process; a chain may still pick one of probability 0
-            if not self._fits(token):
+            if not _fits(grammar, token):
                 raise BadGrammar("the grammar leaves the model nothing to say")
-            L.llama_sampler_accept(self._grammar, token)
+            llama_cpp.llama_sampler_accept(grammar, token)
         self._forced = self._forced[len(self._vocab.piece(token)) :]
         return token
 
-    def _fits(self, token: int) -> bool:
-        one = L.llama_token_data(token, 1.0, 0.0)
-        array = L.llama_token_data_array(ctypes.pointer(one), 1, -1, False)
-        L.llama_sampler_apply(self._grammar, ctypes.byref(array))
-        return bool(one.logit > _NEVER)
+    def _logits(self, context: Context, index: int) -> NDArray[np.float32]:
+        import numpy as np
 
-    def _logits(self, context: Context, index: int) -> Any:
-        return _numpy().ctypeslib.as_array(context.logits(index), shape=(self._n_vocab,))
+        return np.ctypeslib.as_array(context.logits(index), shape=(self._n_vocab,))
 
     def _logprob(self, context: Context, index: int, token: int, count: int) -> Logprob:
         """By the model's own distribution, before temperature and cuts."""
-        np = _numpy()
+        import numpy as np
+
         logits = self._logits(context, index).astype(np.float64)
         logits -= np.logaddexp.reduce(logits)
-        top = np.argpartition(logits, -count)[-count:] if count else []
-        ranked = sorted(((int(i), float(logits[i])) for i in top), key=lambda pair: -pair[1])
+        top = np.argpartition(logits, -count)[-count:].tolist() if count else []
+        ranked = sorted(((token, float(logits[token])) for token in top), key=lambda pair: -pair[1])
         return Logprob(token, float(logits[token]), tuple(ranked))
 
     def close(self) -> None:
-        for sampler in (self._chain, self._grammar):
-            if sampler:
-                L.llama_sampler_free(sampler)
-        self._chain = self._grammar = None
+        """May be called again; nothing else may be called after it."""
+        while self._to_free:
+            llama_cpp.llama_sampler_free(self._to_free.pop())
 
     def __del__(self) -> None:
         self.close()
 
 
-def _chain(sampling: Sampling, seed: int, n_vocab: int) -> list[Any]:
+def _fits(grammar: llama_cpp.llama_sampler_p, token: int) -> bool:
+    one = llama_cpp.llama_token_data(token, 1.0, 0.0)
+    array = llama_cpp.llama_token_data_array(ctypes.pointer(one), 1, -1, False)
+    llama_cpp.llama_sampler_apply(grammar, ctypes.byref(array))
+    return one.logit > _NEVER
+
+
+def _chain(sampling: Sampling, seed: int, n_vocab: int) -> list[llama_cpp.llama_sampler_p]:
     """llama.cpp's own order: penalties, cuts, temperature, choice."""
     chain = []
     if sampling.repeat_penalty != 1.0:
-        chain.append(L.llama_sampler_init_penalties(n_vocab, PENALTY_WINDOW, sampling.repeat_penalty, 0.0, 0.0))
+        chain.append(llama_cpp.llama_sampler_init_penalties(n_vocab, PENALTY_WINDOW, sampling.repeat_penalty, 0.0, 0.0))
     if sampling.temperature <= 0.0:
-        return [*chain, L.llama_sampler_init_greedy()]
+        return [*chain, llama_cpp.llama_sampler_init_greedy()]
     if sampling.top_k > 0:
-        chain.append(L.llama_sampler_init_top_k(sampling.top_k))
+        chain.append(llama_cpp.llama_sampler_init_top_k(sampling.top_k))
     if sampling.top_p < 1.0:
-        chain.append(L.llama_sampler_init_top_p(sampling.top_p, 1))
+        chain.append(llama_cpp.llama_sampler_init_top_p(sampling.top_p, 1))
     if sampling.min_p > 0.0:
-        chain.append(L.llama_sampler_init_min_p(sampling.min_p, 1))
-    return [*chain, L.llama_sampler_init_temp(sampling.temperature), L.llama_sampler_init_dist(seed)]
+        chain.append(llama_cpp.llama_sampler_init_min_p(sampling.min_p, 1))
+    return [*chain, llama_cpp.llama_sampler_init_temp(sampling.temperature), llama_cpp.llama_sampler_init_dist(seed)]
 
 
-def _init_grammar(model: Model, grammar: str) -> Any:
-    """llama.cpp's parser writes what it dislikes to stderr and nowhere else, so stderr is a file for that moment."""
+def _init_grammar(model: Model, grammar: str) -> llama_cpp.llama_sampler_p:
+    """llama.cpp's parser writes what it dislikes to stderr and nowhere else, so stderr is a file for that moment.
+    Raises BadGrammar."""
     if "\0" in grammar:
         raise BadGrammar("a grammar cannot contain the character NUL")
-    with tempfile.TemporaryFile() as heard:
+    with tempfile.TemporaryFile() as captured:
         stderr = os.dup(2)
         try:
-            os.dup2(heard.fileno(), 2)
-            made = L.llama_sampler_init_grammar(model.vocab, grammar.encode(), b"root")
+            os.dup2(captured.fileno(), 2)
+            made = llama_cpp.llama_sampler_init_grammar(model.vocab, grammar.encode(), b"root")
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
         if made:
             return made
-        heard.seek(0)
-        said = heard.read(4096).decode("utf-8", "replace").partition("\n")[0].partition("error parsing grammar: ")[2]
-    said = said or "it needs a rule named root, and no left recursion"
-    raise BadGrammar(f"not a grammar that llama.cpp understands: {said}")
+        captured.seek(0)
+        first_line = captured.read(4096).decode("utf-8", "replace").partition("\n")[0]
+        complaint = first_line.partition("error parsing grammar: ")[2]
+    complaint = complaint or "it needs a rule named root, and no left recursion"
+    raise BadGrammar(f"not a grammar that llama.cpp understands: {complaint}")

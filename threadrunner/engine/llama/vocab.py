@@ -5,19 +5,26 @@ from __future__ import annotations
 import ctypes
 from bisect import bisect_left
 
-from threadrunner.engine.llama.library import L, Model
+from threadrunner.engine.llama.library import llama_cpp
+from threadrunner.engine.llama.model import Model
 
 _SPECIAL = (1 << 0) | (1 << 3)  # LLAMA_TOKEN_ATTR_UNKNOWN, LLAMA_TOKEN_ATTR_CONTROL
 _LSTRIP, _RSTRIP = 1 << 7, 1 << 8
 
 
 class Vocab:
+    """A model's tokens: text to ids, ids to bytes, what is special about one. Answers about a token are remembered.
+
+    Belongs to the computing thread: its buffer is shared by the calls.
+    """
+
     def __init__(self, model: Model) -> None:
         self._vocab = model.vocab
         self.n_tokens = model.n_vocab
-        self.bos: int = L.llama_vocab_bos(self._vocab)
-        self.eos: int = L.llama_vocab_eos(self._vocab)
-        self.add_bos = bool(L.llama_vocab_get_add_bos(self._vocab)) and self.bos >= 0
+        self.bos = llama_cpp.llama_vocab_bos(self._vocab)
+        """-1 where the model has none, as is `eos`."""
+        self.eos = llama_cpp.llama_vocab_eos(self._vocab)
+        self.add_bos = llama_cpp.llama_vocab_get_add_bos(self._vocab) and self.bos >= 0
         self._pieces: dict[int, bytes] = {}
         self._eog: dict[int, bool] = {}
         self._sorted: list[tuple[bytes, int]] | None = None
@@ -29,7 +36,7 @@ class Vocab:
         size = len(data) // 2 + 16
         while True:
             tokens = (ctypes.c_int32 * size)()
-            count = L.llama_tokenize(self._vocab, data, len(data), tokens, size, False, special)
+            count = llama_cpp.llama_tokenize(self._vocab, data, len(data), tokens, size, False, special)
             if count >= 0:
                 return list(tokens[:count])
             size = -count
@@ -42,7 +49,7 @@ class Vocab:
         return known
 
     def marker(self, token: int) -> str:
-        """A control token's own text, say `<|im_end|>`."""
+        """A control token's own text, e.g. `<|im_end|>`."""
         return self._piece(token, True).decode("utf-8", "replace")
 
     def special(self, text: str) -> int | None:
@@ -51,10 +58,10 @@ class Vocab:
         return tokens[0] if len(tokens) == 1 and self.is_special(tokens[0]) and self.marker(tokens[0]) == text else None
 
     def _piece(self, token: int, special: bool) -> bytes:
-        size = L.llama_token_to_piece(self._vocab, token, self._buffer, len(self._buffer), 0, special)
+        size = llama_cpp.llama_token_to_piece(self._vocab, token, self._buffer, len(self._buffer), 0, special)
         if size < 0:
             buffer = ctypes.create_string_buffer(-size)
-            size = L.llama_token_to_piece(self._vocab, token, buffer, -size, 0, special)
+            size = llama_cpp.llama_token_to_piece(self._vocab, token, buffer, -size, 0, special)
             return buffer.raw[:size]
         return self._buffer.raw[:size]
 
@@ -63,7 +70,7 @@ class Vocab:
         size = sum(len(self.piece(token)) for token in tokens) + 64
         while True:
             buffer = ctypes.create_string_buffer(size)
-            count = L.llama_detokenize(self._vocab, array, len(tokens), buffer, size, False, True)
+            count = llama_cpp.llama_detokenize(self._vocab, array, len(tokens), buffer, size, False, True)
             if count >= 0:
                 return buffer.raw[:count].decode("utf-8", "replace")
             size = -count
@@ -71,20 +78,24 @@ class Vocab:
     def ends_generation(self, token: int) -> bool:
         known = self._eog.get(token)
         if known is None:
-            known = self._eog[token] = bool(L.llama_vocab_is_eog(self._vocab, token))
+            known = self._eog[token] = llama_cpp.llama_vocab_is_eog(self._vocab, token)
         return known
 
     def is_special(self, token: int) -> bool:
-        return bool(L.llama_vocab_get_attr(self._vocab, token) & _SPECIAL)
+        return bool(llama_cpp.llama_vocab_get_attr(self._vocab, token) & _SPECIAL)
 
     def strips(self, token: int) -> tuple[bool, bool]:
         """Whether the token swallows blanks on its left, on its right."""
-        attr = L.llama_vocab_get_attr(self._vocab, token)
+        attr = llama_cpp.llama_vocab_get_attr(self._vocab, token)
         return bool(attr & _LSTRIP), bool(attr & _RSTRIP)
 
-    def fim(self, name: str) -> int:
-        """One of pre, suf, mid, pad, rep, sep as llama.cpp found it; -1 when it found none."""
-        return int(getattr(L, f"llama_vocab_fim_{name}")(self._vocab))
+    def fim(self) -> dict[str, int]:
+        """The tokens for infilling as llama.cpp found them, by `pre`, `suf`, `mid`; -1 for one that it did not find."""
+        return {
+            "pre": llama_cpp.llama_vocab_fim_pre(self._vocab),
+            "suf": llama_cpp.llama_vocab_fim_suf(self._vocab),
+            "mid": llama_cpp.llama_vocab_fim_mid(self._vocab),
+        }
 
     def agreeing(self, text: bytes) -> list[int]:
         """Ids of the tokens that begin with `text` or that `text` begins with."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from threadrunner.engine.errors import PromptTooLong
 from threadrunner.engine.llama.vocab import Vocab
-from threadrunner.engine.prompts.template import Refused, Template
+from threadrunner.engine.prompts.template import ChatTemplate, Refused
 
 Message = Mapping[str, str]
 _PLAIN_ENDS = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 \n\t.,!?;:'\"()")
@@ -22,28 +22,31 @@ class ChatPrompt:
     """Turns conversations into prompts for one model."""
 
     def __init__(self, vocab: Vocab, source: str | None) -> None:
+        """`source` is the chat template; None: the model has none. Raises BadTemplate."""
         self._vocab = vocab
-        self._template = Template(source) if source else None
+        self._template = ChatTemplate(source) if source else None
         self._bos = vocab.marker(vocab.bos) if vocab.bos >= 0 else ""
         self._eos = vocab.marker(vocab.eos) if vocab.eos >= 0 else ""
 
     def plain(self, text: str) -> list[int]:
-        """A prompt without a template: the text as it stands, after BOS where the model wants one."""
+        """A prompt without a template: the text as it is, after BOS where the model needs one."""
         tokens = [*([self._vocab.bos] if self._vocab.add_bos else []), *self._vocab.tokenize(text)]
         # something must be evaluated before the first token can be sampled, even for an empty prompt
         return tokens or [max(self._vocab.bos, self._vocab.eos, 0)]
 
     def chat(self, messages: Sequence[Message]) -> list[int]:
+        """The tokens of a conversation, up to where the answer begins. Raises BadTemplate, and Refused where the
+        template takes no such conversation."""
         if self._template is None:
             return self.plain(_transcript(messages))
         mark = _new_mark(messages)
         escaped = [{**m, "content": self._escape(m["content"], mark)} for m in messages]
-        pieces = self._split(self._render(escaped))
+        pieces = self._split(self.render(escaped))
         if any(not _PLAIN_ENDS.issuperset(m["content"][-48:]) for m in messages):
             # a message's last characters and the template's next ones could make a control token together:
             # with marks at the messages' ends they cannot, so both must give the same tokens
             fenced = [{**m, "content": f"{mark}{m['content']}{mark}"} for m in escaped]
-            sure = self._split(self._render(fenced))
+            sure = self._split(self.render(fenced))
             if [p for p in sure if isinstance(p, int)] != [p for p in pieces if isinstance(p, int)]:
                 pieces = sure
         tokens = []
@@ -56,7 +59,8 @@ class ChatPrompt:
             tokens.insert(0, self._vocab.bos)
         return tokens
 
-    def _render(self, messages: Sequence[Message]) -> str:
+    def render(self, messages: Sequence[Message]) -> str:
+        """The template's text; a system message that it refuses goes before the first user's. As `chat` raises."""
         assert self._template is not None
         try:
             return self._template.render(messages, bos=self._bos, eos=self._eos)
@@ -80,7 +84,7 @@ class ChatPrompt:
         return [name for name in dict.fromkeys(names) if name and name in text]
 
     def _split(self, text: str) -> list[int | str]:
-        """Control tokens as ids, what stands between them as text: the same cuts that llama.cpp's tokenizer makes."""
+        """Control tokens as ids, what is between them as text: the same cuts that llama.cpp's tokenizer makes."""
         pieces: list[int | str] = []
         at = 0
         strip_next = False
@@ -105,8 +109,9 @@ class ChatPrompt:
 def fit(
     messages: Sequence[Message], build: Callable[[Sequence[Message]], list[int]], limit: int
 ) -> tuple[list[int], int]:
-    """The prompt with as few of the oldest whole turns left out as make it shorter than `limit`, and how many that
-    were. The system prompt and the last turn always stay; PromptTooLong when they alone do not fit."""
+    """The prompt with as few of the oldest whole turns left out as make it shorter than `limit` tokens, and how many
+    messages that were. The system prompt and the last turn always stay. Raises PromptTooLong when they alone do not
+    fit."""
     system = [m for m in messages[:1] if m["role"] == "system"]
     turns = list(messages[len(system) :])
     # cut only before a user's message: an answer without its question is not a turn
@@ -142,7 +147,7 @@ def _system_into_first_turn(messages: Sequence[Message]) -> list[Message] | None
 
 
 def _transcript(messages: Sequence[Message]) -> str:
-    """For a base model, which has no template: a single prompt as it stands, a conversation by roles."""
+    """For a base model, which has no template: a single prompt as it is, a conversation by roles."""
     if len(messages) == 1:
         return messages[0]["content"]
     return "".join(f"{m['role'].capitalize()}: {m['content']}\n\n" for m in messages) + "Assistant:"

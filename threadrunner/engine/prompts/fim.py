@@ -2,7 +2,7 @@
 
 The anchored split: PRE text up to the anchor SUF suffix MID everything from the anchor to the cursor, minus its last
 token, which the answer must begin with (healing). What a person types comes last, so a key costs a token or two and
-the suffix is evaluated once. The anchor is a line's start some lines above the cursor, and it stays while he types.
+the suffix is evaluated once. The anchor is a line's start some lines above the cursor, and it stays while they type.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ LINES_AFTER_ANCHOR = 3
 """Whole lines between a new anchor and the cursor's line: 3 gave 48 of 100 problems, none 44, 8 again 44."""
 HEALED_TOKENS = 3
 _WORD = re.compile(rb"[A-Za-z0-9_]*")
-MOST_TYPED_LINES = 24
-MOST_TYPED_CHARS = 1_500
+MAX_TYPED_LINES = 24
+MAX_TYPED_CHARS = 1_500
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """The file as the model is to see it."""
+    """The file as the model should see it: up to the anchor, from there to the cursor, behind the cursor."""
 
     before: str
     typed: str
@@ -71,20 +71,23 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
+class InfillPrompt:
+    """What the model is given for a middle."""
+
     tokens: list[int]
     forced: bytes
-    """What the answer begins with and what is not part of it."""
+    """What the answer begins with without being part of it."""
 
 
 class Anchors:
     """Where recent requests were split. Pure text; forgets the oldest."""
 
-    def __init__(self, most: int = 32) -> None:
-        self._known: deque[tuple[str, Split]] = deque(maxlen=most)
+    def __init__(self, max_splits: int = 32) -> None:
+        self._known: deque[tuple[str, Split]] = deque(maxlen=max_splits)
 
     def split(self, file: str, prefix: str, suffix: str, scale: float = 1.0) -> Split:
-        """`scale` shrinks the window for a small context."""
+        """The file as the model should see it: from the anchor of an earlier request where that still holds, else from
+        a new one. `file` is any name for what anchors are shared by; `scale` shrinks the window for a small context."""
         after = _head_lines(suffix, int(SUFFIX_CHARS * scale))
         for known in [k for k in self._known if k[0] == file][::-1]:
             if known[1].after == after and (typed := _typed_since(known[1].before, prefix, scale)) is not None:
@@ -102,56 +105,60 @@ class Anchors:
 
 def _typed_since(before: str, prefix: str, scale: float) -> str | None:
     """The text after the anchor if the file still has `before`, a little way above the cursor."""
-    at = prefix.rfind(before, max(0, len(prefix) - len(before) - MOST_TYPED_CHARS))
+    at = prefix.rfind(before, max(0, len(prefix) - len(before) - MAX_TYPED_CHARS))
     if at < 0 or (at > 0 and (not before or prefix[at - 1] != "\n")):
         return None
     typed = prefix[at + len(before) :]
-    if len(typed) > MOST_TYPED_CHARS * scale or typed.count("\n") > MOST_TYPED_LINES:
+    if len(typed) > MAX_TYPED_CHARS * scale or typed.count("\n") > MAX_TYPED_LINES:
         return None
     return typed
 
 
-def _window(prefix: str, most: int) -> str:
+def _window(prefix: str, max_chars: int) -> str:
     """The prefix's end, from a line whose number is a multiple of WINDOW_JUMP."""
-    if len(prefix) <= most:
+    if len(prefix) <= max_chars:
         return prefix
     lines = prefix.splitlines(keepends=True)
     total, begin = len(prefix), 0
-    while total > most and begin + 1 < len(lines):
+    while total > max_chars and begin + 1 < len(lines):
         step = lines[begin : min(begin + WINDOW_JUMP, len(lines) - 1)]
         total -= sum(map(len, step))
         begin += len(step)
-    return prefix[-min(total, most) :]
+    return prefix[-min(total, max_chars) :]
 
 
-def _head_lines(text: str, most: int) -> str:
-    """The text's whole lines within `most` characters; of a single longer line, its beginning."""
-    return text if len(text) <= most else text[: text.rfind("\n", 0, most) + 1] or text[:most]
+def _head_lines(text: str, max_chars: int) -> str:
+    """The text's whole lines within `max_chars`; of a single longer line, its beginning."""
+    return text if len(text) <= max_chars else text[: text.rfind("\n", 0, max_chars) + 1] or text[:max_chars]
 
 
-class Infill:
-    """Builds infill prompts for one model. Raises Unsupported for a model without the tokens."""
+class InfillPrompts:
+    """Builds infill prompts for one model, and remembers where it split the files."""
 
     def __init__(self, vocab: Vocab) -> None:
+        """Raises Unsupported for a model without the tokens."""
         self._vocab = vocab
         self.family, self._ids = _detect(vocab)
         self.stop_tokens = frozenset(self._ids.values())
         self.anchors = Anchors()
 
     def build(
-        self, prefix: str, suffix: str, path: str | None, context: Sequence[tuple[str, str]], most_tokens: int
-    ) -> Prompt:
-        """A prompt of at most `most_tokens`: the window shrinks until it fits."""
-        # a changed context begins the prompt anew, so it has anchors of its own
+        self, prefix: str, suffix: str, path: str | None, context: Sequence[tuple[str, str]], max_tokens: int
+    ) -> InfillPrompt:
+        """A prompt of up to `max_tokens`: the window shrinks until it fits. `context` is other files, each its name
+        and its text."""
+        # a changed context changes the prompt from its beginning on, so it has anchors of its own
         file = repr((path, hash(tuple(context))))
         for scale in (1.0, 0.5, 0.25, 0.1):
             split = self.anchors.split(file if scale == 1.0 else f"{file} {scale}", prefix, suffix, scale)
             prompt = self._lay_out(split, path, context, scale)
-            if len(prompt.tokens) <= most_tokens:
+            if len(prompt.tokens) <= max_tokens:
                 return prompt
         return self._lay_out(Split("", prefix[-40:], ""), None, (), 1.0)
 
-    def _lay_out(self, split: Split, path: str | None, context: Sequence[tuple[str, str]], scale: float) -> Prompt:
+    def _lay_out(
+        self, split: Split, path: str | None, context: Sequence[tuple[str, str]], scale: float
+    ) -> InfillPrompt:
         family, ids, text = self.family, self._ids, self._vocab.tokenize
         tokens = [self._vocab.bos] if self._vocab.add_bos else []
         tokens += self._files(path, context, int(CONTEXT_CHARS * scale))
@@ -159,13 +166,15 @@ class Infill:
         if family.suffix_first:
             typed, forced = self._heal(text(split.before + split.typed))
             middle = [ids["mid"]] if "mid" in ids else []
-            return Prompt([*tokens, ids["suf"], *after, ids["pre"], *typed, *middle], forced)
+            return InfillPrompt([*tokens, ids["suf"], *after, ids["pre"], *typed, *middle], forced)
         space = text(" ") if family.spaced else []
         if family.anchored:
             typed, forced = self._heal(text(split.typed))
-            return Prompt([*tokens, ids["pre"], *text(split.before), ids["suf"], *after, ids["mid"], *typed], forced)
+            return InfillPrompt(
+                [*tokens, ids["pre"], *text(split.before), ids["suf"], *after, ids["mid"], *typed], forced
+            )
         before, forced = self._heal(text(split.before + split.typed))
-        return Prompt([*tokens, ids["pre"], *before, *space, ids["suf"], *after, *space, ids["mid"]], forced)
+        return InfillPrompt([*tokens, ids["pre"], *before, *space, ids["suf"], *after, *space, ids["mid"]], forced)
 
     def _heal(self, tokens: list[int]) -> tuple[list[int], bytes]:
         """Without the last token, which may be half of the one that the model wants to say; in the middle of a word,
@@ -177,41 +186,42 @@ class Infill:
                 return tokens[:-back], forced
         return tokens[: -min(HEALED_TOKENS, len(tokens))] if tokens else [], forced
 
-    def _files(self, path: str | None, context: Sequence[tuple[str, str]], most: int) -> list[int]:
+    def _files(self, path: str | None, context: Sequence[tuple[str, str]], max_chars: int) -> list[int]:
         """Other files before this one, under their own names, the first ones given as far as they fit."""
         ids, text = self._ids, self._vocab.tokenize
         if "file" not in ids:
-            return [token for name, body in _fitting(context, most) for token in text(f"# {name}\n{body}\n\n")]
+            return [token for name, body in _fitting(context, max_chars) for token in text(f"# {name}\n{body}\n\n")]
         tokens: list[int] = []
         if "repo" in ids and context:
             tokens += [ids["repo"], *text("project\n")]
-        for name, body in _fitting(context, most):
+        for name, body in _fitting(context, max_chars):
             tokens += [ids["file"], *text(f"{name}\n{body}\n")]
         if path or tokens:
             tokens += [ids["file"], *text(f"{path or 'untitled'}\n")]
         return tokens
 
 
-def _fitting(context: Sequence[tuple[str, str]], most: int) -> list[tuple[str, str]]:
+def _fitting(context: Sequence[tuple[str, str]], max_chars: int) -> list[tuple[str, str]]:
     kept = []
     for name, body in context:
-        most -= len(name) + len(body)
-        if most < 0:
+        max_chars -= len(name) + len(body)
+        if max_chars < 0:
             break
         kept.append((name, body))
     return kept
 
 
 def _detect(vocab: Vocab) -> tuple[Family, dict[str, int]]:
-    """The first family whose tokens the vocabulary has all of; llama.cpp's own finding for what no row knows."""
+    """The first family whose tokens the vocabulary has all of, and their ids; what llama.cpp found by itself where no
+    row fits. Raises Unsupported."""
     for family in FAMILIES:
         names = {"pre": family.pre, "suf": family.suf, "mid": family.mid, "repo": family.repo, "file": family.file}
         ids = {key: vocab.special(name) for key, name in names.items() if name}
         found = {key: id for key, id in ids.items() if id is not None}
         if len(found) == len(ids):
             return family, found
-    found = {key: vocab.fim(key) for key in ("pre", "suf", "mid")}
+    found = vocab.fim()
     if min(found.values()) >= 0:
         pre, suf, mid = (vocab.marker(id) for id in found.values())
         return Family("unknown", pre, suf, mid), found
-    raise Unsupported("this model has no tokens for infilling; use one that was trained for it, say Qwen2.5-Coder")
+    raise Unsupported("this model has no tokens for infilling; use one that was trained for it, e.g. Qwen2.5-Coder")

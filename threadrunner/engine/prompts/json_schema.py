@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from threadrunner.engine.errors import BadGrammar
-from threadrunner.engine.llama.library import schema_converter
+from threadrunner.engine.llama.errors import BadGrammar
+from threadrunner.engine.llama.library import json_schema_to_gbnf
 
 MAX_DEPTH = 64
 MAX_NODES = 2_000
@@ -41,7 +41,7 @@ def to_grammar(schema: dict[str, Any] | bool) -> str:
     try:
         if not (set(schema) - _ANNOTATIONS - {"$defs", "definitions"}):
             return _any_value()
-        grammar = _without_control(str(schema_converter().json_schema_to_gbnf(json.dumps(schema))))
+        grammar = _without_control(json_schema_to_gbnf(json.dumps(schema)))
     except (AssertionError, ValueError, KeyError, TypeError, RecursionError, AttributeError, IndexError) as error:
         raise BadGrammar(f"the schema cannot be enforced: {error or type(error).__name__}") from None
     check_grammar(grammar)
@@ -84,7 +84,7 @@ def check_grammar(grammar: str) -> None:
 
 
 def _any_value() -> str:
-    rules = _without_control(str(schema_converter().json_schema_to_gbnf('{"type": "object"}'))).splitlines()
+    rules = _without_control(json_schema_to_gbnf('{"type": "object"}')).splitlines()
     return "\n".join([*(rule for rule in rules if not rule.startswith("root ")), "root ::= value"])
 
 

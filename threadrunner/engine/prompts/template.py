@@ -1,4 +1,4 @@
-"""A model's chat template: somebody else's program, run in Jinja's immutable sandbox with limits on time and size."""
+"""A model's chat template: a stranger's program, run in Jinja's immutable sandbox with limits on time and size."""
 
 from __future__ import annotations
 
@@ -50,8 +50,11 @@ def _refuse(message: object) -> NoReturn:
     raise Refused(str(message))
 
 
-class Template:
+class ChatTemplate:
+    """One model's template. ChatPrompt renders conversations with it; nothing else in the program trusts its text."""
+
     def __init__(self, source: str) -> None:
+        """Raises BadTemplate for one that is too long or not valid."""
         if len(source) > MAX_SOURCE:
             raise BadTemplate("the model's chat template is too long")
         env = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
@@ -65,7 +68,8 @@ class Template:
             raise BadTemplate(f"the model's chat template is not valid: {error}") from None
 
     def render(self, messages: Sequence[Mapping[str, str]], *, bos: str, eos: str) -> str:
-        """Raises Refused when the template says no, BadTemplate when it fails or takes too much."""
+        """The text for a conversation, up to where the answer begins. Raises Refused when the template says no,
+        BadTemplate when it fails or takes too much time or space."""
         parts: list[str] = []
         size = 0
         deadline = time.monotonic() + MAX_SECONDS

@@ -1,0 +1,107 @@
+"""llama.cpp's KV cells, so simple that they are right at a glance."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Cell:
+    position: int
+    token: int
+    seqs: set[int] = field(default_factory=set)
+    """The sequences that see it."""
+    whole_for: set[int] = field(default_factory=set)
+    """Those of them for which the layers with a sliding window have it too."""
+
+
+class FakeMemory:
+    """A threadrunner.engine.cells.KvMemory that refuses what llama.cpp would answer wrongly."""
+
+    def __init__(
+        self, n_cells: int = 1 << 30, n_seq: int = 1 << 10, *, window: int = 0, recurrent: bool = False
+    ) -> None:
+        self.n_cells = n_cells
+        self.n_seq = n_seq
+        self._window = window
+        self._recurrent = recurrent
+        self._half_done: set[int] = set()
+        self.refuses = False
+        """A saved state, as llama.cpp does with one of another build."""
+        self._cells: list[Cell] = []
+
+    # as llama.cpp has them
+
+    def share(self, source: int, target: int, begin: int, end: int) -> None:
+        assert source != target
+        assert not self._recurrent or end == 0, "a state is not a part of another"
+        for cell in self._of(source, begin, end):
+            assert not self._of(target, cell.position, cell.position + 1), "two cells at one position"
+            cell.seqs.add(target)
+            if source in cell.whole_for:
+                cell.whole_for.add(target)
+
+    def remove(self, seq: int, begin: int = -1, end: int = -1) -> None:
+        if begin <= 0 and end < 0:
+            self._half_done.discard(seq)
+        else:
+            assert not self._recurrent, "a state cannot go back"
+        for cell in self._of(seq, begin, end):
+            cell.seqs.discard(seq)
+            cell.whole_for.discard(seq)
+        self._cells = [cell for cell in self._cells if cell.seqs]
+
+    def first_position(self, seq: int) -> int:
+        return min((cell.position for cell in self._of(seq) if seq in cell.whole_for), default=-1)
+
+    def last_position(self, seq: int) -> int:
+        return max((cell.position for cell in self._of(seq)), default=-1)
+
+    def save(self, seq: int) -> bytes:
+        cells = sorted((cell.position, cell.token, seq in cell.whole_for) for cell in self._of(seq))
+        return json.dumps(cells).encode()
+
+    def restore(self, seq: int, data: bytes) -> bool:
+        assert not self._of(seq)
+        if self.refuses:
+            return False
+        for position, token, whole in json.loads(data):
+            self._add(Cell(position, token, {seq}, {seq} if whole else set()))
+        return True
+
+    # what a batch does to them
+
+    def evaluate(self, seq: int, position: int, token: int) -> None:
+        assert position == self.last_position(seq) + 1
+        assert seq not in self._half_done
+        seen = [cell for cell in self._of(seq) if not self._window or cell.position > position - self._window]
+        assert all(seq in cell.whole_for for cell in seen), "it looks at what was overwritten"
+        self._add(Cell(position, token, {seq}, {seq}))
+
+    def abort(self, seq: int) -> None:
+        """Its batch has ended before its end."""
+        if self._recurrent:
+            self._half_done.add(seq)
+
+    def overwrite(self, seq: int) -> None:
+        """What has left the window of a sequence is used for other cells, in the layers that have one."""
+        assert self._window
+        for cell in self._of(seq, end=max(0, self.last_position(seq) - self._window)):
+            cell.whole_for.discard(seq)
+
+    def _add(self, cell: Cell) -> None:
+        assert len(self._cells) < self.n_cells, "no room"
+        self._cells.append(cell)
+
+    # what a test asks
+
+    @property
+    def used(self) -> int:
+        return len(self._cells)
+
+    def tokens(self, seq: int) -> list[int]:
+        return [token for _, token in sorted((cell.position, cell.token) for cell in self._of(seq))]
+
+    def _of(self, seq: int, begin: int = -1, end: int = -1) -> list[Cell]:
+        return [c for c in self._cells if seq in c.seqs and begin <= c.position and (end < 0 or c.position < end)]

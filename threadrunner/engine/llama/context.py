@@ -1,0 +1,174 @@
+"""A KV cache, the batch to fill it with, and the flag that stops a running batch."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+
+from threadrunner.engine.llama import library
+from threadrunner.engine.llama.errors import LoadError
+from threadrunner.engine.llama.library import llama_cpp
+from threadrunner.engine.llama.model import Model
+
+OK, NO_ROOM, ABORTED = 0, 1, 2
+"""What llama_decode answers, beside negative numbers for failures."""
+
+
+class Context:
+    """One KV cache of `n_cells` shared by `n_seq` sequences, a batch to fill, and a flag that stops a running batch.
+
+    One thread calls it; `set_abort` is the one method that another thread may call.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        n_cells: int,
+        n_seq: int,
+        n_batch: int,
+        n_ubatch: int,
+        threads: int,
+        embeddings: bool = False,
+    ) -> None:
+        """Batches hold up to `n_batch` tokens, computed `n_ubatch` at a time. Raises LoadError."""
+        library.forget_errors()
+        params = llama_cpp.llama_context_default_params()
+        params.n_ctx = n_cells
+        params.n_batch = n_batch
+        params.n_ubatch = n_ubatch
+        params.n_seq_max = n_seq
+        params.n_threads = params.n_threads_batch = threads
+        params.kv_unified = True  # a fork is a tag on cells, not a copy
+        params.swa_full = True  # a windowed cache forgets what a fork from the middle would need
+        params.embeddings = embeddings
+        params.no_perf = True
+        handle = llama_cpp.llama_init_from_model(model.handle, params)
+        if not handle:
+            raise LoadError(library.reason())
+        self.handle = handle
+        self._closed = False
+        self.n_cells = llama_cpp.llama_n_ctx(handle)
+        self.n_batch = n_batch
+        self.n_seq = n_seq
+        self.pools = llama_cpp.llama_pooling_type(handle) != 0
+        """Whether the model itself makes one embedding of a sequence, instead of one of each token."""
+        self._n_embd = model.n_embd
+        self._memory = llama_cpp.llama_get_memory(handle)
+        self._make_batch(n_batch)
+        self._flag = ctypes.create_string_buffer(2)
+        self._set_abort_callback()
+
+    def _make_batch(self, size: int) -> None:
+        """Arrays of our own under llama_batch: ctypes fills a slice of an array at once, a pointer item by item."""
+        self._tokens = (ctypes.c_int32 * size)()
+        self._positions = (ctypes.c_int32 * size)()
+        self._seqs = (ctypes.c_int32 * size)()
+        self._outputs = (ctypes.c_int8 * size)()
+        self._seq_counts = (ctypes.c_int32 * size)(*([1] * size))
+        int_p = ctypes.POINTER(ctypes.c_int32)
+        base = ctypes.addressof(self._seqs)
+        self._seq_pointers = (int_p * size)(*(ctypes.cast(base + 4 * i, int_p) for i in range(size)))
+        batch = llama_cpp.llama_batch()
+        batch.token = ctypes.cast(self._tokens, int_p)
+        batch.pos = ctypes.cast(self._positions, int_p)
+        batch.n_seq_id = ctypes.cast(self._seq_counts, int_p)
+        batch.seq_id = ctypes.cast(self._seq_pointers, ctypes.POINTER(int_p))
+        batch.logits = ctypes.cast(self._outputs, ctypes.POINTER(ctypes.c_int8))
+        self._batch = batch
+        self.n_tokens = 0
+
+    def _set_abort_callback(self) -> None:
+        """libc's strlen as the callback and two bytes as its data: C asks "is byte 0 zero" with no GIL (1 to 3 ms from
+        the flag to llama_decode's return). A callback in Python would take the GIL for each node of the graph."""
+        strlen = ctypes.cast(ctypes.CDLL(None).strlen, ctypes.c_void_p).value
+        self._abort_callback = ctypes.cast(strlen or 0, llama_cpp.ggml_abort_callback)
+        data = ctypes.cast(self._flag, ctypes.c_void_p)
+        llama_cpp.llama_set_abort_callback(self.handle, self._abort_callback, data)
+
+    def set_abort(self) -> None:
+        """Any thread: `decode`, under way or to come, returns ABORTED until the flag is cleared."""
+        self._flag[0] = b"\x01"
+
+    def clear_abort(self) -> None:
+        self._flag[0] = b"\x00"
+
+    def set_threads(self, threads: int) -> None:
+        llama_cpp.llama_set_n_threads(self.handle, threads, threads)
+
+    # the batch
+
+    def clear_batch(self) -> None:
+        self.n_tokens = 0
+
+    def add(self, seq: int, position: int, tokens: Sequence[int], output: bool) -> None:
+        """Append a run of a sequence's tokens to the batch; the last of them gives logits if `output`."""
+        begin, count = self.n_tokens, len(tokens)
+        end = self.n_tokens = begin + count
+        if count == 1:
+            self._tokens[begin] = tokens[0]
+            self._positions[begin] = position
+            self._seqs[begin] = seq
+        else:
+            self._tokens[begin:end] = [*tokens]
+            self._positions[begin:end] = [*range(position, position + count)]
+            self._seqs[begin:end] = [seq] * count
+            self._outputs[begin:end] = [0] * count
+        self._outputs[end - 1] = output
+
+    def add_all_outputs(self, seq: int, position: int, tokens: Sequence[int]) -> None:
+        """As `add`, and each of the tokens gives output."""
+        begin = self.n_tokens
+        self.add(seq, position, tokens, True)
+        self._outputs[begin : self.n_tokens] = [1] * len(tokens)
+
+    def decode(self) -> int:
+        """Evaluate the batch: OK, NO_ROOM, ABORTED, or a negative number for a failure."""
+        self._batch.n_tokens = self.n_tokens
+        return llama_cpp.llama_decode(self.handle, self._batch)
+
+    def logits(self, index: int) -> ctypes._Pointer[ctypes.c_float]:
+        """After the batch's token `index`: n_vocab floats, valid until the next `decode`."""
+        return llama_cpp.llama_get_logits_ith(self.handle, index)
+
+    def embedding(self, index: int) -> list[float]:
+        """Of the batch's token `index`: the model's n_embd floats, of any length as a vector."""
+        return llama_cpp.llama_get_embeddings_ith(self.handle, index)[: self._n_embd]
+
+    def pooled_embedding(self, seq: int) -> list[float]:
+        """Of all the tokens of a sequence, where the model `pools`: n_embd floats, of any length as a vector."""
+        return llama_cpp.llama_get_embeddings_seq(self.handle, seq)[: self._n_embd]
+
+    # the KV cache; positions are [begin, end), end -1 is all the rest
+
+    def remove(self, seq: int, begin: int = -1, end: int = -1) -> None:
+        llama_cpp.llama_memory_seq_rm(self._memory, seq, begin, end)
+
+    def share(self, source: int, target: int, begin: int, end: int) -> None:
+        """`target` sees `source`'s cells at these positions too; none is copied."""
+        llama_cpp.llama_memory_seq_cp(self._memory, source, target, begin, end)
+
+    def first_position(self, seq: int) -> int:
+        """The first position that is whole in all layers; -1 where the sequence has none."""
+        return llama_cpp.llama_memory_seq_pos_min(self._memory, seq)
+
+    def last_position(self, seq: int) -> int:
+        """The last position; -1 where the sequence has none."""
+        return llama_cpp.llama_memory_seq_pos_max(self._memory, seq)
+
+    def save(self, seq: int) -> bytes:
+        """The state of a sequence's cells, for `restore` of the same model and build."""
+        size = llama_cpp.llama_state_seq_get_size(self.handle, seq)
+        buffer = (ctypes.c_uint8 * size)()
+        written = llama_cpp.llama_state_seq_get_data(self.handle, buffer, size, seq)
+        return bytes(memoryview(buffer)[:written])
+
+    def restore(self, seq: int, data: bytes) -> bool:
+        """Fill an empty sequence with a saved state; False when llama.cpp refuses it. The bytes are trusted."""
+        buffer = (ctypes.c_uint8 * len(data)).from_buffer_copy(data)
+        return llama_cpp.llama_state_seq_set_data(self.handle, buffer, len(data), seq) != 0
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            llama_cpp.llama_free(self.handle)

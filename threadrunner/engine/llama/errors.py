@@ -1,0 +1,15 @@
+"""What the C library refuses, in the engine's own words."""
+
+from __future__ import annotations
+
+
+class EngineError(Exception):
+    """Base of the engine's errors."""
+
+
+class LoadError(EngineError):
+    """The model could not be loaded; the text is llama.cpp's reason."""
+
+
+class BadGrammar(EngineError):
+    """A grammar or schema that cannot be enforced; nothing is generated without it."""
