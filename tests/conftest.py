@@ -17,7 +17,21 @@ from tests.support import Daemon, running
 # A shell that runs us in the background ignores Ctrl-C, and so would every command that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-PLUGIN = Path(__file__).parent / "daemon" / "plugin"
+TESTS = Path(__file__).parent
+PLUGIN = TESTS / "daemon" / "plugin"
+
+REAL_MODELS = {"smollm2", "qwen_coder", "gemma3"}
+"""The fixtures that are a real model; a test that uses one, through other fixtures too, is marked `model`."""
+FOREIGN_PROGRAMS = [TESTS / "clients", TESTS / "daemon" / "test_node.py"]
+"""Tests that start an editor or Node; they are marked `clients`."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if not REAL_MODELS.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker("model")
+        if any(item.path.is_relative_to(place) for place in FOREIGN_PROGRAMS):
+            item.add_marker("clients")
 
 
 @pytest.fixture(scope="session")

@@ -52,6 +52,7 @@ class Told:
                     return
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_nothing_is_lost_under_kill_9(own: Daemon) -> None:
     chance = random.Random(6)

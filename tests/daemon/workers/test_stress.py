@@ -41,6 +41,7 @@ def write(path: Path, version: int) -> None:
     other.replace(path)
 
 
+@pytest.mark.slow
 def test_every_request_is_answered_by_the_right_model(small: Daemon, tmp_path: Path) -> None:
     models = [tmp_path / f"{name}.gguf" for name in NAMES]
     for model in models:
