@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests import models
-from tests.support import Daemon, running
+from tests.support import Daemon, pip_install, running
 
 # A shell that runs us in the background ignores Ctrl-C, and so would every command that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -59,11 +57,7 @@ def _large(name: str) -> Path:
 @pytest.fixture(scope="session")
 def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with somebody else's backends in it (`shout`, `trouble`), installed by pip as any package is."""
-    folder = tmp_path_factory.mktemp("plugin")
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    options = ["--no-build-isolation", "--root-user-action=ignore", "--target", str(folder), str(PLUGIN)]
-    subprocess.run([*command, *options], check=True)
-    return folder
+    return pip_install(PLUGIN, tmp_path_factory.mktemp("plugin"))
 
 
 @pytest.fixture(scope="module")
