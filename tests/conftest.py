@@ -56,7 +56,7 @@ def _large(name: str) -> Path:
 
 @pytest.fixture(scope="session")
 def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with somebody else's backends in it (`shout`, `trouble`), installed by pip as any package is."""
+    """A folder with backends of another package in it (`shout`, `trouble`), installed by pip as any package is."""
     return pip_install(PLUGIN, tmp_path_factory.mktemp("plugin"))
 
 
