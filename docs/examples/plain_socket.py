@@ -1,6 +1,8 @@
-"""The protocol without ThreadRunner's package: one JSON text a line over the Unix socket. A model for other languages.
+"""The protocol without ThreadRunner's package: one JSON text a line over the Unix socket.
 
-python3 docs/examples/plain_socket.py "name three colours"
+    python3 docs/examples/plain_socket.py "name three colours"
+
+Other languages can do the same; only the command `threadrunner` has to be in the PATH.
 """
 
 import json

@@ -118,6 +118,12 @@ class TestCommitMessage:
         assert shell.bash(f"{commit}; git commit -q -m mine; git log --format=%s") == "mine\n"
         assert shell.starts == 0
 
+    def test_a_draft_that_the_token_limit_cut_is_not_used(self, shell: Shell, commit: str) -> None:
+        shell.env["GIT_EDITOR"] = "sed -i '1s/^$/by hand/'"
+        (shell.work / "long").write_text("word " * 100)
+        assert shell.bash(f"{commit} long; git commit -q; git log --format=%s") == "by hand\n"
+        assert shell.starts == 1
+
     @pytest.mark.parametrize(
         ("settings", "says"),
         [
