@@ -10,15 +10,15 @@ import asyncio
 import sys
 
 from threadrunner.api.errors import ApiError
-from threadrunner.client.aio import Daemon
+from threadrunner.client.aio import AsyncClient
 
 
-async def answer(daemon: Daemon, prompt: str, seconds: float) -> str:
+async def answer(client: AsyncClient, prompt: str, seconds: float) -> str:
     """The answer in one line, or why there is none."""
     params = {"prompt": prompt, "max_tokens": 50, "stream": False}
     try:
         async with asyncio.timeout(seconds):
-            result = await daemon.request("generate", params)
+            result = await client.request("generate", params)
     except TimeoutError:
         return f"(nothing within {seconds:g} s)"
     except ApiError as error:
@@ -28,11 +28,11 @@ async def answer(daemon: Daemon, prompt: str, seconds: float) -> str:
 
 async def main() -> None:
     seconds, *prompts = sys.argv[1:]
-    daemon = Daemon()  # connects at the first request, and again after the daemon has ended
+    client = AsyncClient()  # connects at the first request, and again after the daemon has ended
     try:
-        answers = await asyncio.gather(*(answer(daemon, prompt, float(seconds)) for prompt in prompts))
+        answers = await asyncio.gather(*(answer(client, prompt, float(seconds)) for prompt in prompts))
     finally:
-        await daemon.close()
+        await client.close()
     for prompt, text in zip(prompts, answers, strict=True):
         print(f"{prompt}: {text}")
 
