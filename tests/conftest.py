@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests import models
-from tests.support import Daemon, running
+from tests.support import Daemon, pip_install, running
 
 # A shell that runs us in the background ignores Ctrl-C, and so would every command that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-PLUGIN = Path(__file__).parent / "daemon" / "plugin"
+TESTS = Path(__file__).parent
+PLUGIN = TESTS / "daemon" / "plugin"
+
+REAL_MODELS = {"smollm2", "qwen_coder", "gemma3"}
+"""The fixtures that are a real model; a test that uses one, through other fixtures too, is marked `model`."""
+FOREIGN_PROGRAMS = [TESTS / "clients", TESTS / "daemon" / "test_node.py"]
+"""Tests that start an editor or Node; they are marked `clients`."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if not REAL_MODELS.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker("model")
+        if any(item.path.is_relative_to(place) for place in FOREIGN_PROGRAMS):
+            item.add_marker("clients")
 
 
 @pytest.fixture(scope="session")
@@ -44,12 +56,8 @@ def _large(name: str) -> Path:
 
 @pytest.fixture(scope="session")
 def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with somebody else's backends in it (`shout`, `trouble`), installed by pip as any package is."""
-    folder = tmp_path_factory.mktemp("plugin")
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    options = ["--no-build-isolation", "--root-user-action=ignore", "--target", str(folder), str(PLUGIN)]
-    subprocess.run([*command, *options], check=True)
-    return folder
+    """A folder with backends of another package in it (`shout`, `trouble`), installed by pip as any package is."""
+    return pip_install(PLUGIN, tmp_path_factory.mktemp("plugin"))
 
 
 @pytest.fixture(scope="module")

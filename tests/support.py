@@ -181,3 +181,11 @@ def wait_for_exit(pid: int) -> None:
         assert poll.poll(PATIENCE * 1000), f"process {pid} still runs"
     finally:
         os.close(fd)
+
+
+def pip_install(source: Path, folder: Path) -> Path:
+    """Install the package in `source` into `folder`, without a network; the folder, for PYTHONPATH."""
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    options = ["--no-build-isolation", "--root-user-action=ignore", "--target", str(folder), str(source)]
+    subprocess.run([*command, *options], check=True)
+    return folder

@@ -2,7 +2,7 @@
 
     python docs/pictures/record.py NAME TITLE COMMAND...        writes docs/pictures/NAME.svg
 
-Each COMMAND is run by bash and shown behind a prompt. The colours and the shape of the window are rich's.
+Each COMMAND is run by bash and shown after a prompt. The colours and the shape of the window are rich's.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main(name: str, title: str, *commands: str) -> None:
         for command in commands:
             console.print(Text.assemble(("$ ", "bold green"), (command, "bold")))
             lines = run(command).split("\n")
-            # A progress line is drawn over: what stands after the last carriage return is what one sees.
+            # A progress line is drawn over: only the text after the last carriage return is visible.
             console.print(Text.from_ansi("\n".join(line.rpartition("\r")[2] for line in lines)), end="")
             console.print()
         Path(__file__).with_name(f"{name}.svg").write_text(console.export_svg(title=title))

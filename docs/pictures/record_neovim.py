@@ -18,9 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 from tests.clients.nvim import INIT
-from tests.clients.support import EDITORS
-from tests.clients.support import SERVER
-from tests.clients.support import program
+from tests.clients.support import EDITORS, SERVER, program
 from tests.support import Daemon
 
 WIDTH, HEIGHT = 84, 20

@@ -15,10 +15,9 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent.parent))
 
-from tests.clients.support import EDITORS  # noqa: E402
-from tests.clients.vscode import GHOST  # noqa: E402
-from tests.clients.vscode import VSCode  # noqa: E402
-from tests.support import Daemon  # noqa: E402
+from tests.clients.support import EDITORS
+from tests.clients.vscode import GHOST, VSCode
+from tests.support import Daemon
 
 CODE = '''"""Small statistics."""
 

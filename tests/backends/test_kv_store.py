@@ -81,7 +81,7 @@ def test_nothing_is_kept_without_a_folder(smollm2: Path, folder: Path) -> None:
     assert not folder.exists()
 
 
-def test_a_windowed_model_is_restored_too(gemma3: Path, spec, folder: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_windowed_model_is_restored_too(gemma3: Path, spec) -> None:  # type: ignore[no-untyped-def]
     prompt = PROMPT * 3
     spec["context"] = 2048
     with Loaded(gemma3, **spec) as loaded:

@@ -19,13 +19,13 @@ SETTINGS = {"settings": {"debounceMs": 0, "speculate": False}}
 def nvim(standin: Standin, tmp_path: Path) -> Iterator[Opener]:
     opened: list[Nvim] = []
 
-    def open(content: bytes, name: str = "a.py", **options: object) -> Nvim:
+    def start(content: bytes, name: str = "a.py", **options: object) -> Nvim:
         file = tmp_path / name
         file.write_bytes(content)
         opened.append(Nvim(tmp_path, {**clean_env(), **standin.env}, file, {**SETTINGS, **options}))
         return opened[-1]
 
-    yield open
+    yield start
     for each in opened:
         each.close()
 
@@ -72,7 +72,7 @@ def test_typing_along_word_line_dismiss(nvim: Opener, standin: Standin, tmp_path
     assert '"shown": 1' in counted and '"word": 1' in counted and '"line": 1' in counted and '"taken": 1' in counted
 
 
-def test_tab_without_a_suggestion_is_a_tab(nvim: Opener, standin: Standin, tmp_path: Path) -> None:
+def test_tab_without_a_suggestion_is_a_tab(nvim: Opener) -> None:
     editor = nvim(b"a\n")
     editor.do("vim.bo.expandtab = false")
     editor.insert_at(0, 1)

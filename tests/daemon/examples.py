@@ -86,8 +86,8 @@ SCENES: dict[str, list[Any]] = {
 }  # fmt: skip
 
 
-def answers(wire: Wire, message: Any) -> list[Any]:
-    """All that the server says to one message, up to its last one."""
+def answers(wire: Wire) -> list[Any]:
+    """All that the server sends for one message, up to its last one."""
     said = []
     while True:
         said.append(wire.read())
@@ -112,7 +112,7 @@ def record() -> None:
             for message in scene:
                 wire.send(message)
                 lines.append({"client": message})
-                lines += [{"server": said} for said in answers(wire, message)]
+                lines += [{"server": said} for said in answers(wire)]
             text = "".join(json.dumps(steady(line), ensure_ascii=False) + "\n" for line in lines)
             (FOLDER / f"{name}.jsonl").write_text(text)
 

@@ -48,4 +48,4 @@ def test_examples_replay(daemon: Daemon, file: Path) -> None:
         wire.send(line["client"])
         following = (index + n for n in range(1, len(lines) - index) if "client" in lines[index + n])
         expected = lines[index + 1 : next(following, len(lines))]
-        assert [{"server": steady(said)} for said in answers(wire, line["client"])] == expected
+        assert [{"server": steady(said)} for said in answers(wire)] == expected

@@ -36,11 +36,11 @@ class Told:
         self.answered: dict[str, str] = {}
         self.lost = 0
 
-    def talk(self, wire: Wire, round: int) -> None:
+    def talk(self, wire: Wire, life: int) -> None:
         """Turn after turn until the daemon is gone."""
         with contextlib.suppress(OSError, ValueError):  # ValueError: half a line of JSON was the last it said
             for number in range(10_000):
-                prompt = f"r{round} n{number} " + "word " * (number % 7)
+                prompt = f"r{life} n{number} " + "word " * (number % 7)
                 id = wire.begin("generate", prompt=prompt, session="s")
                 while (message := wire.read()) is not None:
                     if message.get("method") == "token" and prompt not in self.begun:
@@ -52,16 +52,17 @@ class Told:
                     return
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_nothing_is_lost_under_kill_9(own: Daemon) -> None:
     chance = random.Random(6)
     told = Told()
-    for round in range(KILLS):
+    for life in range(KILLS):
         own.start()
         wire = own.wire()
-        first = wire.call("generate", prompt=f"r{round} first", session="s")  # the worker is there: now turns are quick
+        first = wire.call("generate", prompt=f"r{life} first", session="s")  # the worker is there: now turns are quick
         told.lost += first.get("lost_answers", 0)
-        client = threading.Thread(target=told.talk, args=(wire, round))
+        client = threading.Thread(target=told.talk, args=(wire, life))
         client.start()
         time.sleep(chance.random() * SPAN)  # the moment is what is tested
         assert own.process

@@ -47,7 +47,7 @@ def text(value: str) -> bytes:
     return struct.pack("<Q", len(value.encode())) + value.encode()
 
 
-def typed(value: Any) -> Raw:
+def typed(value: Any) -> Raw:  # noqa: PLR0911 - one return for each type
     """As the usual writers would store it."""
     match value:
         case Raw():

@@ -132,6 +132,7 @@ def test_a_deleted_file_ends_no_stream_and_may_come_back(watching: Daemon, model
         pass
 
 
+@pytest.mark.slow
 def test_twenty_replacements_under_load_fail_no_request(watching: Daemon, model: Path) -> None:
     ask(watching.wire(), model)
     events, done, wrong, answered = listener(watching), threading.Event(), [], [0] * 8

@@ -185,7 +185,7 @@ def test_a_second_daemon_says_who_is_there_and_leaves_the_socket_alone(daemon: D
     assert daemon.wire().call("status")["pid"] == daemon.pid
 
 
-def test_a_file_in_the_sockets_place_is_not_deleted(tmp_path: Path) -> None:
+def test_a_file_in_the_sockets_place_is_not_deleted() -> None:
     daemon = Daemon()
     try:
         Path(daemon.socket).parent.mkdir(mode=0o700)
@@ -205,7 +205,7 @@ def test_idle_exit_ends_the_daemon() -> None:
         assert daemon.process and daemon.process.wait(PATIENCE) == 0
 
 
-def activated(daemon: Daemon, path: str, **extra: object) -> subprocess.Popen[bytes]:
+def activated(daemon: Daemon, path: str) -> subprocess.Popen[bytes]:
     """Start the daemon as systemd does: the listening socket is file descriptor 3."""
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(path)

@@ -147,63 +147,71 @@ def test_those_who_came_between_a_failure_and_the_exit_are_refused_too(worker: L
     assert not worker.waiting
 
 
+class Outside:
+    """The process, as the effects of a lifecycle would make it, and the tickets that wait or were granted."""
+
+    def __init__(self) -> None:
+        self.process: str | None = None
+        self.waiting: set[object] = set()
+        self.held: set[object] = set()
+
+    def apply(self, effects: list[object]) -> None:
+        for effect in effects:
+            match effect:
+                case StartWorker():
+                    assert self.process is None, "two processes at once"
+                    self.process = "starting"
+                case StopWorker():
+                    assert self.process == "ready"
+                    assert not self.held, "unloaded under a request"
+                    self.process = "stopping"
+                case Grant(ticket):
+                    self.waiting.remove(ticket)
+                    self.held.add(ticket)
+                case Refuse(ticket, _):
+                    self.waiting.remove(ticket)
+
+
 @pytest.mark.parametrize("seed", range(200))
 def test_any_order_of_events_answers_every_ticket_once(seed: int) -> None:
     """A model of the outside: a process that starts, fails, crashes and ends at random moments."""
     rng = random.Random(seed)
     worker = Lifecycle("m", keep_alive=rng.choice([0, 5, -1]))
-    now, tickets, waiting, held, process = 0.0, 0, set(), set(), None
-
-    def apply(effects: list[object]) -> None:
-        nonlocal process
-        for effect in effects:
-            match effect:
-                case StartWorker():
-                    assert process is None, "two processes at once"
-                    process = "starting"
-                case StopWorker():
-                    assert process == "ready"
-                    assert not held, "unloaded under a request"
-                    process = "stopping"
-                case Grant(ticket):
-                    waiting.remove(ticket)
-                    held.add(ticket)
-                case Refuse(ticket, _):
-                    waiting.remove(ticket)
-
+    outside = Outside()
+    now, tickets = 0.0, 0
     for _ in range(300):
         now += rng.choice([0, 0, 1, 10])
         match rng.choice(["acquire", "acquire", "release", "abandon", "process", "crash", "tick", "unload", "discard"]):
             case "acquire":
                 tickets += 1
-                waiting.add(tickets)
-                apply(worker.acquire(tickets, now, rng.choice([None, 0, 3, -1])))
-            case "release" if held:
-                held.pop()
-                apply(worker.release(now))
-            case "abandon" if waiting:
-                worker.abandon(waiting.pop(), now)
-            case "process" if process == "starting":
+                outside.waiting.add(tickets)
+                outside.apply(worker.acquire(tickets, now, rng.choice([None, 0, 3, -1])))
+            case "release" if outside.held:
+                outside.held.pop()
+                outside.apply(worker.release(now))
+            case "abandon" if outside.waiting:
+                worker.abandon(outside.waiting.pop(), now)
+            case "process" if outside.process == "starting":
                 if rng.random() < 0.7:
-                    process = "ready"
-                    apply(worker.loaded(now))
+                    outside.process = "ready"
+                    outside.apply(worker.loaded(now))
                 else:
-                    process = "stopping"
-                    apply(worker.load_failed(ModelLoadFailed("no"), now))
-            case "process" if process == "stopping":
-                process = None
-                apply(worker.exited(None, now))
-            case "crash" if process:
-                process = None
-                apply(worker.exited(WorkerCrashed("gone"), now))
-            case "discard" if process in ("starting", "ready"):
-                process = "stopping"
+                    outside.process = "stopping"
+                    outside.apply(worker.load_failed(ModelLoadFailed("no"), now))
+            case "process" if outside.process == "stopping":
+                outside.process = None
+                outside.apply(worker.exited(None, now))
+            case "crash" if outside.process:
+                outside.process = None
+                outside.apply(worker.exited(WorkerCrashed("gone"), now))
+            case "discard" if outside.process in ("starting", "ready"):
+                outside.process = "stopping"
                 worker.discard()
             case "tick":
-                apply(worker.tick(now))
+                outside.apply(worker.tick(now))
             case "unload":
-                apply(worker.unload(now))
-        assert worker.active == len(held)
-        assert set(worker.waiting) == waiting
-        assert (worker.state is State.STOPPED) == (process is None)
-        assert process in ("starting", "stopping") or not waiting, "a ticket waits for nothing"
+                outside.apply(worker.unload(now))
+        assert worker.active == len(outside.held)
+        assert set(worker.waiting) == outside.waiting
+        assert (worker.state is State.STOPPED) == (outside.process is None)
+        assert outside.process in ("starting", "stopping") or not outside.waiting, "a ticket waits for nothing"

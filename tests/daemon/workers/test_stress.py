@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,67 +42,79 @@ def write(path: Path, version: int) -> None:
     other.replace(path)
 
 
-def test_every_request_is_answered_by_the_right_model(small: Daemon, tmp_path: Path) -> None:
-    models = [tmp_path / f"{name}.gguf" for name in NAMES]
-    for model in models:
-        write(model, 0)
-    end = time.monotonic() + SECONDS
-    seen: Counter[str] = Counter()
-    wrong: list[object] = []
-    lock = threading.Lock()
+class Crowd:
+    """What clients ask of a daemon, and what is done to it meanwhile, each on a thread of its own until `end`."""
 
-    def note(what: str) -> None:
-        with lock:
-            seen[what] += 1
+    def __init__(self, daemon: Daemon, models: list[Path]) -> None:
+        self.daemon = daemon
+        self.models = models
+        self.end = time.monotonic() + SECONDS
+        self.seen: Counter[str] = Counter()
+        self.wrong: list[object] = []
+        self._lock = threading.Lock()
 
-    def client(seed: int) -> None:
-        rng, wire = random.Random(seed), Wire(small.socket)
-        while time.monotonic() < end:
-            model, what = rng.choice(models), rng.random()
-            if what < 0.15:  # asked for and no longer wanted
+    def note(self, what: str) -> None:
+        with self._lock:
+            self.seen[what] += 1
+
+    def client(self, seed: int) -> None:
+        rng, wire = random.Random(seed), Wire(self.daemon.socket)
+        while time.monotonic() < self.end:
+            model, what = rng.choice(self.models), rng.random()
+            if what < 0.15:  # asked for and cancelled
                 id = wire.begin("generate", prompt="drip", model=str(model))
                 wire.send({"jsonrpc": "2.0", "method": "$/cancelRequest", "params": {"id": id}})
             elif what < 0.2:  # gone in the middle
                 wire.begin("generate", prompt="drip", model=str(model))
                 wire.close()
-                wire = Wire(small.socket)
+                wire = Wire(self.daemon.socket)
                 continue
             elif what < 0.25:
                 id = wire.begin("models.unload", model=str(model))
             else:
                 id = wire.begin("generate", prompt="head", model=str(model), keep_alive=rng.choice([0, 0.05, 300]))
-            response, _ = wire.until(id)
-            if "error" in response:
-                note(response["error"]["data"]["kind"])
-                if response["error"]["data"]["kind"] not in ("RequestCancelled", "WorkerCrashed"):
-                    wrong.append(response["error"])
-            elif "text" in response["result"]:
-                note("answered")
-                if response["result"]["text"].split()[0] != model.stem:
-                    wrong.append((model.stem, response["result"]["text"]))
+            self._judge(model, wire.until(id)[0])
         wire.close()
 
-    def trouble() -> None:
-        rng, wire, version = random.Random(99), Wire(small.socket), 0
-        while time.monotonic() < end:
+    def _judge(self, model: Path, response: dict[str, Any]) -> None:
+        if "error" in response:
+            self.note(response["error"]["data"]["kind"])
+            if response["error"]["data"]["kind"] not in ("RequestCancelled", "WorkerCrashed"):
+                self.wrong.append(response["error"])
+        elif "text" in response["result"]:
+            self.note("answered")
+            if response["result"]["text"].split()[0] != model.stem:
+                self.wrong.append((model.stem, response["result"]["text"]))
+
+    def trouble(self) -> None:
+        rng, wire, version = random.Random(99), Wire(self.daemon.socket), 0
+        while time.monotonic() < self.end:
             version += 1
             if rng.random() < 0.5:
-                write(rng.choice(models), version)
+                write(rng.choice(self.models), version)
             elif pids := [m["pid"] for m in wire.call("status")["models"] if m["pid"] and m["state"] == "ready"]:
                 os.kill(rng.choice(pids), signal.SIGKILL)
             heavy = [m for m in wire.call("status")["models"] if m["rss_bytes"] > BALLAST]
-            note(f"{len(heavy)} models in memory")
+            self.note(f"{len(heavy)} models in memory")
             threading.Event().wait(0.3)  # the rhythm of the trouble
         wire.close()
 
-    threads = [threading.Thread(target=client, args=(seed,)) for seed in range(6)] + [threading.Thread(target=trouble)]
+
+@pytest.mark.slow
+def test_every_request_is_answered_by_the_right_model(small: Daemon, tmp_path: Path) -> None:
+    models = [tmp_path / f"{name}.gguf" for name in NAMES]
+    for model in models:
+        write(model, 0)
+    crowd = Crowd(small, models)
+    threads = [threading.Thread(target=crowd.client, args=(seed,)) for seed in range(6)]
+    threads.append(threading.Thread(target=crowd.trouble))
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert wrong == []
-    assert seen["answered"] > 50, seen
-    assert seen["RequestCancelled"], seen
+    assert crowd.wrong == []
+    assert crowd.seen["answered"] > 50, crowd.seen
+    assert crowd.seen["RequestCancelled"], crowd.seen
     final = small.wire()
     for model in models:
         assert final.call("generate", prompt="head", model=str(model))["text"].split()[0] == model.stem
