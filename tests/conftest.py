@@ -20,6 +20,8 @@ PLUGIN = TESTS / "daemon" / "plugin"
 
 REAL_MODELS = {"smollm2", "qwen_coder", "gemma3"}
 """The fixtures that are a real model; a test that uses one, through other fixtures too, is marked `model`."""
+SLOW = {"hub"}
+"""Fixtures that make a test slow: to fetch from a hub starts a process that imports huggingface_hub, over a second."""
 FOREIGN_PROGRAMS = [TESTS / "clients", TESTS / "daemon" / "test_node.py"]
 """Tests that start an editor or Node; they are marked `clients`."""
 
@@ -28,6 +30,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if not REAL_MODELS.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker("model")
+        if not SLOW.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
         if any(item.path.is_relative_to(place) for place in FOREIGN_PROGRAMS):
             item.add_marker("clients")
 

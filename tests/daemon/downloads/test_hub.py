@@ -112,7 +112,6 @@ def test_a_cut_connection_is_gone_on_with_from_where_it_broke(fetching: Daemon, 
     assert hub.served == len(MODEL)
 
 
-@pytest.mark.slow
 def test_after_too_many_cuts_the_next_pull_goes_on(fetching: Daemon, hub: Hub) -> None:
     hub.cuts = [50_000, *[0] * 100]
     error = fetching.wire().fail("models.pull", model=f"hf:{REPO}:Q4_K_M")
