@@ -159,7 +159,7 @@ class Peer(asyncio.Protocol):
             self._refuse(None, ParseError(f"{error}; the connection is closed"))
             self.close()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         for task in list(self._tasks.values()):
             task.cancel()
         self._watcher.gone(self)

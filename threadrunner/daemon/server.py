@@ -148,7 +148,7 @@ class DaemonServer:
         self._peers.add(peer)
         self._changed()
 
-    def quiet(self, peer: Peer) -> None:
+    def quiet(self, _peer: Peer) -> None:
         self._quiet.set()
 
     def gone(self, peer: Peer) -> None:

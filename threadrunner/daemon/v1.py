@@ -43,7 +43,7 @@ class V1Replies:
     def __init__(self, stream: bool) -> None:
         self._stream = stream
 
-    def piece(self, index: int, text: str) -> dict[str, Any]:
+    def piece(self, _index: int, text: str) -> dict[str, Any]:
         return {"token": text, "eos": False}
 
     def progress(self, stage: str, done: int, total: int) -> None:

@@ -157,25 +157,32 @@ def edits(job: EditJob, document: Document, answer: str, new_files: bool) -> lis
 
     `new_files`: whether the client can create files. The edits are in the order in which to apply them.
     """
-    lines = document.lines
-    start = Place(job.first, 0)
-    end = Place(job.last, len(without_end(lines[job.last])))
-    indent = re.match(r"[ \t]*", lines[job.first])[0]  # type: ignore[index]  # it always matches
+    indent = re.match(r"[ \t]*", document.lines[job.first])[0]  # type: ignore[index]  # it always matches
     if job.kind in ("explain", "document"):
-        text = prose(answer)
-        if not text:
-            return []
-        if job.kind == "document" and document.language == "python" and DEFINES.match(lines[job.first]):
-            return _docstring(job, document, text, indent)
-        return [Edit(job.uri, start, start, document.with_line_ends(comment(text, document.language, indent)))]
+        return _comment_edits(job, document, prose(answer), indent)
     new = code(answer)
     if not new.strip():
         return []
     if job.kind == "test":
         return _test(job, document, new, new_files)
-    whole = textwrap.indent(textwrap.dedent(new).rstrip(), indent)
-    kept = comment_text(lines[job.first], document.language) if job.kind == "rewrite" else ""
-    if kept and comment_text(whole.partition("\n")[0], document.language) == kept:
+    return _code_edits(job, document, textwrap.indent(textwrap.dedent(new).rstrip(), indent))
+
+
+def _comment_edits(job: EditJob, document: Document, text: str, indent: str) -> list[Edit]:
+    if not text:
+        return []
+    if job.kind == "document" and document.language == "python" and DEFINES.match(document.lines[job.first]):
+        return _docstring(job, document, text, indent)
+    start = Place(job.first, 0)
+    return [Edit(job.uri, start, start, document.with_line_ends(comment(text, document.language, indent)))]
+
+
+def _code_edits(job: EditJob, document: Document, whole: str) -> list[Edit]:
+    """The lines replaced by `whole`, unless it says nothing new."""
+    lines, language = document.lines, document.language
+    start, end = Place(job.first, 0), Place(job.last, len(without_end(lines[job.last])))
+    kept = comment_text(lines[job.first], language) if job.kind == "rewrite" else ""
+    if kept and comment_text(whole.partition("\n")[0], language) == kept:
         whole = whole.partition("\n")[2]  # the instruction has been followed, so its comment is removed
     if whole.rstrip() == document.between(start, end).replace("\r\n", "\n").rstrip():
         return []

@@ -75,7 +75,7 @@ COMMANDS: dict[str, Command] = {
 }
 
 
-async def status(session: Session, params: object) -> dict[str, Any]:
+async def status(session: Session, _params: object) -> dict[str, Any]:
     """What was counted here, and the daemon's own status where one runs; no daemon is started for it."""
     daemon, settings = await session.daemon_status(), session.settings
     return {

@@ -55,7 +55,7 @@ async def _actions(session: Session, params: lsp.CodeActionParams) -> list[lsp.C
     return code_actions.offer(session, params)
 
 
-def _initialized(session: Session, params: lsp.InitializedParams) -> None:
+def _initialized(session: Session, _params: lsp.InitializedParams) -> None:
     session.background(session.fetch_settings())
 
 
@@ -66,11 +66,11 @@ def _configured(session: Session, params: lsp.DidChangeConfigurationParams) -> N
         session.background(session.fetch_settings())
 
 
-def _saved(session: Session, params: lsp.DidSaveTextDocumentParams) -> None:
+def _saved(session: Session, _params: lsp.DidSaveTextDocumentParams) -> None:
     session.counters.flush()
 
 
-async def _shutdown(session: Session, params: None) -> None:
+async def _shutdown(session: Session, _params: None) -> None:
     await session.end()
 
 
@@ -114,7 +114,7 @@ def _initialize(server: LspServer, params: lsp.InitializeParams) -> None:
     server.feature(lsp.TEXT_DOCUMENT_CODE_ACTION, kinds)(partial(_actions, session))
 
 
-def _folders_changed(server: LspServer, params: lsp.DidChangeWorkspaceFoldersParams) -> None:
+def _folders_changed(server: LspServer, _params: lsp.DidChangeWorkspaceFoldersParams) -> None:
     server.set_roots()
 
 

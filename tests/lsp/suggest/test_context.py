@@ -11,6 +11,7 @@ from threadrunner.lsp.suggest.context import CHARS_PER_TOKEN, Chooser, Trail, ch
 from threadrunner.lsp.suggest.documents import Document, Place
 from threadrunner.lsp.suggest.ignore import Ignore
 from threadrunner.lsp.suggest.window import JUMP_LINES, around
+from threadrunner.lsp.suggest.workspace import Workspace
 
 LIB = "def compute(a):\n    total = a * 2\n    return total\n\ndef unrelated(b):\n    return b\n"
 
@@ -73,10 +74,13 @@ def test_secrets_and_ignored_files_never(tmp_path: Path) -> None:
 def test_the_choice_stays_while_the_window_stays() -> None:
     chooser, document, lib = Chooser(), doc("/w/a.py", "x = compute("), doc("/w/lib.py", LIB)
     window = around(document, end_of(document), 4000, 1000)
-    first = chooser.choose(document, window, 0, [lib], Trail(), Ignore(["/w"]), 512)
+    workspace = Workspace(ignore=Ignore(["/w"]))
+    workspace.documents.open(lib)
+    first = chooser.choose(document, window, 0, workspace, Trail())
+    assert first
     lib.change(None, LIB.replace("total", "sum_of_all"))
-    assert chooser.choose(document, window, 3, [lib], Trail(), Ignore(["/w"]), 512) is first
-    assert chooser.choose(document, window, 300, [lib], Trail(), Ignore(["/w"]), 512) is not first
+    assert chooser.choose(document, window, 3, workspace, Trail()) is first
+    assert chooser.choose(document, window, 300, workspace, Trail()) is not first
 
 
 def test_a_trail_joins_what_is_close_and_forgets_the_oldest() -> None:

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from threadrunner.lsp.suggest.documents import Document
 from threadrunner.lsp.suggest.ignore import Ignore
 from threadrunner.lsp.suggest.text import indent_width
 from threadrunner.lsp.suggest.window import TextWindow
+from threadrunner.lsp.suggest.workspace import Workspace
 
 CHARS_PER_TOKEN = 3
 """Code has 3 to 4; the smaller number keeps the budget."""
@@ -81,20 +82,14 @@ class Chooser:
         self._chosen: list[Snippet] = []
 
     def choose(
-        self,
-        document: Document,
-        window: TextWindow,
-        line: int,
-        others: Iterable[Document],
-        trail: Trail,
-        ignore: Ignore,
-        budget: int,
+        self, document: Document, window: TextWindow, line: int, workspace: Workspace, trail: Trail
     ) -> list[Snippet]:
-        """Snippets for a cursor at this line of the document; `budget` is in tokens."""
+        """Snippets for a cursor at this line of the document, within the tokens that the settings allow."""
         made_for = (document.uri, window.first)
         if made_for != self._made_for or abs(line - self._line) > JUMPED:
             self._made_for, self._line = made_for, line
-            self._chosen = choose(document, window, list(others), trail, ignore, budget)
+            budget, others = workspace.settings.context_tokens, list(workspace.documents)
+            self._chosen = choose(document, window, others, trail, workspace.ignore, budget)
         return self._chosen
 
     def forget(self) -> None:

@@ -152,12 +152,12 @@ class Document:
         middle = self.lines[start.line + 1 : end.line]
         return "".join([self.lines[start.line][start.column :], *middle, self.lines[end.line][: end.column]])
 
-    def change(self, range: Range | None, text: str) -> None:
+    def change(self, span: Range | None, text: str) -> None:
         """Replace a range, or everything."""
-        if range is None:
+        if span is None:
             self.lines = split_lines(text)
             return
-        start, end = sorted((self.place(range.start), self.place(range.end)))
+        start, end = sorted((self.place(span.start), self.place(span.end)))
         head, tail = self.lines[start.line][: start.column], self.lines[end.line][end.column :]
         # Neighbours are split again too: a CR and an LF that are now side by side are one line end.
         first, last = max(0, start.line - 1), min(len(self.lines), end.line + 2)

@@ -42,7 +42,7 @@ class Cursor(CursorText):
 Rule = Callable[[str, Cursor], str]
 
 
-def cut_at_markup(text: str, cursor: Cursor) -> str:
+def cut_at_markup(text: str, _cursor: Cursor) -> str:
     """Instruct models end code with a Markdown fence, and write FIM tokens of another family as plain text."""
     found = re.search(r"\n?```|<\|[a-z_]{2,30}\|>|<(?:fim|file)_[a-z]+>|<\uff5c", text)
     return text[: found.start()] if found else text
@@ -54,7 +54,7 @@ def cut_unfinished_line(text: str, cursor: Cursor) -> str:
     return text[:whole] if cursor.unfinished and whole > 0 and text[:whole].strip() else text
 
 
-def cut_at_blank_lines(text: str, cursor: Cursor) -> str:
+def cut_at_blank_lines(text: str, _cursor: Cursor) -> str:
     """Two blank lines in a row end what is being written; what follows them is something else."""
     found = re.search(r"\S[^\n]*\n([ \t]*\n){2}", text)
     return text[: text.index("\n", found.start())] if found else text
@@ -181,7 +181,7 @@ def cut_unopened_closer(text: str, cursor: Cursor) -> str:
     return text[: found[2][0]].rstrip(" ") if found and found[2] else text
 
 
-def cut_loops(text: str, cursor: Cursor) -> str:
+def cut_loops(text: str, _cursor: Cursor) -> str:
     """Small models fall into loops: the same line, the same few lines, or the same few characters again and again."""
     looped = re.search(r"(.{3,40}?)\1{5,}", text)
     if looped and re.search(r"\w", looped[1]):
@@ -234,7 +234,7 @@ def trim(text: str, cursor: Cursor) -> str:
     return lines + "\n" if not cursor.head and lines != text else lines
 
 
-def drop_blank(text: str, cursor: Cursor) -> str:
+def drop_blank(text: str, _cursor: Cursor) -> str:
     """Nothing but blanks is not worth showing. Anything else is: `):` is short, and right."""
     return text if text.strip() else ""
 

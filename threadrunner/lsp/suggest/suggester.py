@@ -182,15 +182,7 @@ class Suggester:
 
     def _request(self, ask: Ask, window: TextWindow) -> InfillRequest:
         workspace, document = self._workspace, ask.document
-        context = self._chooser.choose(
-            document,
-            window,
-            ask.place.line,
-            workspace.documents,
-            self._trail,
-            workspace.ignore,
-            workspace.settings.context_tokens,
-        )
+        context = self._chooser.choose(document, window, ask.place.line, workspace, self._trail)
         path = workspace.ignore.shown_path(document.path)
         return InfillRequest(workspace.settings, document.language, path, window, context)
 
