@@ -71,7 +71,7 @@ class ModelMethods:
     async def remove(self, params: NamedModel) -> Removed:
         model = await self._catalog.resolve(params.model)
         removal.check_removable(model, self._catalog.folder)
-        await self._fleet.unload([resident for resident in self._fleet.loaded if resident.model.path == model.path])
+        await self._fleet.unload(self._fleet.holding(model))
         return await asyncio.to_thread(removal.remove, model, self._catalog.folder)
 
     async def load(self, call: Call, params: LoadParams) -> Loaded:
@@ -81,11 +81,8 @@ class ModelMethods:
     async def unload(self, params: ModelParams) -> Unloaded:
         chosen = self._fleet.loaded
         if params.model is not None:
-            named = [resident for resident in chosen if resident.model.name == params.model]
-            if not named:  # not by its own name: perhaps by another one of the same file
-                path = (await self._catalog.resolve(params.model)).path
-                named = [resident for resident in chosen if resident.model.path == path]
-            chosen = named
+            # Not by a name that was used: perhaps by another one of the same file.
+            chosen = self._fleet.named(params.model) or self._fleet.holding(await self._catalog.resolve(params.model))
         if params.backend is not None:
             chosen = [resident for resident in chosen if resident.backend == params.backend]
         await self._fleet.unload(chosen)

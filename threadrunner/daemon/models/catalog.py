@@ -82,7 +82,7 @@ class ModelRef(NamedTuple):
     def fingerprint(self) -> str:
         """Changes whenever one of the files may have: device, inode, size, time of change, joined by `+` for a model of
         several. Empty: no such file."""
-        return "+".join(map(_fingerprint, self.files))
+        return "+".join(map(file_fingerprint, self.files))
 
     @property
     def shown_path(self) -> str:
@@ -110,7 +110,8 @@ class ModelRef(NamedTuple):
         return sum(map(_size, self.files))
 
 
-def _fingerprint(path: str) -> str:
+def file_fingerprint(path: str) -> str:
+    """One file's part of ModelRef.fingerprint."""
     try:
         facts = os.stat(path)
     except (OSError, ValueError):
