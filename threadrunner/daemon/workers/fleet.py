@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from threadrunner import machine
+from threadrunner.api.errors import ModelLoadFailed
 from threadrunner.api.status import ModelStatus
 from threadrunner.backends.base import ModelSpec
 from threadrunner.config import Config
@@ -114,18 +115,18 @@ class Fleet:
     def start_worker(self, resident: Resident, fit: Awaitable[object]) -> WorkerProcess:
         """A process that loads the resident's model once `fit` allows it, and reports to the resident."""
         process = WorkerProcess(resident.model.name, resident)
-        process.start(resident.backend, self._spec(resident.model), fit)
+        process.start(resident.backend, self._spec(resident), fit)
         return process
 
-    def _spec(self, model: ModelRef) -> ModelSpec:
-        config = self.config
+    def _spec(self, resident: Resident) -> ModelSpec:
+        config, model = self.config, resident.model
         return ModelSpec(
             name=model.name,
             path=model.files[0] if model.path else "",
             fingerprint=model.fingerprint,
             context=config.context,
             threads=config.threads,
-            memory_limit=config.memory_limit,
+            memory_limit=self._limit(resident),
             max_queued=config.max_queued,
             cache_dir=self._cache_dir if config.cache_bytes else "",
             cache_bytes=config.cache_bytes,
@@ -153,6 +154,7 @@ class Fleet:
         """
         if not newcomer.model.present:
             return
+        self._check_total(newcomer)
         async with self._one_newcomer:
             while True:
                 self._movement.clear()
@@ -176,9 +178,36 @@ class Fleet:
         """Whether there is memory for another worker of this model."""
         return self._predict(model) <= self._available()
 
+    def _check_total(self, newcomer: Resident) -> None:
+        """Raises ModelLoadFailed for a model that memory_total does not allow, even if it were the only one."""
+        needed, limit = newcomer.model.size_bytes, self.config.memory_total
+        if newcomer.backend == "llama":
+            needed += eviction.BUFFERS
+        if limit and needed > limit:
+            raise ModelLoadFailed(
+                f"{newcomer.model.name} needs {needed / 1e6:,.0f} MB or more, and memory_total allows all models "
+                f"together {limit / 1e6:,.0f} MB; raise it in config.toml, or use a smaller model",
+                needed_bytes=needed,
+                limit_bytes=limit,
+            )
+
+    def _limit(self, resident: Resident) -> int:
+        """Bytes that a worker may take that is about to load; 0: no limit of ours."""
+        limits = [self.config.memory_limit] if self.config.memory_limit else []
+        if self.config.memory_total:
+            others = sum(self._footprint(other) for other in self.loaded if other is not resident)
+            limits.append(max(1, self.config.memory_total - others))
+        return min(limits, default=0)
+
     def _predict(self, model: ModelRef) -> int:
-        """Bytes that a load will take: what it took the last time, else an estimate by its file."""
-        return self._measured.get(model.path) or machine.bytes_for(model.size_bytes)
+        """Bytes that a load will take: what it took the last time, else an estimate by its files."""
+        if measured := self._measured.get(model.path):
+            return measured
+        estimate, total = machine.bytes_for(model.size_bytes), self.config.memory_total
+        # Under a limit the worker takes what is left, so room is made for all that it would take without one.
+        return (
+            min(total, max(estimate, model.size_bytes + eviction.BUFFERS + eviction.USUAL_CACHE)) if total else estimate
+        )
 
     def _footprint(self, resident: Resident) -> int:
         """Bytes that it takes, or will take once it is loaded."""
