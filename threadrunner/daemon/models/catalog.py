@@ -24,7 +24,7 @@ from threadrunner.daemon.gguf.names import meant, printable
 from threadrunner.daemon.gguf.parts import model_files as files_of
 from threadrunner.daemon.gguf.parts import part_names
 from threadrunner.daemon.models import foreign, hub_cache, selection
-from threadrunner.daemon.models.folders import models_in, repositories
+from threadrunner.daemon.models.folders import models_in, repositories, why_not_a_file
 
 
 class Package(NamedTuple):
@@ -182,7 +182,7 @@ def _found_at_once(name: str, folder: str) -> ModelRef | None:
         return None
     if "/" in name:
         return _at_path(name) or _at_path(meant(name))
-    for file in (name, f"{name}.gguf", meant(name)):
+    for file in dict.fromkeys((name, f"{name}.gguf", meant(name), f"{meant(name)}.gguf")):
         if selection.firsts([file]) and os.path.isfile(path := os.path.join(folder, file)):
             return ModelRef(name, path)
     return None
@@ -215,10 +215,10 @@ def _searched(name: str, folder: str, aliases: Mapping[str, str]) -> ModelRef:
                 f"On the Hugging Face hub it would be hf:{printable(name)}",
                 model=printable(name),
             )
-        raise ModelNotFound(f"{printable(name)}: {_why_not_a_file(name)}", model=printable(name))
+        raise ModelNotFound(f"{printable(name)}: {why_not_a_file(name)}", model=printable(name))
     for file in (name, f"{name}.gguf"):
         if file.endswith(".gguf") and os.path.lexists(path := os.path.join(folder, file)):
-            raise ModelNotFound(f"{printable(path)}: {_why_not_a_file(path)}", model=printable(name))
+            raise ModelNotFound(f"{printable(path)}: {why_not_a_file(path)}", model=printable(name))
     known = [*aliases, *(model.name for model in every(folder))]
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
     hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(known)}."
@@ -226,18 +226,6 @@ def _searched(name: str, folder: str, aliases: Mapping[str, str]) -> ModelRef:
         f"no model is named {name!r}. {hint} A GGUF file in {folder}, its full path, or hf:owner/repo will do too.",
         model=printable(name),
     )
-
-
-def _why_not_a_file(path: str) -> str:
-    if not os.path.lexists(path):
-        return "there is no such file"
-    try:
-        os.stat(path)
-    except FileNotFoundError:
-        return f"it is a link to {printable(os.path.realpath(path))}, which does not exist"
-    except OSError as error:
-        return f"it cannot be used: {error.strerror}"
-    return "it is a folder, a pipe or the like, or has another ending than .gguf; name a file"
 
 
 def _hub(name: str, rest: str, folder: str) -> ModelRef:

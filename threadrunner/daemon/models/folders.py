@@ -75,6 +75,19 @@ def _answers(entry: os.DirEntry[str], question: Callable[[], bool]) -> bool:
         return False
 
 
+def why_not_a_file(path: str) -> str:
+    """What is there in place of a file that can be used as a model, as the end of a sentence."""
+    if not os.path.lexists(path):
+        return "there is no such file"
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return f"it is a link to {printable(os.path.realpath(path))}, which does not exist"
+    except OSError as error:
+        return f"it cannot be used: {error.strerror}"
+    return "it is a folder, a pipe or the like, or has another ending than .gguf; name a file"
+
+
 def say_once(path: str, what: str) -> None:
     """Write it to the log, once in the daemon's life."""
     if (path, what) not in _said and len(_said) < _MAX_SAID:
