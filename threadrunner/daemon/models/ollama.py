@@ -23,7 +23,7 @@ _PLACES = (
 _MODEL_LAYER = "application/vnd.ollama.image.model"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _NAME = re.compile(
-    r"(?:(?:(?P<host>[^/.][^/]*)/)?(?!library/[^/]*$)(?P<owner>[^/:.][^/:]*)/)?"
+    r"(?!library/[^/]*$)(?:(?:(?P<host>[^/.][^/]*)/)?(?P<owner>[^/:.][^/:]*)/)?"
     r"(?P<model>[^/:.][^/:]*)(?::(?P<tag>[^/:.][^/:]*))?"
 )
 _MAX_MANIFEST_BYTES = 1 << 20
