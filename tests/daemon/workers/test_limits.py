@@ -79,6 +79,14 @@ class TestMemoryTotal:
 
         scenario(play, memory_total=2 * GB)
 
+    def test_the_limit_of_one_model_too(self, scenario: Callable[..., None], tmp_path: Path) -> None:
+        async def play(fake: FakeFleet) -> None:
+            with pytest.raises(ModelLoadFailed, match="memory_limit allows one model 0 MB") as caught:
+                await fake.used(model_file(tmp_path / "m.gguf"))
+            assert caught.value.facts == {"needed_bytes": 1000, "limit_bytes": 1}
+
+        scenario(play, memory_limit=1)
+
     def test_our_backends_buffers_count(self, scenario: Callable[..., None], tmp_path: Path) -> None:
         async def play(fake: FakeFleet) -> None:
             model = model_file(tmp_path / "m.gguf", size=900 * MB)
@@ -123,6 +131,16 @@ class TestMemoryTotal:
             use.cancel()
 
         scenario(play, memory_total=3 * GB)
+
+    def test_numbers_beyond_all_use_do_no_harm(self, scenario: Callable[..., None], tmp_path: Path) -> None:
+        """ggml is overrun by many threads, and the kernel takes no limit above 2**63."""
+
+        async def play(fake: FakeFleet) -> None:
+            spec = fake._spec(Resident(model_file(tmp_path / "m.gguf"), "llama", fake))
+            assert spec.threads == 512
+            assert 2 * spec.cache_bytes + (1 << 30) < 2**63
+
+        scenario(play, threads=100_000, cache_bytes=2**63 - 1)
 
     def test_room_is_made_for_what_a_load_may_take(self, scenario: Callable[..., None], tmp_path: Path) -> None:
         """Its file says little of a small model: most of what it takes is its cache."""

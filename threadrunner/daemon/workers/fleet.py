@@ -27,6 +27,11 @@ log = logging.getLogger("threadrunner.daemon.fleet")
 Announce = Callable[[str, str, dict[str, object]], None]
 """Called with event, model's name, facts."""
 
+MAX_THREADS = 512
+"""As ggml has it; with more, its own memory is overrun."""
+MAX_CACHE_BYTES = 1 << 60
+"""More is no limit either, and twice as much is not a number that the kernel takes."""
+
 
 class Fleet:
     """The residents, by backend and file. `changed` is called when one was loaded, has ended or is idle."""
@@ -125,11 +130,11 @@ class Fleet:
             path=model.files[0] if model.path else "",
             fingerprint=model.fingerprint,
             context=config.context,
-            threads=config.threads,
+            threads=min(config.threads, MAX_THREADS),
             memory_limit=self._limit(resident),
             max_queued=config.max_queued,
             cache_dir=self._cache_dir if config.cache_bytes else "",
-            cache_bytes=config.cache_bytes,
+            cache_bytes=min(config.cache_bytes, MAX_CACHE_BYTES),
         )
 
     def changed(self) -> None:
@@ -154,7 +159,7 @@ class Fleet:
         """
         if not newcomer.model.present:
             return
-        self._check_total(newcomer)
+        self._check_limits(newcomer)
         async with self._one_newcomer:
             while True:
                 self._movement.clear()
@@ -178,18 +183,20 @@ class Fleet:
         """Whether there is memory for another worker of this model."""
         return self._predict(model) <= self._available()
 
-    def _check_total(self, newcomer: Resident) -> None:
-        """Raises ModelLoadFailed for a model that memory_total does not allow, even if it were the only one."""
-        needed, limit = newcomer.model.size_bytes, self.config.memory_total
+    def _check_limits(self, newcomer: Resident) -> None:
+        """Raises ModelLoadFailed for a model that an option does not allow, even if it were the only one."""
+        needed = newcomer.model.size_bytes
         if newcomer.backend == "llama":
             needed += eviction.BUFFERS
-        if limit and needed > limit:
-            raise ModelLoadFailed(
-                f"{newcomer.model.name} needs {needed / 1e6:,.0f} MB or more, and memory_total allows all models "
-                f"together {limit / 1e6:,.0f} MB; raise it in config.toml, or use a smaller model",
-                needed_bytes=needed,
-                limit_bytes=limit,
-            )
+        for option, whose in (("memory_limit", "one model"), ("memory_total", "all models together")):
+            limit = getattr(self.config, option)
+            if limit and needed > limit:
+                raise ModelLoadFailed(
+                    f"{newcomer.model.name} needs {needed / 1e6:,.0f} MB or more, and {option} allows {whose} "
+                    f"{limit / 1e6:,.0f} MB; raise it in config.toml, or use a smaller model",
+                    needed_bytes=needed,
+                    limit_bytes=limit,
+                )
 
     def _limit(self, resident: Resident) -> int:
         """Bytes that a worker may take that is about to load; 0: no limit of ours."""

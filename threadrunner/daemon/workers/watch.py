@@ -64,8 +64,8 @@ class Watch:
             try:
                 await self._watch(watchfiles, folders_behind(self._paths), stop)
             except Exception as error:
-                self._say(error)
                 if not _is_odd_name(error):
+                    self._say(error)
                     await _at_most(POLL_S, stop)
 
     async def _watch(self, watchfiles: Any, folders: Folders, stop: asyncio.Event) -> None:
@@ -103,7 +103,7 @@ def folders_behind(paths: Iterable[str]) -> Folders:
     """The folders in which a change can change what these paths lead to."""
     found: set[str] = set()
     for path in paths:
-        _walk(path, found)
+        _walk(os.path.abspath(path), found)
     return {folder: (status.st_dev, status.st_ino) for folder in found if (status := _status(folder))}
 
 
