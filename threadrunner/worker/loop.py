@@ -237,7 +237,7 @@ def _serve(link: Link, listener: Listener, first: Load) -> int:
         if first.backend in BUILT_IN:  # an installed one may need the network
             confine.before_load(first.spec.cache_bytes)
         loop = Loop(link, listener, backend)
-        loop.load(first.spec)
+        loop.load(m.spec_of(first))
     except ApiError as error:
         link.send(LoadFailed(error.code, error.message, error.data))
         return 0

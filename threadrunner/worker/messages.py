@@ -7,6 +7,7 @@ daemon passes most of them on unread.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import msgspec
@@ -22,6 +23,16 @@ class Load(Struct, tag=True):
 
     backend: str
     spec: ModelSpec
+    path: bytes = b""
+    """The file's path, which need not be UTF-8. `spec` has it too once it is read by `spec_of`."""
+
+
+def load(backend: str, spec: ModelSpec) -> Load:
+    return Load(backend, msgspec.structs.replace(spec, path=""), os.fsencode(spec.path))
+
+
+def spec_of(message: Load) -> ModelSpec:
+    return msgspec.structs.replace(message.spec, path=os.fsdecode(message.path)) if message.path else message.spec
 
 
 class Submit(Struct, tag=True):
@@ -89,10 +100,24 @@ from_worker: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromW
 
 def pack(message: ToWorker | FromWorker) -> bytes:
     """One frame. Raises ValueError where it would be over FRAME_LIMIT."""
-    body = _encoder.encode(message)
+    try:
+        body = _encoder.encode(message)
+    except UnicodeEncodeError:  # e.g. an error that names a file whose name is not UTF-8
+        body = _encoder.encode(_encodable(msgspec.to_builtins(message, builtin_types=[bytes])))
     if len(body) > FRAME_LIMIT:
         raise ValueError(f"a message of {len(body)} bytes; the limit is {FRAME_LIMIT}")
     return len(body).to_bytes(4, "big") + body
+
+
+def _encodable(value: Any) -> Any:
+    match value:
+        case str():
+            return value.encode("utf-8", "backslashreplace").decode()
+        case dict():
+            return {_encodable(key): _encodable(member) for key, member in value.items()}
+        case list():
+            return [_encodable(member) for member in value]
+    return value
 
 
 class Unpacker:

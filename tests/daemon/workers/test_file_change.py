@@ -27,6 +27,24 @@ def test_every_way_to_change_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("now", "change"),
+    [
+        ("1-1-3-0+1-2-3-0", Change.NONE),
+        ("1-1-3-0+1-2-3-9", Change.REWRITTEN),
+        ("1-9-3-0+1-2-3-9", Change.REWRITTEN),
+        ("+1-2-3-9", Change.REWRITTEN),
+        ("1-1-3-0+1-9-3-0", Change.REPLACED),
+        ("1-1-3-0+", Change.GONE),
+        ("+", Change.GONE),
+        ("", Change.GONE),
+        ("1-9-3-0", Change.REPLACED),
+    ],
+)
+def test_every_part_of_a_split_model_counts(now: str, change: Change) -> None:
+    assert judge("1-1-3-0+1-2-3-0", now) is change
+
+
+@pytest.mark.parametrize(
     ("now", "reloading", "rejected", "reaction"),
     [
         ("1-1-3-0", False, None, Reaction.KEEP),

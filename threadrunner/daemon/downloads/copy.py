@@ -11,6 +11,7 @@ from pathlib import Path
 from threadrunner.api.errors import ModelLoadFailed
 from threadrunner.daemon.downloads import staging
 from threadrunner.daemon.gguf.check import Facts
+from threadrunner.daemon.gguf.names import printable
 
 BLOCK = 16 << 20
 
@@ -18,9 +19,8 @@ BLOCK = 16 << 20
 async def copy_model(facts: Facts, folder: Path, report: staging.Report) -> str:
     """Returns the copy's path. Raises ModelLoadFailed if its place is taken, FetchFailed, OSError."""
     names = [os.path.basename(file) for file in facts.files]
-    taken = [name for name in names if (folder / name).exists()]
-    if taken:
-        raise ModelLoadFailed(f"{folder} has a file {taken[0]} already; `threadrunner models rm` it first, or rename")
+    if taken := [name for name in names if os.path.lexists(folder / name)]:
+        raise _taken(folder, taken[0])
     staging.check_space(folder, facts.size)
     loop, cancelled = asyncio.get_running_loop(), threading.Event()
 
@@ -29,9 +29,16 @@ async def copy_model(facts: Facts, folder: Path, report: staging.Report) -> str:
 
     try:
         await asyncio.to_thread(_copy, facts.files, folder, tell, cancelled)
+    except FileExistsError as error:  # another copy was quicker
+        raise _taken(folder, str(error.filename2 or error.filename)) from None
     finally:
         cancelled.set()  # a thread cannot be cancelled, but it looks here between two blocks
     return str(folder / names[0])
+
+
+def _taken(folder: Path, name: str) -> ModelLoadFailed:
+    shown = printable(os.path.basename(name))
+    return ModelLoadFailed(f"{folder} has a file {shown} already; `threadrunner models rm` it first, or rename")
 
 
 def _copy(files: tuple[str, ...], folder: Path, tell: Callable[[int], None], cancelled: threading.Event) -> None:
@@ -51,4 +58,4 @@ def _copy(files: tuple[str, ...], folder: Path, tell: Callable[[int], None], can
             if cancelled.is_set():
                 return
             staging.settle(copied, sha256="")
-        staging.publish(work, [os.path.basename(file) for file in files], folder)
+        staging.add(work, [os.path.basename(file) for file in files], folder)

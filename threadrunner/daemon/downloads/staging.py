@@ -2,6 +2,8 @@
 
 A file is never seen under its final name before it is complete, its sha256 is right, its header has passed the check
 and it is on the disk. Until then it is in a `.pull-*` folder beside the models; a rename puts it in its place.
+
+Nothing here follows a link that another program has put into such a folder: it would write to a file of the user's.
 """
 
 from __future__ import annotations
@@ -65,6 +67,8 @@ def resumable(folder: Path, name: str) -> Iterator[Path]:
     It belongs to one process at a time; this waits for another one that has it.
     """
     work = folder / f"{PREFIX}{name}"
+    if work.is_symlink():
+        work.unlink()
     while (lock := _locked(work)) is None:
         pass  # the process that had it has finished, and removed what we waited for
     with os.fdopen(lock):
@@ -106,17 +110,47 @@ def settle(path: Path, sha256: str) -> None:
         )
 
 
+def check_inside(folder: Path, models: Path) -> None:
+    """Raises FetchFailed if the folder is somewhere else, by a link in the models folder: nothing is written there."""
+    real, root = os.path.realpath(folder), os.path.realpath(models)
+    if os.path.commonpath([real, root]) != root:
+        raise FetchFailed(
+            f"{folder} leads to {real}, which is not in {models}; nothing is written there. Replace that link by a "
+            "folder (the models folder as a whole may be a link to another disk)",
+            reason="disk",
+        )
+
+
 def publish(work: Path, names: Sequence[str], folder: Path) -> str:
-    """Move a model's files, the first part first in `names`, to the folder. Returns the first part's path there."""
+    """Move a model's files, the first part first in `names`, to the folder. Returns the first part's path there.
+
+    What is there under these names was no whole model, or the fetch would not have begun: it is replaced.
+    """
     for name in reversed(names):  # the first part last: only with it does the model exist
         os.replace(work / name, folder / name)
     return str(folder / names[0])
 
 
+def add(work: Path, names: Sequence[str], folder: Path) -> str:
+    """The same, but a file that is there already is kept. Raises FileExistsError."""
+    for name in reversed(names):
+        try:
+            os.link(work / name, folder / name, follow_symlinks=False)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links: look first, then rename
+            if os.path.lexists(folder / name):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name) from None
+            os.replace(work / name, folder / name)
+    return str(folder / names[0])
+
+
 def sweep(folder: Path) -> None:
-    """Remove leftovers that are older than STALE."""
+    """Remove leftovers of ours that are older than STALE."""
     for left in folder.glob(f"{PREFIX}*"):
+        if left.is_symlink():
+            continue
         with contextlib.suppress(OSError):
-            newest = max(os.stat(path).st_mtime for path in [left, *left.iterdir()])
+            newest = max(path.lstat().st_mtime for path in [left, *left.iterdir()])
             if time.time() - newest > STALE:
                 shutil.rmtree(left)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from threadrunner.api.errors import ModelLoadFailed
 from threadrunner.daemon.gguf import rules
 from threadrunner.daemon.gguf.header import Array, Damaged, Header, Incomplete, Tensor, read
+from threadrunner.daemon.gguf.names import printable
 from threadrunner.daemon.gguf.parts import part_names
 from threadrunner.daemon.gguf.tables import FILE_TYPES, STRING, TENSOR_TYPES
 
@@ -73,9 +74,11 @@ def check_gguf(path: str) -> Facts:
         incomplete = isinstance(damaged, Incomplete)
         advice = "wait until it is complete, or fetch it again" if incomplete else "fetch it again or use another"
         what = "is not complete" if incomplete else "cannot be used"
-        raise ModelLoadFailed(f"{path} {what}: {damaged}; {advice}", path=path, incomplete=incomplete) from None
+        shown = printable(path)
+        raise ModelLoadFailed(f"{shown} {what}: {damaged}; {advice}", path=shown, incomplete=incomplete) from None
     except OSError as error:
-        raise ModelLoadFailed(f"{error.filename or path} cannot be read: {error.strerror}", path=path) from None
+        where = printable(str(error.filename or path))
+        raise ModelLoadFailed(f"{where} cannot be read: {error.strerror}", path=printable(path)) from None
     return Facts(
         architecture=header.text("general.architecture") or "",
         name=_one_line(header.text("general.name") or "") or os.path.basename(path).removesuffix(".gguf"),

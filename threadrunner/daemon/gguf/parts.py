@@ -1,4 +1,4 @@
-"""Names of the files of a model that is split into several, as llama.cpp's gguf-split gives them. Pure."""
+"""Names of the files of a model that is split into several, as llama.cpp's gguf-split gives them."""
 
 from __future__ import annotations
 
@@ -18,3 +18,15 @@ def part_names(path: str) -> tuple[str, ...]:
         return ()
     names = (f"{match['stem']}-{number:05}-of-{count:05}.gguf" for number in range(1, count + 1))
     return tuple(os.path.join(os.path.dirname(path), name) for name in names)
+
+
+def model_files(path: str) -> tuple[str, ...]:
+    """All files that are read for the model at `path`, the first one first.
+
+    A link may have any name: llama.cpp finds the other parts by the name of the first, so it gets the target's if only
+    that one is a part's. (In the Hugging Face cache it is the other way round: links have the names, files their sums.)
+    """
+    named = part_names(path)
+    if not named and os.path.islink(path):
+        named = part_names(os.path.realpath(path))
+    return named or (path,)

@@ -24,7 +24,7 @@ from threadrunner.daemon.downloads.downloads import Downloads
 from threadrunner.daemon.live_config import LiveConfig
 from threadrunner.daemon.methods.context import Call, Handler, plain
 from threadrunner.daemon.methods.generation import Generation
-from threadrunner.daemon.models import inventory
+from threadrunner.daemon.models import inventory, removal
 from threadrunner.daemon.models.catalog import Catalog, ModelRef
 from threadrunner.daemon.models.inventory import ListingContext
 from threadrunner.daemon.models.last_used import LastUsed
@@ -70,22 +70,19 @@ class ModelMethods:
 
     async def remove(self, params: NamedModel) -> Removed:
         model = await self._catalog.resolve(params.model)
-        inventory.check_removable(model, self._catalog.folder)
-        await self._fleet.unload([resident for resident in self._fleet.loaded if resident.model.path == model.path])
-        return await asyncio.to_thread(inventory.remove, model)
+        removal.check_removable(model, self._catalog.folder)
+        await self._fleet.unload(self._fleet.holding(model))
+        return await asyncio.to_thread(removal.remove, model, self._catalog.folder)
 
     async def load(self, call: Call, params: LoadParams) -> Loaded:
         async with self._generation.use(self._generation.choose(params), params, call.outlet) as used:
-            return Loaded(used.model.name, used.model.path, used.context, round(used.waited_ms, 1))
+            return Loaded(used.model.name, used.model.shown_path, used.context, round(used.waited_ms, 1))
 
     async def unload(self, params: ModelParams) -> Unloaded:
         chosen = self._fleet.loaded
         if params.model is not None:
-            named = [resident for resident in chosen if resident.model.name == params.model]
-            if not named:  # not by its own name: perhaps by another one of the same file
-                path = (await self._catalog.resolve(params.model)).path
-                named = [resident for resident in chosen if resident.model.path == path]
-            chosen = named
+            # Not by a name that was used: perhaps by another one of the same file.
+            chosen = self._fleet.named(params.model) or self._fleet.holding(await self._catalog.resolve(params.model))
         if params.backend is not None:
             chosen = [resident for resident in chosen if resident.backend == params.backend]
         await self._fleet.unload(chosen)
@@ -101,7 +98,8 @@ class ModelMethods:
                 path = await self._downloads.copy(file, self._catalog.folder, report)
         else:
             path = (await self._downloads.ensure(await self._catalog.resolve(params.model), report)).path
-        return Pulled(params.model, path, sum(map(os.path.getsize, ModelRef("", path).files)))
+        pulled = ModelRef("", path)
+        return Pulled(params.model, pulled.shown_path, pulled.size_bytes)
 
     async def _context(self) -> ListingContext:
         default = ""

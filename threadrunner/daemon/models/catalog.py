@@ -20,8 +20,11 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from threadrunner.api.errors import ModelNotFound
+from threadrunner.daemon.gguf.names import meant, printable
+from threadrunner.daemon.gguf.parts import model_files as files_of
 from threadrunner.daemon.gguf.parts import part_names
-from threadrunner.daemon.models import foreign, selection
+from threadrunner.daemon.models import foreign, hub_cache, selection
+from threadrunner.daemon.models.folders import models_in, repositories, why_not_a_file
 
 
 class Package(NamedTuple):
@@ -65,6 +68,7 @@ class ModelRef(NamedTuple):
 
     name: str
     path: str
+    """As it was named, links and all: what is behind them may be exchanged."""
     package: Package | None = None
     hub: Hub | None = None
     keeper: str = ""
@@ -76,17 +80,50 @@ class ModelRef(NamedTuple):
 
     @property
     def fingerprint(self) -> str:
-        """Changes whenever the file may have: device, inode, size, time of change. Empty: no such file."""
-        try:
-            facts = os.stat(self.path)
-        except OSError:
-            return ""
-        return f"{facts.st_dev:x}-{facts.st_ino:x}-{facts.st_size:x}-{facts.st_mtime_ns:x}"
+        """Changes whenever one of the files may have: device, inode, size, time of change, joined by `+` for a model of
+        several. Empty: no such file."""
+        return "+".join(map(file_fingerprint, self.files))
+
+    @property
+    def shown_path(self) -> str:
+        """The path as a text for people and for JSON."""
+        return printable(self.path)
+
+    @property
+    def real_path(self) -> str:
+        """The same for all names of one file."""
+        return os.path.realpath(self.path)
 
     @property
     def files(self) -> list[str]:
-        """All files of it; a split model has several."""
+        """All files that are read for it; a split model has several."""
+        return list(files_of(self.path))
+
+    @property
+    def entries(self) -> list[str]:
+        """The files and links that are its own: without them it does not exist under this name."""
         return list(part_names(self.path)) or [self.path]
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all its files, those that are here."""
+        return sum(map(_size, self.files))
+
+
+def file_fingerprint(path: str) -> str:
+    """One file's part of ModelRef.fingerprint."""
+    try:
+        facts = os.stat(path)
+    except (OSError, ValueError):
+        return ""
+    return f"{facts.st_dev:x}-{facts.st_ino:x}-{facts.st_size:x}-{facts.st_mtime_ns:x}"
+
+
+def _size(path: str) -> int:
+    try:
+        return os.path.getsize(path)
+    except (OSError, ValueError):
+        return 0
 
 
 class Catalog:
@@ -106,7 +143,7 @@ class Catalog:
         model = _found_at_once(target, self.folder)
         if model is None:
             model = await asyncio.to_thread(_searched, target, self.folder, self.aliases)
-        return model._replace(name=name)
+        return model._replace(name=printable(name))
 
     async def every(self) -> list[ModelRef]:
         """All that can be named without a path, each file once, then the aliases that lead to a model."""
@@ -124,7 +161,7 @@ def resolve(name: str, folder: str, aliases: Mapping[str, str] = {}) -> ModelRef
     """Catalog.resolve, blocking: the model of that name. Raises ModelNotFound with the names that are similar."""
     target = _follow(name, aliases)
     model = _found_at_once(target, folder) or _searched(target, folder, aliases)
-    return model._replace(name=name)
+    return model._replace(name=printable(name))
 
 
 def _follow(name: str, aliases: Mapping[str, str]) -> str:
@@ -144,11 +181,20 @@ def _found_at_once(name: str, folder: str) -> ModelRef | None:
     if _source(name):
         return None
     if "/" in name:
-        return ModelRef(name, os.path.realpath(name)) if os.path.isabs(name) and os.path.isfile(name) else None
-    for file in (name, f"{name}.gguf"):
+        return _at_path(name) or _at_path(meant(name))
+    for file in dict.fromkeys((name, f"{name}.gguf", meant(name), f"{meant(name)}.gguf")):
         if selection.firsts([file]) and os.path.isfile(path := os.path.join(folder, file)):
             return ModelRef(name, path)
     return None
+
+
+def _at_path(path: str) -> ModelRef | None:
+    """The path without needless slashes and dots; what is before a `..` is not followed by its name only."""
+    if not os.path.isabs(path) or not os.path.isfile(path):
+        return None
+    if ".." in path.split("/"):
+        return ModelRef(path, os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path)))
+    return ModelRef(path, os.path.normpath(path))
 
 
 def _source(name: str) -> str:
@@ -165,17 +211,20 @@ def _searched(name: str, folder: str, aliases: Mapping[str, str]) -> ModelRef:
     if "/" in name:
         if not os.path.isabs(name):
             raise ModelNotFound(
-                f"{name}: use an absolute path: the daemon runs in another directory. "
-                f"On the Hugging Face hub it would be hf:{name}",
-                model=name,
+                f"{printable(name)}: use an absolute path: the daemon runs in another directory. "
+                f"On the Hugging Face hub it would be hf:{printable(name)}",
+                model=printable(name),
             )
-        raise ModelNotFound(f"{name}: there is no such file", model=name)
+        raise ModelNotFound(f"{printable(name)}: {why_not_a_file(name)}", model=printable(name))
+    for file in (name, f"{name}.gguf"):
+        if file.endswith(".gguf") and os.path.lexists(path := os.path.join(folder, file)):
+            raise ModelNotFound(f"{printable(path)}: {why_not_a_file(path)}", model=printable(name))
     known = [*aliases, *(model.name for model in every(folder))]
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
     hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(known)}."
     raise ModelNotFound(
         f"no model is named {name!r}. {hint} A GGUF file in {folder}, its full path, or hf:owner/repo will do too.",
-        model=name,
+        model=printable(name),
     )
 
 
@@ -185,22 +234,31 @@ def _hub(name: str, rest: str, folder: str) -> ModelRef:
     if not _REPO.fullmatch(repo) or ".." in repo:
         raise ModelNotFound(f"{name}: it must be hf:owner/repo, and may end in :quantization or :file.gguf", model=name)
     place = os.path.join(folder, *repo.split("/"))
-    here = _files(place)
+    here = {printable(file): file for file in models_in(place)}
     hub = Hub(repo, wanted)
     try:
-        chosen = selection.choose(here, wanted)
+        first, *_ = selection.choose(here, printable(wanted))
     except selection.NoMatch as error:
+        if path := hub_cache.find(repo, wanted):
+            return ModelRef(name, path, hub=hub, keeper=hub_cache.KEEPER)
         if here and not wanted:
             raise ModelNotFound(f"{name}: {error}", model=name) from None
         return ModelRef(name, os.path.join(place, "not fetched"), hub=hub)
-    return ModelRef(name, os.path.join(place, chosen[0]), hub=hub)
+    return ModelRef(name, os.path.join(place, here[first]), hub=hub)
 
 
 def _stored(name: str, source: str, rest: str) -> ModelRef:
     keeper = foreign.STORES[source]
     if path := foreign.find(source, rest):
         return ModelRef(name, path, keeper=keeper)
-    known = ", ".join(model for model, _ in foreign.models(source)) or "none"
+    listed = foreign.models(source)
+    for known_name, path in listed:
+        if known_name.casefold() in (
+            name.casefold(),
+            f"{name}:latest".casefold(),
+        ):  # Ollama's names mean the same in any
+            return ModelRef(name, path, keeper=keeper)
+    known = ", ".join(model for model, _ in listed) or "none"
     raise ModelNotFound(f"{keeper} has no model {rest!r} here; it has: {known}", model=name)
 
 
@@ -209,26 +267,31 @@ def model_files(folder: str) -> list[str]:
 
     One that is being fetched has another ending.
     """
-    return selection.firsts(_files(folder))
-
-
-def _files(folder: str) -> list[str]:
-    try:
-        return sorted(entry.name for entry in os.scandir(folder) if entry.name.endswith(".gguf") and entry.is_file())
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return []
+    return selection.firsts(models_in(folder))
 
 
 def every(folder: str) -> list[ModelRef]:
     """Blocking: all that can be named without a path, each file once."""
     listed = [ModelRef(name, os.path.join(folder, package.file), package) for name, package in CATALOG.items()]
     taken = {os.path.basename(model.path) for model in listed}
-    listed += [ModelRef(file, os.path.join(folder, file)) for file in model_files(folder) if file not in taken]
-    for owner, repo in foreign.repositories(folder):
-        place = os.path.join(folder, owner, repo)
-        for file in selection.firsts(_files(place)):
-            name = f"hf:{owner}/{repo}:{file}"
-            listed.append(ModelRef(name, os.path.join(place, file), hub=Hub(f"{owner}/{repo}", file)))
+    listed += [
+        ModelRef(printable(file), os.path.join(folder, file)) for file in model_files(folder) if file not in taken
+    ]
+    listed += _of_the_hub(folder)
     for source, keeper in foreign.STORES.items():
         listed += [ModelRef(name, path, keeper=keeper) for name, path in foreign.models(source)]
     return listed
+
+
+def _of_the_hub(folder: str) -> list[ModelRef]:
+    """Those that we have fetched, then those that only the cache of huggingface_hub has."""
+    found: dict[str, ModelRef] = {}
+    for owner, repo in repositories(folder):
+        place = os.path.join(folder, owner, repo)
+        for file in selection.firsts(models_in(place)):
+            name = printable(f"hf:{owner}/{repo}:{file}")
+            found[name] = ModelRef(name, os.path.join(place, file), hub=Hub(f"{owner}/{repo}", file))
+    for repository, file, path in hub_cache.models():
+        name = printable(f"hf:{repository}:{file}")
+        found.setdefault(name, ModelRef(name, path, hub=Hub(repository, file), keeper=hub_cache.KEEPER))
+    return list(found.values())

@@ -1,4 +1,4 @@
-"""What is known of the models that can be named, and removing one. Blocking: headers are read (see gguf/check.py)."""
+"""What is known of the models that can be named. Blocking: headers are read (see gguf/check.py)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from threadrunner.api.errors import InvalidParams, ModelLoadFailed, ModelNotFound
-from threadrunner.api.models import CatalogModel, ModelShown, Removed
+from threadrunner.api.errors import ModelLoadFailed, ModelNotFound
+from threadrunner.api.models import CatalogModel, ModelShown
 from threadrunner.daemon.gguf.check import Facts, check_gguf
+from threadrunner.daemon.gguf.names import printable
 from threadrunner.daemon.models import selection
 from threadrunner.daemon.models.catalog import ModelRef
 
@@ -25,9 +26,19 @@ class ListingContext(NamedTuple):
     last_used: dict[str, float]
     """Unix time by path."""
 
+    def by_files(self) -> ListingContext:
+        """The same by real paths, since a file may have several names. Blocking."""
+        last_used: dict[str, float] = {}
+        for path, when in self.last_used.items():
+            real = os.path.realpath(path)
+            last_used[real] = max(when, last_used.get(real, 0.0))
+        default = os.path.realpath(self.default) if self.default else ""
+        return ListingContext({os.path.realpath(path) for path in self.loaded if path}, default, last_used)
+
 
 def listed(models: list[ModelRef], context: ListingContext) -> list[CatalogModel]:
-    return [_described(model, context) for model in models]
+    by_files = context.by_files()
+    return [_described(model, by_files) for model in models]
 
 
 def shown(model: ModelRef, context: ListingContext) -> ModelShown:
@@ -35,10 +46,10 @@ def shown(model: ModelRef, context: ListingContext) -> ModelShown:
     header = _header(model)
     facts = header if isinstance(header, Facts) else None
     return ModelShown(
-        **msgspec.structs.asdict(_described(model, context)),
+        **msgspec.structs.asdict(_described(model, context.by_files())),
         title=facts.name if facts else "",
         architecture=facts.architecture if facts else None,
-        files=model.files if model.present else [],
+        files=[printable(file) for file in model.files] if model.present else [],
         source=model.package.requirement if model.package else f"hf:{model.hub.repo}" if model.hub else "",
     )
 
@@ -46,13 +57,13 @@ def shown(model: ModelRef, context: ListingContext) -> ModelShown:
 def _described(model: ModelRef, context: ListingContext) -> CatalogModel:
     described = CatalogModel(
         name=model.name,
-        path=model.path if model.present else None,
-        size_bytes=_size(model),
+        path=model.shown_path if model.present else None,
+        size_bytes=model.size_bytes if model.present else model.package.size if model.package else 0,
         present=model.present,
-        loaded=model.path in context.loaded,
-        default=model.path == context.default,
+        loaded=model.real_path in context.loaded,
+        default=model.real_path == context.default,
         description=model.package.description if model.package else "",
-        last_used=context.last_used.get(model.path),
+        last_used=context.last_used.get(model.real_path),
         keeper=model.keeper,
     )
     header = _header(model)
@@ -72,24 +83,27 @@ def _described(model: ModelRef, context: ListingContext) -> CatalogModel:
     )
 
 
-def _size(model: ModelRef) -> int:
-    """Bytes of all its files, or of what would be fetched, if that is known."""
-    if model.present:
-        return sum(os.path.getsize(file) for file in model.files if os.path.exists(file))
-    return model.package.size if model.package else 0
-
-
 def _header(model: ModelRef) -> Facts | str | None:
     """What the header says, or why it cannot be used; None for a file that is not here."""
-    return _checked(model.path, model.fingerprint) if model.present else None
+    if not model.present:
+        return None
+    try:
+        return _checked(model.files[0], model.fingerprint)
+    except ModelLoadFailed as error:
+        return error.message
 
 
 @functools.lru_cache(maxsize=512)
 def _checked(path: str, fingerprint: str) -> Facts | str:
-    """Read once for each state of a file (`fingerprint` is part of the cache's key): a large vocabulary takes 30 ms."""
+    """Read once for each state of a file (`fingerprint` is part of the cache's key): a large vocabulary takes 30 ms.
+
+    Raises ModelLoadFailed for what is not the file's content: the next look may find its permissions mended.
+    """
     try:
         return check_gguf(path)
     except ModelLoadFailed as error:
+        if "incomplete" not in error.facts:
+            raise
         return error.message
 
 
@@ -97,32 +111,8 @@ def models_at(place: str) -> list[str]:
     """The models that a path means: a file, or all in a folder and the folders in it. Raises ModelNotFound."""
     if not os.path.isdir(place):
         return [place]
-    files = [os.path.join(folder, name) for folder, _, names in os.walk(place) for name in names]
+    found = (os.path.join(folder, name) for folder, _, names in os.walk(place) for name in names)
+    files = [path for path in found if path.endswith(".gguf") and os.path.isfile(path)]
     if not (models := selection.firsts(files)):
         raise ModelNotFound(f"there is no GGUF file in {place}", model=place)
     return models
-
-
-def check_removable(model: ModelRef, folder: str) -> None:
-    """Raises ModelNotFound if there is no file, InvalidParams if it is not in the models folder."""
-    if not model.present:
-        raise ModelNotFound(f"{model.name} is not on this machine, so there is nothing to remove", model=model.name)
-    if model.keeper:
-        raise InvalidParams(f"{model.name} belongs to {model.keeper}; remove it there")
-    inside = os.path.realpath(folder) + os.sep
-    if not os.path.realpath(os.path.dirname(model.path)).startswith(inside[:-1]) or not model.path.startswith(folder):
-        raise InvalidParams(f"{model.path} is not in {folder}; only models in that folder are removed")
-
-
-def remove(model: ModelRef) -> Removed:
-    """Delete its files, and the folders that are empty then."""
-    size, files = _size(model), [file for file in model.files if os.path.lexists(file)]
-    for file in files:  # the first part first: without it the model does not exist
-        os.unlink(file)
-    if model.hub:
-        for folder in (os.path.dirname(model.path), os.path.dirname(os.path.dirname(model.path))):
-            try:
-                os.rmdir(folder)
-            except OSError:
-                break
-    return Removed(model.name, files, size)

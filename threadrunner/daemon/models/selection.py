@@ -24,7 +24,7 @@ def choose(files: Iterable[str], wanted: str = "") -> list[str]:
 
     Raises NoMatch.
     """
-    models = {first: _parts(first) for first in firsts(files)}
+    models = {first: parts(first) for first in firsts(files)}
     if not models:
         raise NoMatch("there is no GGUF file in it")
     for narrowed in _narrowings(list(models), wanted):
@@ -62,5 +62,6 @@ def _has(file: str, quantization: str) -> bool:
     return bool(re.search(rf"(^|[-./]){re.escape(quantization)}([-./]|$)", file, re.IGNORECASE))
 
 
-def _parts(first: str) -> list[str]:
+def parts(first: str) -> list[str]:
+    """All files of the model whose first one this is."""
     return list(part_names(first)) or [first]

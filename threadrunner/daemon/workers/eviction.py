@@ -7,6 +7,11 @@ from typing import NamedTuple
 RESERVE = 512 << 20
 """Bytes that models leave to the rest of the machine."""
 
+BUFFERS = 192 << 20
+"""Bytes that our own backend takes beside the weights, at least: compute buffers and the interpreter."""
+USUAL_CACHE = 384 << 20
+"""Bytes that its cache takes where it may."""
+
 
 class EvictionCandidate(NamedTuple):
     """A model that is loaded or loading, as this decision sees it."""

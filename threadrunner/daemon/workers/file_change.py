@@ -32,12 +32,17 @@ class Reaction(Enum):
 
 
 def judge(loaded: str, now: str) -> Change:
-    """Compare two of ModelRef's fingerprints: the one at the load, and today's (empty: no such file)."""
+    """Compare two of ModelRef's fingerprints: the one at the load, and today's. One part of a split model is enough."""
     if loaded == now:
         return Change.NONE
-    if not now:
-        return Change.GONE
-    return Change.REWRITTEN if loaded.split("-")[:2] == now.split("-")[:2] else Change.REPLACED
+    before, today = loaded.split("+"), now.split("+")
+    if any(_rewritten(*pair) for pair in zip(before, today, strict=False)):
+        return Change.REWRITTEN
+    return Change.REPLACED if all(today) else Change.GONE
+
+
+def _rewritten(loaded: str, now: str) -> bool:
+    return bool(now) and loaded != now and loaded.split("-")[:2] == now.split("-")[:2]
 
 
 def react(loaded: str, now: str, *, reloading: bool, rejected: str | None) -> Reaction:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from threadrunner import machine
+from threadrunner.api.errors import ModelLoadFailed
 from threadrunner.api.status import ModelStatus
 from threadrunner.backends.base import ModelSpec
 from threadrunner.config import Config
@@ -18,6 +18,7 @@ from threadrunner.daemon.workers.lifecycle import State
 from threadrunner.daemon.workers.process import WorkerProcess
 from threadrunner.daemon.workers.reload import Reloads
 from threadrunner.daemon.workers.resident import Lease, Resident
+from threadrunner.daemon.workers.roster import Roster
 from threadrunner.daemon.workers.sink import Sink
 from threadrunner.daemon.workers.watch import Watch
 
@@ -25,6 +26,11 @@ log = logging.getLogger("threadrunner.daemon.fleet")
 
 Announce = Callable[[str, str, dict[str, object]], None]
 """Called with event, model's name, facts."""
+
+MAX_THREADS = 512
+"""As ggml has it; with more, its own memory is overrun."""
+MAX_CACHE_BYTES = 1 << 60
+"""More is no limit either, and twice as much is not a number that the kernel takes."""
 
 
 class Fleet:
@@ -35,7 +41,7 @@ class Fleet:
         self.announce = announce
         self._cache_dir = cache_dir
         self._on_change = changed
-        self._residents: dict[str, Resident] = {}
+        self.roster = Roster()
         self._retired: set[Resident] = set()  # replaced by a newer file's, still finishing what they had begun
         self._measured: dict[str, int] = {}  # path -> bytes that it took when it was last loaded
         self._one_newcomer = asyncio.Lock()
@@ -51,12 +57,12 @@ class Fleet:
     @property
     def current(self) -> list[Resident]:
         """The residents that new requests go to."""
-        return list(self._residents.values())
+        return self.roster.residents
 
     @property
     def every(self) -> list[Resident]:
         """Those, and the ones that have been replaced and are still busy."""
-        return [*self._residents.values(), *self._retired]
+        return [*self.roster.residents, *self._retired]
 
     @property
     def loaded(self) -> list[Resident]:
@@ -66,9 +72,21 @@ class Fleet:
     @contextlib.asynccontextmanager
     async def use(self, model: ModelRef, backend: str, keep_alive: float | None, sink: Sink) -> AsyncIterator[Lease]:
         """Use a model; see Resident.lease. Its resident is looked up only now: it may have been replaced."""
-        new = Resident(model, backend, self)
-        async with self._residents.setdefault(new.key, new).lease(keep_alive, sink) as lease:
+        resident = self.roster.resident(model, backend, self)
+        self._reloads.look_at(
+            resident
+        )  # a watch cannot see all: another machine's write, a folder above that was moved
+        async with resident.lease(keep_alive, sink) as lease:
             yield lease
+
+    def named(self, name: str) -> list[Resident]:
+        """Those that are loaded, or loading, under that name."""
+        return [r for r in self.loaded if name in (r.model.name, *(model.name for model in self.roster.names(r)))]
+
+    def holding(self, model: ModelRef) -> list[Resident]:
+        """Those that have the model's file loaded, or are loading it, under any name."""
+        real = model.real_path
+        return [r for r in self.loaded if r.model.path and real in (*r.real_files[:1], r.model.real_path)]
 
     async def unload(self, residents: list[Resident]) -> None:
         """Returns when those that were idle are gone; a busy one goes after its last request."""
@@ -76,11 +94,11 @@ class Fleet:
             resident.unload()
         await asyncio.gather(*(r.gone.wait() for r in residents if r.lifecycle.state is State.STOPPING))
 
-    def replace(self, old: Resident, successor: Resident) -> None:
-        """New requests go to the successor; the old one ends after its last request."""
-        self._residents[old.key] = successor
-        self._retired.add(old)
-        old.unload()
+    def replace(self, old: Resident, successor: Resident, fingerprint: str) -> None:
+        """See ReloadHost."""
+        if self.roster.move(old, successor, fingerprint):
+            self._retired.add(old)
+            old.unload()
 
     async def close(self) -> None:
         """End every process, busy or not, and wait for that."""
@@ -102,21 +120,21 @@ class Fleet:
     def start_worker(self, resident: Resident, fit: Awaitable[object]) -> WorkerProcess:
         """A process that loads the resident's model once `fit` allows it, and reports to the resident."""
         process = WorkerProcess(resident.model.name, resident)
-        process.start(resident.backend, self._spec(resident.model), fit)
+        process.start(resident.backend, self._spec(resident), fit)
         return process
 
-    def _spec(self, model: ModelRef) -> ModelSpec:
-        config = self.config
+    def _spec(self, resident: Resident) -> ModelSpec:
+        config, model = self.config, resident.model
         return ModelSpec(
             name=model.name,
-            path=model.path,
+            path=model.files[0] if model.path else "",
             fingerprint=model.fingerprint,
             context=config.context,
-            threads=config.threads,
-            memory_limit=config.memory_limit,
+            threads=min(config.threads, MAX_THREADS),
+            memory_limit=self._limit(resident),
             max_queued=config.max_queued,
             cache_dir=self._cache_dir if config.cache_bytes else "",
-            cache_bytes=config.cache_bytes,
+            cache_bytes=min(config.cache_bytes, MAX_CACHE_BYTES),
         )
 
     def changed(self) -> None:
@@ -126,8 +144,13 @@ class Fleet:
                 self._measured[path] = max(resident.rss_bytes, self._measured.get(path, 0))
         self._retired = {r for r in self._retired if r.lifecycle.state is not State.STOPPED}
         self._movement.set()
-        self._watch.files({r.model.path for r in self.loaded if r.model.path})
+        self._watch.files({file for r in self.loaded for file in self._files(r)})
         self._on_change()
+
+    def _files(self, resident: Resident) -> list[str]:
+        """All that leads to its model: what each of its names means, and the files that were loaded."""
+        named = [*self.roster.names(resident), resident.model]
+        return [*(path for model in named if model.path for path in (model.path, *model.files)), *resident.real_files]
 
     async def make_room(self, newcomer: Resident) -> None:
         """Returns when the newcomer fits, as far as can be told; unloads idle models, waits for busy ones.
@@ -136,11 +159,17 @@ class Fleet:
         """
         if not newcomer.model.present:
             return
+        self._check_limits(newcomer)
         async with self._one_newcomer:
             while True:
                 self._movement.clear()
-                plan = eviction.plan(self._candidates(newcomer), self._predict(newcomer.model), self._available())
-                leaving = [r for r in self.every if r.key in plan.unload and r.process]
+                others = {str(number): r for number, r in enumerate(self.loaded) if r is not newcomer and r.process}
+                plan = eviction.plan(
+                    [self._candidate(*other) for other in others.items()],
+                    self._predict(newcomer.model),
+                    self._available(),
+                )
+                leaving = [others[key] for key in plan.unload]
                 for resident in leaving:
                     log.info("unloading %s to make room for %s", resident.model.name, newcomer.model.name)
                     resident.unload()
@@ -154,9 +183,38 @@ class Fleet:
         """Whether there is memory for another worker of this model."""
         return self._predict(model) <= self._available()
 
+    def _check_limits(self, newcomer: Resident) -> None:
+        """Raises ModelLoadFailed for a model that an option does not allow, even if it were the only one."""
+        needed = newcomer.model.size_bytes
+        if newcomer.backend == "llama":
+            needed += eviction.BUFFERS
+        for option, whose in (("memory_limit", "one model"), ("memory_total", "all models together")):
+            limit = getattr(self.config, option)
+            if limit and needed > limit:
+                raise ModelLoadFailed(
+                    f"{newcomer.model.name} needs {needed / 1e6:,.0f} MB or more, and {option} allows {whose} "
+                    f"{limit / 1e6:,.0f} MB; raise it in config.toml, or use a smaller model",
+                    needed_bytes=needed,
+                    limit_bytes=limit,
+                )
+
+    def _limit(self, resident: Resident) -> int:
+        """Bytes that a worker may take that is about to load; 0: no limit of ours."""
+        limits = [self.config.memory_limit] if self.config.memory_limit else []
+        if self.config.memory_total:
+            others = sum(self._footprint(other) for other in self.loaded if other is not resident)
+            limits.append(max(1, self.config.memory_total - others))
+        return min(limits, default=0)
+
     def _predict(self, model: ModelRef) -> int:
-        """Bytes that a load will take: what it took the last time, else an estimate by its file."""
-        return self._measured.get(model.path) or machine.bytes_for(os.path.getsize(model.path))
+        """Bytes that a load will take: what it took the last time, else an estimate by its files."""
+        if measured := self._measured.get(model.path):
+            return measured
+        estimate, total = machine.bytes_for(model.size_bytes), self.config.memory_total
+        # Under a limit the worker takes what is left, so room is made for all that it would take without one.
+        return (
+            min(total, max(estimate, model.size_bytes + eviction.BUFFERS + eviction.USUAL_CACHE)) if total else estimate
+        )
 
     def _footprint(self, resident: Resident) -> int:
         """Bytes that it takes, or will take once it is loaded."""
@@ -164,12 +222,9 @@ class Fleet:
             return max(resident.rss_bytes, self._predict(resident.model))
         return resident.rss_bytes
 
-    def _candidates(self, newcomer: Resident) -> list[eviction.EvictionCandidate]:
-        return [
-            eviction.EvictionCandidate(r.key, self._footprint(r), r.lifecycle.idle, r.lifecycle.idle_since)
-            for r in self.loaded
-            if r is not newcomer and r.process
-        ]
+    def _candidate(self, key: str, resident: Resident) -> eviction.EvictionCandidate:
+        lifecycle = resident.lifecycle
+        return eviction.EvictionCandidate(key, self._footprint(resident), lifecycle.idle, lifecycle.idle_since)
 
     def _available(self) -> int:
         """Bytes for models: the machine's, within our own limit, minus what models that are loading will still take."""

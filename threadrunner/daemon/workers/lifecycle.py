@@ -127,8 +127,11 @@ class Lifecycle:
 
     def load_failed(self, error: ApiError, now: float) -> list[Effect]:
         """The load failed; the worker ends by itself, or has ended. All that wait are refused with the error."""
-        self._failures += 1
         self.error = error
+        if error.facts.get("reason") == "resources":  # the machine's, and passing: nothing is wrong with the model
+            self.state = State.STOPPING
+            return self._refuse_all(error)
+        self._failures += 1
         # The first failure may be a passing one (a file not yet complete), so the next request tries at once.
         self._retry_at = now + (min(MAX_BACKOFF, 2.0 ** (self._failures - 1)) if self._failures > 1 else 0.0)
         self.state = State.STOPPING

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import errno
 import itertools
 import logging
 import os
@@ -15,7 +16,7 @@ from typing import Protocol
 
 import msgspec
 
-from threadrunner.api.errors import BY_CODE, ApiError, RemoteError, WorkerCrashed
+from threadrunner.api.errors import BY_CODE, ApiError, ModelLoadFailed, RemoteError, WorkerCrashed
 from threadrunner.backends.base import Failed, ModelFacts, ModelSpec, Piece, Progress
 from threadrunner.daemon.workers.sink import Sink
 from threadrunner.worker import messages as m
@@ -101,7 +102,7 @@ class WorkerProcess:
 
         `fit` is awaited while the process starts, before it is told to load; it raises ApiError to forbid that.
         """
-        self._life = asyncio.create_task(self._live(m.Load(backend, spec), fit), name=f"worker {self.name}")
+        self._life = asyncio.create_task(self._live(m.load(backend, spec), fit), name=f"worker {self.name}")
 
     async def request(self, method: str, priority: str, params: msgspec.Struct, sink: Sink) -> bytes:
         """The JSON of the method's result. Raises ApiError; when it is cancelled, the worker forgets the request."""
@@ -152,13 +153,20 @@ class WorkerProcess:
             assert self._process
             crash = self._verdict(await self._process.wait())
         except Exception as error:  # a defect here must not leave requests waiting
-            log.exception("worker %s", self.name)
+            crash = self._failure(error)
             self.kill()
-            crash = WorkerCrashed(f"the worker of {self.name} could not be run: {error}")
         finally:
+            if isinstance(fit, asyncio.Future):
+                fit.cancel()  # not awaited if there was no process
             if self._transport:
                 self._transport.close()
             self._end(crash)
+
+    def _failure(self, error: Exception) -> ApiError:
+        if self._process is None and isinstance(error, OSError):
+            return no_process_error(self.name, error)
+        log.error("worker %s", self.name, exc_info=error)
+        return WorkerCrashed(f"the worker of {self.name} could not be run: {error}")
 
     async def _load(self, load: m.Load, fit: Awaitable[object]) -> None:
         try:
@@ -172,19 +180,23 @@ class WorkerProcess:
 
     async def _spawn(self) -> _Link:
         ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "threadrunner.worker", str(theirs.fileno()),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
-                pass_fds=[theirs.fileno()],
-                env=_environment(),
-            )  # fmt: skip
-        self.pid = self._process.pid
-        self._transport, link = await asyncio.get_running_loop().create_unix_connection(
-            lambda: _Link(self._handle), sock=ours
-        )
+        try:
+            with theirs:
+                self._process = await asyncio.create_subprocess_exec(
+                    sys.executable, "-m", "threadrunner.worker", str(theirs.fileno()),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=asyncio.subprocess.DEVNULL,
+                    stderr=asyncio.subprocess.PIPE,
+                    pass_fds=[theirs.fileno()],
+                    env=_environment(),
+                )  # fmt: skip
+            self.pid = self._process.pid
+            self._transport, link = await asyncio.get_running_loop().create_unix_connection(
+                lambda: _Link(self._handle), sock=ours
+            )
+        except BaseException:
+            ours.close()
+            raise
         return link
 
     async def _listen_to_stderr(self) -> None:
@@ -253,6 +265,17 @@ def crash_error(name: str, code: int, last_words: Sequence[str]) -> WorkerCrashe
         return WorkerCrashed(text, signal=sign, exit_code=None)
     last = next((line for line in reversed(last_words) if line.strip()), "nothing on standard error")
     return WorkerCrashed(f"the worker of {name} ended with exit code {code}: {last}", signal=None, exit_code=code)
+
+
+def no_process_error(name: str, error: OSError) -> ModelLoadFailed:
+    """The error for a process that the system would not start. Nothing is wrong with the model: the next request tries
+    again at once (`reason` is `resources`)."""
+    why = error.strerror or str(error)
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        why = "no file descriptor is left; end some clients or raise the limit (`ulimit -n`)"
+    elif error.errno in (errno.EAGAIN, errno.ENOMEM):
+        why = f"the system has no room for another process ({why}); end something that is not needed"
+    return ModelLoadFailed(f"the worker of {name} could not be started: {why}, then ask again", reason="resources")
 
 
 def _error(code: int, message: str, data: dict[str, object]) -> ApiError:

@@ -17,6 +17,7 @@ from threadrunner.daemon.workers import file_change
 from threadrunner.daemon.workers.file_change import Reaction
 from threadrunner.daemon.workers.lifecycle import State
 from threadrunner.daemon.workers.resident import Resident, ResidentHost
+from threadrunner.daemon.workers.roster import Roster
 from threadrunner.daemon.workers.sink import SilentSink
 
 log = logging.getLogger("threadrunner.daemon.fleet")
@@ -31,11 +32,20 @@ class ReloadHost(ResidentHost, Protocol):
     def current(self) -> list[Resident]:
         """The residents that new requests go to."""
 
+    @property
+    def every(self) -> list[Resident]:
+        """Those, and the ones that have been replaced and are still busy."""
+
+    @property
+    def roster(self) -> Roster:
+        """Which names lead to which resident."""
+
     def fits(self, model: ModelRef) -> bool:
         """Whether there is memory for another worker of this model."""
 
-    def replace(self, old: Resident, successor: Resident) -> None:
-        """New requests go to the successor; the old one ends after its last request."""
+    def replace(self, old: Resident, successor: Resident, fingerprint: str) -> None:
+        """New requests for the names whose file is now that one go to the successor; the old one ends after its last
+        request unless another name leads to it."""
 
 
 class Reloads:
@@ -43,59 +53,85 @@ class Reloads:
 
     def __init__(self, host: ReloadHost) -> None:
         self._host = host
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._rejected: dict[str, str] = {}  # key -> fingerprint
+        self._tasks: dict[Resident, asyncio.Task[None]] = {}
+        self._rejected: dict[str, str] = {}  # backend and path -> fingerprint
 
     def look(self) -> None:
         """Something has changed in the folder of a loaded model: find out what, and act on it."""
-        for resident in self._host.current:
-            if not resident.process or resident.lifecycle.state is State.STOPPING:
-                continue
-            key, now = resident.key, resident.model.fingerprint
+        for resident in self._host.every:
+            self.look_at(resident)
+
+    def look_at(self, resident: Resident) -> None:
+        """The same for one of them. It costs a few stat calls, and begins what is to be done in the background."""
+        if not resident.process or resident.lifecycle.state is State.STOPPING or not resident.real_files:
+            return
+        if resident.overwritten:
+            self._discard(resident)
+            return
+        for model in self._host.roster.names(resident):
             match file_change.react(
-                resident.fingerprint, now, reloading=key in self._tasks, rejected=self._rejected.get(key)
+                resident.fingerprint,
+                model.fingerprint,
+                reloading=resident in self._tasks,
+                rejected=self._rejected.get(_key(resident, model)),
             ):
                 case Reaction.DISCARD:
-                    log.warning("%s was written in place while in use", resident.model.path)
-                    self._host.announce("model.reloading", resident.model.name, {"how": "rewritten"})
-                    resident.discard(_overwritten(resident.model))
+                    self._discard(resident)
+                    return
                 case Reaction.SUCCEED:
-                    task = asyncio.create_task(self._reload(resident), name=f"reload {resident.model.name}")
-                    self._tasks[key] = task
-                    task.add_done_callback(functools.partial(self._done, key))
+                    task = asyncio.create_task(self._reload(resident, model), name=f"reload {model.name}")
+                    self._tasks[resident] = task
+                    task.add_done_callback(functools.partial(self._done, resident))
+
+    def _discard(self, resident: Resident) -> None:
+        log.warning("%s was written in place while in use", resident.model.shown_path)
+        self._host.announce("model.reloading", resident.model.name, {"how": "rewritten"})
+        resident.discard(_overwritten(resident.model))
 
     def close(self) -> None:
         """Cancel what is under way."""
         for task in self._tasks.values():
             task.cancel()
 
-    def _done(self, key: str, _: object) -> None:
-        del self._tasks[key]
+    def _done(self, old: Resident, task: asyncio.Task[None]) -> None:
+        del self._tasks[old]
+        if not task.cancelled() and (error := task.exception()):
+            log.error("reloading %s: a defect in the daemon", old.model.name, exc_info=error)
+            return
         self.look()  # the file may have been replaced once more meanwhile
 
-    async def _reload(self, old: Resident) -> None:
+    async def _reload(self, old: Resident, model: ModelRef) -> None:
         """The successor takes over once it has generated a real token."""
-        host, fingerprint = self._host, old.model.fingerprint
+        host, fingerprint = self._host, model.fingerprint
+        if holder := host.roster.holder(model, old.backend):  # a link that leads to another model that is loaded
+            host.replace(old, holder, fingerprint)
+            return
         host.announce("model.reloading", old.model.name, {"how": "replaced"})
-        successor = Resident(old.model, old.backend, host)
-        if not host.fits(old.model):
+        successor = Resident(model, old.backend, host)
+        early = not host.fits(model)
+        if early:
             # No room for both. What runs ends on the old one, what arrives from now on waits for the new one.
-            self._take_over(old, successor)
-            await old.gone.wait()
+            self._take_over(old, successor, fingerprint)
+            if old not in host.current:
+                await old.gone.wait()
         try:
             async with successor.lease(old.lifecycle.keep_alive, SilentSink()) as lease:
                 await lease.request("generate", "normal", _PROBE, SilentSink())
-                if old in host.current:
-                    self._take_over(old, successor)
+                if not early and old in host.current:
+                    self._take_over(old, successor, successor.fingerprint)
         except ApiError as error:
-            log.error("the new %s cannot be used, the old one stays: %s", old.model.path, error.message)
-            self._rejected[old.key] = fingerprint
+            log.error("the new %s cannot be used, the old one stays: %s", model.shown_path, error.message)
+            self._rejected[_key(old, model)] = fingerprint
             await successor.close()
 
-    def _take_over(self, old: Resident, successor: Resident) -> None:
-        self._rejected.pop(old.key, None)
-        self._host.replace(old, successor)
+    def _take_over(self, old: Resident, successor: Resident, fingerprint: str) -> None:
+        self._rejected.pop(_key(old, successor.model), None)
+        self._host.replace(old, successor, fingerprint)
         self._host.announce("model.reloaded", old.model.name, {})
+
+
+def _key(resident: Resident, model: ModelRef) -> str:
+    return f"{resident.backend} {model.path}"
 
 
 def _overwritten(model: ModelRef) -> WorkerCrashed:

@@ -17,7 +17,7 @@ from threadrunner.api.errors import ApiError, InternalError, ModelLoadFailed, Wo
 from threadrunner.api.status import ModelStatus
 from threadrunner.backends.base import ModelFacts
 from threadrunner.daemon.gguf.check import check_gguf
-from threadrunner.daemon.models.catalog import ModelRef
+from threadrunner.daemon.models.catalog import ModelRef, file_fingerprint
 from threadrunner.daemon.workers import file_change
 from threadrunner.daemon.workers.lifecycle import Effect, Grant, Lifecycle, Refuse, StartWorker, State, StopWorker
 from threadrunner.daemon.workers.process import WorkerProcess
@@ -72,6 +72,8 @@ class Resident:
         self.facts = ModelFacts(context=0)
         self.fingerprint = ""
         """The file's, as it was when the load began."""
+        self.real_files: list[str] = []
+        """What the model's files were then, behind all links: an overwrite happens there, whatever the links do."""
         self.gone = asyncio.Event()
         """Set while there is no process and none is on its way."""
         self.gone.set()
@@ -84,9 +86,10 @@ class Resident:
         return f"<Resident {self.lifecycle!r} {self.process!r}>"
 
     @property
-    def key(self) -> str:
-        """The same for all names of one file."""
-        return f"{self.backend} {self.model.path or self.model.name}"
+    def overwritten(self) -> bool:
+        """Whether a file that its process has mapped was written to."""
+        now = "+".join(map(file_fingerprint, self.real_files))
+        return file_change.judge(self.fingerprint, now) is file_change.Change.REWRITTEN
 
     @property
     def rss_bytes(self) -> int:
@@ -174,11 +177,14 @@ class Resident:
     async def _start(self) -> None:
         try:
             async with asyncio.timeout(SETTLE_WITHIN):
-                await _settled(self.model.path)
+                await _settled(self.model)
+            self.real_files = [os.path.realpath(file) for file in self.model.files if self.model.path]
             self.fingerprint = self.model.fingerprint
             await self._host.make_room(self)
         except TimeoutError:
-            self._fail(ModelLoadFailed(f"{self.model.path} is still being written; try again when it is complete"))
+            self._fail(
+                ModelLoadFailed(f"{self.model.shown_path} is still being written; try again when it is complete")
+            )
         except ApiError as error:
             self._fail(error)
         except Exception as error:  # a defect here must not leave requests waiting
@@ -192,7 +198,7 @@ class Resident:
     async def _fit(self) -> None:
         """Native code sees only files whose header has passed the check. Raises ModelLoadFailed."""
         if self.backend == "llama":
-            await asyncio.to_thread(check_gguf, self.model.path)
+            await asyncio.to_thread(check_gguf, self.model.files[0])
 
     def _fail(self, error: ApiError) -> None:
         """The load ended before there was a process."""
@@ -232,7 +238,7 @@ class Resident:
         expires = lifecycle.expires_at
         return ModelStatus(
             name=self.model.name,
-            path=self.model.path,
+            path=self.model.shown_path,
             backend=self.backend,
             state="failed" if stopped else lifecycle.state.value,  # type: ignore[arg-type]  # State's own values
             pid=self.process.pid if self.process else None,
@@ -248,14 +254,15 @@ class Resident:
         )
 
 
-async def _settled(path: str) -> None:
-    """Returns once the file has not been written to for a moment. A time stamp has no event, so this looks again when
-    the moment would be over; a file that was not touched lately costs one stat."""
-    while path:
+async def _settled(model: ModelRef) -> None:
+    """Returns once no file of it has been written to for a moment. A time stamp has no event, so this looks again when
+    the moment would be over; files that were not touched lately cost one stat each."""
+    while model.path:
         try:
-            wait = file_change.settles_in(os.stat(path).st_mtime, time.time())
+            written = [os.stat(file).st_mtime for file in model.files]
         except OSError:
             return
+        wait = max(file_change.settles_in(mtime, time.time()) for mtime in written)
         if not wait:
             return
         await asyncio.sleep(wait)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Callable
 
 from threadrunner.engine.llama import library
@@ -26,7 +27,7 @@ class Model:
             return True
 
         params.progress_callback = on_progress
-        handle = llama_cpp.llama_model_load_from_file(path.encode(), params)
+        handle = llama_cpp.llama_model_load_from_file(os.fsencode(path), params)
         if not handle:
             raise LoadError(library.reason())
         self.handle = handle
