@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from threadrunner.api.names import printable
 from threadrunner.config import Config
 
 
@@ -15,6 +16,7 @@ class LiveConfig:
 
     @property
     def default_model(self) -> str:
-        """The name, or the absolute path, of the model of requests that name none."""
+        """The name, or the absolute path, of the model of requests that name none. Printable: the environment may name
+        a file whose name is not UTF-8."""
         config = self.current
-        return os.path.abspath(config.model_path) if config.model_path else config.model
+        return printable(os.path.abspath(config.model_path) if config.model_path else config.model)

@@ -25,6 +25,7 @@ import msgspec
 from threadrunner import config
 from threadrunner.api.errors import ApiError, InvalidParams, ModelLoadFailed
 from threadrunner.api.methods import METHODS
+from threadrunner.api.names import printable
 from threadrunner.backends.base import Backend, Event, Failed, Finished, Interruptible, Observable, Piece, Progress
 from threadrunner.worker import confine
 from threadrunner.worker import messages as m
@@ -228,9 +229,11 @@ def _serve(link: Link, listener: Listener, first: m.Load) -> int:
         if first.backend in BUILT_IN:  # an installed one may need the network
             confine.before_load(first.spec.cache_bytes)
         loop = Loop(link, listener, backend)
-        loop.load(first.spec)
+        loop.load(m.spec_of(first))
     except ApiError as error:
-        link.send(m.LoadFailed(error.code, error.message, error.data))
+        # The path of a model need not be UTF-8, as a text in msgpack must be.
+        data = {key: printable(value) if isinstance(value, str) else value for key, value in error.data.items()}
+        link.send(m.LoadFailed(error.code, printable(error.message), data))
         return 0
     try:
         loop.run()

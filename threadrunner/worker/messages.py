@@ -6,6 +6,7 @@ knows their type from the method, and the daemon passes most of them on unread.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import msgspec
@@ -17,10 +18,14 @@ FRAME_LIMIT = 64 << 20
 
 
 class Load(Struct, tag=True):
-    """First message to a worker: which backend, which model."""
+    """First message to a worker: which backend, which model. Made by `load`, read by `spec_of`."""
 
     backend: str
     spec: ModelSpec
+    """Without its paths."""
+    path: bytes
+    """As the system has them: a file's name need not be UTF-8, as a text in msgpack must be."""
+    cache_dir: bytes
 
 
 class Submit(Struct, tag=True):
@@ -95,6 +100,16 @@ FromWorker = Loading | Ready | LoadFailed | Token | Prefilling | Done | Error | 
 _encoder = msgspec.msgpack.Encoder()
 to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
 from_worker: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)
+
+
+def load(backend: str, spec: ModelSpec) -> Load:
+    bare = msgspec.structs.replace(spec, path="", cache_dir="")
+    return Load(backend, bare, os.fsencode(spec.path), os.fsencode(spec.cache_dir))
+
+
+def spec_of(load: Load) -> ModelSpec:
+    paths = {"path": os.fsdecode(load.path), "cache_dir": os.fsdecode(load.cache_dir)}
+    return msgspec.structs.replace(load.spec, **paths)
 
 
 def pack(message: ToWorker | FromWorker) -> bytes:

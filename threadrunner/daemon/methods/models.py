@@ -19,6 +19,7 @@ from threadrunner.api.models import (
     Removed,
     Unloaded,
 )
+from threadrunner.api.names import os_path
 from threadrunner.api.status import NoParams
 from threadrunner.daemon.downloads.downloads import Downloads
 from threadrunner.daemon.live_config import LiveConfig
@@ -97,7 +98,7 @@ class ModelMethods:
 
         if os.path.isabs(params.model):
             path = ""
-            for file in await asyncio.to_thread(inventory.models_at, params.model):
+            for file in await asyncio.to_thread(inventory.models_at, os_path(params.model)):
                 path = await self._downloads.copy(file, self._catalog.folder, report)
         else:
             path = (await self._downloads.ensure(await self._catalog.resolve(params.model), report)).path

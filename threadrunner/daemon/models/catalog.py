@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from threadrunner.api.errors import ModelNotFound
+from threadrunner.api.names import os_path, printable
 from threadrunner.daemon.gguf.parts import part_names
 from threadrunner.daemon.models import foreign, selection
 
@@ -64,6 +65,7 @@ class ModelRef(NamedTuple):
     """A model that has been named: its file, and where to get it if that is not there (`package`, `hub`)."""
 
     name: str
+    """Printable, though its file's name need not be: see api.names."""
     path: str
     package: Package | None = None
     hub: Hub | None = None
@@ -106,7 +108,7 @@ class Catalog:
         model = _found_at_once(target, self.folder)
         if model is None:
             model = await asyncio.to_thread(_searched, target, self.folder, self.aliases)
-        return model._replace(name=name)
+        return model._replace(name=printable(name))
 
     async def every(self) -> list[ModelRef]:
         """All that can be named without a path, each file once, then the aliases that lead to a model."""
@@ -124,7 +126,7 @@ def resolve(name: str, folder: str, aliases: Mapping[str, str] = {}) -> ModelRef
     """Catalog.resolve, blocking: the model of that name. Raises ModelNotFound with the names that are similar."""
     target = _follow(name, aliases)
     model = _found_at_once(target, folder) or _searched(target, folder, aliases)
-    return model._replace(name=name)
+    return model._replace(name=printable(name))
 
 
 def _follow(name: str, aliases: Mapping[str, str]) -> str:
@@ -144,9 +146,10 @@ def _found_at_once(name: str, folder: str) -> ModelRef | None:
     if _source(name):
         return None
     if "/" in name:
-        return ModelRef(name, os.path.realpath(name)) if os.path.isabs(name) and os.path.isfile(name) else None
+        path = os_path(name)
+        return ModelRef(name, os.path.realpath(path)) if os.path.isabs(path) and os.path.isfile(path) else None
     for file in (name, f"{name}.gguf"):
-        if selection.firsts([file]) and os.path.isfile(path := os.path.join(folder, file)):
+        if selection.firsts([file]) and os.path.isfile(path := os_path(os.path.join(folder, file))):
             return ModelRef(name, path)
     return None
 
@@ -188,7 +191,7 @@ def _hub(name: str, rest: str, folder: str) -> ModelRef:
     here = _files(place)
     hub = Hub(repo, wanted)
     try:
-        chosen = selection.choose(here, wanted)
+        chosen = selection.choose(here, wanted if wanted in here else os_path(wanted))
     except selection.NoMatch as error:
         if here and not wanted:
             raise ModelNotFound(f"{name}: {error}", model=name) from None
@@ -198,7 +201,7 @@ def _hub(name: str, rest: str, folder: str) -> ModelRef:
 
 def _stored(name: str, source: str, rest: str) -> ModelRef:
     keeper = foreign.STORES[source]
-    if path := foreign.find(source, rest):
+    if path := foreign.find(source, rest) or foreign.find(source, os_path(rest)):
         return ModelRef(name, path, keeper=keeper)
     known = ", ".join(model for model, _ in foreign.models(source)) or "none"
     raise ModelNotFound(f"{keeper} has no model {rest!r} here; it has: {known}", model=name)
@@ -231,4 +234,4 @@ def every(folder: str) -> list[ModelRef]:
             listed.append(ModelRef(name, os.path.join(place, file), hub=Hub(f"{owner}/{repo}", file)))
     for source, keeper in foreign.STORES.items():
         listed += [ModelRef(name, path, keeper=keeper) for name, path in foreign.models(source)]
-    return listed
+    return [model._replace(name=printable(model.name)) for model in listed]

@@ -101,7 +101,7 @@ class WorkerProcess:
 
         `fit` is awaited while the process starts, before it is told to load; it raises ApiError to forbid that.
         """
-        self._life = asyncio.create_task(self._live(m.Load(backend, spec), fit), name=f"worker {self.name}")
+        self._life = asyncio.create_task(self._live(m.load(backend, spec), fit), name=f"worker {self.name}")
 
     async def request(self, method: str, priority: str, params: msgspec.Struct, sink: Sink) -> bytes:
         """The JSON of the method's result. Raises ApiError; when it is cancelled, the worker forgets the request."""

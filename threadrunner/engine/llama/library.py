@@ -11,6 +11,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import logging
+import os
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -107,7 +108,7 @@ class Model:
             return True
 
         params.progress_callback = on_progress
-        self.handle = L.llama_model_load_from_file(path.encode(), params)
+        self.handle = L.llama_model_load_from_file(os.fsencode(path), params)
         if not self.handle:
             raise LoadError(_reason())
         self.vocab = L.llama_model_get_vocab(self.handle)
