@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import errno
 import itertools
 import logging
 import os
@@ -15,7 +16,7 @@ from typing import Protocol
 
 import msgspec
 
-from threadrunner.api.errors import BY_CODE, ApiError, RemoteError, WorkerCrashed
+from threadrunner.api.errors import BY_CODE, ApiError, Overloaded, RemoteError, WorkerCrashed
 from threadrunner.backends.base import ModelFacts, ModelSpec
 from threadrunner.daemon.workers.sink import Sink
 from threadrunner.worker import messages as m
@@ -151,6 +152,10 @@ class WorkerProcess:
             await asyncio.gather(link.ended, self._listen_to_stderr())
             assert self._process
             crash = self._verdict(await self._process.wait())
+        except OSError as error:
+            log.error("worker %s: %s", self.name, error)
+            self.kill()
+            crash = cannot_run(self.name, error)
         except Exception as error:  # a defect here must not leave requests waiting
             log.exception("worker %s", self.name)
             self.kill()
@@ -253,6 +258,14 @@ def crash_error(name: str, code: int, last_words: Sequence[str]) -> WorkerCrashe
         return WorkerCrashed(text, signal=sign, exit_code=None)
     last = next((line for line in reversed(last_words) if line.strip()), "nothing on standard error")
     return WorkerCrashed(f"the worker of {name} ended with exit code {code}: {last}", signal=None, exit_code=code)
+
+
+def cannot_run(name: str, error: OSError) -> ApiError:
+    """The error for a process that the system does not let us start: one that passes where something is scarce."""
+    if error.errno in (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM):
+        text = f"there are not enough file descriptors, processes or memory to start the worker of {name}"
+        return Overloaded(f"{text} ({error.strerror}); try again when other requests have ended")
+    return WorkerCrashed(f"the worker of {name} could not be run: {error}")
 
 
 def _error(code: int, message: str, data: dict[str, object]) -> ApiError:
