@@ -159,6 +159,7 @@ class ModeInfo(Struct, kw_only=True):
     template: str | None = None
     memory: bool = False
     built_in: bool = False
+    problem: Annotated[str, described("why it cannot be used")] | None = None
     params: SessionParams = field(default_factory=dict)
 
 

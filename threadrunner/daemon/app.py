@@ -15,6 +15,7 @@ from collections.abc import Callable
 from threadrunner import __version__, config, exits, paths
 from threadrunner.daemon import log as daemon_log
 from threadrunner.daemon.listener import CannotStart, DaemonSocket
+from threadrunner.daemon.live_config import LiveConfig
 from threadrunner.daemon.server import DaemonServer
 
 log = logging.getLogger("threadrunner.daemon")
@@ -71,7 +72,7 @@ class _ReadySignal:
 
 
 def _serve(tell: Callable[[str], None]) -> None:
-    options = config.load()
+    options, fault = config.readable()
     # Made private, but used as they are if they exist: people make one to put a model in. What must be private in any
     # case (logs, KV files, the socket) has its own mode.
     for folder in (paths.home(), paths.models_dir(), paths.cache_dir()):
@@ -79,6 +80,10 @@ def _serve(tell: Callable[[str], None]) -> None:
     with contextlib.closing(DaemonSocket()) as listener:
         file = daemon_log.begin(paths.cache_dir(), options)
         log.info("threadrunner %s, home %s", __version__, paths.home())
-        server = DaemonServer(options, listener, paths.models_dir(), paths.cache_dir(), lambda: str(file.path))
+        if fault:
+            log.error("%s", fault)
+        server = DaemonServer(
+            LiveConfig(options, fault), listener, paths.models_dir(), paths.cache_dir(), lambda: str(file.path)
+        )
         gc.freeze()  # imports are not garbage: keep them out of every collection, which would stall a token
         asyncio.run(server.run(lambda: tell("ready\n")))

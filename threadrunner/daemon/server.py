@@ -16,7 +16,6 @@ from collections.abc import Callable
 
 from threadrunner import config, paths
 from threadrunner.api.errors import ShuttingDown
-from threadrunner.config import Config
 from threadrunner.daemon import log as daemon_log
 from threadrunner.daemon.acceptor import Acceptor
 from threadrunner.daemon.conversations.queue import Conversations
@@ -56,16 +55,17 @@ class DaemonServer:
     """Serves one listening socket until `stop`. `log_file` gives today's file, for `status`."""
 
     def __init__(
-        self, options: Config, listener: DaemonSocket, models_dir: str, cache_dir: str, log_file: Callable[[], str]
+        self, options: LiveConfig, listener: DaemonSocket, models_dir: str, cache_dir: str, log_file: Callable[[], str]
     ) -> None:
         self.socket = listener.path
         self.started = time.monotonic()
-        self._config = LiveConfig(options)
+        self._config = options
+        self._config.look = self._configure
         self._log_file = log_file
-        self._fleet = Fleet(options, cache_dir, self._announce, self._changed)
+        self._fleet = Fleet(options.current, cache_dir, self._announce, self._changed)
         self._conversations = Conversations(paths.sessions_file())
         self._recall = Recall(self._conversations)
-        self._catalog = Catalog(models_dir, options.aliases)
+        self._catalog = Catalog(models_dir, options.current.aliases)
         self._dispatcher = self._dispatcher_for(cache_dir)
         self._listener = listener
         self._acceptor: Acceptor
@@ -201,8 +201,11 @@ class DaemonServer:
             fresh = config.load()
         except config.ConfigError as error:
             log.error("%s", error)
+            if self._config.fault:
+                self._config.fault = str(error)
             self._announce("config.failed", "", {"message": str(error)})
             return
+        self._config.fault = ""
         if fresh != self._config.current:
             self._config.current = fresh
             self._catalog.aliases = fresh.aliases
