@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "daemon": {"api", "wire", *COMMON},
     "worker": {"backends", "api", *COMMON},
-    "worker.messages": {"backends.base"},
+    "worker.messages": {"backends.base", "api.names"},
     "backends": {"engine", "api", *COMMON},
     "backends.base": {"api"},
     "engine": set(),

@@ -111,21 +111,49 @@ def _option(name: str, hint: Any) -> Option:
 
 def load(environ: Mapping[str, str] = os.environ, file: str | None = None) -> Config:
     """The options in force. Raises ConfigError; a missing file is not an error, an unknown key is."""
-    path = paths.config_file() if file is None else file
-    values: dict[str, Any] = {}
-    for key, value in _read(path).items():
-        if key == "modes":  # tables, which the daemon's modes.py knows
-            continue
-        if key not in options():
-            raise ConfigError(f"{path}: no option is named {key!r}; docs/configuration.md lists them")
-        values[key] = options()[key].from_toml(value, path)
+    config, fault = readable(environ, file)
+    if fault:
+        raise ConfigError(fault)
+    return config
+
+
+def readable(environ: Mapping[str, str] = os.environ, file: str | None = None) -> tuple[Config, str]:
+    """The options in force, as far as the file can be read, and what is wrong with it first; empty: nothing.
+
+    Raises ConfigError for the environment: the process that starts us has made it, and can be told.
+    """
+    values, fault = _from_file(paths.config_file() if file is None else file)
     for name, option in options().items():
         variable = f"THREADRUNNER_{name.upper()}"
         if text := environ.get(variable, ""):
             values[name] = option.from_text(text, variable)
     config = Config(**values)
     log_levels(config.log)
-    return config
+    return config, fault
+
+
+def _from_file(path: str) -> tuple[dict[str, Any], str]:
+    """The file's options that can be used, and what is wrong with it first."""
+    values: dict[str, Any] = {}
+    try:
+        tables = _read(path)
+    except ConfigError as error:
+        return values, str(error)
+    faults = []
+    for key, value in tables.items():
+        if key == "modes":  # tables, which the daemon's modes.py knows
+            continue
+        if key not in options():
+            faults.append(f"{path}: no option is named {key!r}; docs/configuration.md lists them")
+            continue
+        try:
+            values[key] = options()[key].from_toml(value, path)
+            if key == "log":
+                log_levels(value)
+        except ConfigError as error:
+            values.pop(key, None)
+            faults.append(str(error))
+    return values, next(iter(faults), "")
 
 
 def mode_tables(file: str | None = None) -> dict[str, Any]:

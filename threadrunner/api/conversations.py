@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from threadrunner.api.fields import NewName, NoteText, Query, SessionName, SessionParams, described
+from threadrunner.api.fields import INT64_MAX, NewName, NoteText, Query, SessionName, SessionParams, described
 from threadrunner.api.names import LAST
 
 TurnState = Literal["open", "done", "stopped", "failed", "lost"]
@@ -60,7 +60,7 @@ class Turn(Struct, kw_only=True):
 
 class SessionsListParams(Struct, forbid_unknown_fields=True):
     limit: Annotated[int, described("maximum number of conversations, the last used first", ge=1, le=10_000)] = 1000
-    offset: Annotated[int, Meta(ge=0)] = 0
+    offset: Annotated[int, Meta(ge=0, le=INT64_MAX)] = 0
 
 
 class SessionList(Struct):
@@ -70,8 +70,8 @@ class SessionList(Struct):
 
 class SessionShowParams(Struct, forbid_unknown_fields=True):
     session: SessionName = LAST
-    after: Annotated[int, described("only turns with a larger number", ge=0)] = 0
-    last: Annotated[int, described("only the last N turns", ge=1)] | None = None
+    after: Annotated[int, described("only turns with a larger number", ge=0, le=INT64_MAX)] = 0
+    last: Annotated[int, described("only the last N turns", ge=1, le=INT64_MAX)] | None = None
 
 
 class SessionShown(Struct):
@@ -94,12 +94,12 @@ class SessionRenameParams(Struct, forbid_unknown_fields=True):
 class SessionForkParams(Struct, forbid_unknown_fields=True):
     session: SessionName
     name: NewName | None = None
-    turns: Annotated[int, described("only the first N turns", ge=0)] | None = None
+    turns: Annotated[int, described("only the first N turns", ge=0, le=INT64_MAX)] | None = None
 
 
 class SessionUndoParams(Struct, forbid_unknown_fields=True):
     session: SessionName
-    turns: Annotated[int, described("how many of the last turns go", ge=1)] = 1
+    turns: Annotated[int, described("how many of the last turns go", ge=1, le=INT64_MAX)] = 1
 
 
 class ImportedTurn(Struct, forbid_unknown_fields=True):
@@ -159,6 +159,7 @@ class ModeInfo(Struct, kw_only=True):
     template: str | None = None
     memory: bool = False
     built_in: bool = False
+    problem: Annotated[str, described("why it cannot be used")] | None = None
     params: SessionParams = field(default_factory=dict)
 
 
@@ -194,4 +195,4 @@ class Recalled(Struct):
 
 
 class MemoryDeleteParams(Struct, forbid_unknown_fields=True):
-    note: Annotated[int, described("a note's number, as `memory.list` gives it")]
+    note: Annotated[int, described("a note's number, as `memory.list` gives it", ge=-INT64_MAX, le=INT64_MAX)]

@@ -12,13 +12,21 @@ def described(text: str, **limits: Any) -> Meta:
     return Meta(description=text, **limits)
 
 
+INT64_MAX = 2**63 - 1
+"""What SQLite and msgpack can hold: every number that a client may choose has an end, so that none is a defect."""
+INT32_MAX = 2**31 - 1
+"""What llama.cpp can."""
+
 Priority = Literal["interactive", "normal", "background"]
 FinishReason = Literal["stop", "length", "cancelled"]
 MaxTokens = Annotated[
-    int, described("maximum number of tokens to generate; absent: until the model stops or the context is full", ge=0)
+    int,
+    described(
+        "maximum number of tokens to generate; absent: until the model stops or the context is full", ge=0, le=INT64_MAX
+    ),
 ]
 Temperature = Annotated[float, described("0 is greedy: always the likeliest token", ge=0.0, le=100.0)]
-TopK = Annotated[int, described("sample among the k likeliest tokens; 0: all", ge=0)]
+TopK = Annotated[int, described("sample among the k likeliest tokens; 0: all", ge=0, le=INT32_MAX)]
 TopP = Annotated[
     float, described("sample from the smallest set of likeliest tokens whose probabilities add up to p", ge=0.0, le=1.0)
 ]

@@ -11,6 +11,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from threadrunner.api.conversations import Source
 from threadrunner.api.fields import (
+    INT32_MAX,
     Candidates,
     FinishReason,
     KeepAlive,
@@ -115,7 +116,8 @@ class InfillParams(SamplingParams, kw_only=True, forbid_unknown_fields=True):
     language: Annotated[str, described("the editor's language id")] | None = None
     context: Annotated[list[ContextFile], Meta(max_length=64)] = field(default_factory=list)
     max_time_ms: (
-        Annotated[int, described("a time budget: past it, generation ends at the next line's end", ge=1)] | None
+        Annotated[int, described("a time budget: past it, generation ends at the next line's end", ge=1, le=INT32_MAX)]
+        | None
     ) = None
     temperature: Temperature = 0.0
 
@@ -142,7 +144,7 @@ class TokenizeParams(Target, kw_only=True, forbid_unknown_fields=True):
 
 
 class DetokenizeParams(Target, kw_only=True, forbid_unknown_fields=True):
-    tokens: Annotated[list[Annotated[int, Meta(ge=0)]], Meta(max_length=1_000_000)]
+    tokens: Annotated[list[Annotated[int, Meta(ge=0, le=INT32_MAX)]], Meta(max_length=1_000_000)]
 
 
 class Usage(Struct):

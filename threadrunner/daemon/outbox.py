@@ -9,11 +9,8 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any, Protocol
 
-import msgspec
-
+from threadrunner.daemon import encoding
 from threadrunner.wire import framing as f
-
-_encode = msgspec.json.Encoder().encode
 
 
 class Pieces(Protocol):
@@ -69,9 +66,10 @@ class Outbox:
         self._progress.clear()
 
     def take(self) -> bytes:
-        """All that waits, framed; the outbox is empty afterwards."""
+        """All that waits, framed; the outbox is empty afterwards. Never fails: see encoding.py."""
         messages = [m.message() if isinstance(m, _Waiting) else m for m in self._waiting]
         self._waiting.clear()
         self._pieces.clear()
         self._progress.clear()
-        return b"".join(f.encode(_encode(message), self.framing) for message in messages)
+        bodies = (encoding.encode(message) for message in messages)
+        return b"".join(f.encode(body, self.framing) for body in bodies if body is not None)

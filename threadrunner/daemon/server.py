@@ -11,17 +11,17 @@ import contextlib
 import logging
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable
 
 from threadrunner import config, paths
 from threadrunner.api.errors import ShuttingDown
-from threadrunner.config import Config
 from threadrunner.daemon import log as daemon_log
+from threadrunner.daemon.acceptor import Acceptor
 from threadrunner.daemon.conversations.queue import Conversations
 from threadrunner.daemon.conversations.recall import Recall
 from threadrunner.daemon.downloads.downloads import Downloads
+from threadrunner.daemon.listener import CannotStart, DaemonSocket
 from threadrunner.daemon.live_config import LiveConfig
 from threadrunner.daemon.methods.context import Handler
 from threadrunner.daemon.methods.conversations import SessionMethods
@@ -38,27 +38,38 @@ from threadrunner.daemon.peer import Peer
 from threadrunner.daemon.tally import Tally
 from threadrunner.daemon.workers.fleet import Fleet
 from threadrunner.daemon.workers.watch import Watch
+from threadrunner.paths import PathError
 from threadrunner.wire import messages
 
 log = logging.getLogger("threadrunner.daemon")
+
+
+SOCKET_EVERY = 4.0
+"""Seconds between two looks at whether the socket's file is still there (two stat calls). A tidy-up of /tmp, or a
+logout that removes XDG_RUNTIME_DIR, would leave a daemon that no client finds and that keeps its models; a watch on the
+folder would wake the daemon twenty times a second for that. A daemon that is started meanwhile has us look at once, by
+SIGHUP."""
 
 
 class DaemonServer:
     """Serves one listening socket until `stop`. `log_file` gives today's file, for `status`."""
 
     def __init__(
-        self, options: Config, sock: socket.socket, models_dir: str, cache_dir: str, log_file: Callable[[], str]
+        self, options: LiveConfig, listener: DaemonSocket, models_dir: str, cache_dir: str, log_file: Callable[[], str]
     ) -> None:
-        self.socket = str(sock.getsockname())
+        self.socket = listener.path
         self.started = time.monotonic()
-        self._config = LiveConfig(options)
+        self._config = options
+        self._config.look = self._configure
         self._log_file = log_file
-        self._fleet = Fleet(options, cache_dir, self._announce, self._changed)
+        self._fleet = Fleet(options.current, cache_dir, self._announce, self._changed)
         self._conversations = Conversations(paths.sessions_file())
         self._recall = Recall(self._conversations)
-        self._catalog = Catalog(models_dir, options.aliases)
+        self._catalog = Catalog(models_dir, options.current.aliases)
         self._dispatcher = self._dispatcher_for(cache_dir)
-        self._sock = sock
+        self._listener = listener
+        self._acceptor: Acceptor
+        self._socket_timer: asyncio.TimerHandle | None = None
         self._peers: set[Peer] = set()
         self._stopping = asyncio.Event()
         self._quiet = asyncio.Event()
@@ -105,7 +116,10 @@ class DaemonServer:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
-        server = await loop.create_unix_server(self._connected, sock=self._sock, backlog=256)
+        loop.add_signal_handler(signal.SIGHUP, self._look_again)
+        self._acceptor = Acceptor(self._connected)
+        self._acceptor.listen(self._listener.socket)
+        self._keep_socket()
         log.info("pid %d serves %s", os.getpid(), self.socket)
         ready()
         self._changed()
@@ -115,8 +129,10 @@ class DaemonServer:
         await self._fleet.close()
         self._config_watch.close()
         await self._conversations.close()
-        self._remove_socket()
-        server.close()
+        loop.remove_signal_handler(signal.SIGHUP)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        self._listener.remove()
+        self._acceptor.close()
         for peer in list(self._peers):
             peer.close()
         log.info("pid %d has ended", os.getpid())
@@ -146,6 +162,7 @@ class DaemonServer:
 
     def made(self, peer: Peer) -> None:
         self._peers.add(peer)
+        self._acceptor.clients(len(self._peers))
         self._changed()
 
     def quiet(self, _peer: Peer) -> None:
@@ -153,6 +170,7 @@ class DaemonServer:
 
     def gone(self, peer: Peer) -> None:
         self._peers.discard(peer)
+        self._acceptor.clients(len(self._peers))
         self._quiet.set()
         self._changed()
 
@@ -183,8 +201,11 @@ class DaemonServer:
             fresh = config.load()
         except config.ConfigError as error:
             log.error("%s", error)
+            if self._config.fault:
+                self._config.fault = str(error)
             self._announce("config.failed", "", {"message": str(error)})
             return
+        self._config.fault = ""
         if fresh != self._config.current:
             self._config.current = fresh
             self._catalog.aliases = fresh.aliases
@@ -192,8 +213,22 @@ class DaemonServer:
             daemon_log.set_levels(fresh.log)
             self._announce("config.loaded", "", {})
 
-    def _remove_socket(self) -> None:
-        """Only a socket of our own making: systemd keeps listening on its one, and starts us again."""
-        if "LISTEN_FDS" not in os.environ:
-            with contextlib.suppress(OSError):
-                os.unlink(self.socket)
+    def _look_again(self) -> None:
+        """SIGHUP: look at config.toml and at the socket's file now."""
+        self._configure()
+        self._keep_socket()
+
+    def _keep_socket(self) -> None:
+        """See SOCKET_EVERY. End in order where clients cannot find us any more."""
+        if self._socket_timer is not None:
+            self._socket_timer.cancel()
+        self._socket_timer = asyncio.get_running_loop().call_later(SOCKET_EVERY, self._keep_socket)
+        if self._listener.in_place or self.stopping:
+            return
+        try:
+            if self._listener.restore():
+                self._acceptor.listen(self._listener.socket)
+            log.warning("%s had been removed and was put back", self.socket)
+        except (CannotStart, PathError, OSError) as error:
+            log.error("%s is gone and cannot be put back: %s. The daemon ends", self.socket, error)
+            self.stop()

@@ -27,7 +27,7 @@ def decode(frame: bytes, depth_limit: int = DEPTH_LIMIT) -> Any:
     except UnicodeDecodeError as error:
         raise DecodeError(f"not UTF-8 at byte {error.start}") from None
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     except RecursionError:
         raise DecodeError(f"nested deeper than {depth_limit}") from None
     except ValueError as error:
@@ -42,6 +42,14 @@ def decode(frame: bytes, depth_limit: int = DEPTH_LIMIT) -> Any:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON number")
+
+
+def _finite(digits: str) -> float:
+    """1e999 is JSON, and infinity to Python: no value that a message could carry back."""
+    number = float(digits)
+    if number - number:  # of an infinity that is NaN, which counts as true
+        raise ValueError(f"{digits:.20} is too large for a number")
+    return number
 
 
 def _deeper(value: Any, limit: int) -> bool:

@@ -57,8 +57,10 @@ class _Program(ctypes.Structure):
 
 
 def at_start() -> None:
-    """Die with the daemon, leave no core file with prompts in it, gain no privileges, ignore the terminal's Ctrl-C."""
+    """Die with the daemon, leave no core file with prompts in it, gain no privileges, ignore the terminal's Ctrl-C and
+    its end: the daemon decides what ends us."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform != "linux":
         return

@@ -41,6 +41,7 @@ from threadrunner.worker.messages import (
     ToWorker,
     Unpacker,
     pack,
+    spec_of,
     to_worker,
 )
 
@@ -237,7 +238,7 @@ def _serve(link: Link, listener: Listener, first: Load) -> int:
         if first.backend in BUILT_IN:  # an installed one may need the network
             confine.before_load(first.spec.cache_bytes)
         loop = Loop(link, listener, backend)
-        loop.load(m.spec_of(first))
+        loop.load(spec_of(first))
     except ApiError as error:
         link.send(LoadFailed(error.code, error.message, error.data))
         return 0

@@ -13,26 +13,21 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from threadrunner.api.names import encodable_value
 from threadrunner.backends.base import Failed, ModelFacts, ModelSpec, Piece, Progress
 
 FRAME_LIMIT = 64 << 20
 
 
 class Load(Struct, tag=True):
-    """First message to a worker: which backend, which model."""
+    """First message to a worker: which backend, which model. Made by `load`, read by `spec_of`."""
 
     backend: str
     spec: ModelSpec
-    path: bytes = b""
-    """The file's path, which need not be UTF-8. `spec` has it too once it is read by `spec_of`."""
-
-
-def load(backend: str, spec: ModelSpec) -> Load:
-    return Load(backend, msgspec.structs.replace(spec, path=""), os.fsencode(spec.path))
-
-
-def spec_of(message: Load) -> ModelSpec:
-    return msgspec.structs.replace(message.spec, path=os.fsdecode(message.path)) if message.path else message.spec
+    """Without its paths."""
+    path: bytes
+    """As the system has them: a file's name need not be UTF-8, as a text in msgpack must be."""
+    cache_dir: bytes
 
 
 class Submit(Struct, tag=True):
@@ -98,26 +93,25 @@ to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
 from_worker: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)
 
 
+def load(backend: str, spec: ModelSpec) -> Load:
+    bare = msgspec.structs.replace(spec, path="", cache_dir="")
+    return Load(backend, bare, os.fsencode(spec.path), os.fsencode(spec.cache_dir))
+
+
+def spec_of(load: Load) -> ModelSpec:
+    paths = {"path": os.fsdecode(load.path), "cache_dir": os.fsdecode(load.cache_dir)}
+    return msgspec.structs.replace(load.spec, **paths)
+
+
 def pack(message: ToWorker | FromWorker) -> bytes:
     """One frame. Raises ValueError where it would be over FRAME_LIMIT."""
     try:
         body = _encoder.encode(message)
     except UnicodeEncodeError:  # e.g. an error that names a file whose name is not UTF-8
-        body = _encoder.encode(_encodable(msgspec.to_builtins(message, builtin_types=[bytes])))
+        body = _encoder.encode(encodable_value(msgspec.to_builtins(message, builtin_types=[bytes])))
     if len(body) > FRAME_LIMIT:
         raise ValueError(f"a message of {len(body)} bytes; the limit is {FRAME_LIMIT}")
     return len(body).to_bytes(4, "big") + body
-
-
-def _encodable(value: Any) -> Any:
-    match value:
-        case str():
-            return value.encode("utf-8", "backslashreplace").decode()
-        case dict():
-            return {_encodable(key): _encodable(member) for key, member in value.items()}
-        case list():
-            return [_encodable(member) for member in value]
-    return value
 
 
 class Unpacker:

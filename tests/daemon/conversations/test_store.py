@@ -60,7 +60,10 @@ def test_what_a_killed_daemon_was_saying_is_lost_and_says_so(store: Store, path:
     add(store, "a", "one")
     turns.open_turn(store, "a", "two", SessionUpdate())
     store.close()
-    after = sessions.show(Store(str(path)), "a", 0, None).turns
+    store = Store(str(path))
+    turns.mark_lost(store)
+    after = sessions.show(store, "a", 0, None).turns
+    store.close()
     assert [(turn.prompt, turn.state) for turn in after] == [("one", "done"), ("two", "lost")]
 
 

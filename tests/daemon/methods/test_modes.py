@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from tests.support import Daemon, running
-from threadrunner import config
 from threadrunner.api.errors import InvalidParams
 from threadrunner.api.generation import GenerateParams, InfillParams
 from threadrunner.daemon.methods import modes
@@ -74,10 +73,28 @@ def test_an_edit_counts_at_once(home: Path) -> None:
 )
 def test_a_bad_mode_says_which_and_what(home: Path, text: str, says: str) -> None:
     (home / "config.toml").write_text(text)
-    with pytest.raises(config.ConfigError, match=says):
-        modes.load()
     with pytest.raises(InvalidParams, match=says):
-        Modes().applied(GenerateParams(prompt="x", mode="chat"), frozenset())
+        Modes().applied(GenerateParams(prompt="x", mode="bad"), frozenset())
+
+
+def test_a_bad_mode_spoils_no_other(home: Path) -> None:
+    (home / "config.toml").write_text("[modes.bad]\ntemprature = 1\n[modes.good]\ntop_k = 3\n")
+    current = Modes()
+    for name in ("good", "chat"):
+        current.applied(GenerateParams(prompt="x", mode=name), frozenset())
+    listed = {mode.name: mode for mode in current.listing()}
+    assert "temprature" in str(listed["bad"].problem)
+    assert listed["good"].problem is None
+
+
+def test_modes_stay_as_they_were_where_the_file_cannot_be_read_any_more(home: Path) -> None:
+    (home / "config.toml").write_text("[modes.mine]\ntop_k = 3\n")
+    current = Modes()
+    assert current.applied(GenerateParams(prompt="x", mode="mine"), frozenset()).params.top_k == 3
+    (home / "config.toml").write_text("[modes.mine\ntop_k = 4\n")
+    assert current.applied(GenerateParams(prompt="x", mode="mine"), frozenset()).params.top_k == 3
+    (home / "config.toml").write_text("[modes.mine]\ntop_k = 5\n")
+    assert current.applied(GenerateParams(prompt="x", mode="mine"), frozenset()).params.top_k == 5
 
 
 def test_a_template_takes_the_prompt_wherever_it_says(_with_modes: Daemon) -> None:

@@ -23,6 +23,7 @@ def run(options: Namespace) -> int:
     rows = [("NAME", "MODEL", "SETS", "FOR")]
     for mode in found["modes"]:
         sets = [name for name in ("system", "template", "memory") if mode[name]] + sorted(mode["params"])
-        rows.append((mode["name"], mode["model"] or "", " ".join(sets), mode["description"]))
+        about = f"cannot be used: {mode['problem']}" if mode.get("problem") else mode["description"]
+        rows.append((mode["name"], mode["model"] or "", " ".join(sets), about))
     render.out(render.table(rows))
     return exits.OK

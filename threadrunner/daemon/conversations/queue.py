@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from threadrunner.api.errors import StorageFailed
+from threadrunner.daemon.conversations import turns
 from threadrunner.daemon.conversations.store import Store
 from threadrunner.daemon.conversations.turns import OpenTurn
+
+log = logging.getLogger("threadrunner.daemon.sessions")
 
 T = TypeVar("T")
 
 
 class Conversations:
-    """The file is opened for the first job: a daemon without conversations never opens it."""
+    """The file is opened for the first job: a daemon without conversations never opens it. Each job looks first
+    whether the file is still in its place."""
 
     def __init__(self, path: str) -> None:
         self.arrivals = asyncio.Lock()
@@ -30,10 +36,10 @@ class Conversations:
         self._thread = ThreadPoolExecutor(1, "sessions")
         self._turns: dict[int, _TurnQueue] = {}
 
-    async def run(self, work: Callable[[Store], T]) -> T:
+    async def run(self, work: Callable[[Store], T], opened: OpenTurn | None = None) -> T:
         """What `work` returns, done on the file's thread in the order of the calls. It is done even where the caller
-        is cancelled: an answer must be kept though its client has gone. Raises ApiError."""
-        return await asyncio.shield(asyncio.wrap_future(self.submit(work)))
+        is cancelled: an answer must be kept though its client has gone. `opened`: see `submit`. Raises ApiError."""
+        return await asyncio.shield(asyncio.wrap_future(self.submit(work, opened)))
 
     async def run_in_order(self, work: Callable[[Store], T]) -> T:
         """`run`, after the turns of all requests that arrived before. Raises ApiError."""
@@ -41,14 +47,29 @@ class Conversations:
             job = self.submit(work)
         return await asyncio.shield(asyncio.wrap_future(job))
 
-    def submit(self, work: Callable[[Store], T]) -> Future[T]:
-        """Have it done, without waiting."""
-        return self._thread.submit(self._run, work)
+    def submit(self, work: Callable[[Store], T], opened: OpenTurn | None = None) -> Future[T]:
+        """Have it done, without waiting. Work on the turn `opened` fails with StorageFailed where the file that it is
+        in is not there any more: its numbers mean other turns in another file."""
+        return self._thread.submit(self._run, work, opened)
 
-    def _run(self, work: Callable[[Store], T]) -> T:
+    def _run(self, work: Callable[[Store], T], opened: OpenTurn | None) -> T:
+        store = self._current()
+        if opened is not None and opened.store != store.number:
+            raise StorageFailed(
+                f"the file of the conversations, {self._path}, was moved or replaced while {opened.name!r} was "
+                "answered, so this answer is not kept; what comes next goes into the file that is there now"
+            )
+        turns.mark_lost(store)
+        return work(store)
+
+    def _current(self) -> Store:
+        if self._store is not None and (self._store.broken or not self._store.in_place):
+            log.warning("%s has failed, or is not the file that was opened: it is opened again", self._path)
+            old, self._store = self._store, None
+            old.close()
         if self._store is None:
             self._store = Store(self._path)
-        return work(self._store)
+        return self._store
 
     @contextlib.asynccontextmanager
     async def turn(self, opened: OpenTurn) -> AsyncIterator[None]:

@@ -8,10 +8,16 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 
 from threadrunner.api.errors import StorageFailed
 
 BUSY_SECONDS = 10  # a second daemon with the same home, or an sqlite3 shell, may hold the lock for a moment
+
+DAMAGED = (
+    "if it is damaged, move it away, and the -wal file beside it with it: a new one is made, and prompts without a "
+    "conversation never need it"
+)
 
 MIGRATIONS = (
     """
@@ -80,7 +86,12 @@ def connect(path: str) -> sqlite3.Connection:
     """The file at `path`, made if it does not exist, and brought to our version. Raises StorageFailed."""
     try:
         # Made by us and not by SQLite, so that no other user can read it for even a moment; -wal and -shm get its mode.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        made = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+        regular = stat.S_ISREG(os.fstat(made).st_mode)
+        os.close(made)
+        if not regular:
+            raise StorageFailed(f"{path} is not a file; move it away: a new one is made")
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     except (OSError, sqlite3.Error) as error:
         raise StorageFailed(f"cannot open the conversations' file {path}: {error}; conversations need it") from None
@@ -88,10 +99,7 @@ def connect(path: str) -> sqlite3.Connection:
         _prepare(connection, path)
     except sqlite3.Error as error:
         connection.close()
-        raise StorageFailed(
-            f"{path} cannot be used: {error}. If it is damaged, move it away: a new one is made, and prompts without "
-            "a conversation never need it"
-        ) from None
+        raise StorageFailed(f"{path} cannot be used: {error}; {DAMAGED}") from None
     except StorageFailed:
         connection.close()
         raise
@@ -106,8 +114,6 @@ def _prepare(connection: sqlite3.Connection, path: str) -> None:
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA secure_delete = ON")  # deleted text is not left readable in the file
     migrate(connection, path)
-    # The daemon that generated these has gone.
-    connection.execute("UPDATE turns SET state = 'lost', ended = began WHERE state = 'open'")
 
 
 def migrate(connection: sqlite3.Connection, path: str) -> None:

@@ -30,6 +30,9 @@ REMEMBERED_PARAMS = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty",
 PAGE_CHARS = 1 << 20  # of one `sessions.show`: far below what a frame may have, even where each is six bytes of JSON
 
 INFO = """SELECT *, (SELECT count(*) FROM turns WHERE turns.session = sessions.id) AS turns FROM sessions """
+# By the newest turn: the numbers of turns only grow, whereas the clock may be set back.
+_LAST_USED_FIRST = """ORDER BY (SELECT coalesce(max(turns.id), 0) FROM turns WHERE turns.session = sessions.id) DESC,
+used DESC, id DESC"""
 _NUMBERED = """SELECT *, row_number() OVER (ORDER BY id) AS number FROM turns WHERE session = ?"""
 
 
@@ -59,7 +62,7 @@ def slug(prompt: str) -> str:
 def find(store: Store, name: str) -> sqlite3.Row:
     """The conversation's row, without its turns. Raises SessionNotFound."""
     if name == LAST:
-        rows = store.rows("SELECT * FROM sessions ORDER BY used DESC, id DESC LIMIT 1")
+        rows = store.rows(f"SELECT * FROM sessions {_LAST_USED_FIRST} LIMIT 1")
         if not rows:
             raise SessionNotFound('there is no conversation yet; `threadrunner -S NAME "…"` begins one')
         return rows[0]
@@ -88,7 +91,7 @@ def free_name(store: Store, wanted: str) -> str:
 
 
 def listing(store: Store, limit: int, offset: int) -> SessionList:
-    rows = store.rows(f"{INFO} ORDER BY used DESC, id DESC LIMIT ? OFFSET ?", limit, offset)
+    rows = store.rows(f"{INFO} {_LAST_USED_FIRST} LIMIT ? OFFSET ?", limit, offset)
     (total,) = store.rows("SELECT count(*) AS n FROM sessions")
     return SessionList([info_of(row) for row in rows], total["n"])
 

@@ -29,6 +29,8 @@ class OpenTurn(NamedTuple):
     turn: int
     session: int
     name: str
+    store: int
+    """The number of the Store."""
 
 
 class SessionUpdate(NamedTuple):
@@ -63,6 +65,9 @@ class History(NamedTuple):
     """Tokens of context that this start was chosen for."""
 
 
+_OPEN = "SELECT id FROM turns WHERE state = 'open'"
+
+
 def open_turn(store: Store, name: str, prompt: str, update: SessionUpdate, replace: int = 0) -> OpenTurn:
     """Append a prompt to a conversation, which is made if it does not exist; its last `replace` turns are deleted
     first. Raises InvalidParams for a name that cannot be one, SessionNotFound, StorageFailed."""
@@ -90,11 +95,31 @@ def open_turn(store: Store, name: str, prompt: str, update: SessionUpdate, repla
         turn = db.execute(
             "INSERT INTO turns (session, prompt, state, began) VALUES (?, ?, 'open', ?)", (session, prompt, now)
         )
-        return OpenTurn(int(turn.lastrowid or 0), session, name)
+        opened = OpenTurn(int(turn.lastrowid or 0), session, name, store.number)
+        store.turn_locks.hold(opened.turn)  # before other daemons can see the turn
+        return opened
 
 
-def history(store: Store, opened: OpenTurn) -> History:
-    """Raises SessionNotFound where the conversation, or this turn, was deleted meanwhile."""
+def mark_lost(store: Store) -> None:
+    """Open turns that no daemon is answering have lost their answer."""
+    lost = [(row["id"],) for row in store.rows(_OPEN) if not store.turn_locks.held(row["id"])]
+    if lost:
+        with store.change() as db:
+            # Once more: a daemon that has just finished one has written so before it let go of it.
+            db.executemany("UPDATE turns SET state = 'lost', ended = began WHERE id = ? AND state = 'open'", lost)
+
+
+def waits_for_others(store: Store, opened: OpenTurn) -> bool:
+    """Whether another daemon is still answering an earlier turn of this conversation."""
+    rows = store.rows(f"{_OPEN} AND session = ? AND id < ?", opened.session, opened.turn)
+    return any(not store.turn_locks.ours(row["id"]) for row in rows)
+
+
+def history(store: Store, opened: OpenTurn) -> History | None:
+    """None while another daemon answers an earlier turn. Raises SessionNotFound where the conversation, or this turn,
+    was deleted meanwhile."""
+    if waits_for_others(store, opened):
+        return None
     rows = store.rows(f"{INFO} WHERE id = ?", opened.session)
     if not rows or not store.rows("SELECT 1 FROM turns WHERE id = ?", opened.turn):
         raise SessionNotFound(f"the conversation {opened.name!r} was deleted while this turn waited")
@@ -127,12 +152,15 @@ def save_window(store: Store, session: int, start: int, limit: int) -> None:
 
 def finish(store: Store, turn: int, outcome: Outcome) -> None:
     """Write how the turn ended."""
-    with store.change() as db:
-        db.execute(
-            "UPDATE turns SET state = ?, answer = ?, model = ?, error = ?, prompt_tokens = ?, "
-            "completion_tokens = ?, ended = ? WHERE id = ?",
-            (*outcome, time.time(), turn),
-        )
+    try:
+        with store.change() as db:
+            db.execute(
+                "UPDATE turns SET state = ?, answer = ?, model = ?, error = ?, prompt_tokens = ?, "
+                "completion_tokens = ?, ended = ? WHERE id = ?",
+                (*outcome, time.time(), turn),
+            )
+    finally:
+        store.turn_locks.release(turn)
 
 
 def with_recalled(recalled: str | None, prompt: str) -> str:

@@ -71,7 +71,8 @@ def is_request(message: Any) -> bool:
         isinstance(message, dict)
         and message.keys() <= {"jsonrpc", "id", "method", "params"}
         and message.get("jsonrpc") == "2.0"
-        and message.get("method") in METHODS
+        and isinstance(name := message.get("method"), str)
+        and name in METHODS
         and isinstance(message.get("params", {}), dict)
         and isinstance(message.get("id"), (int, float, str, type(None)))
         and not isinstance(message.get("id"), bool)

@@ -60,13 +60,18 @@ class Generation:
     def choose(
         self, params: Target | LoadParams, mode: Preference = NOTHING, session: Preference = NOTHING
     ) -> ModelChoice:
-        """Which model answers these params, under this mode and in this session."""
+        """Which model answers these params, under this mode and in this session. Raises InvalidParams where only
+        config.toml says so, and cannot be read."""
         client = NOTHING
         if isinstance(params, SamplingParams):
             client = Preference(params.default_model, params.default_backend)
         config = Preference(self._config.default_model, self._config.current.backend)
         request = Preference(params.model, params.backend)
-        return choose_model(request, mode=mode, session=session, client=client, config=config)
+        choice = choose_model(request, mode=mode, session=session, client=client, config=config)
+        if choice.because == "config" and self._config.fault:
+            self._config.check()
+            return self.choose(params, mode, session)
+        return choice
 
     async def answer(self, method: str, params: Answerable, sink: Sink, mode: Preference = NOTHING) -> Generated:
         """The result of `generate` or `infill`; its pieces go to the sink. Raises ApiError."""
@@ -105,6 +110,7 @@ class Generation:
         model = await self.resolve(choice)
         if model.present or choice.backend != "llama":
             return model
+        self._config.check()  # it may forbid to fetch
         if offline or self._config.current.offline:
             raise ModelNotFound(
                 f"{model.name} is not on this machine, and fetching was forbidden. Run `threadrunner models pull "

@@ -21,6 +21,7 @@ from threadrunner.api.models import (
 )
 from threadrunner.api.status import NoParams
 from threadrunner.daemon.downloads.downloads import Downloads
+from threadrunner.daemon.gguf.names import meant
 from threadrunner.daemon.live_config import LiveConfig
 from threadrunner.daemon.methods.context import Call, Handler, plain
 from threadrunner.daemon.methods.generation import Generation
@@ -94,7 +95,7 @@ class ModelMethods:
 
         if os.path.isabs(params.model):
             path = ""
-            for file in await asyncio.to_thread(inventory.models_at, params.model):
+            for file in await asyncio.to_thread(inventory.models_at, meant(params.model)):
                 path = await self._downloads.copy(file, self._catalog.folder, report)
         else:
             path = (await self._downloads.ensure(await self._catalog.resolve(params.model), report)).path

@@ -5,6 +5,7 @@ The file is looked at with each request that names a mode, so that an edit count
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Annotated, Generic, NamedTuple, TypeVar
 
@@ -17,6 +18,8 @@ from threadrunner.api.errors import InvalidParams
 from threadrunner.api.fields import MaxTokens, MinP, ModelName, RepeatPenalty, Seed, Stop, Temperature, TopK, TopP
 from threadrunner.api.generation import GenerateParams, InfillParams
 from threadrunner.daemon.methods.choice import NOTHING, Preference
+
+log = logging.getLogger("threadrunner.daemon.modes")
 
 INPUT = "{input}"
 
@@ -73,18 +76,20 @@ _SAMPLING = ("max_tokens", "temperature", "top_k", "top_p", "min_p", "repeat_pen
 P = TypeVar("P", GenerateParams, InfillParams)
 
 
-def load(file: str | None = None) -> dict[str, Mode]:
-    """All modes by name; those of the file replace ours. Raises ConfigError."""
-    modes = dict(BUILT_IN)
-    for name, table in config.mode_tables(file).items():
-        try:
-            mode = msgspec.convert(table, Mode)
-        except msgspec.ValidationError as error:
-            raise config.ConfigError(f"[modes.{name}]: {error}; docs/sessions.md lists what a mode may set") from None
-        if mode.template is not None and INPUT not in mode.template:
-            raise config.ConfigError(f"[modes.{name}]: its template has no {INPUT}, where the prompt would go")
-        modes[name] = mode
-    return modes
+def load(file: str | None = None) -> dict[str, Mode | str]:
+    """All modes by name, or what is wrong with one; those of the file replace ours. Raises ConfigError for a file that
+    cannot be read."""
+    return {**BUILT_IN, **{name: _mode(name, table) for name, table in config.mode_tables(file).items()}}
+
+
+def _mode(name: str, table: object) -> Mode | str:
+    try:
+        mode = msgspec.convert(table, Mode)
+    except msgspec.ValidationError as error:
+        return f"[modes.{name}]: {error}; docs/sessions.md lists what a mode may set"
+    if mode.template is not None and INPUT not in mode.template:
+        return f"[modes.{name}]: its template has no {INPUT}, where the prompt would go"
+    return mode
 
 
 class Applied(NamedTuple, Generic[P]):
@@ -111,11 +116,12 @@ class Modes:
     """The modes in force. config.toml is read again when its facts on the disk have changed."""
 
     def __init__(self) -> None:
-        self._modes: dict[str, Mode] = {}
+        self._modes: dict[str, Mode | str] = {}
         self._fingerprint: tuple[int, ...] = (-1,)
 
     def applied(self, params: P, given: frozenset[str]) -> Applied[P]:
-        """The request under its mode, if it names one. Raises InvalidParams for a mode that does not exist."""
+        """The request under its mode, if it names one. Raises InvalidParams for a mode that does not exist or cannot be
+        used; what is wrong with one spoils no other."""
         if params.mode is None:
             return Applied(params, given)
         modes = self._current()
@@ -124,18 +130,25 @@ class Modes:
                 f"there is no mode {params.mode!r}; there are {', '.join(sorted(modes))}. A table "
                 f"[modes.{params.mode}] in config.toml makes one"
             )
-        return apply(modes[params.mode], params, given)
+        mode = modes[params.mode]
+        if isinstance(mode, str):
+            raise InvalidParams(mode)
+        return apply(mode, params, given)
 
     def listing(self) -> list[ModeInfo]:
-        """Raises InvalidParams where config.toml has a mode that cannot be used."""
+        """Raises InvalidParams where config.toml cannot be read, and could not before."""
         return [_info(name, mode) for name, mode in sorted(self._current().items())]
 
-    def _current(self) -> dict[str, Mode]:
+    def _current(self) -> dict[str, Mode | str]:
+        """Those of before where the file cannot be read any more, as it is with options; not the built-in ones alone,
+        whose names the file may have given to others."""
         if (fingerprint := _fingerprint(paths.config_file())) != self._fingerprint:
             try:
                 self._modes = load()
             except config.ConfigError as error:
-                raise InvalidParams(str(error)) from None
+                if not self._modes:
+                    raise InvalidParams(str(error)) from None
+                log.error("%s; the modes stay as they were", error)
             self._fingerprint = fingerprint
         return self._modes
 
@@ -149,7 +162,9 @@ def _fingerprint(path: str) -> tuple[int, ...]:
     return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
-def _info(name: str, mode: Mode) -> ModeInfo:
+def _info(name: str, mode: Mode | str) -> ModeInfo:
+    if isinstance(mode, str):
+        return ModeInfo(name=name, problem=mode)
     return ModeInfo(
         name=name,
         description=mode.description,

@@ -28,6 +28,10 @@ from threadrunner.daemon.workers.sink import Sink
 log = logging.getLogger("threadrunner.daemon.sessions")
 
 
+LOOK_EVERY = 0.2
+"""Seconds."""
+
+
 class Recorder:
     """Passes an answer on and keeps its text, for the case that it ends early."""
 
@@ -113,8 +117,10 @@ class SessionTurn:
                     result, saved = await self._answered(opened)
             except BaseException as error:
                 # Submitted before any other task runs, so a turn that waited for this one sees it ended.
-                self._conversations.submit(
-                    functools.partial(_broken_off, opened=opened, error=error, text=self._answer.text)
+                _log_failure(
+                    self._conversations.submit(
+                        functools.partial(_broken_off, opened=opened, error=error, text=self._answer.text), opened
+                    )
                 )
                 raise
             await asyncio.shield(asyncio.wrap_future(saved))
@@ -126,9 +132,7 @@ class SessionTurn:
         try:
             return await asyncio.shield(asyncio.wrap_future(opening))
         except asyncio.CancelledError:
-            self._conversations.submit(
-                lambda store: turns.finish(store, opening.result().turn, Outcome("stopped", None))
-            )
+            _log_failure(self._conversations.submit(lambda store: _stopped(store, opening.result())))
             raise
 
     async def _submitted(self) -> Future[OpenTurn]:
@@ -148,7 +152,7 @@ class SessionTurn:
 
     async def _answered(self, opened: OpenTurn) -> tuple[Generated, Future[None]]:
         """The answer, and when it is in the file."""
-        history = await self._conversations.run(lambda store: turns.history(store, opened))
+        history = await self._history(opened)
         sources = await self._remembered(opened) if self._params.memory else None
         shown = TurnWindow(self._params, history.turns, history.window_start, history.window_limit)
         result = await self._generated(shown)
@@ -162,13 +166,22 @@ class SessionTurn:
             result.sources = sources
         return result, saved
 
+    async def _history(self, opened: OpenTurn) -> History:
+        """The conversation up to this turn. Another daemon's turn in it ends without an event that reaches us, so this
+        looks again; one home with two daemons that use one conversation at the same moment is rare."""
+        while True:
+            history = await self._conversations.run(lambda store: turns.history(store, opened), opened)
+            if history is not None:
+                return history
+            await asyncio.sleep(LOOK_EVERY)
+
     async def _remembered(self, opened: OpenTurn) -> list[Source]:
         """Passages that are relevant to the prompt; the prompt now begins with them."""
         prompt = self._params.prompt or ""
         sources = await self._recall.search(prompt, self.embedder, opened.session)
         if sources:
             text = recalled_text(sources)
-            await self._conversations.run(lambda store: turns.save_recalled(store, opened.turn, text, sources))
+            await self._conversations.run(lambda store: turns.save_recalled(store, opened.turn, text, sources), opened)
             self._params = msgspec.structs.replace(self._params, prompt=turns.with_recalled(text, prompt))
         return sources
 
@@ -184,19 +197,31 @@ class SessionTurn:
     def _save(self, opened: OpenTurn, history: History, shown: TurnWindow, result: Generated) -> Future[None]:
         first, limit, usage = shown.window.first, shown.limit, result.usage
         if (first, limit) != (history.window_start, history.window_limit):
-            self._conversations.submit(lambda store: turns.save_window(store, opened.session, first, limit))
+            self._conversations.submit(lambda store: turns.save_window(store, opened.session, first, limit), opened)
         outcome = Outcome("done", result.text, result.model, None, usage.prompt_tokens, usage.completion_tokens)
-        return self._conversations.submit(lambda store: turns.finish(store, opened.turn, outcome))
+        return self._conversations.submit(lambda store: turns.finish(store, opened.turn, outcome), opened)
+
+
+def _stopped(store: Store, opened: OpenTurn) -> None:
+    if opened.store == store.number:
+        turns.finish(store, opened.turn, Outcome("stopped", None))
 
 
 def _broken_off(store: Store, opened: OpenTurn, error: BaseException, text: str) -> None:
-    """Keep the part of the answer that there is. No request waits for this, so a failure is only logged."""
+    """Keep the part of the answer that there is."""
     stopped = isinstance(error, asyncio.CancelledError)
     kind = None if stopped else error.kind if isinstance(error, ApiError) else "InternalError"
-    try:
-        turns.finish(store, opened.turn, Outcome("stopped" if stopped else "failed", text or None, None, kind))
-    except ApiError as failure:
-        log.error("turn %d of %r: %s", opened.turn, opened.name, failure)
+    turns.finish(store, opened.turn, Outcome("stopped" if stopped else "failed", text or None, None, kind))
+
+
+def _log_failure(saved: Future[None]) -> None:
+    """No request waits for this."""
+
+    def look(done: Future[None]) -> None:
+        if not done.cancelled() and (failure := done.exception()):
+            log.error("a turn that was broken off: %s", failure)
+
+    saved.add_done_callback(look)
 
 
 def recalled_text(sources: list[Source]) -> str:

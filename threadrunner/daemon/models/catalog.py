@@ -67,6 +67,7 @@ class ModelRef(NamedTuple):
     """A model that has been named: its file, and where to get it if that is not there (`package`, `hub`)."""
 
     name: str
+    """Printable, though its file's name need not be: see api.names."""
     path: str
     """As it was named, links and all: what is behind them may be exchanged."""
     package: Package | None = None
@@ -249,7 +250,7 @@ def _hub(name: str, rest: str, folder: str) -> ModelRef:
 
 def _stored(name: str, source: str, rest: str) -> ModelRef:
     keeper = foreign.STORES[source]
-    if path := foreign.find(source, rest):
+    if path := foreign.find(source, rest) or foreign.find(source, meant(rest)):
         return ModelRef(name, path, keeper=keeper)
     listed = foreign.models(source)
     for known_name, path in listed:

@@ -1,0 +1,207 @@
+"""The daemon's socket: found or made, locked, and put back where a tidy-up has removed it.
+
+There is one daemon for a socket's path because `<socket>.lock` is locked for the daemon's life; the kernel lets go of
+it when the daemon ends. Of the files at those two paths only what is ours, by device and inode, is ever removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import signal
+import socket
+import stat
+import time
+
+from threadrunner import __version__, paths
+
+PREDECESSOR = 30  # seconds to wait for a daemon that is ending, or that puts its socket back
+LOOK_AGAIN = 0.05  # seconds
+
+
+class CannotStart(Exception):
+    """The daemon cannot start, or cannot go on; the text says why and what to do."""
+
+
+Identity = tuple[int, int] | None
+"""A file's device and inode; None: no such file."""
+
+
+class DaemonSocket:
+    """A bound socket of ours and its lock. Closing it removes the socket's file, if it is ours."""
+
+    def __init__(self) -> None:
+        """Raises CannotStart, paths.PathError, OSError."""
+        inherited = _from_systemd()
+        self._inherited = inherited is not None
+        self.path = paths.socket_path() if inherited is None else str(inherited.getsockname())
+        if inherited is None:
+            paths.private_dir(os.path.dirname(self.path))
+        self._lock = _Lock(self.path)
+        try:
+            self.socket = _bind(self.path) if inherited is None else inherited
+        except BaseException:
+            self._lock.close()
+            raise
+        self._bound = _identity(self.path)
+
+    def __repr__(self) -> str:
+        return f"<DaemonSocket {self.path}>"
+
+    @property
+    def in_place(self) -> bool:
+        """Whether a client that looks for a daemon at our path finds us: two stat calls."""
+        return self._lock.in_place and _identity(self.path) == self._bound is not None
+
+    def restore(self) -> bool:
+        """Put back what has been removed; True where `socket` is another one now. Raises CannotStart where another
+        process has taken the place, PathError or OSError where the folder cannot be used."""
+        if self._inherited and _identity(self.path) is not None:
+            raise CannotStart(f"{self.path} is another socket now; the next connection starts another daemon")
+        paths.private_dir(os.path.dirname(self.path))
+        if not self._lock.in_place:
+            fresh = _Lock(self.path, wait=False)
+            self._lock.close()
+            self._lock = fresh
+        if _identity(self.path) == self._bound is not None:
+            return False
+        fresh_socket = _bind(self.path)
+        self.socket.close()
+        self.socket, self._bound, self._inherited = fresh_socket, _identity(self.path), False
+        return True
+
+    def remove(self) -> None:
+        """Remove the socket's file, so that clients look for another daemon. systemd keeps listening on one of its own,
+        and starts us again."""
+        if not self._inherited and self._lock.in_place and _identity(self.path) == self._bound:
+            with contextlib.suppress(OSError):
+                os.unlink(self.path)
+
+    def close(self) -> None:
+        self.remove()
+        self.socket.close()
+        self._lock.close()
+
+
+class _Lock:
+    """`<socket>.lock`, locked, with pid and version in it for clients.
+
+    Its file stays when it is closed: removing a file that others may be waiting to lock would let two daemons in.
+    """
+
+    def __init__(self, socket_path: str, wait: bool = True) -> None:
+        """Raises CannotStart where another daemon has it; OSError."""
+        self._path = f"{socket_path}.lock"
+        self._file = open(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b", buffering=0)  # noqa: SIM115
+        try:
+            if not self._taken():
+                self._wait_for_predecessor(socket_path, PREDECESSOR if wait else 0)
+            self._file.truncate(0)
+            self._file.write(f"{os.getpid()} {__version__}\n".encode())
+        except BaseException:
+            self._file.close()
+            raise
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the file that is locked is still the one with that name."""
+        facts = os.fstat(self._file.fileno())
+        return _identity(self._path) == (facts.st_dev, facts.st_ino)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _taken(self) -> bool:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _wait_for_predecessor(self, socket_path: str, seconds: float) -> None:
+        """Until it has let go of the lock. One whose socket was removed is told to put it back, unless it is of another
+        version, which might die of the signal.
+
+        Either may happen, a lock that is free or a socket that answers, and no call waits for both: this looks again
+        and again for the moment that it takes.
+        """
+        pid, _, version = self._file.read(64).decode(errors="replace").strip().partition(" ")
+        if version == __version__ and not os.path.lexists(socket_path):
+            with contextlib.suppress(OSError, ValueError):
+                os.kill(int(pid), signal.SIGHUP)
+        until = time.monotonic() + seconds
+        while not self._taken():
+            if answers(socket_path):
+                raise CannotStart(f"a daemon (pid {pid}) serves {socket_path} already; `threadrunner stop` ends it")
+            if time.monotonic() >= until:
+                raise CannotStart(f"the previous daemon (pid {pid}) has not exited; `kill -9 {pid}` ends it")
+            time.sleep(LOOK_AGAIN)
+        self._file.seek(0)
+
+
+def _from_systemd() -> socket.socket | None:
+    """The socket that systemd passes as file descriptor 3 (sd_listen_fds(3)), if it does: to us, not to a process that
+    we were started by."""
+    ours = os.environ.pop("LISTEN_PID", None) == str(os.getpid())
+    count = os.environ.pop("LISTEN_FDS", None)
+    if not ours:
+        return None
+    if count != "1":
+        raise CannotStart("systemd must pass exactly one socket: one ListenStream= in the .socket unit")
+    try:
+        passed = socket.socket(fileno=3)
+        listens = passed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError as error:
+        raise CannotStart(f"LISTEN_FDS is set, but file descriptor 3 is not a socket ({error.strerror})") from None
+    if passed.family != socket.AF_UNIX or not listens or not str(passed.getsockname()).startswith("/"):
+        raise CannotStart("the socket from systemd is not a Unix socket: ListenStream= must be a path")
+    os.set_inheritable(3, False)
+    return passed
+
+
+def _bind(path: str) -> socket.socket:
+    """A bound socket that only we may use. A stale one is found out by connecting to it, never by its age."""
+    made = socket.socket(socket.AF_UNIX)
+    before = os.umask(0o177)  # the socket is never open to others, not even for a moment
+    try:
+        try:
+            made.bind(path)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            if not stat.S_ISSOCK(os.lstat(path).st_mode):  # connecting to a plain file is refused too
+                raise CannotStart(f"{path} is a file, not a socket of ours; move it away") from None
+            if answers(path):
+                text = f"something else listens on {path}; set THREADRUNNER_SOCKET to another place"
+                raise CannotStart(text) from None
+            os.unlink(path)
+            made.bind(path)
+    except BaseException:
+        made.close()
+        raise
+    finally:
+        os.umask(before)
+    return made
+
+
+def answers(path: str) -> bool:
+    """Whether a process listens there."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)  # a full backlog is an answer too
+        try:
+            probe.connect(path)
+        except BlockingIOError:
+            return True
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+    return True
+
+
+def _identity(path: str) -> Identity:
+    try:
+        facts = os.lstat(path)
+    except OSError:
+        return None
+    return facts.st_dev, facts.st_ino
