@@ -15,13 +15,14 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 
-from threadrunner import __version__, config, exits, paths
+from threadrunner import __version__, config, exits, paths, processes
+from threadrunner.daemon import inherited
 from threadrunner.daemon import log as daemon_log
 from threadrunner.daemon.server import DaemonServer
 
 log = logging.getLogger("threadrunner.daemon")
 
-PREDECESSOR = 30  # seconds to wait for a daemon that is ending
+PREDECESSOR = 10  # seconds to wait for a daemon whose socket is gone: ending, it is gone itself after a moment
 
 
 class CannotStart(Exception):
@@ -34,6 +35,7 @@ def run(ready_fd: int | None = None) -> int:
     `ready_fd` is a pipe's end: it is told `ready` once clients can connect, or else why that will not be.
     """
     tell = _ReadySignal(ready_fd)
+    inherited.shed(of_a_shell=ready_fd is not None)
     try:
         _serve(tell)
     except (CannotStart, config.ConfigError, paths.PathError, OSError) as error:
@@ -52,7 +54,7 @@ class _ReadySignal:
     def __call__(self, text: str) -> None:
         if self._fd is not None:
             with contextlib.suppress(OSError):
-                os.write(self._fd, text.encode())
+                os.write(self._fd, text.encode("utf-8", "backslashreplace"))
                 os.close(self._fd)
             self._fd = None
 
@@ -119,7 +121,9 @@ def _wait_for(fd: int, path: str) -> None:
     """Wait for a daemon that no longer answers to let go of its lock."""
 
     def too_long(*_: object) -> None:
-        raise CannotStart(f"the previous daemon has not exited; kill the pid in {path}.lock")
+        pid = processes.daemon(path)
+        how = f"`kill {pid}` ends it in order" if pid else "its process cannot be seen from here: end it where it runs"
+        raise CannotStart(f"a daemon that does not listen any more holds {path}.lock; {how}")
 
     before = signal.signal(signal.SIGALRM, too_long)
     signal.alarm(PREDECESSOR)

@@ -70,7 +70,11 @@ def _engine() -> Iterator[Finding]:
         return
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _ENGINE_PROBE], capture_output=True, text=True, timeout=_ENGINE_SECONDS, cwd="/"
+            [sys.executable, "-P", "-c", _ENGINE_PROBE],
+            capture_output=True,
+            text=True,
+            timeout=_ENGINE_SECONDS,
+            cwd="/",
         )
     except subprocess.TimeoutExpired:
         yield bad("engine", f"importing llama_cpp took more than {_ENGINE_SECONDS} s; is the disk or the machine busy?")
