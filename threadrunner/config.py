@@ -20,7 +20,7 @@ class ConfigError(Exception):
     """An option that cannot be used; the text has its name, where it is set and what it may be."""
 
 
-class Limits(NamedTuple):
+class Bounds(NamedTuple):
     """What an option that is a number may be, where that is not 0 or more."""
 
     minimum: int = 0
@@ -29,9 +29,9 @@ class Limits(NamedTuple):
     """The minimum of a value that is not 0, where 0 has a meaning of its own."""
 
 
-_COUNT = Limits(0, 2**31 - 1)
-_TOKENS = Limits(0, 2**31 - 1, above_zero=16)  # an int32 of llama.cpp's; fewer hold no prompt
-_THREADS = Limits(0, 512)  # llama.cpp's own maximum; it ends the process where there are more
+_COUNT = Bounds(0, 2**31 - 1)
+_TOKENS = Bounds(0, 2**31 - 1, above_zero=16)  # an int32 of llama.cpp's; fewer hold no prompt
+_THREADS = Bounds(0, 512)  # llama.cpp's own maximum; it ends the process where there are more
 
 
 class Config(NamedTuple):
@@ -40,7 +40,7 @@ class Config(NamedTuple):
     backend: Annotated[str, "what generates: `llama`, `dummy` or an installed plugin's name"] = "llama"
     model: Annotated[str, "the model of requests that name none"] = "smollm2:135m"
     model_path: Annotated[str, "a GGUF file to use instead of `model`"] = ""
-    keep_alive: Annotated[float, "how long a model stays loaded after its last request; -1: for good", Limits(-1)] = (
+    keep_alive: Annotated[float, "how long a model stays loaded after its last request; -1: for good", Bounds(-1)] = (
         300.0
     )
     context: Annotated[int, "maximum tokens of a conversation; 0: by the model and the free memory", _TOKENS] = 0
@@ -57,7 +57,7 @@ class Config(NamedTuple):
     drain: Annotated[float, "how long running requests may continue after a stop or SIGTERM"] = 10.0
     log: Annotated[str, "minimum level, and per module: `warning,threadrunner.daemon=debug`"] = "warning"
     log_prompts: Annotated[bool, "also write prompts to the log (level debug)"] = False
-    log_days: Annotated[int, "daily log files that are kept", Limits(0, 36500)] = 7
+    log_days: Annotated[int, "daily log files that are kept", Bounds(0, 36500)] = 7
 
 
 LOG_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
@@ -70,7 +70,7 @@ class Option(NamedTuple):
     kind: type
     default: Any
     description: str
-    limits: Limits
+    bounds: Bounds
     """Of a number."""
 
     def from_toml(self, value: Any, where: str) -> Any:
@@ -113,7 +113,7 @@ class Option(NamedTuple):
 
     def _expected(self, value: float) -> str:
         """What the number should be; "" where it is that."""
-        low, high, above_zero = self.limits
+        low, high, above_zero = self.bounds
         if not value >= low:  # NaN is not
             return f"{low} or more"
         if value > high:
@@ -139,7 +139,7 @@ def options() -> dict[str, Option]:
 def _option(name: str, hint: Any) -> Option:
     default = Config._field_defaults[name]
     _, description, *limits = typing.get_args(hint)
-    return Option(name, type(default), default, description, limits[0] if limits else Limits())
+    return Option(name, type(default), default, description, limits[0] if limits else Bounds())
 
 
 def load(environ: Mapping[str, str] = os.environ, file: str | None = None) -> Config:
