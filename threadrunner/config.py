@@ -76,7 +76,8 @@ class Option(NamedTuple):
     def from_toml(self, value: Any, where: str) -> Any:
         """The value, of the option's type and in its range. Raises ConfigError with the place, `where`."""
         if self.kind is float and type(value) is int:
-            value = float(value) if value < 2**63 else float("inf")  # out of range; float() may raise OverflowError
+            # Out of range beyond that, where float() may raise OverflowError.
+            value = float(max(-(2**63), min(value, 2**63)))
         if type(value) is not self.kind:
             kind = "bool (true or false, without quotes)" if self.kind is bool else self.kind.__name__
             raise ConfigError(f"{where}: {self.name} must be of type {kind}, not {_short(value)}")

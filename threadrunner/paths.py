@@ -120,7 +120,9 @@ def private_dir(path: str) -> str:
 def _remedy(path: str, mode: int) -> str:
     """For a folder that is not private. `chmod` is for one that was made for the socket: in any other, others may have
     business, and in /tmp they all have."""
-    if not mode & stat.S_ISVTX and all(map(_is_ours, os.scandir(path))):
+    with os.scandir(path) as entries:
+        alone = not mode & stat.S_ISVTX and all(map(_is_ours, entries))
+    if alone:
         return f"run `chmod 700 {path}`, or set THREADRUNNER_SOCKET to another place"
     own = os.path.join(path, f"threadrunner-{os.getuid()}", "daemon.sock")
     return f"the socket needs a folder of its own, which is made if it is missing, e.g. THREADRUNNER_SOCKET={own}"
