@@ -163,11 +163,14 @@ def load(environ: Mapping[str, str] = os.environ, file: str | None = None) -> Co
 
 
 def mode_tables(file: str | None = None) -> dict[str, Any]:
-    """The `[modes.NAME]` tables of config.toml, unchecked. Raises ConfigError."""
+    """The `[modes.NAME]` tables of config.toml, unchecked; `~` in a model's path is expanded. Raises ConfigError."""
     path = paths.config_file() if file is None else file
     tables = _read(path).get("modes", {})
     if not isinstance(tables, dict):
         raise ConfigError(f"{path}: modes are tables: [modes.NAME]")
+    for table in tables.values():
+        if isinstance(table, dict) and isinstance(model := table.get("model"), str):
+            table["model"] = os.path.expanduser(model)
     return tables
 
 

@@ -46,7 +46,8 @@ def test_what_the_daemon_is_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 def test_a_tilde_is_the_home_folder_in_every_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     file = tmp_path / "config.toml"
-    file.write_text('model = "~/a.gguf"\nmodel_path = "~/b.gguf"\n')
+    file.write_text('model = "~/a.gguf"\nmodel_path = "~/b.gguf"\n[modes.x]\nmodel = "~/d.gguf"\n')
+    assert config.mode_tables(str(file))["x"]["model"] == f"{tmp_path}/d.gguf"
     got = config.load({}, str(file))
     assert (got.model, got.model_path) == (f"{tmp_path}/a.gguf", f"{tmp_path}/b.gguf")
     assert config.load({"THREADRUNNER_MODEL_PATH": "~/c.gguf"}, str(file)).model_path == f"{tmp_path}/c.gguf"
