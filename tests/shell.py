@@ -27,7 +27,7 @@ COMMAND = [sys.executable, "-m", "threadrunner"]
 # Every start of a daemon leaves a line, whether or not the daemon comes up; DIE makes it end before it can speak.
 SITE = """
 import os, sys
-if sys.orig_argv[1:4] == ["-m", "threadrunner", "daemon"]:
+if sys.orig_argv[1:5] == ["-P", "-m", "threadrunner", "daemon"]:
     with open(os.environ["STARTS"], "a") as file:
         file.write(f"{os.getpid()}\\n")
     if "DIE" in os.environ:

@@ -58,7 +58,6 @@ def test_values_of_variables(file: Path) -> None:
         str(file),
     )
     assert (got.offline, got.aliases, got.context) == (True, {"a": "b.gguf", "c": "hf:d/e"}, 1024)
-    assert not load({"THREADRUNNER_OFFLINE": "perhaps"}, str(file)).offline
 
 
 def test_log_levels_per_module() -> None:
@@ -95,3 +94,39 @@ def test_a_folder_that_others_can_enter_is_refused_and_left_alone(tmp_path: Path
         paths.private_dir(str(link))
     made = paths.private_dir(str(tmp_path / "a" / "b"))
     assert Path(made).stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("text", ["1", "true", "Yes", "y", "T", "ON", "enabled", " 1 "])
+def test_words_for_yes(file: Path, text: str) -> None:
+    assert load({"THREADRUNNER_OFFLINE": text}, str(file)).offline
+
+
+@pytest.mark.parametrize("text", ["0", "false", "No", "n", "F", "OFF", "disabled"])
+def test_words_for_no(file: Path, text: str) -> None:
+    assert not load({"THREADRUNNER_OFFLINE": text}, str(file)).offline
+
+
+@pytest.mark.parametrize("text", ["perhaps", "TRUE1", "2", "ja"])
+def test_other_words_are_refused_with_those_that_are_not(file: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match="THREADRUNNER_OFFLINE: expected 1, true, yes or on"):
+        load({"THREADRUNNER_OFFLINE": text}, str(file))
+    with pytest.raises(ConfigError, match=r"bool \(true or false, without quotes\)"):
+        file.write_text(f'offline = "{text}"')
+        load({}, str(file))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("threads = 100000", "threads must be at most 512, not 100000"),
+        ("context = 1", "context must be 0, or 16 or more, not 1"),
+        (f"context = {2**40}", "context must be at most 2147483647"),
+        ("keep_alive = nan", "keep_alive must be -1 or more, not nan"),
+        (f"idle_exit = -{10**400}", "idle_exit must be 0 or more"),
+        ("log_days = 99999999", "log_days must be at most 36500"),
+    ],
+)
+def test_numbers_have_a_range(file: Path, text: str, says: str) -> None:
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=says):
+        load({}, str(file))

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "threadrunner"
 
-COMMON = {"config", "exits", "machine", "paths", "threadrunner"}
+COMMON = {"config", "exits", "machine", "paths", "processes", "threadrunner"}
 """Modules that every process may use; `threadrunner` is the package itself, for its version."""
 
 # A package, or a module where it differs from its package -> what it may import beside itself.
@@ -21,6 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "exits": set(),
     "machine": set(),
     "paths": set(),
+    "processes": set(),
     "config": {"paths"},
     "wire": set(),
     "api": {"wire"},

@@ -20,10 +20,18 @@ class ConfigError(Exception):
     """An option that cannot be used; the text has its name, where it is set and what it may be."""
 
 
-class AtLeast(NamedTuple):
-    """The minimum of an option that is a number, where that is not 0."""
+class Bounds(NamedTuple):
+    """What an option that is a number may be, where that is not 0 or more."""
 
-    minimum: int
+    minimum: int = 0
+    maximum: int = 2**63 - 1
+    above_zero: int = 0
+    """The minimum of a value that is not 0, where 0 has a meaning of its own."""
+
+
+_COUNT = Bounds(0, 2**31 - 1)
+_TOKENS = Bounds(0, 2**31 - 1, above_zero=16)  # an int32 of llama.cpp's; fewer hold no prompt
+_THREADS = Bounds(0, 512)  # llama.cpp's own maximum; it ends the process where there are more
 
 
 class Config(NamedTuple):
@@ -32,14 +40,14 @@ class Config(NamedTuple):
     backend: Annotated[str, "what generates: `llama`, `dummy` or an installed plugin's name"] = "llama"
     model: Annotated[str, "the model of requests that name none"] = "smollm2:135m"
     model_path: Annotated[str, "a GGUF file to use instead of `model`"] = ""
-    keep_alive: Annotated[float, "how long a model stays loaded after its last request; -1: for good", AtLeast(-1)] = (
+    keep_alive: Annotated[float, "how long a model stays loaded after its last request; -1: for good", Bounds(-1)] = (
         300.0
     )
-    context: Annotated[int, "maximum tokens of a conversation; 0: by the model and the free memory"] = 0
-    threads: Annotated[int, "computing threads; 0: the physical cores that the daemon may use"] = 0
+    context: Annotated[int, "maximum tokens of a conversation; 0: by the model and the free memory", _TOKENS] = 0
+    threads: Annotated[int, "computing threads; 0: the physical cores that the daemon may use", _THREADS] = 0
     memory_limit: Annotated[int, "maximum bytes for one loaded model, cache included; 0: what is free"] = 0
     memory_total: Annotated[int, "maximum bytes for all loaded models together; 0: what is free"] = 0
-    max_queued: Annotated[int, "requests that may wait for one model; one more gets the error Overloaded"] = 64
+    max_queued: Annotated[int, "requests that may wait for one model; one more gets the error Overloaded", _COUNT] = 64
     cache_bytes: Annotated[int, "maximum bytes of saved KV state on disk, for each model; 0: keep none"] = 1 << 30
     offline: Annotated[bool, "never fetch a model"] = False
     aliases: Annotated[
@@ -49,7 +57,7 @@ class Config(NamedTuple):
     drain: Annotated[float, "how long running requests may continue after a stop or SIGTERM"] = 10.0
     log: Annotated[str, "minimum level, and per module: `warning,threadrunner.daemon=debug`"] = "warning"
     log_prompts: Annotated[bool, "also write prompts to the log (level debug)"] = False
-    log_days: Annotated[int, "daily log files that are kept"] = 7
+    log_days: Annotated[int, "daily log files that are kept", Bounds(0, 36500)] = 7
 
 
 LOG_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
@@ -62,23 +70,30 @@ class Option(NamedTuple):
     kind: type
     default: Any
     description: str
-    minimum: int
+    bounds: Bounds
     """Of a number."""
 
     def from_toml(self, value: Any, where: str) -> Any:
         """The value, of the option's type and in its range. Raises ConfigError with the place, `where`."""
         if self.kind is float and type(value) is int:
-            value = float(value) if value < 2**63 else float("inf")  # out of range; float() may raise OverflowError
+            # Out of range beyond that, where float() may raise OverflowError.
+            value = float(max(-(2**63), min(value, 2**63)))
         if type(value) is not self.kind:
-            raise ConfigError(f"{where}: {self.name} must be of type {self.kind.__name__}, not {value!r}")
+            kind = "bool (true or false, without quotes)" if self.kind is bool else self.kind.__name__
+            raise ConfigError(f"{where}: {self.name} must be of type {kind}, not {_short(value)}")
         return self._checked(value, where)
 
     def from_text(self, text: str, where: str) -> Any:
         """The same for an environment variable, whose name is `where`."""
         try:
+            text.encode("utf-8")
             value = self._parsed(text)
-        except ValueError:
-            raise ConfigError(f"{where} must be of type {self.kind.__name__}, not {text!r}") from None
+        except UnicodeEncodeError:
+            raise ConfigError(f"{where} is not UTF-8 text: {_short(text)}") from None
+        except ValueError as error:
+            if self.kind is bool:
+                raise ConfigError(f"{where}: {error}") from None
+            raise ConfigError(f"{where} must be of type {self.kind.__name__}, not {_short(text)}") from None
         return self._checked(value, where)
 
     def _parsed(self, text: str) -> Any:
@@ -90,11 +105,30 @@ class Option(NamedTuple):
 
     def _checked(self, value: Any, where: str) -> Any:
         if isinstance(value, dict) and not all(isinstance(target, str) and target for target in value.values()):
-            raise ConfigError(f'{where}: {self.name} must be lines such as small = "smollm2:135m", not {value!r}')
-        if isinstance(value, (int, float)) and not self.minimum <= value < 2**63:
-            expected = "below 2**63" if value >= 2**63 else f"{self.minimum} or more"
-            raise ConfigError(f"{where}: {self.name} must be {expected}, not {value}")
-        return value
+            raise ConfigError(f'{where}: {self.name} must be lines such as small = "smollm2:135m", not {_short(value)}')
+        if isinstance(value, (int, float)) and (expected := self._expected(value)):
+            raise ConfigError(f"{where}: {self.name} must be {expected}, not {_short(value)}")
+        if isinstance(value, str) and "\0" in value:
+            raise ConfigError(f"{where}: {self.name} has a NUL character in it; remove that")
+        return os.path.expanduser(value) if self.name in ("model", "model_path") else value
+
+    def _expected(self, value: float) -> str:
+        """What the number should be; "" where it is that."""
+        low, high, above_zero = self.bounds
+        if not value >= low:  # NaN is not
+            return f"{low} or more"
+        if value > high:
+            return "below 2**63" if high == 2**63 - 1 else f"at most {high}"
+        return f"0, or {above_zero} or more" if 0 < value < above_zero else ""
+
+
+def _short(value: Any) -> str:
+    """As an error shows it: on one line, and not all of a megabyte."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of more than 4300 digits; tables that are nested too deep
+        return "what is there"
+    return text if len(text) <= 60 else f"{text[:60]}…"
 
 
 @functools.cache
@@ -106,7 +140,7 @@ def options() -> dict[str, Option]:
 def _option(name: str, hint: Any) -> Option:
     default = Config._field_defaults[name]
     _, description, *limits = typing.get_args(hint)
-    return Option(name, type(default), default, description, limits[0].minimum if limits else 0)
+    return Option(name, type(default), default, description, limits[0] if limits else Bounds())
 
 
 def load(environ: Mapping[str, str] = os.environ, file: str | None = None) -> Config:
@@ -144,7 +178,7 @@ def _from_file(path: str) -> tuple[dict[str, Any], str]:
         if key == "modes":  # tables, which the daemon's modes.py knows
             continue
         if key not in options():
-            faults.append(f"{path}: no option is named {key!r}; docs/configuration.md lists them")
+            faults.append(f"{path}: no option is named {_short(key)}; docs/configuration.md lists them")
             continue
         try:
             values[key] = options()[key].from_toml(value, path)
@@ -157,11 +191,14 @@ def _from_file(path: str) -> tuple[dict[str, Any], str]:
 
 
 def mode_tables(file: str | None = None) -> dict[str, Any]:
-    """The `[modes.NAME]` tables of config.toml, unchecked. Raises ConfigError."""
+    """The `[modes.NAME]` tables of config.toml, unchecked; `~` in a model's path is expanded. Raises ConfigError."""
     path = paths.config_file() if file is None else file
     tables = _read(path).get("modes", {})
     if not isinstance(tables, dict):
         raise ConfigError(f"{path}: modes are tables: [modes.NAME]")
+    for table in tables.values():
+        if isinstance(table, dict) and isinstance(model := table.get("model"), str):
+            table["model"] = os.path.expanduser(model)
     return tables
 
 
@@ -171,7 +208,7 @@ def log_levels(spec: str) -> dict[str, int]:
     for part in filter(None, (part.strip() for part in spec.split(","))):
         name, _, level = part.rpartition("=")
         if level.lower() not in LOG_LEVELS:
-            raise ConfigError(f"log: {level!r} is not a level; use one of {', '.join(LOG_LEVELS)}")
+            raise ConfigError(f"log: {_short(level)} is not a level; use one of {', '.join(LOG_LEVELS)}")
         levels[name.strip() or "threadrunner"] = LOG_LEVELS[level.lower()]
     return levels
 
@@ -187,10 +224,14 @@ def _read(path: str) -> dict[str, Any]:
 
     try:
         with open(path, "rb") as file:
-            return tomllib.load(file)
+            data = file.read()
+        codec = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"  # as Windows writes them
+        return tomllib.loads(data.decode(codec))
     except FileNotFoundError:
         return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise ConfigError(f"{path}: not TOML: nested too deep") from None
+    except ValueError as error:  # not TOML, not UTF-8, a number that is too long
         raise ConfigError(f"{path}: not TOML: {error}") from None
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
+        raise ConfigError(f"{path}: {error.strerror}; change that or set THREADRUNNER_HOME") from None

@@ -24,14 +24,36 @@ class PathError(Exception):
     """A path that cannot be used; the text says why and what to do."""
 
 
+_TRUE = ("1", "true", "t", "yes", "y", "on", "enabled", "enable")
+_FALSE = ("", "0", "false", "f", "no", "n", "off", "disabled", "disable")
+
+
 def is_true(text: str) -> bool:
-    """Whether the value of an environment variable turns something on; any other text leaves it off."""
-    return text.lower() in ("1", "true", "yes", "on")
+    """Whether the value of an environment variable turns something on. Raises ValueError for any other text: a user who
+    wrote THREADRUNNER_OFFLINE=TRUE1 did not mean no."""
+    word = text.strip().lower()
+    if word in _TRUE:
+        return True
+    if word in _FALSE:
+        return False
+    raise ValueError(f"expected 1, true, yes or on, or else 0, false, no or off, got {text!r}")
+
+
+def absolute(path: str) -> str:
+    """`path` as a shell means it: `~` is the home folder, a relative one begins in the current folder.
+
+    Raises PathError for a relative one where the current folder has been removed.
+    """
+    path = os.path.expanduser(path)
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError:
+        raise PathError(f"{path} is relative, and the current folder was removed; `cd` to another one") from None
 
 
 def home() -> str:
     """THREADRUNNER_HOME, else ~/.threadrunner."""
-    return os.path.abspath(os.environ.get("THREADRUNNER_HOME") or os.path.expanduser("~/.threadrunner"))
+    return absolute(os.environ.get("THREADRUNNER_HOME") or "~/.threadrunner")
 
 
 def config_file() -> str:
@@ -62,7 +84,7 @@ def socket_path() -> str:
         runtime = os.environ.get("XDG_RUNTIME_DIR")
         folder = os.path.join(runtime, "threadrunner") if runtime else os.path.join(home(), "run")
         path = os.path.join(folder, "daemon.sock")
-    path = os.path.abspath(path)
+    path = absolute(path)
     size = len(os.fsencode(path))
     if size > SOCKET_PATH_MAX:
         raise PathError(
@@ -79,15 +101,35 @@ def private_dir(path: str) -> str:
     shared folder such as /tmp); OSError where it cannot be made. Never changes a folder that was there: run by root
     with a socket in /tmp, a chmod here would lock all users out of /tmp.
     """
-    os.makedirs(path, mode=0o700, exist_ok=True)
+    if not os.path.lexists(path):
+        before = os.umask(0o077)  # one such as 777 would lock ourselves out
+        try:
+            os.makedirs(path, mode=0o700, exist_ok=True)
+        finally:
+            os.umask(before)
     facts = os.lstat(path)
     if stat.S_ISLNK(facts.st_mode) or not stat.S_ISDIR(facts.st_mode):
         raise PathError(f"{path} is not a real folder; remove it or set THREADRUNNER_SOCKET to another place")
     if facts.st_uid != os.getuid():
         raise PathError(f"{path} belongs to uid {facts.st_uid}, not to you; set THREADRUNNER_SOCKET to another place")
     if facts.st_mode & 0o077:
-        raise PathError(f"others can enter {path}; run `chmod 700 {path}`, or set THREADRUNNER_SOCKET to another place")
+        raise PathError(f"others can enter {path}; {_remedy(path, facts.st_mode)}")
     return path
+
+
+def _remedy(path: str, mode: int) -> str:
+    """For a folder that is not private. `chmod` is for one that was made for the socket: in any other, others may have
+    business, and in /tmp they all have."""
+    with os.scandir(path) as entries:
+        alone = not mode & stat.S_ISVTX and all(map(_is_ours, entries))
+    if alone:
+        return f"run `chmod 700 {path}`, or set THREADRUNNER_SOCKET to another place"
+    own = os.path.join(path, f"threadrunner-{os.getuid()}", "daemon.sock")
+    return f"the socket needs a folder of its own, which is made if it is missing, e.g. THREADRUNNER_SOCKET={own}"
+
+
+def _is_ours(entry: os.DirEntry[str]) -> bool:
+    return entry.name.endswith((".sock", ".lock", ".start")) or stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode)
 
 
 def peer_uid(sock: _socket.socket) -> int:

@@ -79,7 +79,7 @@ def loaded(shell: Shell, *args: str) -> set[str]:
         (["models", "list"], {*COMMAND, "threadrunner.cli.commands.models"}),
         (["unload"], {*COMMAND, "threadrunner.cli.commands.unload"}),
         (["logs"], {*COMMAND, "threadrunner.cli.commands.logs"}),
-        (["stop"], {*COMMAND, "threadrunner.cli.commands.stop"}),
+        (["stop"], {*COMMAND, "threadrunner.cli.commands.stop", "threadrunner.processes"}),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -148,7 +148,8 @@ def test_usage_errors(busy_shell: Shell, args: list[str], input: str | bytes | N
 @pytest.mark.parametrize("flags", [[], ["--json"]])
 def test_a_request_that_is_too_large_starts_no_daemon(shell: Shell, flags: list[str]) -> None:
     done = shell.run(*flags, input=b"\n" * 9_000_000 + b"a")
-    assert (done.returncode, done.stdout) == (64, "")
+    assert done.returncode == 64
+    assert [json.loads(line)["exit"] for line in done.stdout.splitlines()] == [64] * len(flags)
     assert "(16 MiB); send less text" in done.stderr
     assert shell.starts == 0
 
@@ -185,6 +186,7 @@ def test_a_model_path_in_the_environment_is_sent(busy_shell: Shell) -> None:
 
 
 def test_a_timeout(troubled: Shell) -> None:
+    assert troubled.run("warm").returncode == 0
     done = troubled.run("drip", "--timeout", "0.3")
     assert done.returncode == 4
     assert done.stderr.startswith("threadrunner: ")

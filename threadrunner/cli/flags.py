@@ -34,6 +34,8 @@ COMMANDS = {
 }
 """Name to summary. The command itself is the module of that name in cli/commands."""
 
+DAY = 86400  # seconds
+
 PROCESSES = ("daemon", "lsp")
 """Commands that are programs of their own, with their own way to end."""
 
@@ -75,9 +77,23 @@ class Options:
 
 
 def whole_number(text: str) -> int:
+    return _whole(text, 2**31 - 1)
+
+
+def seed(text: str) -> int:
+    return _whole(text, 2**32 - 1)
+
+
+def _whole(text: str, maximum: int) -> int:
     if not (text.isascii() and text.isdigit()):
-        raise ValueError(f"expected a whole number (0 or more), got {text!r}")
+        raise ValueError(f"expected a whole number (0 or more), got {_short(text)}")
+    if len(text) > 4000 or int(text) > maximum:  # int() takes no more than 4300 digits
+        raise ValueError(f"expected at most {maximum}, got {_short(text)}")
     return int(text)
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 40 else f"{text[:40]}…")
 
 
 def number(text: str) -> float:
@@ -86,7 +102,15 @@ def number(text: str) -> float:
     except ValueError:
         value = float("nan")
     if not abs(value) < float("inf"):
-        raise ValueError(f"expected a number, got {text!r}")
+        raise ValueError(f"expected a number, got {_short(text)}")
+    return value
+
+
+def seconds(text: str) -> float:
+    """A time that a timer takes: up to a day, as the daemon has it too."""
+    value = number(text)
+    if not 0 < value <= DAY:
+        raise ValueError(f"expected more than 0 and at most {DAY} seconds, got {_short(text)}")
     return value
 
 
@@ -98,7 +122,7 @@ FLAGS: tuple[Flag, ...] = (
     ("-t", "--temperature", "T", number, "0 gives the likeliest answer, 1 a varied one"),
     ("", "--top-p", "P", number, "sample from the smallest set of tokens whose probabilities add up to P"),
     ("", "--top-k", "K", whole_number, "sample from the K likeliest tokens"),
-    ("", "--seed", "N", whole_number, "the same seed gives the same answer"),
+    ("", "--seed", "N", seed, "the same seed gives the same answer"),
     ("-s", "--system", "TEXT", str, "system prompt"),
     ("-S", "--session", "NAME", str, "the prompt is the next turn of the conversation NAME"),
     ("-c", "--continue", "", None, "the prompt is the next turn of the conversation used last"),
@@ -111,7 +135,7 @@ FLAGS: tuple[Flag, ...] = (
     ("", "--json", "", None, "one event per line: token, progress, result or error"),
     ("", "--no-stream", "", None, "print the answer when it is complete"),
     ("", "--stats", "", None, "print to stderr how many tokens, and how fast"),
-    ("", "--timeout", "SECONDS", number, "give up after this time (exit code 4)"),
+    ("", "--timeout", "SECONDS", seconds, "give up after this time (exit code 4)"),
     ("", "--backend", "NAME", str, "what generates: llama, dummy or an installed plugin"),
     ("", "--offline", "", None, "never fetch a missing model"),
     ("", "--version", "", None, "print the version"),

@@ -32,23 +32,48 @@ def run(argv: list[str]) -> int:
     """The exit code of anything but the daemon and the language server."""
     signals.install()
     _open_standard_files()
-    from threadrunner import exits
-    from threadrunner.api.errors import ApiError
+    from threadrunner import exits, paths
+    from threadrunner.api.errors import ApiError, InternalError, InvalidParams, Unreachable
     from threadrunner.cli import render
 
     try:
         return _command(argv[0], argv[1:]) if argv and argv[0] in flags.COMMANDS else _prompt(argv)
     except flags.UsageError as error:
-        render.say(str(error))
-        return exits.USAGE
+        return _failed(InvalidParams(str(error)))
+    except paths.PathError as error:
+        return _failed(Unreachable(str(error)))
     except ApiError as error:
-        render.say(_advice(error))
-        return exits.for_kind(error.kind)
+        return _failed(error)
     except BrokenPipeError:  # `| head -1` has read enough
         return exits.OK
     except OSError as error:
         render.say(f"{error.strerror}: {error.filename}" if error.filename else f"cannot write: {error.strerror}")
         return exits.UNKNOWN
+    except Exception as error:
+        return _failed(InternalError(_defect(error)))
+
+
+def _failed(error: ApiError) -> int:
+    """The exit code of a command that ends in `error`, which the user is told."""
+    from threadrunner import exits
+    from threadrunner.cli import render
+
+    code = exits.for_kind(error.kind)
+    try:  # noqa: SIM105 - contextlib is one more import for every prompt
+        signals.report(error, code)
+    except OSError:
+        pass
+    render.say(_advice(error))
+    return code
+
+
+def _defect(error: Exception) -> str:
+    """A user is not shown a traceback; whoever mends it needs the place."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f" ({os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno})" if trace is not None else ""
+    return f"a defect of threadrunner's: {type(error).__name__}: {error}{place}; please report it with what you typed"
 
 
 def _process(name: str, argv: list[str]) -> int:

@@ -18,15 +18,23 @@ if TYPE_CHECKING:
 
     from threadrunner.cli.flags import Options
 
-_GRACE_SECONDS = 5  # beyond --timeout, for a daemon that does not keep to it
-_SAME_NAME = ("max_tokens", "temperature", "top_p", "top_k", "seed", "stop", "timeout")
+_GRACE_SECONDS = 1  # beyond --timeout, for a daemon that does not keep to it
+_LEAST_SECONDS = 0.001  # what may be left of --timeout; a request must have some
+_SAME_NAME = ("max_tokens", "temperature", "top_p", "top_k", "seed", "stop")
 
 
 def run(options: Options) -> int:
+    events = render.Events() if options.json else None
+    if events is not None:
+        signals.report_to(events.error)
+    if options.timeout is not None:
+        signals.after(options.timeout, f"standard input has not ended within {options.timeout:g} s (--timeout)")
     params = gather(options)
     if options.timeout is not None:
-        signals.after(options.timeout + _GRACE_SECONDS, f"no answer within {options.timeout:g} s: the daemon hangs")
-    return _as_json(params) if options.json else _as_text(params, options)
+        params["timeout"] = max(options.timeout - signals.age(), _LEAST_SECONDS)
+        late = f"no answer within {options.timeout:g} s (--timeout); `threadrunner doctor` looks into it"
+        signals.after(options.timeout + _GRACE_SECONDS, late)
+    return _as_json(params, events) if events is not None else _as_text(params, options)
 
 
 def gather(options: Options) -> dict[str, Any]:
@@ -73,7 +81,7 @@ def _model_and_conversation(options: Options) -> dict[str, Any]:
 
 def _schema(path: str) -> dict[str, Any] | bool:
     try:
-        schema = messages.decode(_file(path))
+        schema = messages.decode(stdin.decode(_file(path), path).encode())
     except messages.DecodeError as error:
         raise UsageError(f'{path}: {error}; expected a JSON Schema, e.g. {{"type": "object"}}') from None
     if not isinstance(schema, (dict, bool)):
@@ -83,7 +91,7 @@ def _schema(path: str) -> dict[str, Any] | bool:
 
 def _file(path: str) -> bytes:
     try:
-        with open(path, "rb") as file:
+        with open(os.path.expanduser(path), "rb") as file:
             return file.read(FRAME_LIMIT + 1)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
@@ -109,13 +117,7 @@ def _as_text(params: dict[str, Any], options: Options) -> int:
     return exits.OK
 
 
-def _as_json(params: dict[str, Any]) -> int:
-    events = render.Events()
-    reply = autostart.request("generate", params, watch=1)
-    try:
-        for event, payload in reply:
-            events.emit(event, {name: value for name, value in payload.items() if name != "request"})
-    except ApiError as error:
-        events.error(error)
-        raise
+def _as_json(params: dict[str, Any], events: render.Events) -> int:
+    for event, payload in autostart.request("generate", params, watch=1):
+        events.emit(event, {name: value for name, value in payload.items() if name != "request"})
     return exits.OK

@@ -9,7 +9,7 @@ import os
 import select
 import time
 
-from threadrunner import exits
+from threadrunner.cli import signals
 from threadrunner.wire import messages
 
 TYPE_CHECKING = False
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _REDRAW_SECONDS = 0.1
 _QUIET_SECONDS = 0.4  # a load or a prefill that is over by then is not worth a line
 _DAY_SECONDS = 86400
+_STUCK_SECONDS = 1.0
+_PIECE = 4096  # PIPE_BUF: as much as a pipe that can be written to takes without waiting
 
 
 def printable(text: str) -> str:
@@ -34,6 +36,7 @@ def _visible(table: dict[int, int | None] = {}) -> dict[int, int | None]:  # noq
     if not table:
         table.update({code: 0x2400 + code for code in range(0x20)})
         table.update(dict.fromkeys(range(0x80, 0xA0), 0xFFFD))
+        table.update(dict.fromkeys(range(0xD800, 0xE000), 0xFFFD))  # bytes that are not UTF-8: no stream takes them
         table.update({0x7F: 0x2421, 0x0A: 0x0A, 0x09: 0x09, 0x0D: None})
     return table
 
@@ -58,7 +61,9 @@ def json_line(value: dict[str, Any]) -> str:
 
 
 def say(text: str) -> None:
-    """A line for the user on standard error; that it may be closed is not an error."""
+    """One line for the user on standard error, whatever `text` has; that it may be closed is not an error."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    text = "".join(line + (" " if line[-1] in ".…:;!?" else ". ") for line in lines[:-1]) + (lines or [""])[-1]
     try:  # noqa: SIM105 - contextlib is one more import for every prompt
         put(2, f"threadrunner: {printable(text) if os.isatty(2) else text}\n")
     except OSError:
@@ -90,16 +95,41 @@ class AnswerWriter:
 
 
 class Events:
-    """Standard output under --json: one object per line."""
+    """Standard output under --json: one object per line, the last of which is a result or an error. It stays so where a
+    signal or a timeout ends the process, so a line under way is finished first."""
+
+    def __init__(self) -> None:
+        self._rest = b""  # of the line under way
+        self._ended = False
 
     def emit(self, event: str, payload: dict[str, Any]) -> None:
-        out(json_line({"event": event, **payload}))
+        line = json_line({"event": event, **payload})
+        self._rest = (printable(line) if os.isatty(1) else line).encode()
+        self._ended = event in ("result", "error")
+        self._flush(None)
 
-    def error(self, error: ApiError) -> None:
-        self.emit(
-            "error",
-            {"code": error.code, "message": error.message, "data": error.data, "exit": exits.for_kind(error.kind)},
-        )
+    def error(self, error: ApiError, code: int) -> None:
+        """The last event, unless there was one. Called by a signal's handler too, so a stuck reader is not waited for:
+        OSError then."""
+        self._flush(_STUCK_SECONDS)
+        if not self._ended:
+            payload = {"code": error.code, "message": error.message, "data": error.data, "exit": code}
+            self._ended = True
+            self._rest = json_line({"event": "error", **payload}).encode()
+            self._flush(_STUCK_SECONDS)
+
+    def _flush(self, seconds: float | None) -> None:
+        """Raises OSError, BlockingIOError where the reader takes nothing for that long."""
+        while self._rest:
+            if not select.select([], [1], [], seconds)[1]:
+                raise BlockingIOError
+            signals.whole(self._write_some)
+
+    def _write_some(self) -> None:
+        try:  # noqa: SIM105 - contextlib is one more import for every prompt
+            self._rest = self._rest[os.write(1, self._rest[:_PIECE]) :]
+        except BlockingIOError:  # another process made the descriptor non-blocking, and wrote more than we
+            pass
 
 
 class ProgressLine:

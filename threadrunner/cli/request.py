@@ -26,15 +26,22 @@ def target(model: str | None, backend: str | None = None, offline: bool = False)
     if model is not None:
         params["model"] = model_name(model)
     elif env("THREADRUNNER_MODEL_PATH"):
-        params["model"] = os.path.abspath(os.path.expanduser(env("THREADRUNNER_MODEL_PATH", "")))
+        params["model"] = paths.absolute(env("THREADRUNNER_MODEL_PATH", ""))
     elif env("THREADRUNNER_MODEL"):
         params["model"] = model_name(env("THREADRUNNER_MODEL", ""))
     backend = backend or env("THREADRUNNER_BACKEND")
     if backend:
         params["backend"] = backend
-    if offline or paths.is_true(env("THREADRUNNER_OFFLINE", "")):
+    if offline or _offline(env("THREADRUNNER_OFFLINE", "")):
         params["offline"] = True
     return params
+
+
+def _offline(text: str) -> bool:
+    try:
+        return paths.is_true(text)
+    except ValueError as error:
+        raise UsageError(f"THREADRUNNER_OFFLINE: {error}") from None
 
 
 def as_defaults(chosen: dict[str, Any], model: str | None, backend: str | None) -> dict[str, Any]:
@@ -50,13 +57,17 @@ def keep_alive() -> dict[str, float]:
     if not text:
         return {}
     try:
-        return {"keep_alive": number(text)}
+        seconds = number(text)
+        if seconds < -1:
+            raise ValueError(f"expected -1 or more, got {text!r}")
+        return {"keep_alive": seconds}
     except ValueError as error:
         raise UsageError(f"THREADRUNNER_KEEP_ALIVE: {error}; it means seconds, -1 for good") from None
 
 
-def model_name(text: str) -> str:
-    """A path as an absolute one, since the daemon runs in another folder; any other name as it is.
+def model_name(text: str, folders: bool = False) -> str:
+    """A path as an absolute one, since the daemon runs in another folder; any other name as it is. `folders`: where a
+    folder will do too.
 
     Raises UsageError for an empty one.
     """
@@ -64,9 +75,36 @@ def model_name(text: str) -> str:
         raise UsageError("the model's name is empty; `threadrunner models list` shows the names")
     if text.startswith(("hf:", "ollama:", "lmstudio:")):
         return text
-    looks = text.startswith(("/", "./", "../", "~")) or (os.sep in text and text.endswith(".gguf"))
-    path = os.path.abspath(os.path.expanduser(text))
-    return path if looks or os.path.isfile(path) else text
+    there = os.path.isfile(text) or (folders and os.path.isdir(text))
+    if os.sep in text or text.endswith(".gguf"):
+        looks = text.startswith(("/", "./", "../", "~")) or (os.sep in text and text.endswith(".gguf"))
+        return paths.absolute(text) if looks or there else text
+    if text.startswith("~") or text in (".", ".."):
+        return paths.absolute(text)
+    return paths.absolute(text) if there and ":" not in text and _holds_a_model(text) and not _is_named(text) else text
+
+
+def _holds_a_model(path: str) -> bool:
+    """Whether what is here under a model's name can be what was meant: projects have files and folders `coder`."""
+    try:
+        if os.path.isdir(path):
+            return any(name.endswith(".gguf") for name in os.listdir(path))
+        with open(path, "rb") as file:
+            return file.read(4) == b"GGUF"
+    except OSError:
+        return False
+
+
+def _is_named(text: str) -> bool:
+    """Whether it is a name that we know: of a file in the models folder, or an alias."""
+    from threadrunner import config
+
+    if os.path.isfile(os.path.join(paths.models_dir(), f"{text}.gguf")):
+        return True
+    try:
+        return text in config.load().aliases
+    except config.ConfigError:  # the daemon says so
+        return False
 
 
 def words_text(words: list[str]) -> str:
@@ -74,8 +112,8 @@ def words_text(words: list[str]) -> str:
     text = " ".join(words)
     try:
         text.encode("utf-8")
-    except UnicodeEncodeError:
-        stdin.decode(os.fsencode(text), "the argument")
+    except UnicodeEncodeError:  # in a locale without UTF-8 it may be UTF-8 all the same
+        return stdin.decode(os.fsencode(text), "the argument")
     return text
 
 

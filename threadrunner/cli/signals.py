@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 from threadrunner import exits
 
@@ -15,8 +16,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
+    from typing import Any
 
+    from threadrunner.api.errors import ApiError
+
+_began = time.monotonic()
 _cleanups: list[Callable[[], None]] = []
+_reporters: list[Callable[[ApiError, int], None]] = []
+_waiting: list[Callable[[], None]] = []  # an end that came during `whole`
+_whole = False
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -25,6 +33,13 @@ def install() -> None:
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and a script's & leave them
             signal.signal(number, _on_signal)
+    # What the parent had blocked is blocked here too, and then neither Ctrl-C nor --timeout would end us.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (*_SIGNALS, signal.SIGALRM))
+
+
+def age() -> float:
+    """Seconds since the process was started."""
+    return time.monotonic() - _began
 
 
 def before_end(*actions: Callable[[], None]) -> None:
@@ -32,31 +47,65 @@ def before_end(*actions: Callable[[], None]) -> None:
     _cleanups[:] = actions
 
 
+def report_to(*reporters: Callable[[ApiError, int], None]) -> None:
+    """Have `reporters` told of the error that ends the process, with its exit code: --json promises one."""
+    _reporters[:] = reporters
+
+
+def report(error: ApiError, code: int) -> None:
+    for reporter in _reporters:
+        reporter(error, code)
+
+
+def whole(action: Callable[[], None]) -> None:
+    """`action`, which must not wait for anything, to its end: a signal meanwhile ends the process after it."""
+    global _whole
+    _whole = True
+    try:
+        action()
+    finally:
+        _whole = False
+        for end in _waiting:
+            end()
+
+
 def after(seconds: float, message: str) -> None:
-    """End the process with exit code TIMEOUT after this time, whatever it waits for."""
+    """End the process with exit code TIMEOUT that long after its start, whatever it waits for; `message` says why.
+
+    Replaces the time and the message given before.
+    """
 
     def on_alarm(number: int, frame: FrameType | None) -> None:
-        _clean_up()
-        try:  # noqa: SIM105 - contextlib is one more import for every prompt
-            os.write(2, f"threadrunner: {message}; `threadrunner doctor` looks into it\n".encode())
-        except OSError:
-            pass
-        os._exit(exits.TIMEOUT)
+        _end(exits.TIMEOUT, "Timeout", message)
 
     signal.signal(signal.SIGALRM, on_alarm)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, max(seconds - age(), 1e-6))  # 0 would mean never
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
     for other in _SIGNALS:
         signal.signal(other, signal.SIG_IGN)
-    _clean_up()
-    os._exit(128 + number)
+    _end(128 + number, "RequestCancelled", f"ended by {signal.Signals(number).name}", aloud=False)
 
 
-def _clean_up() -> None:
+def _end(code: int, kind: str, message: str, aloud: bool = True) -> None:
+    if _whole:
+        _waiting.append(lambda: _end(code, kind, message, aloud))
+        return
     for action in _cleanups:
-        try:  # noqa: SIM105 - contextlib is one more import for every prompt
-            action()
-        except OSError:
-            pass
+        _try(action)
+    if _reporters:
+        from threadrunner.api import errors
+
+        made: ApiError = getattr(errors, kind)(message)
+        _try(report, made, code)
+    if aloud:
+        _try(os.write, 2, f"threadrunner: {message}\n".encode())
+    os._exit(code)
+
+
+def _try(action: Callable[..., object], *arguments: Any) -> None:
+    try:  # noqa: SIM105 - contextlib is one more import for every prompt
+        action(*arguments)
+    except OSError:
+        pass

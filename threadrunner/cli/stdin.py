@@ -12,6 +12,7 @@ from threadrunner.wire.framing import FRAME_LIMIT
 
 _READ = 1 << 16
 _SILENCE_SECONDS = 2
+_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
 
 def read(expected: bool) -> str:
@@ -56,11 +57,14 @@ def _bytes() -> bytes:
 
 
 def decode(data: bytes, what: str) -> str:
-    """`data` as text. Raises UsageError with the offset of the first byte that is not UTF-8."""
+    """`data` as text: UTF-8, or what a mark at its beginning says, as files from Windows have one; the mark is no part
+    of the text. Raises UsageError with the offset of the first byte that is not UTF-8."""
+    codec = next((codec for mark, codec in _MARKS if data.startswith(mark)), "utf-8")
     try:
-        return data.decode("utf-8")
+        return data.decode(codec)
     except UnicodeDecodeError as error:
+        name = "UTF-8" if codec.startswith("utf-8") else "UTF-16, as its first bytes say, or UTF-8"
         raise UsageError(
-            f"{what} is not UTF-8 text: byte 0x{data[error.start]:02x} at offset {error.start}; "
+            f"{what} is not {name} text: byte 0x{data[error.start]:02x} at offset {error.start}; "
             "convert it first, e.g. with `iconv -f latin1 -t utf-8`"
         ) from None

@@ -50,11 +50,15 @@ def _from_json(text: str, name: str) -> dict[str, Any]:
             _check_format(value["threadrunner"])
             session = value["session"]
             turns = [{key: turn[key] for key in _TURN if turn.get(key) is not None} for turn in value["turns"]]
+            if not all(isinstance(turn.get(key, ""), str) for turn in turns for key in ("prompt", "answer")):
+                raise TypeError("a turn's prompt and answer must be text")
+            if not all("prompt" in turn for turn in turns):
+                raise ValueError("a turn has no prompt")
             kept = {key: session[key] for key in _KEPT if session.get(key) is not None}
             return {"name": name, **kept, "turns": turns}
         messages = value["messages"] if isinstance(value, dict) else value
         return {"name": name, **from_messages(messages)}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(
             f"this JSON is not a conversation ({error!r}); expected what `threadrunner sessions export --json` writes, "
             'or a list of {"role": …, "content": …}'
@@ -85,6 +89,8 @@ def from_messages(messages: list[dict[str, str]]) -> dict[str, Any]:
 
 def _from_markdown(text: str, name: str) -> dict[str, Any]:
     lines = text.split("\n")
+    if lines[0].endswith("\r"):  # written by an editor on Windows, throughout; our own export begins with a bare ---
+        lines = [line.removesuffix("\r") for line in lines]
     found: dict[str, Any] = {"name": name}
     start = 0
     if lines[0] == "---" and "---" in lines[1:]:
@@ -109,8 +115,8 @@ def _head(lines: list[str]) -> dict[str, Any]:
         key, _, value = line.partition(": ")
         try:
             parsed = json.loads(value)
-        except ValueError:
-            raise UsageError(f"{key}: its value must be JSON, not {value!r}") from None
+        except (ValueError, RecursionError):
+            raise UsageError(f"{key}: its value must be JSON, not {value[:40]!r}") from None
         if key == "threadrunner":
             _check_format(parsed)
         elif key in _KEPT:

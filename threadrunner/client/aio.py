@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from threadrunner.api import errors
-from threadrunner.client import autostart
+from threadrunner.client import autostart, utf8
 from threadrunner.wire import framing, messages
 
 log = logging.getLogger("threadrunner.client")
@@ -25,6 +25,7 @@ Notice = Callable[[str, dict[str, Any]], None]
 Dial = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 
 _READ = 1 << 16
+_SILENCE_SECONDS = 10.0  # until the daemon is asked whether it lives, and then until it is given up
 
 
 async def dial() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -40,6 +41,14 @@ async def dial() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         raise errors.Unreachable(f"the daemon was there and is gone again: {error.strerror}") from None
 
 
+def _encoded(message: dict[str, Any]) -> bytes:
+    """Raises InvalidParams for text that is not UTF-8."""
+    try:
+        return messages.encode(message)
+    except UnicodeEncodeError:
+        return messages.encode({**message, "params": utf8.mended(message["params"])})
+
+
 class AsyncConnection:
     """One stream. Ends for good when the daemon hangs up; `AsyncClient` makes the next one."""
 
@@ -48,6 +57,9 @@ class AsyncConnection:
         self._waiting: dict[int, tuple[asyncio.Future[Any], Notice | None]] = {}
         self._requests = 0
         self._ended: errors.ApiError | None = None
+        self._watch: asyncio.TimerHandle | None = None
+        self._asked = False  # whether the daemon lives
+        self._heard = False  # anything, since the last look
         self._pump = asyncio.create_task(self._read(reader))
 
     def __repr__(self) -> str:
@@ -66,7 +78,9 @@ class AsyncConnection:
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting[id] = (answer, notice)
         try:
-            self._send(messages.encode(messages.request(id, method, params)))
+            self._send(_encoded(messages.request(id, method, params)))
+            if self._watch is None:
+                self._watch = asyncio.get_running_loop().call_later(_SILENCE_SECONDS, self._look)
             return await answer
         except asyncio.CancelledError:
             self._send(messages.encode(messages.notification("$/cancelRequest", {"id": id})))
@@ -91,6 +105,7 @@ class AsyncConnection:
         ended: errors.ApiError = errors.Disconnected("the daemon ended before it had answered")
         try:
             while data := await reader.read(_READ):
+                self._heard = True
                 decoder.receive(data)
                 while (frame := decoder.next_frame()) is not None:
                     self._take(messages.decode(frame))
@@ -99,6 +114,25 @@ class AsyncConnection:
         except OSError as error:
             log.debug("reading: %s", error)
         self._end(ended)
+
+    def _look(self) -> None:
+        """One timer for all requests, since a keystroke has no time for one of its own: a daemon that has said nothing
+        for a while is asked whether it lives, and given up when it does not answer that either."""
+        self._watch = None
+        if not self._waiting or self._ended is not None:
+            self._asked = False
+            return
+        if self._heard:
+            self._asked = False
+        elif self._asked:
+            self._end(errors.Unreachable("the daemon does not answer; run `threadrunner doctor`"))
+            return
+        else:
+            self._asked = True
+            self._requests += 1
+            self._send(messages.encode(messages.request(self._requests, "status", {})))
+        self._heard = False
+        self._watch = asyncio.get_running_loop().call_later(_SILENCE_SECONDS, self._look)
 
     def _take(self, message: Any) -> None:
         if not isinstance(message, dict):
@@ -122,6 +156,8 @@ class AsyncConnection:
         if self._ended is not None:
             return
         self._ended = error
+        if self._watch is not None:
+            self._watch.cancel()
         self._writer.close()
         for answer, _ in self._waiting.values():
             if not answer.done():

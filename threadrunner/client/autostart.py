@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import os
 import select
-import sys
-import time
 
 import threadrunner
 from threadrunner import paths
@@ -20,11 +18,10 @@ from threadrunner.client import blocking
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Iterator
     from typing import Any
 
-_READY_SECONDS = 30
+_START_SECONDS = 40  # that another shell may take to start the daemon: it gives up after 30
 _FINISH_SECONDS = 60  # a daemon that was told to end first lets running requests finish, 10 s unless configured
 _ATTEMPTS = 3
 
@@ -78,7 +75,7 @@ def find() -> blocking.Connection | None:
 
 def stop(connection: blocking.Connection, path: str) -> None:
     """Tell the daemon to end and return when its process has gone. Raises Unreachable when it does not end."""
-    pid, version = daemon_facts(path)
+    pid = connection.daemon_pid()
     ended = _exit_of(pid)
     try:  # noqa: SIM105 - contextlib is one more import for every prompt
         connection.call("shutdown", {})
@@ -91,9 +88,12 @@ def stop(connection: blocking.Connection, path: str) -> None:
     if ended is not None:
         os.close(ended)
     if not gone:
+        from threadrunner import processes
+
+        which = f"pid {pid}, " if pid else ""
         raise errors.Unreachable(
-            f"the daemon (pid {pid}, version {version}) was told to end and still runs after {_FINISH_SECONDS} s; "
-            f"`threadrunner logs` may say why, `kill -9 {pid}` ends it"
+            f"the daemon ({which}version {daemon_version(path)}) was told to end and still runs after "
+            f"{_FINISH_SECONDS} s; {processes.remedy(pid)}"
         )
 
 
@@ -112,18 +112,18 @@ def socket_path() -> str:
         raise errors.Unreachable(str(error)) from None
 
 
-def daemon_facts(path: str) -> tuple[int, str]:
-    """Pid and version of the daemon of this socket, as its lock file has them; (0, "") when it does not."""
+def daemon_version(path: str) -> str:
+    """Of the daemon of this socket, as its lock file has it; "" when it does not."""
     try:
         with open(f"{path}.lock", encoding="ascii", errors="replace") as file:
-            pid, version = file.readline().split()
-            return int(pid), version
+            _, version = file.readline().split()
+            return version
     except (OSError, ValueError):
-        return 0, ""
+        return ""
 
 
 def _older(path: str) -> bool:
-    theirs = daemon_facts(path)[1]
+    theirs = daemon_version(path)
     return bool(theirs) and version_key(theirs) < version_key(threadrunner.__version__)
 
 
@@ -131,7 +131,7 @@ def version_key(version: str) -> tuple[int, ...]:
     """`0.10.2.dev1` as (0, 10, 2)."""
     parts = []
     for part in version.split("."):
-        if not part.isdecimal():
+        if not (part.isascii() and part.isdecimal() and len(part) < 10):
             break
         parts.append(int(part))
     return tuple(parts)
@@ -139,7 +139,7 @@ def version_key(version: str) -> tuple[int, ...]:
 
 def _start(path: str) -> blocking.Connection:
     """A connection to the daemon of this socket; whichever shell takes the lock starts it. Raises Unreachable."""
-    import fcntl
+    from threadrunner.client import spawn
 
     folder = os.path.dirname(path)
     try:
@@ -152,13 +152,13 @@ def _start(path: str) -> blocking.Connection:
             f"cannot use the socket's folder {folder}: {error.strerror}; make it writable for you, or set "
             "THREADRUNNER_SOCKET to a path in a folder that is"
         ) from None
+    _wait_for_turn(lock, f"{path}.start")
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
         connection = blocking.dial(path)
         if connection is not None:
             return connection
         try:
-            _spawn()
+            spawn.start()
         except errors.Unreachable:
             # `threadrunner daemon` may have been run by hand in the same moment: ours then refused to be second.
             connection = blocking.dial(path)
@@ -169,59 +169,32 @@ def _start(path: str) -> blocking.Connection:
     finally:
         os.close(lock)
     if connection is None:
-        raise errors.Unreachable(f"the daemon was ready and is gone again; see {log_hint()}")
+        raise errors.Unreachable(f"the daemon was ready and is gone again; see {spawn.log_hint()}")
     return connection
 
 
-def _spawn() -> None:
-    """Start a daemon and wait until it reports on its pipe that it is ready. Raises Unreachable."""
-    import subprocess  # 6 ms, paid by the first prompt only
+def _wait_for_turn(lock: int, path: str) -> None:
+    """Hold the lock of the file at `path`, open as `lock`. Raises Unreachable where another shell keeps it."""
+    import fcntl
+    import threading
 
-    read, write = os.pipe()
     try:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "threadrunner", "daemon", "--ready-fd", str(write)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd="/",
-            start_new_session=True,
-            pass_fds=[write],
+        return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pass
+    given_up = threading.Lock()
+
+    def wait() -> None:  # flock has no time limit, and an alarm is for the main thread, which an editor's client is not
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not given_up.acquire(blocking=False):
+            os.close(lock)
+
+    waiting = threading.Thread(target=wait, daemon=True)
+    waiting.start()
+    waiting.join(_START_SECONDS)
+    if waiting.is_alive() and given_up.acquire(blocking=False):
+        raise errors.Unreachable(
+            f"another shell has been starting the daemon for {_START_SECONDS} s; is it suspended (`jobs`)? Continue or "
+            f"end it, or remove {path}"
         )
-    except OSError as error:
-        os.close(read)
-        raise errors.Unreachable(f"cannot run {sys.executable} to start the daemon: {error.strerror}") from None
-    finally:
-        os.close(write)
-    try:
-        _await_ready(read, process)
-    finally:
-        os.close(read)
-    process.returncode = 0  # it outlives us on purpose; without this, Popen warns about it when it is deleted
-
-
-def _await_ready(read: int, process: subprocess.Popen[bytes]) -> None:
-    """Return when the daemon has written `ready` to the pipe. Raises Unreachable with what it wrote instead."""
-    output = b""
-    until = time.monotonic() + _READY_SECONDS
-    while output != b"ready\n":
-        if not select.select([read], [], [], max(0.0, until - time.monotonic()))[0]:
-            raise errors.Unreachable(
-                f"the daemon (pid {process.pid}) did not become ready in {_READY_SECONDS} s; see {log_hint()}"
-            )
-        data = os.read(read, 4096)
-        if not data:
-            break
-        output += data
-    else:
-        return
-    text = output.decode("utf-8", "replace").strip()
-    if not text:
-        code = process.wait()
-        how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
-        text = f"it ended {how} and said nothing; run `threadrunner daemon` to see why"
-    raise errors.Unreachable(f"the daemon could not start: {text}")
-
-
-def log_hint() -> str:
-    return f"`threadrunner logs` ({paths.cache_dir()})"
+    return None

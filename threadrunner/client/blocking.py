@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _READ = 1 << 16
 _CONNECT_SECONDS = 10
+_SILENCE_SECONDS = 10  # until the daemon is asked whether it lives, and then until it is given up
 _ids = itertools.count(1)
 
 
@@ -38,27 +39,34 @@ def dial(path: str) -> Connection | None:
         return None
     except BlockingIOError:
         sock.close()
-        raise errors.Unreachable(
-            f"the daemon is not accepting connections at {path}; it may be suspended or overloaded: run "
-            "`threadrunner doctor`"
-        ) from None
+        raise unanswering(path) from None
     except OSError as error:
         sock.close()
         raise errors.Unreachable(f"cannot connect to {path}: {error.strerror}; run `threadrunner doctor`") from None
     except errors.ApiError:
         sock.close()
         raise
-    return Connection(sock)
+    return Connection(sock, path)
+
+
+def unanswering(path: str, *pids: int) -> errors.Unreachable:
+    """The error for a daemon that is there and says nothing; `pids` as for `processes.daemon`."""
+    from threadrunner import processes
+
+    pid = processes.daemon(path, *pids)
+    which = f" (pid {pid})" if pid else ""
+    return errors.Unreachable(f"the daemon{which} at {path} does not answer; {processes.remedy(pid)}")
 
 
 def _connect(sock: _socket.socket, path: str) -> None:
     """A daemon that does not accept fills its backlog, and then connect() would block for good. A timeout of Python's
     own would not do: it makes the socket non-blocking, and a full backlog an error at once."""
     if sys.platform != "linux":
-        return sock.connect(path)
+        sock.connect(path)
+    # It stays: a daemon that reads nothing would hold a long request in the same way.
     sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, struct.pack("@ll", _CONNECT_SECONDS, 0))
-    sock.connect(path)
-    return sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, struct.pack("@ll", 0, 0))
+    if sys.platform == "linux":
+        sock.connect(path)
 
 
 def _check_owner(sock: _socket.socket, path: str) -> None:
@@ -74,9 +82,15 @@ class EncodedRequest:
     """A request as it is sent. Encoded once: its size is measured here, and a second daemon may have to be asked."""
 
     def __init__(self, method: str, params: dict[str, Any]) -> None:
-        """Raises InvalidParams for a request that is larger than a frame may be."""
+        """Raises InvalidParams for a request that is larger than a frame may be, or has text that is not UTF-8: the one
+        place that all bytes pass that come from arguments, variables, files and keys."""
         self.id = next(_ids)
-        body = messages.encode(messages.request(self.id, method, params))
+        try:
+            body = messages.encode(messages.request(self.id, method, params))
+        except UnicodeEncodeError:
+            from threadrunner.client import utf8
+
+            body = messages.encode(messages.request(self.id, method, utf8.mended(params)))
         if len(body) > framing.FRAME_LIMIT:
             raise errors.InvalidParams(
                 f"the request has {len(body)} bytes, the maximum is {framing.FRAME_LIMIT} "
@@ -88,9 +102,11 @@ class EncodedRequest:
 class Connection:
     """Made by `dial`. Closing it, or ending the process, cancels the request under way."""
 
-    def __init__(self, sock: _socket.socket) -> None:
+    def __init__(self, sock: _socket.socket, path: str) -> None:
         self._sock = sock
+        self._path = path
         self._decoder = framing.Decoder()
+        self._asked = False  # whether the daemon lives, and it has not said anything since
 
     def close(self) -> None:
         self._sock.close()
@@ -121,6 +137,12 @@ class Connection:
                 return payload
         raise AssertionError("events() ends with a result or raises")
 
+    def daemon_pid(self) -> int:
+        """The daemon's process; 0 where that cannot be known for sure."""
+        from threadrunner import processes
+
+        return processes.daemon(self._path, processes.peer(self._sock))
+
     def wait_closed(self, seconds: float) -> bool:
         """Whether the daemon hangs up within the time; what it sends meanwhile is dropped."""
         until = time.monotonic() + seconds
@@ -135,15 +157,32 @@ class Connection:
         return False
 
     def _send(self, frame: bytes) -> None:
-        try:  # noqa: SIM105 - contextlib is one more import for every prompt
+        try:
             self._sock.sendall(frame)
         except ConnectionError:
             pass  # it may have said why before it hung up: _receive finds out
+        except BlockingIOError:
+            raise self._unanswering() from None
+
+    def _unanswering(self) -> errors.Unreachable:
+        from threadrunner import processes
+
+        return unanswering(self._path, processes.peer(self._sock))
+
+    def _await(self, watch: int | None) -> None:
+        """Return when there is something to read. A long silence is that of a model at work, or of a daemon that is
+        suspended or hangs: any request tells, as the daemon answers at any time. Raises Unreachable."""
+        while not self._readable(_SILENCE_SECONDS, watch):
+            if self._asked:
+                raise self._unanswering()
+            self._asked = True
+            self._send(framing.encode(messages.encode(messages.request(next(_ids), "status", {}))))
+        self._asked = False
 
     def _receive(self, watch: int | None) -> dict[str, Any]:
         try:
             while (frame := self._decoder.next_frame()) is None:
-                self._readable(None, watch)
+                self._await(watch)
                 data = self._sock.recv(_READ)
                 if not data:
                     raise ConnectionResetError

@@ -7,12 +7,11 @@ import contextlib
 import gc
 import logging
 import os
-import resource
-import signal
 import sys
 from collections.abc import Callable
 
 from threadrunner import __version__, config, exits, paths
+from threadrunner.daemon import inherited
 from threadrunner.daemon import log as daemon_log
 from threadrunner.daemon.listener import CannotStart, DaemonSocket
 from threadrunner.daemon.live_config import LiveConfig
@@ -20,16 +19,13 @@ from threadrunner.daemon.server import DaemonServer
 
 log = logging.getLogger("threadrunner.daemon")
 
-DESCRIPTORS = 1 << 16
-"""At most this many are made possible; macOS gives a process 256 unless it asks."""
-
 
 def run(ready_fd: int | None = None) -> int:
     """Serve until stopped; returns the exit code.
 
     `ready_fd` is a pipe's end: it is told `ready` once clients can connect, or else why that will not be.
     """
-    _settle()
+    inherited.shed(of_a_shell=ready_fd is not None)
     tell = _ReadySignal(ready_fd)
     try:
         _serve(tell)
@@ -39,22 +35,6 @@ def run(ready_fd: int | None = None) -> int:
             print(f"threadrunner: {error}", file=sys.stderr)
         return exits.CONNECTION
     return exits.OK
-
-
-def _settle() -> None:
-    """Be independent of how we were started: without a terminal, with descriptors closed or scarce, or with signals
-    blocked or ignored by a parent that never took care of them."""
-    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:  # closed ones get a place that nothing of ours then takes
-        os.set_inheritable(fd, True)
-    os.close(fd)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would hide how workers end
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the event loop heeds it: a closed terminal ends no daemon
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(OSError, ValueError):  # macOS sets a maximum of its own
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class _ReadySignal:

@@ -15,9 +15,9 @@ import socket
 import stat
 import time
 
-from threadrunner import __version__, paths
+from threadrunner import __version__, paths, processes
 
-PREDECESSOR = 30  # seconds to wait for a daemon that is ending, or that puts its socket back
+PREDECESSOR = 10  # seconds to wait for a daemon that is ending, or that puts its socket back; a shell waits for 30
 LOOK_AGAIN = 0.05  # seconds
 
 
@@ -127,16 +127,18 @@ class _Lock:
         Either may happen, a lock that is free or a socket that answers, and no call waits for both: this looks again
         and again for the moment that it takes.
         """
-        pid, _, version = self._file.read(64).decode(errors="replace").strip().partition(" ")
-        if version == __version__ and not os.path.lexists(socket_path):
-            with contextlib.suppress(OSError, ValueError):
-                os.kill(int(pid), signal.SIGHUP)
+        version = self._file.read(64).decode(errors="replace").strip().partition(" ")[2]
+        pid = processes.daemon(socket_path)  # verified: the number in the file may be another process's by now
+        if pid and version == __version__ and not os.path.lexists(socket_path):
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGHUP)
         until = time.monotonic() + seconds
         while not self._taken():
             if answers(socket_path):
-                raise CannotStart(f"a daemon (pid {pid}) serves {socket_path} already; `threadrunner stop` ends it")
+                known = f" (pid {pid})" if pid else ""
+                raise CannotStart(f"a daemon{known} serves {socket_path} already; `threadrunner stop` ends it")
             if time.monotonic() >= until:
-                raise CannotStart(f"the previous daemon (pid {pid}) has not exited; `kill -9 {pid}` ends it")
+                raise CannotStart(f"the previous daemon has not exited; {processes.remedy(pid)}")
             time.sleep(LOOK_AGAIN)
         self._file.seek(0)
 

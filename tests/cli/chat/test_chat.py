@@ -222,3 +222,15 @@ def test_nobody_else_can_read_what_was_typed(chat: Chat) -> None:
     assert chat.quit() == 0
     for name in ("chat_history", "sessions.db"):
         assert stat.S_IMODE((chat.shell.home / name).stat().st_mode) == 0o600
+
+
+def test_typed_bytes_that_are_not_utf8(chat: Chat) -> None:
+    """As a paste from a file in Latin-1; the chat goes on, and so does its history."""
+    chat.see("/help shows the commands")
+    chat.keys("")
+    os.write(chat.terminal.master, b"caf\xe9\r")
+    chat.see("the text is not UTF-8 text: byte 0xe9 at offset 3")
+    chat.type("/save a\0b")
+    chat.type("hello")
+    chat.see("hello.")
+    assert chat.quit() == 0

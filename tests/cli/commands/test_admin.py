@@ -180,9 +180,9 @@ def test_doctor_on_too_many_threads_and_too_large_a_model(shell: Shell) -> None:
     with huge.open("wb") as file:
         file.write(b"GGUF")
         file.truncate(1 << 40)  # a hole: nothing on the disk
-    done = shell.run("doctor", THREADRUNNER_THREADS="4096", THREADRUNNER_MODEL_PATH=str(huge))
+    done = shell.run("doctor", THREADRUNNER_THREADS="512", THREADRUNNER_MODEL_PATH=str(huge))
     assert done.returncode == 0
-    assert "note threads: 4096 are configured for" in done.stdout
+    assert "note threads: 512 are configured for" in done.stdout
     assert "note memory: huge.gguf takes about 1374 GB; use a smaller quantization" in done.stdout
     assert " reading: " in done.stdout
 
@@ -258,3 +258,46 @@ def test_the_installed_script_is_the_same_program(shell: Shell) -> None:
     done = subprocess.run([script, "--version"], capture_output=True, text=True, timeout=PATIENCE)
     assert done.stdout == shell.run("--version").stdout
     assert COMMAND[1:] == ["-m", "threadrunner"]
+
+
+def test_doctor_on_a_damaged_file_of_conversations(shell: Shell) -> None:
+    shell.home.mkdir()
+    (shell.home / "sessions.db").write_bytes(os.urandom(9000))
+    done = shell.run("doctor")
+    assert done.returncode == 1
+    assert f"FAIL sessions: {shell.home}/sessions.db cannot be used: file is not a database; if" in done.stdout
+    (shell.home / "sessions.db").unlink()
+    assert shell.run("-S", "trip", "hi").returncode == 0
+    assert f"ok   sessions: {shell.home}/sessions.db\n" in shell.run("doctor").stdout
+
+
+def test_doctor_tries_what_it_says(shell: Shell) -> None:
+    """Root's permissions say yes to everything."""
+    done = shell.run("doctor", THREADRUNNER_HOME="/proc/x")
+    assert done.returncode == 1
+    assert "FAIL home: /proc/x cannot be made or written: No such file or directory (/proc)" in done.stdout
+    done = shell.run("doctor", THREADRUNNER_SOCKET="/proc/x/d.sock")
+    assert "FAIL socket: /proc/x cannot be made or written" in done.stdout
+    shell.home.mkdir()
+    shown = shell.bash("ulimit -f 0; threadrunner doctor")  # as on a full disk
+    assert f"FAIL home: {shell.home} cannot be made or written: File too large" in shown
+    assert "checks failed: home" in shown
+    assert list(shell.home.iterdir()) == []
+
+
+def test_doctor_on_a_default_model_that_is_not_there(shell: Shell) -> None:
+    shell.home.mkdir()
+    (shell.home / "config.toml").write_text('model = "gone.gguf"')
+    done = shell.run("doctor")
+    assert done.returncode == 3
+    assert f"FAIL model: the default one, gone.gguf, is not in {shell.home}/models: there is none" in done.stdout
+
+
+def test_doctor_on_a_socket_in_a_folder_of_others(shell: Shell) -> None:
+    folder = Path(shell.socket).parent
+    folder.mkdir()
+    folder.chmod(0o755)
+    (folder / "a neighbour's").touch()
+    done = shell.run("doctor")
+    assert done.returncode == 1
+    assert "the socket needs a folder of its own" in done.stdout and "chmod" not in done.stdout

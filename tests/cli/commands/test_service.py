@@ -141,7 +141,7 @@ def test_the_agent_for_launchd(shell: Shell, monkeypatch: pytest.MonkeyPatch) ->
     ((path, text),) = service.Launchd().files().items()
     assert path == str(shell.folder / "Library" / "LaunchAgents" / "dev.threadrunner.daemon.plist")
     agent = plistlib.loads(text.encode())
-    assert agent["ProgramArguments"] == [sys.executable, "-m", "threadrunner", "daemon"]
+    assert agent["ProgramArguments"] == [sys.executable, "-P", "-m", "threadrunner", "daemon"]
     assert agent["EnvironmentVariables"]["THREADRUNNER_HOME"] == "/some where/<&>"
     assert agent["EnvironmentVariables"]["THREADRUNNER_SOCKET"] == shell.socket
     if shutil.which("plutil"):

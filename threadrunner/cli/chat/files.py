@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 
+from threadrunner.cli import stdin
 from threadrunner.cli.flags import UsageError
 
 MAX_BYTES = 1 << 20
@@ -38,10 +39,7 @@ def _section(name: str) -> str:
         raise UsageError(f"cannot read {name}: {error.strerror}") from None
     if len(data) > MAX_BYTES:
         raise UsageError(f"{name} has more than {MAX_BYTES >> 20} MiB; attach a part of it")
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError:
-        raise UsageError(f"{name} is not UTF-8 text, so the model cannot read it") from None
+    text = stdin.decode(data, name)
     ticks = "```"
     while ticks in text:
         ticks += "`"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
 
@@ -20,7 +21,7 @@ class InputLine:
     def __init__(self, commands: dict[str, str]) -> None:
         """`commands` are names to help."""
         self._session: PromptSession[str] = PromptSession(
-            history=FileHistory(_history_file()),
+            history=_History(_history_file()),
             completer=_Completer(commands),
             complete_while_typing=False,
             key_bindings=_keys(),
@@ -31,6 +32,14 @@ class InputLine:
     def ask(self, default: str = "") -> str:
         """What the user typed, from `default` on. Raises EOFError for Ctrl-D, KeyboardInterrupt for Ctrl-C."""
         return self._session.prompt("> ", default=default, prompt_continuation="  ")
+
+
+class _History(FileHistory):
+    """Typed bytes that are not UTF-8 arrive as lone surrogates; the message is refused later, in words."""
+
+    def store_string(self, string: str) -> None:
+        with contextlib.suppress(OSError):  # a full disk must not end the chat
+            super().store_string(string.encode("utf-8", "replace").decode())
 
 
 def _history_file() -> str:

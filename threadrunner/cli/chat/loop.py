@@ -35,7 +35,7 @@ def run(options: Namespace) -> int:
             _answer(chat, text.strip())
         except KeyboardInterrupt:
             chat.say("stopped")
-        except (ApiError, UsageError, OSError) as error:
+        except (ApiError, UsageError, OSError, ValueError) as error:  # ValueError: a path that the system refuses
             chat.fail(error)
     return exits.OK
 

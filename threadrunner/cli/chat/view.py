@@ -6,6 +6,7 @@ screen, because a terminal cannot change what has scrolled away.
 
 from __future__ import annotations
 
+import io
 import sys
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -20,6 +21,8 @@ TAIL_CHARS = 8000
 
 
 def console() -> Console:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a locale without UTF-8 has no … and no ü
     return Console(file=sys.stdout, highlight=False, soft_wrap=False)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from threadrunner.cli.arguments import Parser
+from threadrunner.cli.arguments import COUNT, Parser
 
 
 def arguments(parser: Parser) -> None:
-    parser.add_argument("--ready-fd", type=int, metavar="FD", help=argparse.SUPPRESS)
+    parser.add_argument("--ready-fd", type=COUNT, metavar="FD", help=argparse.SUPPRESS)
 
 
 def run(options: argparse.Namespace) -> int:

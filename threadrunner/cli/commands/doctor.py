@@ -10,19 +10,19 @@ from threadrunner import config, exits, paths
 from threadrunner.api.errors import ApiError
 from threadrunner.cli import render
 from threadrunner.cli.arguments import Parser
-from threadrunner.cli.commands import doctor_models
+from threadrunner.cli.commands import doctor_models, doctor_places
 from threadrunner.cli.commands.doctor_models import BAD, bad, note, ok
+from threadrunner.cli.flags import UsageError
 from threadrunner.client import autostart
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from threadrunner.cli.commands.doctor_models import Finding
 
 _PYTHON = (3, 11)
-_FETCH_BYTES = 300_000_000  # on the disk while the default model is fetched: the package and the file inside
 _ENGINE_SECONDS = 60
 
 # In a process of its own: a library built for another CPU ends it with a signal, which must be reported, not shared.
@@ -41,18 +41,32 @@ def arguments(parser: Parser) -> None:
 
 def run(options: Namespace) -> int:
     findings: list[Finding] = []
+    of_places = (doctor_places.home, doctor_places.disk, doctor_places.sessions, doctor_places.socket)
     of_models = (doctor_models.found, doctor_models.memory, doctor_models.reading)
-    for check in (_python, _engine, _cores, _home, _config, _disk, _socket, _left_over, _daemon, *of_models):
-        for finding in check():
+    for check in (_python, _engine, _cores, _config, *of_places, doctor_places.lock, _daemon, *of_models):
+        for finding in _findings(check):
             findings.append(finding)
             mark, what, text = finding
-            render.put(1, f"{mark:5}{what}: {text}\n")
+            render.out(f"{mark:5}{what}: {text}\n")
     failed = [what for mark, what, _ in findings if mark == BAD]
     if not failed:
         render.put(1, "All is well.\n")
         return exits.OK
     render.put(1, f"{len(failed)} of {len(findings)} checks failed: {', '.join(failed)}\n")
     return exits.MODEL if set(failed) <= {"model", "engine"} else exits.UNKNOWN
+
+
+def _findings(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """What it finds, and as one more finding why it could not look any further: the other checks go on."""
+    try:
+        yield from check()
+    except (BrokenPipeError, GeneratorExit):
+        raise
+    except (ApiError, UsageError, paths.PathError) as error:
+        yield bad(check.__name__.strip("_"), str(error))
+    except OSError as error:
+        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        yield bad(check.__name__.strip("_"), f"{where}{error.strerror}; change that, or set THREADRUNNER_HOME")
 
 
 def _python() -> Iterator[Finding]:
@@ -65,12 +79,16 @@ def _python() -> Iterator[Finding]:
 def _engine() -> Iterator[Finding]:
     import subprocess
 
-    if os.environ.get("THREADRUNNER_BACKEND", "llama") != "llama":
-        yield note("engine", f"not looked at: THREADRUNNER_BACKEND is {os.environ['THREADRUNNER_BACKEND']}")
+    if (backend := doctor_models.options().backend) != "llama":
+        yield note("engine", f"not looked at: the backend is {backend}")
         return
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _ENGINE_PROBE], capture_output=True, text=True, timeout=_ENGINE_SECONDS, cwd="/"
+            [sys.executable, "-P", "-c", _ENGINE_PROBE],
+            capture_output=True,
+            text=True,
+            timeout=_ENGINE_SECONDS,
+            cwd="/",
         )
     except subprocess.TimeoutExpired:
         yield bad("engine", f"importing llama_cpp took more than {_ENGINE_SECONDS} s; is the disk or the machine busy?")
@@ -106,32 +124,13 @@ def _cores() -> Iterator[Finding]:
     yield ok("cores", text)
     if load > 1.5 * usable:
         yield note("cores", f"other programs are using the CPU (load {load:.1f}); answers will be slower")
-    try:
-        threads = config.load().threads
-    except config.ConfigError:  # reported by _config
-        return
+    threads = doctor_models.options().threads
     if threads > usable:
         yield note(
             "threads",
             f"{threads} are configured for {usable} cores, which is slower than {usable} would be: they wait for each "
             "other in every layer; `threads = 0` chooses the right number",
         )
-
-
-def _home() -> Iterator[Finding]:
-    home = paths.home()
-    if not os.path.exists(home):
-        yield ok("home", f"{home} will be made when it is needed")
-        return
-    for folder in (home, paths.models_dir(), paths.cache_dir()):
-        if os.path.exists(folder) and not os.access(folder, os.W_OK | os.X_OK):
-            yield bad("home", f"{folder} is not writable for you; change that or set THREADRUNNER_HOME")
-            return
-        if os.path.exists(folder) and os.stat(folder).st_mode & 0o022:
-            yield note(
-                "home", f"others may write in {folder}, and so give you models and options; run: chmod go-w {folder}"
-            )
-    yield ok("home", home)
 
 
 def _config() -> Iterator[Finding]:
@@ -142,56 +141,6 @@ def _config() -> Iterator[Finding]:
         return
     file = paths.config_file()
     yield ok("config", file if os.path.exists(file) else f"all defaults, there is no {file}")
-
-
-def _disk() -> Iterator[Finding]:
-    place = paths.home()
-    while not os.path.exists(place):
-        place = os.path.dirname(place)
-    facts = os.statvfs(place)
-    free = facts.f_bavail * facts.f_frsize
-    if free < _FETCH_BYTES:
-        yield note("disk", f"{render.size(free)} free at {place}; fetching a model takes {render.size(_FETCH_BYTES)}")
-    else:
-        yield ok("disk", f"{render.size(free)} free at {place}")
-
-
-def _socket() -> Iterator[Finding]:
-    try:
-        path = paths.socket_path()
-        folder = os.path.dirname(path)
-        if os.path.exists(folder):
-            paths.private_dir(folder)
-    except paths.PathError as error:
-        yield bad("socket", str(error))
-        return
-    if os.path.exists(folder) and not os.access(folder, os.W_OK | os.X_OK):
-        yield bad("socket", f"{folder} is not writable for you; change that or set THREADRUNNER_SOCKET")
-        return
-    yield ok("socket", f"{path} ({len(os.fsencode(path))} of {paths.SOCKET_PATH_MAX} bytes)")
-
-
-def _left_over() -> Iterator[Finding]:
-    """What a daemon that was killed left behind. The next one cleans it up; reported because users wonder about it."""
-    import fcntl
-
-    try:
-        path = paths.socket_path()
-        with open(f"{path}.lock", "r+b") as file:
-            owner = file.read(64).decode(errors="replace").split(" ")[0]
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        if autostart.find() is None:
-            yield bad(
-                "lock",
-                f"a daemon (pid {owner}) holds {path}.lock and does not listen; if that does not change, run: "
-                f"kill -9 {owner}",
-            )
-    except (OSError, paths.PathError):
-        return
-    else:
-        if os.path.exists(path) and autostart.find() is None:
-            yield note("lock", f"{path} was left by a daemon that was killed; the next prompt cleans it up")
 
 
 def _daemon() -> Iterator[Finding]:

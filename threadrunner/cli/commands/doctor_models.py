@@ -34,25 +34,35 @@ def bad(what: str, text: str) -> Finding:
     return BAD, what, text
 
 
+def options() -> config.Config:
+    """Those in force; the defaults where they cannot be used, which the check of the configuration reports."""
+    try:
+        return config.load()
+    except config.ConfigError:
+        return config.Config()
+
+
 def found() -> Iterator[Finding]:
-    chosen = _chosen()
+    chosen, files, known = _chosen(), _files(), options()
     if os.path.isabs(chosen):
         yield _file(chosen)
-        return
-    files = _files()
-    if files:
+    elif chosen.endswith(".gguf") and ":" not in chosen and chosen not in files and chosen not in known.aliases:
+        listed = f"there are {', '.join(files)}" if files else "there is none"
+        yield bad("model", f"the default one, {chosen}, is not in {paths.models_dir()}: {listed}; change `model`")
+    elif files:
         yield ok("model", f"{', '.join(files)} in {paths.models_dir()}")
+    elif known.offline and known.backend == "llama":
+        yield bad(
+            "model", f"none in {paths.models_dir()}, and fetching one is forbidden; allow it (`offline`) or put one"
+        )
     else:
         yield note("model", f"none in {paths.models_dir()} yet; the first prompt fetches the default one")
 
 
 def _chosen() -> str:
-    """The default model's path or name, as far as the shell and the configuration name it."""
-    try:
-        default = config.load().model_path
-    except config.ConfigError:  # reported by the check of the configuration
-        default = ""
-    return str(request.target(None).get("model") or default)
+    """The default model's path or name."""
+    known = options()
+    return str(request.target(None).get("model") or known.model_path or known.model)
 
 
 def _files() -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from threadrunner.cli.arguments import Parser
+from threadrunner.cli.flags import whole_number
 
 
 def arguments(parser: Parser) -> None:
@@ -28,6 +29,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _position(text: str) -> tuple[int, int]:
     line, colon, column = text.partition(":")
-    if not (colon and line.isdecimal() and column.isdecimal()):
-        raise argparse.ArgumentTypeError(f"expected a line and a column, e.g. 3:1, got {text!r}")
-    return int(line), int(column)
+    try:
+        if colon:
+            return whole_number(line), whole_number(column)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"expected a line and a column, e.g. 3:1, got {text!r}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from threadrunner import exits
 from threadrunner.cli import render, request
 from threadrunner.cli.arguments import Actions, Parser, add_json, run_action
@@ -82,9 +80,7 @@ def show(options: Namespace) -> int:
 
 
 def pull(options: Namespace) -> int:
-    name = request.model_name(options.model)
-    if os.path.isdir(name):
-        name = os.path.abspath(name)
+    name = request.model_name(options.model, folders=True)
     pulled = request.ask("models.pull", {"model": name})
     render.out(f"{pulled['model']}: {pulled['path']} ({render.size(pulled['size_bytes'])})\n")
     return exits.OK

@@ -24,9 +24,12 @@ if TYPE_CHECKING:
 NAME = "threadrunner"
 LABEL = "dev.threadrunner.daemon"
 
+_PATHS = ("THREADRUNNER_HOME", "HF_HOME", "OLLAMA_MODELS")  # the service runs in another folder
+
 # What the daemon reads from the environment, and a service manager does not have.
 _KEPT = ("THREADRUNNER_HOME", "HF_HOME", "HF_ENDPOINT", "OLLAMA_MODELS", "PIP_INDEX_URL", "HTTPS_PROXY", "NO_PROXY")
 _WAIT_SECONDS = 30
+_COMMAND = (sys.executable, "-P", "-m", "threadrunner", "daemon")  # -P: its folder is ~, whose files it must not import
 
 SOCKET_UNIT = """\
 # Written by `threadrunner service install`; `threadrunner service uninstall` takes it away.
@@ -162,7 +165,8 @@ def _call(command: list[str]) -> tuple[int, str]:
 
 
 def _environment() -> dict[str, str]:
-    return {name: os.environ[name] for name in _KEPT if os.environ.get(name)}
+    kept = {name: os.environ[name] for name in _KEPT if os.environ.get(name)}
+    return {name: paths.absolute(value) if name in _PATHS else value for name, value in kept.items()}
 
 
 class Systemd:
@@ -188,9 +192,7 @@ class Systemd:
             os.path.join(folder, f"{NAME}.service"): SERVICE_UNIT.format(
                 name=NAME,
                 # A dollar sign begins a variable here, but not in an Environment= line.
-                command=" ".join(
-                    _quoted(word).replace("$", "$$") for word in (sys.executable, "-m", "threadrunner", "daemon")
-                ),
+                command=" ".join(_quoted(word).replace("$", "$$") for word in _COMMAND),
                 environment="".join(f"Environment={_quoted(f'{key}={value}')}\n" for key, value in settings.items()),
             ),
         }
@@ -223,7 +225,7 @@ class Launchd:
 
         agent = {
             "Label": LABEL,
-            "ProgramArguments": [sys.executable, "-m", "threadrunner", "daemon"],
+            "ProgramArguments": [*_COMMAND],
             "EnvironmentVariables": {**_environment(), "THREADRUNNER_SOCKET": autostart.socket_path()},
             "RunAtLoad": True,
             "KeepAlive": {"SuccessfulExit": False},

@@ -156,9 +156,9 @@ def import_(options: Namespace) -> int:
     if options.file == "-":
         text, name = stdin.read(expected=True), "imported"
     else:
-        name = os.path.splitext(os.path.basename(options.file))[0]
+        name = os.fsencode(os.path.splitext(os.path.basename(options.file))[0]).decode("utf-8", "replace")
         try:
-            with open(options.file, "rb") as file:
+            with open(os.path.expanduser(options.file), "rb") as file:
                 text = stdin.decode(file.read(), options.file)
         except OSError as error:
             raise UsageError(f"cannot read {options.file}: {error.strerror}") from None

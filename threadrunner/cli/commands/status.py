@@ -9,7 +9,7 @@ from threadrunner import exits
 from threadrunner.api import errors
 from threadrunner.cli import render
 from threadrunner.cli.arguments import Parser, converter
-from threadrunner.cli.flags import number
+from threadrunner.cli.flags import DAY, number
 from threadrunner.client import autostart
 
 TYPE_CHECKING = False
@@ -34,8 +34,8 @@ def arguments(parser: Parser) -> None:
 
 def _interval(text: str) -> float:
     seconds = number(text)
-    if seconds < 0.1:
-        raise ValueError(f"expected 0.1 seconds or more, got {text}")
+    if not 0.1 <= seconds <= DAY:  # time.sleep() refuses 1e10
+        raise ValueError(f"expected 0.1 to {DAY} seconds, got {text}")
     return seconds
 
 

@@ -27,7 +27,7 @@ async def pull(hub: Hub, folder: Path, report: Report) -> str:
     ends by itself without a report only if it is killed or has a defect, which is a FetchFailed without a reason.
     """
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "threadrunner.daemon.downloads.hub_process", hub.repo, hub.wanted, str(folder),
+        sys.executable, "-P", "-m", "threadrunner.daemon.downloads.hub_process", hub.repo, hub.wanted, str(folder),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -40,8 +40,8 @@ async def _download(package: Package, work: Path, report: staging.Report) -> Pat
     """The wheel, by pip: it knows the user's index, proxy and certificates."""
     report(0, package.size)
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-cache-dir", "--only-binary", ":all:",
-        "--dest", str(work / "wheel"), package.requirement,
+        sys.executable, "-P", "-m", "pip", "download", "--quiet", "--no-deps", "--no-cache-dir",
+        "--only-binary", ":all:", "--dest", str(work / "wheel"), package.requirement,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,

@@ -183,7 +183,7 @@ class WorkerProcess:
         try:
             with theirs:
                 self._process = await asyncio.create_subprocess_exec(
-                    sys.executable, "-m", "threadrunner.worker", str(theirs.fileno()),
+                    sys.executable, "-P", "-m", "threadrunner.worker", str(theirs.fileno()),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.DEVNULL,
                     stderr=asyncio.subprocess.PIPE,
