@@ -258,6 +258,9 @@ class Engine:
     def _start_siblings(self, sequence: Sequence, logits_at: int) -> Iterator[Event]:
         """The other candidates fork the prompt and take their first token from the same logits."""
         for sibling in self._siblings.pop(sequence.request.id, []):
+            if sequence.seq < 0:
+                sibling.sampler.close()  # the request broke on a sibling before this one
+                continue
             if self.active >= self.limits.max_running or not self.cells.fork(sequence, sibling):
                 self._enqueue(sibling)
                 continue
