@@ -84,7 +84,11 @@ class Link:
 
 
 class Listener(threading.Thread):
-    """Queues what arrives for the computing thread; None in the queue means that the daemon has gone."""
+    """Queues what arrives for the computing thread; None in the queue means that the daemon has gone.
+
+    An interruptible backend is told first: announced after the computing thread had taken it, a request would stop the
+    batch of its own prompt.
+    """
 
     def __init__(self, link: Link) -> None:
         super().__init__(name="listener", daemon=True)
@@ -96,12 +100,12 @@ class Listener(threading.Thread):
         try:
             while True:
                 for message in self._link.receive():
-                    self.inbox.put(message)
                     self._interrupt(message)
+                    self.inbox.put(message)
         except DaemonGone:
-            self.inbox.put(None)
             if self.interruptible:
                 self.interruptible.interrupt_cancel(None)
+            self.inbox.put(None)
             time.sleep(CLOSE_WITHIN)  # a deadline, not a wait: a finished worker has long taken this thread with it
             os._exit(1)
 
