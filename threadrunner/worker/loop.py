@@ -128,6 +128,7 @@ class Loop:
         self._link = link
         self._listener = listener
         self._backend = backend
+        self._observable = backend if isinstance(backend, Observable) else None  # a protocol's isinstance is slow
         self._open: set[int] = set()
         self._gauged = 0.0
 
@@ -149,7 +150,7 @@ class Loop:
             self._report(events)
 
     def _take_messages(self) -> bool:
-        """Handle what is there; wait for something when nothing is open. False once the worker is to end."""
+        """Handle what is there; wait for a message when nothing is open. False once the worker must end."""
         while True:
             try:
                 message = self._listener.inbox.get(block=not self._open)
@@ -186,9 +187,9 @@ class Loop:
     def _report(self, events: list[Event]) -> None:
         now = time.monotonic()
         ended = any(isinstance(event, (Finished, Failed)) for event in events)
-        if isinstance(self._backend, Observable) and (ended or now - self._gauged > GAUGES_EVERY):
+        if self._observable is not None and (ended or now - self._gauged > GAUGES_EVERY):
             self._gauged = now
-            self._link.send(Gauges(self._backend.gauges()))
+            self._link.send(Gauges(self._observable.gauges()))
 
 
 def _params(message: Submit) -> Params:
@@ -254,7 +255,7 @@ def _serve(link: Link, listener: Listener, first: Load) -> int:
 
 
 def _log_to_stderr() -> None:
-    """The daemon reads stderr and writes it to its own log, so the level stands first on each line."""
+    """The daemon reads stderr and writes it to its own log, so each line begins with the level."""
     logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     for name, level in config.log_levels(os.environ.get("THREADRUNNER_LOG", "warning")).items():
         logging.getLogger(name).setLevel(level)

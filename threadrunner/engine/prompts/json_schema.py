@@ -19,7 +19,7 @@ MAX_NESTING = 200
 """Brackets inside each other."""
 MAX_RULES = 8_000
 MAX_REPETITIONS = 2_000
-"""Of an array's items or a string's characters."""
+"""Of an array's items, or a string's characters."""
 
 ANY_JSON: dict[str, Any] = {}
 
