@@ -293,6 +293,16 @@ def test_a_bad_grammar_fails_closed_and_silently(smol: Loaded, grammar: str, cap
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_a_grammar_that_no_token_fits_ends_the_request_and_all_its_candidates(smol: Loaded, n: int) -> None:
+    id = smol.submit(greedy("x", grammar=r"root ::= [^\x00-\U0010FFFF]", n=n))
+    ends, events = smol.finish(id)
+    assert isinstance(ends[id], Failed)
+    assert len(events) == 1
+    assert not smol.engine.busy
+    assert smol.cells_in_llama() == smol.engine.cells.used()
+
+
 def test_a_long_chain_of_rules_does_no_harm(smol: Loaded) -> None:
     rules = [f"r{i} ::= r{i + 1}" for i in range(7000)]
     result = smol.ask(greedy("x", grammar="\n".join(["root ::= r0", *rules, 'r7000 ::= "z"'])))

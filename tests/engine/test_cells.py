@@ -183,6 +183,8 @@ class Lives(RuleBasedStateMachine):
     def each_sequence_has_its_tokens(self) -> None:
         for sequence in self.cells.running:
             assert self.memory.tokens(sequence.seq) == sequence.tokens[: sequence.evaluated]
+            known = self.cells.cache.tokens(sequence.seq)
+            assert known == sequence.tokens[: len(known)]
         for seq in self.cells.cache.idle():
             assert self.memory.tokens(seq) == self.cells.cache.tokens(seq)
 

@@ -180,7 +180,7 @@ class Backend(Protocol):
         """Advance every request once. Called again and again while any request is open; bounded in time."""
 
     def cancel(self, id: int) -> None:
-        """Forget the request, touching no other; no event for it may follow. An unknown id is no error."""
+        """Forget the request, touching no other; no event for it may follow. An unknown id is not an error."""
 
     def close(self) -> None:
         """Called once, last: keep what should outlive the process, give everything back."""
@@ -195,7 +195,7 @@ class Interruptible(Protocol):
         """A request of this priority has arrived and waits for the step under way."""
 
     def interrupt_cancel(self, id: int | None) -> None:
-        """Request `id` is no longer wanted; None: none is, the worker must end."""
+        """Request `id` is cancelled; None: all are, the worker must end."""
 
 
 @runtime_checkable

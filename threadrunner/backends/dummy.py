@@ -1,4 +1,4 @@
-"""A backend without a model: says lorem ipsum and the prompt's words. For tests, demos and front-end work."""
+"""A backend without a model: answers lorem ipsum and the prompt's words. For tests, demos and front-end work."""
 
 from __future__ import annotations
 
@@ -6,9 +6,19 @@ import time
 from collections.abc import Callable
 from string import punctuation
 
-from threadrunner.api.errors import NotSupported
-from threadrunner.api.generation import Generated, GenerateParams, Timings, Usage
-from threadrunner.backends.base import Event, Finished, ModelFacts, ModelSpec, Params, Piece
+from threadrunner.backends.base import (
+    Event,
+    Finished,
+    Generated,
+    GenerateParams,
+    ModelFacts,
+    ModelSpec,
+    NotSupported,
+    Params,
+    Piece,
+    Timings,
+    Usage,
+)
 
 LOREM = "lorem ipsum dolor sit amet"
 CONTEXT = 4096
@@ -23,16 +33,16 @@ class _Running:
         self.words = words if params.max_tokens is None else words[: params.max_tokens]
         self.complete = len(self.words) == len(words)
         self.prompt_tokens = len(prompt.split())
-        self.said = 0
+        self.given = 0
         self.began = time.monotonic()
         self.first = 0.0
 
     def next_piece(self) -> str:
-        if not self.said:
+        if not self.given:
             self.first = time.monotonic()
-        word = self.words[self.said]
-        self.said += 1
-        return word if self.said == 1 else f" {word}"
+        word = self.words[self.given]
+        self.given += 1
+        return word if self.given == 1 else f" {word}"
 
     def result(self) -> Generated:
         decode = time.monotonic() - (self.first or self.began)
@@ -70,7 +80,7 @@ class DummyBackend:
     def step(self) -> list[Event]:
         events: list[Event] = []
         for id, running in list(self._running.items()):
-            if running.said < len(running.words):
+            if running.given < len(running.words):
                 events.append(Piece(id, 0, running.next_piece()))
             else:
                 del self._running[id]

@@ -71,7 +71,7 @@ class LlamaBackend:
         self._loaded: LoadedModel | None = None
         self._answers: dict[int, AnswerBuilder] = {}
         self._ready: list[Event] = []
-        """What the next step tells, of requests that are answered at once."""
+        """For the next step: the results of requests that are answered at once."""
 
     @property
     def loaded(self) -> LoadedModel:
@@ -260,8 +260,8 @@ def _text(vocab: Vocab, tokens: list[int]) -> str:
 
 
 def _failed(id: int, error: EngineError) -> Failed:
-    told = _api_error(error)
-    return Failed(id, told.code, told.message, told.data)
+    translated = _api_error(error)
+    return Failed(id, translated.code, translated.message, translated.data)
 
 
 def _api_error(error: EngineError) -> errors.ApiError:

@@ -113,7 +113,7 @@ class Engine:
         self._waiting.sort(key=lambda s: (s.priority, s.arrival))
 
     def cancel(self, id: int) -> None:
-        """Forget a request; an unknown id is no error. What was evaluated stays in the cache: a client that cancels
+        """Forget a request; an unknown id is not an error. What was evaluated stays in the cache: a client that cancels
         often asks again."""
         self._waiting = [s for s in self._waiting if s.request.id != id]
         for sibling in self._siblings.pop(id, []):
@@ -121,7 +121,7 @@ class Engine:
         for sequence in [s for s in self.cells.running if s.request.id == id]:
             self.cells.finish(sequence)
 
-    # what is coming; see interruption.py for the threads
+    # messages on their way; see interruption.py for the threads
 
     def announce_request(self, priority: Priority) -> None:
         """On any one other thread: a request of this priority is on its way to `add`."""
@@ -163,10 +163,11 @@ class Engine:
         if context.n_tokens > len(chunks):
             self.scheduler.pace.learn(context.n_tokens, time.monotonic() - began)
         events: list[Event] = []
-        for chunk in chunks:
-            if chunk.sequence.seq < 0:
+        for sequence, size, logits_at in chunks:
+            if sequence.seq < 0:
                 continue  # its request broke on another candidate a moment ago
-            events.extend(self._advance(chunk))
+            sequence.evaluated += size
+            events.extend(self._advance(sequence, logits_at))
         return events
 
     @staticmethod
@@ -176,10 +177,8 @@ class Engine:
             begin = sequence.evaluated
             context.add(sequence.seq, begin, sequence.tokens[begin : begin + size], logits_at is not None)
 
-    def _advance(self, chunk: Chunk[Sequence]) -> Iterator[Event]:
-        """A chunk was evaluated: sample the sequence's next token if there are logits for it."""
-        sequence, size, logits_at = chunk
-        sequence.evaluated += size
+    def _advance(self, sequence: Sequence, logits_at: int | None) -> Iterator[Event]:
+        """A chunk of the sequence was evaluated: sample its next token if there are logits for it."""
         if logits_at is None:
             if sequence.generated == 0:
                 yield Prefilled(sequence.request.id, sequence.evaluated, len(sequence.tokens))
@@ -258,6 +257,9 @@ class Engine:
     def _start_siblings(self, sequence: Sequence, logits_at: int) -> Iterator[Event]:
         """The other candidates fork the prompt and take their first token from the same logits."""
         for sibling in self._siblings.pop(sequence.request.id, []):
+            if sequence.seq < 0:
+                sibling.sampler.close()  # the request broke on a sibling before this one
+                continue
             if self.active >= self.limits.max_running or not self.cells.fork(sequence, sibling):
                 self._enqueue(sibling)
                 continue
@@ -266,13 +268,13 @@ class Engine:
 
     def _make_room(self, chunks: list[Chunk[Sequence]]) -> list[Chunk[Sequence]]:
         """Evict unused leaves for the batch's tokens; where that is not enough, send the newest sequence back."""
-        while sum(chunk.size for chunk in chunks) > self.cells.free():
+        while sum(size for _, size, _ in chunks) > self.cells.free():
             if self.cells.evict_one():
                 continue
             victim = max(self.cells.running, key=lambda s: (s.priority, s.arrival))
             log.info("out of cells: %r goes back to the queue", victim)
             self.preempt(victim)
-            chunks = batch_of((chunk.sequence, chunk.size) for chunk in chunks if chunk.sequence is not victim)
+            chunks = batch_of((sequence, size) for sequence, size, _ in chunks if sequence is not victim)
         return chunks
 
     def preempt(self, sequence: Sequence) -> None:

@@ -36,13 +36,13 @@ class RunningBatch:
 
     @classmethod
     def of(cls, chunks: Seq[Chunk[Sequence]]) -> RunningBatch:
-        prefill = [chunk for chunk in chunks if not chunk.sequence.decoding]
+        prefill = [(sequence, size) for sequence, size, _ in chunks if not sequence.decoding]
         if not prefill:
             return DECODING
         return cls(
-            sum(chunk.size for chunk in prefill),
-            min(chunk.sequence.priority for chunk in prefill),
-            frozenset(chunk.sequence.request.id for chunk in prefill),
+            sum(size for _, size in prefill),
+            min(sequence.priority for sequence, _ in prefill),
+            frozenset(sequence.request.id for sequence, _ in prefill),
         )
 
 

@@ -68,7 +68,7 @@ class PrefixCache:
     # questions
 
     def match(self, tokens: Sequence[int]) -> tuple[int, list[int]]:
-        """The longest known prefix of `tokens`, and the sequences that hold it, most recently used last."""
+        """The longest known prefix of `tokens`, and the sequences that hold it, most recently used one last."""
         node, depth = self._root, 0
         while depth < len(tokens) and (child := node.children.get(tokens[depth])) is not None:
             common = common_length(child.tokens, tokens[depth : depth + len(child.tokens)])
@@ -88,7 +88,7 @@ class PrefixCache:
         return [token for run in reversed(runs) for token in run]
 
     def idle(self) -> list[int]:
-        """Sequences that nothing runs on, least recently used first."""
+        """Sequences that do not run, the least recently used first."""
         return list(self._idle)
 
     def own_cells(self, seq: int) -> int:
@@ -152,7 +152,7 @@ class PrefixCache:
         return shares
 
     def retire(self, seq: int) -> list[int]:
-        """`seq` runs no more and stays as a leaf. Returns the sequences that were dropped for it: those whose tokens
+        """`seq` has ended and stays as a leaf. Returns the sequences that were dropped for it: those whose tokens
         another one holds as well, `seq` itself among them."""
         end = self._ends[seq]
         if end is self._root or len(end.holders) > 1:

@@ -42,8 +42,8 @@ class Chunk(NamedTuple, Generic[R]):
     sequence: R
     size: int
     logits_at: int | None
-    """Place in the batch of its last token, after which the next one is sampled; None where more of its prompt is to
-    be evaluated first."""
+    """Place in the batch of its last token, after which the next one is sampled; None where more of its prompt must be
+    evaluated first."""
 
 
 def batch_of(parts: Iterable[tuple[R, int]]) -> list[Chunk[R]]:

@@ -1,4 +1,4 @@
-"""How many threads compute: as many as there are cores that no other process wants. Pure: it is told the times.
+"""How many threads compute: as many as there are cores that no other process uses. Pure: it is told the times.
 
 ggml's threads wait for each other by spinning, many times a token. One thread more than free cores, and each wait lasts
 until the system runs the thread that is missing: on 2 cores beside one busy program, llama-server with its two threads

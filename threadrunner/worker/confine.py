@@ -16,7 +16,7 @@ log = logging.getLogger("threadrunner.worker.confine")
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_TSYNC = 1, 1
-_ALLOW, _REFUSE = 0x7FFF0000, 0x00050000 | 1  # with EPERM, so that who is refused can go on
+_ALLOW, _REFUSE = 0x7FFF0000, 0x00050000 | 1  # with EPERM, so that a refused caller can go on
 _LOAD, _IF_EQUAL, _IF_AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06  # classic BPF
 _NUMBER_AT, _ARCHITECTURE_AT = 0, 4  # in struct seccomp_data
 _X32 = 0x40000000  # the same system calls again, under other numbers
@@ -74,10 +74,10 @@ def before_load(cache_bytes: int) -> None:
 
     Python ignores SIGXFSZ, so a write past the limit is an error like a full disk's.
     """
-    most = 2 * cache_bytes + (64 << 20)
+    limit = 2 * cache_bytes + (64 << 20)
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    if hard == resource.RLIM_INFINITY or most < hard:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    if hard == resource.RLIM_INFINITY or limit < hard:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     if sys.platform == "linux" and platform.machine() in _MACHINES:
         _filter_calls(*_MACHINES[platform.machine()])
 

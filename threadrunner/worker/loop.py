@@ -85,7 +85,11 @@ class Link:
 
 
 class Listener(threading.Thread):
-    """Queues what arrives for the computing thread; None in the queue means that the daemon has gone."""
+    """Queues what arrives for the computing thread; None in the queue means that the daemon has gone.
+
+    An interruptible backend is told first: announced after the computing thread had taken it, a request would stop the
+    batch of its own prompt.
+    """
 
     def __init__(self, link: Link) -> None:
         super().__init__(name="listener", daemon=True)
@@ -97,12 +101,12 @@ class Listener(threading.Thread):
         try:
             while True:
                 for message in self._link.receive():
-                    self.inbox.put(message)
                     self._interrupt(message)
+                    self.inbox.put(message)
         except DaemonGone:
-            self.inbox.put(None)
             if self.interruptible:
                 self.interruptible.interrupt_cancel(None)
+            self.inbox.put(None)
             time.sleep(CLOSE_WITHIN)  # a deadline, not a wait: a finished worker has long taken this thread with it
             os._exit(1)
 
@@ -125,6 +129,7 @@ class Loop:
         self._link = link
         self._listener = listener
         self._backend = backend
+        self._observable = backend if isinstance(backend, Observable) else None  # a protocol's isinstance is slow
         self._open: set[int] = set()
         self._gauged = 0.0
 
@@ -146,7 +151,7 @@ class Loop:
             self._report(events)
 
     def _take_messages(self) -> bool:
-        """Handle what is there; wait for something when nothing is open. False once the worker is to end."""
+        """Handle what is there; wait for a message when nothing is open. False once the worker must end."""
         while True:
             try:
                 message = self._listener.inbox.get(block=not self._open)
@@ -183,9 +188,9 @@ class Loop:
     def _report(self, events: list[Event]) -> None:
         now = time.monotonic()
         ended = any(isinstance(event, (Finished, Failed)) for event in events)
-        if isinstance(self._backend, Observable) and (ended or now - self._gauged > GAUGES_EVERY):
+        if self._observable is not None and (ended or now - self._gauged > GAUGES_EVERY):
             self._gauged = now
-            self._link.send(Gauges(self._backend.gauges()))
+            self._link.send(Gauges(self._observable.gauges()))
 
 
 def _params(message: Submit) -> Params:
@@ -251,7 +256,7 @@ def _serve(link: Link, listener: Listener, first: Load) -> int:
 
 
 def _log_to_stderr() -> None:
-    """The daemon reads stderr and writes it to its own log, so the level stands first on each line."""
+    """The daemon reads stderr and writes it to its own log, so each line begins with the level."""
     logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     for name, level in config.log_levels(os.environ.get("THREADRUNNER_LOG", "warning")).items():
         logging.getLogger(name).setLevel(level)

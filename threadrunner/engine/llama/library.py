@@ -57,7 +57,7 @@ def _on_log(level: int, text: bytes, _data: int | None) -> None:
         return
     if level >= 4:
         _recent_errors.append(line)
-    # what ends a load or a request is raised with its reason; an aborted batch, which is no error, logs "errors" too
+    # what ends a load or a request is raised with its reason; an aborted batch, which is none, logs "errors" too
     log.log(logging.INFO if level >= 3 else logging.DEBUG, "%s", line)
 
 

@@ -7,19 +7,21 @@ from typing import Protocol
 
 
 class Cutter(Protocol):
-    """Says where a text ends, by its content."""
+    """Finds where a text ends, by its content. Its methods give offsets in characters."""
 
     def cut(self, text: str) -> int | None:
         """Where the text must end, or None."""
 
     def safe(self, text: str) -> int:
-        """How much of the text no later piece can cut off."""
+        """The part of the text that no later piece can cut off."""
 
     def trim(self, text: str) -> int:
         """Where a text that ended by itself should end."""
 
 
 class StopStrings:
+    """Ends a text before the first of these strings."""
+
     def __init__(self, stops: list[str]) -> None:
         self._stops = stops
         self._longest = max(map(len, stops))
@@ -42,7 +44,7 @@ class StopStrings:
 
 
 class Detokenizer:
-    """The text of one candidate, without its first `skip` bytes (what token healing made the model say again)."""
+    """The text of one candidate, without its first `skip` bytes (what token healing made the model repeat)."""
 
     def __init__(self, stops: list[str] | None = None, cutters: list[Cutter] | None = None, skip: int = 0) -> None:
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
@@ -53,7 +55,7 @@ class Detokenizer:
         self.stopped = False
 
     def add(self, data: bytes) -> str:
-        """What may be shown now that `data` has come. Sets `stopped` when the text has found its end."""
+        """What may be shown once `data` is there too. Sets `stopped` when the text has ended."""
         if self._skip:
             taken = min(self._skip, len(data))
             self._skip -= taken
@@ -73,7 +75,7 @@ class Detokenizer:
         return self._show(min(cutter.safe(self.text) for cutter in self._cutters))
 
     def finish(self) -> str:
-        """What was held back and no stop took. Bytes of a character that never became whole are dropped."""
+        """What was held back and no stop removed. Bytes of a character that never became whole are dropped."""
         end = min((cutter.trim(self.text) for cutter in self._cutters), default=len(self.text))
         self.text = self.text[: max(end, self._shown)]
         return self._show(len(self.text))

@@ -177,8 +177,8 @@ class InfillPrompts:
         return InfillPrompt([*tokens, ids["pre"], *before, *space, ids["suf"], *after, *space, ids["mid"]], forced)
 
     def _heal(self, tokens: list[int]) -> tuple[list[int], bytes]:
-        """Without the last token, which may be half of the one that the model wants to say; in the middle of a word,
-        without the word's last tokens: after " ret" "u" no model says "rn"."""
+        """Without the last token, which may be half of the one that the model would write; in the middle of a word,
+        without the word's last tokens: after " ret" "u" no model writes "rn". Also the bytes left out."""
         forced = b""
         for back in range(1, min(HEALED_TOKENS, len(tokens)) + 1):
             forced = self._vocab.piece(tokens[-back]) + forced

@@ -13,18 +13,18 @@ _LONGEST_TOP_LEVEL = 16
 
 
 class MiddleEnds:
-    """Cuts where the text begins to say the suffix again, at a new top-level definition, at a run of blank lines, or
-    where a line stands further left than both the cursor's line and the line below."""
+    """Cuts where the text begins to repeat the suffix, at a new top-level definition, at a run of blank lines, or where
+    a line is indented less than both the cursor's line and the line below."""
 
     def __init__(self, head: str, suffix: str) -> None:
         """`head` is the cursor's line up to the cursor."""
         rest_of_line, _, below = suffix.partition("\n")
         rest = rest_of_line.rstrip()
         self._at_line_end = not rest and bool(suffix)
-        # a single bracket is said often: it is the suffix only where it ends the line
+        # a single bracket is frequent: it is the suffix only where it ends the line
         self._rest, self._bracket = (rest, "") if len(rest.strip()) >= 2 else ("", rest)
         self._next = next((line.rstrip() for line in below.split("\n") if line.strip()), "")
-        self._least_indent = min(_indent(head), _indent(self._next)) if self._next else min(_indent(head), 1)
+        self._min_indent = min(_indent(head), _indent(self._next)) if self._next else min(_indent(head), 1)
 
     def cut(self, text: str) -> int | None:
         cuts = [text.find(BLANK_RUN)]
@@ -46,7 +46,7 @@ class MiddleEnds:
             line = text[at + 1 : end if end >= 0 else len(text)]
             if line.rstrip() == self._next and self._next:
                 return at
-            if line.strip() and _indent(line) < self._least_indent:
+            if line.strip() and _indent(line) < self._min_indent:
                 return at
             at = end
         return -1

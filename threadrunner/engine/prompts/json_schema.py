@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 from threadrunner.engine.llama.errors import BadGrammar
 from threadrunner.engine.llama.library import json_schema_to_gbnf
 
 MAX_DEPTH = 64
+"""Schemas inside each other."""
 MAX_NODES = 2_000
+"""Schemas in all."""
 MAX_GRAMMAR = 1 << 18
+"""Characters."""
 MAX_NESTING = 200
+"""Brackets inside each other."""
 MAX_RULES = 8_000
 MAX_REPETITIONS = 2_000
+"""Of an array's items, or a string's characters."""
 
 ANY_JSON: dict[str, Any] = {}
 
@@ -29,6 +35,9 @@ _BY_TYPE = {
     "null": set[str](),
 }
 _FORMATS = {"date", "time", "date-time", "uuid"}
+_DEFINITIONS = {"$defs", "definitions"}
+_QUOTES = {'"': '"', "[": "]", "#": "\n"}
+"""What opens a part of a grammar where brackets do not count -> what closes it."""
 
 
 def to_grammar(schema: dict[str, Any] | bool) -> str:
@@ -36,10 +45,10 @@ def to_grammar(schema: dict[str, Any] | bool) -> str:
     if schema is False:
         raise BadGrammar("the schema `false` allows no answer")
     schema = ANY_JSON if schema is True else schema
-    # the converter and llama.cpp recurse: depth and size are bounded before either sees the schema
-    _check(schema, depth=0, budget=[MAX_NODES], root=schema)
     try:
-        if not (set(schema) - _ANNOTATIONS - {"$defs", "definitions"}):
+        # the converter and llama.cpp recurse: depth and size are bounded before either sees the schema
+        _Check(schema).schema(schema, depth=0)
+        if not (set(schema) - _ANNOTATIONS - _DEFINITIONS):
             return _any_value()
         grammar = _without_control(json_schema_to_gbnf(json.dumps(schema)))
     except (AssertionError, ValueError, KeyError, TypeError, RecursionError, AttributeError, IndexError) as error:
@@ -49,38 +58,40 @@ def to_grammar(schema: dict[str, Any] | bool) -> str:
 
 
 def _without_control(grammar: str) -> str:
-    """The converter lets raw control characters into strings, which is no JSON: seen as a newline inside a name."""
+    """The converter lets raw control characters into strings, which is not JSON: seen as a newline inside a name."""
     return grammar.replace(r'[^"\\]', r'[^"\\\x7F\x00-\x1F]')
 
 
 def check_grammar(grammar: str) -> None:
-    """Bounds on a grammar before native code sees it: its parser recurses at each bracket."""
+    """Bounds on a grammar before native code sees it: its parser recurses at each bracket. Raises BadGrammar."""
     if not grammar.strip():
         raise BadGrammar("the grammar is empty")  # llama.cpp takes it for one that allows everything
     if grammar.count("::=") > MAX_RULES:
         raise BadGrammar(f"the grammar has more than {MAX_RULES} rules")
     if len(grammar) > MAX_GRAMMAR:
         raise BadGrammar(f"the grammar has {len(grammar)} characters, the limit is {MAX_GRAMMAR}")
+    if (deepest := _nesting(grammar)) > MAX_NESTING:
+        raise BadGrammar(f"the grammar nests {deepest} deep, the limit is {MAX_NESTING}")
+
+
+def _nesting(grammar: str) -> int:
+    """How deep its brackets nest; those in strings, classes and comments do not count."""
     depth = deepest = 0
-    quote = ""
+    closes = ""
     escaped = False
     for char in grammar:
         if escaped:
             escaped = False
         elif char == "\\":
             escaped = True
-        elif quote:
-            if char == quote:
-                quote = ""
-        elif char in '"[#':
-            quote = {'"': '"', "[": "]", "#": "\n"}[char]
-        elif char == "(":
-            depth += 1
+        elif closes:
+            closes = "" if char == closes else closes
+        elif char in _QUOTES:
+            closes = _QUOTES[char]
+        elif char in "()":
+            depth += 1 if char == "(" else -1
             deepest = max(deepest, depth)
-        elif char == ")":
-            depth -= 1
-    if deepest > MAX_NESTING:
-        raise BadGrammar(f"the grammar nests {deepest} deep, the limit is {MAX_NESTING}")
+    return deepest
 
 
 def _any_value() -> str:
@@ -88,101 +99,150 @@ def _any_value() -> str:
     return "\n".join([*(rule for rule in rules if not rule.startswith("root ")), "root ::= value"])
 
 
-def _check(schema: Any, depth: int, budget: list[int], root: dict[str, Any]) -> None:
-    budget[0] -= 1
-    if budget[0] < 0:
-        raise BadGrammar(f"the schema has more than {MAX_NODES} parts")
-    if depth > MAX_DEPTH:
-        raise BadGrammar(f"the schema nests deeper than {MAX_DEPTH}")
-    if schema is True:
-        raise BadGrammar("the schema `true` inside another is not supported: name a type")
-    if not isinstance(schema, dict):
-        raise BadGrammar(f"a schema is an object, not {type(schema).__name__}")
-    keys = set(schema) - _ANNOTATIONS
-    if depth == 0:
-        for name in ("$defs", "definitions"):
-            if name in keys:
+_Rule = Callable[["_Check", dict[str, Any], set[str], int], None]
+"""A check of one kind of schema: the schema, its keys without annotations, its depth."""
+
+
+class _Check:
+    """One walk over a schema; each method raises BadGrammar for what cannot be enforced."""
+
+    def __init__(self, root: dict[str, Any]) -> None:
+        self._root = root
+        self._parts = 0
+
+    def schema(self, schema: Any, depth: int) -> None:
+        self._parts += 1
+        if self._parts > MAX_NODES:
+            raise BadGrammar(f"the schema has more than {MAX_NODES} parts")
+        if depth > MAX_DEPTH:
+            raise BadGrammar(f"the schema nests deeper than {MAX_DEPTH}")
+        if schema is True:
+            raise BadGrammar("the schema `true` inside another is not supported: name a type")
+        if not isinstance(schema, dict):
+            raise BadGrammar(f"a schema is an object, not {type(schema).__name__}")
+        keys = set(schema) - _ANNOTATIONS
+        if depth == 0:
+            for name in _DEFINITIONS & keys:
                 keys.discard(name)
-                _each(schema[name], "an object", depth, budget, root)
-    if "$ref" in keys:
+                self._members(schema[name], "an object", depth)
+        for form, check in self._FORMS.items():
+            if form in keys:
+                check(self, schema, keys, depth)
+                return
+        if keys:
+            self._typed(schema, keys, depth)
+
+    # a form: what a schema is instead of typed
+
+    def _ref(self, schema: dict[str, Any], keys: set[str], depth: int) -> None:
         _only(keys, {"$ref"})
-        _check_ref(schema["$ref"], root)
-    elif "oneOf" in keys or "anyOf" in keys:
-        key = "oneOf" if "oneOf" in keys else "anyOf"
-        _only(keys, {key})
-        if not isinstance(schema[key], list) or not schema[key]:
-            raise BadGrammar(f"`{key}` needs a list of schemas")
-        for part in schema[key]:
-            _check(part, depth + 1, budget, root)
-    elif "const" in keys:
+        _check_ref(schema["$ref"], self._root)
+
+    def _one_of(self, schema: dict[str, Any], keys: set[str], depth: int) -> None:
+        _only(keys, {"oneOf"})
+        self._list(schema, "oneOf", depth)
+
+    def _any_of(self, schema: dict[str, Any], keys: set[str], depth: int) -> None:
+        _only(keys, {"anyOf"})
+        self._list(schema, "anyOf", depth)
+
+    def _const(self, schema: dict[str, Any], keys: set[str], depth: int) -> None:
         _only(keys, {"const", "type"})
         _check_literal(schema["const"])
-    elif "enum" in keys:
+
+    def _enum(self, schema: dict[str, Any], keys: set[str], depth: int) -> None:
         _only(keys, {"enum", "type"})
-        if not isinstance(schema["enum"], list) or not schema["enum"]:
-            raise BadGrammar("`enum` needs a list of values")
-        for value in schema["enum"]:
+        for value in _filled_list(schema, "enum", "values"):
             _check_literal(value)
-    elif keys:
-        _check_typed(schema, keys, depth, budget, root)
 
+    _FORMS: ClassVar[dict[str, _Rule]] = {
+        "$ref": _ref,
+        "oneOf": _one_of,
+        "anyOf": _any_of,
+        "const": _const,
+        "enum": _enum,
+    }
 
-def _check_typed(schema: dict[str, Any], keys: set[str], depth: int, budget: list[int], root: dict[str, Any]) -> None:
-    kind = schema.get("type")
-    if isinstance(kind, list):
-        _only(keys, {"type"})
-        if not kind or not all(k in _BY_TYPE for k in kind):
-            raise BadGrammar(f"unknown types {kind}")
-        return
-    if kind is None:
-        kind = "object" if keys & _BY_TYPE["object"] else "array" if keys & _BY_TYPE["array"] else None
+    # a type
+
+    def _typed(self, schema: dict[str, Any], keys: set[str], depth: int) -> None:
+        kind = schema.get("type")
+        if isinstance(kind, list):
+            _only(keys, {"type"})
+            if not kind or not all(isinstance(k, str) and k in _BY_TYPE for k in kind):
+                raise BadGrammar(f"unknown types {kind}")
+            return
         if kind is None:
-            raise BadGrammar(f"a schema with {_names(keys)} needs a type")
-    if kind not in _BY_TYPE:
-        raise BadGrammar(f"unknown type {kind!r}")
-    _only(keys, {"type"} | _BY_TYPE[kind])
-    if kind == "object":
+            kind = _implied_type(keys)
+        if not isinstance(kind, str) or kind not in _BY_TYPE:
+            raise BadGrammar(f"unknown type {kind!r}")
+        _only(keys, {"type"} | _BY_TYPE[kind])
+        if check := self._TYPES.get(kind):
+            check(self, schema, keys, depth)
+
+    def _object(self, schema: dict[str, Any], keys: set[str], depth: int) -> None:
         properties = schema.get("properties", {})
-        _each(properties, "properties", depth, budget, root)
+        self._members(properties, "properties", depth)
         required = schema.get("required", [])
         if not isinstance(required, list) or not set(map(str, required)) <= set(properties):
             raise BadGrammar("`required` names what `properties` does not have")
         extra = schema.get("additionalProperties")
         if isinstance(extra, dict):
-            _check(extra, depth + 1, budget, root)
+            self.schema(extra, depth + 1)
         elif extra not in (None, True, False):
             raise BadGrammar("`additionalProperties` is a schema, true or false")
-    elif kind == "array":
-        if "items" in keys and "prefixItems" in keys:
+
+    def _array(self, schema: dict[str, Any], keys: set[str], depth: int) -> None:
+        if {"items", "prefixItems"} <= keys:
             raise BadGrammar("`items` beside `prefixItems` is not supported")
         if isinstance(schema.get("items"), bool):
             raise BadGrammar("`items` must be a schema")
         if "items" in keys:
-            _check(schema["items"], depth + 1, budget, root)
+            self.schema(schema["items"], depth + 1)
         elif "prefixItems" in keys:
             _only(keys, {"type", "prefixItems"})
-            if not isinstance(schema["prefixItems"], list) or not schema["prefixItems"]:
-                raise BadGrammar("`prefixItems` needs a list of schemas")
-            for part in schema["prefixItems"]:
-                _check(part, depth + 1, budget, root)
+            self._list(schema, "prefixItems", depth)
         elif keys & {"minItems", "maxItems"}:
             raise BadGrammar("`minItems` and `maxItems` need `items`")
         _check_range(schema, "minItems", "maxItems")
-    elif kind == "string":
+
+    def _string(self, schema: dict[str, Any], keys: set[str], depth: int) -> None:
         if len(keys & {"pattern", "format"}) + bool(keys & {"minLength", "maxLength"}) > 1:
             raise BadGrammar("a string may have a pattern, a format or a length, not several of them")
-        if "format" in keys and schema["format"] not in _FORMATS:
+        if "format" in keys and not (isinstance(schema["format"], str) and schema["format"] in _FORMATS):
             raise BadGrammar(f"unknown format {schema['format']!r}; known are {_names(_FORMATS)}")
         if "pattern" in keys and (not isinstance(schema["pattern"], str) or len(schema["pattern"]) > 1000):
             raise BadGrammar("`pattern` is a regular expression of at most 1,000 characters")
         _check_range(schema, "minLength", "maxLength")
 
+    _TYPES: ClassVar[dict[str, _Rule]] = {"object": _object, "array": _array, "string": _string}
 
-def _each(schemas: Any, what: str, depth: int, budget: list[int], root: dict[str, Any]) -> None:
-    if not isinstance(schemas, dict):
-        raise BadGrammar(f"{what} must be an object of schemas")
-    for part in schemas.values():
-        _check(part, depth + 1, budget, root)
+    # schemas inside it
+
+    def _members(self, schemas: Any, what: str, depth: int) -> None:
+        if not isinstance(schemas, dict):
+            raise BadGrammar(f"{what} must be an object of schemas")
+        for part in schemas.values():
+            self.schema(part, depth + 1)
+
+    def _list(self, schema: dict[str, Any], key: str, depth: int) -> None:
+        for part in _filled_list(schema, key, "schemas"):
+            self.schema(part, depth + 1)
+
+
+def _filled_list(schema: dict[str, Any], key: str, of_what: str) -> list[Any]:
+    found = schema[key]
+    if not isinstance(found, list) or not found:
+        raise BadGrammar(f"`{key}` needs a list of {of_what}")
+    return found
+
+
+def _implied_type(keys: set[str]) -> str:
+    """The type of a schema that names none."""
+    for kind in ("object", "array"):
+        if keys & _BY_TYPE[kind]:
+            return kind
+    raise BadGrammar(f"a schema with {_names(keys)} needs a type")
 
 
 def _check_range(schema: dict[str, Any], low: str, high: str) -> None:
@@ -203,7 +263,7 @@ def _check_ref(ref: Any, root: dict[str, Any]) -> None:
             raise BadGrammar(f"{ref!r} leads nowhere")
         target = target[part]
     if not ref.startswith(("#/$defs/", "#/definitions/")):
-        raise BadGrammar(f"{ref!r}: definitions stand under $defs")
+        raise BadGrammar(f"{ref!r}: definitions must be under $defs")
     if isinstance(target, dict) and "$ref" in target:
         raise BadGrammar(f"{ref!r} is only another reference")
 

@@ -1,0 +1,159 @@
+"""The computing thread with a backend of our own and a socket instead of a daemon."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import pytest
+
+from threadrunner.api.generation import Generated, GenerateParams, Timings, Usage
+from threadrunner.backends.base import Event, Failed, Finished, ModelFacts, NotSupported, Params, Piece, Progress
+from threadrunner.worker.loop import DaemonGone, Link, Listener, Loop
+from threadrunner.worker.messages import Cancel, Done, FromWorker, Stop, Submit, ToWorker, Unpacker, from_worker
+
+ANSWER = Generated("a b", "stop", "m", Usage(), Timings())
+
+
+@dataclass
+class Scripted:
+    """Tells what it is given to tell, a list for each step."""
+
+    steps: list[list[Event]]
+    submitted: list[int] = field(default_factory=list)
+    cancelled: list[int] = field(default_factory=list)
+
+    def load(self, spec: Any, report: Any) -> ModelFacts:
+        return ModelFacts(context=1)
+
+    def submit(self, id: int, params: Params) -> None:
+        if not isinstance(params, GenerateParams):
+            raise NotSupported("no")
+        self.submitted.append(id)
+
+    def step(self) -> list[Event]:
+        return self.steps.pop(0)
+
+    def cancel(self, id: int) -> None:
+        self.cancelled.append(id)
+
+    def close(self) -> None:
+        pass
+
+
+class Daemon:
+    """The other end of the worker's socket."""
+
+    def __init__(self) -> None:
+        self.socket, self._theirs = socket.socketpair()
+        self.link = Link(self._theirs)
+        self.listener = Listener(self.link)  # not started: a test puts into its inbox what would arrive
+
+    def run(self, backend: Scripted, *messages: ToWorker | None) -> list[FromWorker]:
+        """What the worker sends until it stops."""
+        for message in messages:
+            self.listener.inbox.put(message)
+        Loop(self.link, self.listener, backend).run()
+        self._theirs.shutdown(socket.SHUT_WR)
+        return [from_worker.decode(body) for body in Unpacker().feed(self.socket.recv(1 << 20))]
+
+    def run_through(self, backend: Scripted, *ids: int) -> list[FromWorker]:
+        """The backend's whole script for these requests; it is stopped after it."""
+
+        class Ending(Scripted):
+            def step(inner) -> list[Event]:
+                events = super().step()
+                if not inner.steps:
+                    self.listener.inbox.put(Stop())
+                return events
+
+        return self.run(Ending(backend.steps), *map(generate, ids))
+
+    def close(self) -> None:
+        self.socket.close()
+        self._theirs.close()
+
+
+@pytest.fixture
+def daemon() -> Iterator[Daemon]:
+    made = Daemon()
+    yield made
+    made.close()
+
+
+def generate(id: int) -> Submit:
+    return Submit(id, "generate", "normal", b'{"prompt": "a"}')
+
+
+def test_events_go_out_as_they_are_and_a_result_as_json(daemon: Daemon) -> None:
+    backend = Scripted([[Progress(1, 2, 3)], [Piece(1, 0, "a")], [Piece(1, 0, " b"), Finished(1, ANSWER)]])
+    *events, done = daemon.run_through(backend, 1)
+    assert events == [Progress(1, 2, 3), Piece(1, 0, "a"), Piece(1, 0, " b")]
+    assert isinstance(done, Done)
+    assert msgspec.json.decode(done.result, type=Generated) == ANSWER
+
+
+def test_a_failed_request_is_open_no_more(daemon: Daemon) -> None:
+    failed = Failed(1, -32603, "no", {"kind": "InternalError"})
+    assert daemon.run_through(Scripted([[failed]]), 1) == [failed]
+
+
+def test_a_refused_request_ends_with_the_refusal(daemon: Daemon) -> None:
+    backend = Scripted([])
+    answers = daemon.run(
+        backend,
+        Submit(1, "tokenize", "normal", b'{"text": "a"}'),
+        Submit(2, "generate", "normal", b'{"prompt": 3}'),
+        Submit(3, "dance", "normal", b"{}"),
+        Stop(),
+    )
+    assert [(type(a), a.id, a.data["kind"]) for a in answers if isinstance(a, Failed)] == [
+        (Failed, 1, "NotSupported"),
+        (Failed, 2, "InvalidParams"),
+        (Failed, 3, "InvalidParams"),
+    ]
+    assert not backend.submitted
+
+
+def test_a_cancelled_request_is_not_stepped_for(daemon: Daemon) -> None:
+    backend = Scripted([])
+    assert daemon.run(backend, generate(1), Cancel(1), Stop()) == []
+    assert (backend.submitted, backend.cancelled) == ([1], [1])
+
+
+def test_the_end_of_the_socket_ends_the_loop(daemon: Daemon) -> None:
+    with pytest.raises(DaemonGone):
+        daemon.run(Scripted([]), None)
+
+
+class Over(Exception):
+    """Nothing more arrives."""
+
+
+@pytest.mark.parametrize("message", [generate(1), Cancel(1), Stop()])
+def test_a_backend_hears_of_a_message_before_the_loop_can_take_it(message: ToWorker) -> None:
+    arriving = [message]
+
+    class Arriving:
+        def receive(self) -> list[ToWorker]:
+            if not arriving:
+                raise Over
+            return [arriving.pop()]
+
+    class Nosy:
+        def interrupt_submit(self, priority: str) -> None:
+            heard.append(listener.inbox.empty())
+
+        def interrupt_cancel(self, id: int | None) -> None:
+            heard.append(listener.inbox.empty())
+
+    heard: list[bool] = []
+    listener = Listener(Arriving())  # type: ignore[arg-type]
+    listener.interruptible = Nosy()
+    with pytest.raises(Over):
+        listener.run()
+    assert listener.inbox.get_nowait() == message
+    assert heard == [True]
