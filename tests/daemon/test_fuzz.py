@@ -65,7 +65,7 @@ ANY = st.recursive(
 SCHEMAS = msgspec.json.schema_components({method.params for method in METHODS.values()}, ref_template="{name}")[1]
 
 
-def values(schema: dict[str, Any], name: str = "") -> st.SearchStrategy[Any]:
+def values(schema: dict[str, Any], name: str = "") -> st.SearchStrategy[Any]:  # noqa: PLR0911 - a row a kind
     """Values around the schema: mostly those that fit it, and those at its bounds."""
     if "$ref" in schema:
         return members(SCHEMAS[schema["$ref"]])

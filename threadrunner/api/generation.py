@@ -129,7 +129,7 @@ def conflicts(params: SamplingParams) -> str | None:
         if (params.prompt is None) == (params.messages is None):
             return "give exactly one of `prompt` and `messages`"
         if params.raw and (params.messages is not None or params.system is not None or params.memory):
-            return "`raw` continues a `prompt` as it stands; it goes with no `messages`, `system` or `memory`"
+            return "`raw` continues a `prompt` as it is; leave out `messages`, `system` and `memory`"
     if params.grammar is not None and params.json_schema not in (None, False):
         return "give at most one of `grammar` and `json_schema`"
     return None

@@ -65,7 +65,7 @@ class DummyBackend:
     def __init__(self) -> None:
         self._running: dict[int, _Running] = {}
 
-    def load(self, spec: ModelSpec, report: Callable[[int, int], None]) -> ModelFacts:
+    def load(self, _spec: ModelSpec, report: Callable[[int, int], None]) -> ModelFacts:
         report(1, 1)
         return ModelFacts(context=CONTEXT, facts={"backend": "dummy"})
 

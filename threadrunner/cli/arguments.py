@@ -52,10 +52,10 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}\nRun `{self.prog} --help` to see what there is.")
 
-    def print_help(self, file: object = None) -> None:
+    def print_help(self, _file: object = None) -> None:
         render.put(1, self.format_help())
 
-    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+    def exit(self, _status: int = 0, _message: str | None = None) -> NoReturn:
         raise HelpShown
 
 

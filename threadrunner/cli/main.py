@@ -38,19 +38,20 @@ def run(argv: list[str]) -> int:
 
     try:
         return _command(argv[0], argv[1:]) if argv and argv[0] in flags.COMMANDS else _prompt(argv)
-    except flags.UsageError as error:
-        return _failed(InvalidParams(str(error)))
-    except paths.PathError as error:
-        return _failed(Unreachable(str(error)))
-    except ApiError as error:
-        return _failed(error)
     except BrokenPipeError:  # `| head -1` has read enough
         return exits.OK
     except OSError as error:
         render.say(f"{error.strerror}: {error.filename}" if error.filename else f"cannot write: {error.strerror}")
         return exits.UNKNOWN
+    except flags.UsageError as error:
+        failure: ApiError = InvalidParams(str(error))
+    except paths.PathError as error:
+        failure = Unreachable(str(error))
+    except ApiError as error:
+        failure = error
     except Exception as error:
-        return _failed(InternalError(_defect(error)))
+        failure = InternalError(_defect(error))
+    return _failed(failure)
 
 
 def _failed(error: ApiError) -> int:

@@ -75,14 +75,14 @@ def after(seconds: float, message: str) -> None:
     Replaces the time and the message given before.
     """
 
-    def on_alarm(number: int, frame: FrameType | None) -> None:
+    def on_alarm(_number: int, _frame: FrameType | None) -> None:
         _end(exits.TIMEOUT, "Timeout", message)
 
     signal.signal(signal.SIGALRM, on_alarm)
     signal.setitimer(signal.ITIMER_REAL, max(seconds - age(), 1e-6))  # 0 would mean never
 
 
-def _on_signal(number: int, frame: FrameType | None) -> None:
+def _on_signal(number: int, _frame: FrameType | None) -> None:
     for other in _SIGNALS:
         signal.signal(other, signal.SIG_IGN)
     _end(128 + number, "RequestCancelled", f"ended by {signal.Signals(number).name}", aloud=False)

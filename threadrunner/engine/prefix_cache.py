@@ -114,7 +114,7 @@ class PrefixCache:
         self._lengths[seq] = length
 
     def extend(
-        self, seq: int, tokens: Sequence[int], may_share: Callable[[int, int], bool] = lambda source, begin: True
+        self, seq: int, tokens: Sequence[int], may_share: Callable[[int, int], bool] = lambda _source, _begin: True
     ) -> list[Share]:
         """`seq`, which held a prefix of `tokens`, has evaluated all of them.
 

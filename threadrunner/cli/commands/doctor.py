@@ -39,7 +39,7 @@ def arguments(parser: Parser) -> None:
     pass
 
 
-def run(options: Namespace) -> int:
+def run(_options: Namespace) -> int:
     findings: list[Finding] = []
     of_places = (doctor_places.home, doctor_places.disk, doctor_places.sessions, doctor_places.socket)
     of_models = (doctor_models.found, doctor_models.memory, doctor_models.reading)

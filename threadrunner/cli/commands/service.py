@@ -103,7 +103,7 @@ def install(options: Namespace) -> int:
     return _commands(manager.enable, "It starts with the next prompt, and after every login.")
 
 
-def uninstall(options: Namespace) -> int:
+def uninstall(_options: Namespace) -> int:
     manager = _manager()
     installed = [path for path in manager.files() if os.path.exists(path)]
     if not installed:
@@ -118,7 +118,7 @@ def uninstall(options: Namespace) -> int:
     return code
 
 
-def status(options: Namespace) -> int:
+def status(_options: Namespace) -> int:
     manager = _manager()
     files = manager.files()
     missing = [path for path in files if not os.path.exists(path)]

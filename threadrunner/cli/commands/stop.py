@@ -16,7 +16,7 @@ def arguments(parser: Parser) -> None:
     pass
 
 
-def run(options: Namespace) -> int:
+def run(_options: Namespace) -> int:
     connection = autostart.find()
     if connection is None:
         render.say("no daemon is running")

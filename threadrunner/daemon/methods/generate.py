@@ -17,6 +17,7 @@ from threadrunner.api.generation import (
     Message,
     SamplingParams,
     TokenizeParams,
+    conflicts,
 )
 from threadrunner.api.status import NoParams
 from threadrunner.daemon.conversations.queue import Conversations
@@ -58,7 +59,7 @@ class GenerateMethods:
     async def generate(self, call: Call, params: GenerateParams) -> Generated:
         request = self._modes.applied(params, call.given)
         params = request.params
-        check_generate(params)
+        _check(params)
         if self._config.current.log_prompts:
             log.debug("prompt: %s", params.prompt if params.prompt is not None else params.messages)
         sink = _sink(call, params)
@@ -95,6 +96,7 @@ class GenerateMethods:
 
     async def infill(self, call: Call, params: InfillParams) -> Generated:
         request = self._modes.applied(params, call.given)
+        _check(request.params)
         return await self._generation.answer("infill", request.params, _sink(call, params), request.preference)
 
     async def embed(self, call: Call, params: EmbedParams) -> msgspec.Raw:
@@ -114,11 +116,7 @@ def _sink(call: Call, params: SamplingParams) -> Sink:
     return call.outlet if params.stream else Unstreamed(call.outlet)
 
 
-def check_generate(params: GenerateParams) -> None:
-    """What the types alone cannot say. Raises InvalidParams."""
-    if (params.prompt is None) == (params.messages is None):
-        raise InvalidParams("give exactly one of `prompt` and `messages`")
-    if params.raw and (params.messages is not None or params.system is not None or params.memory):
-        raise InvalidParams("`raw` continues a `prompt` as it is; leave out `messages`, `system` and `memory`")
-    if params.grammar is not None and params.json_schema not in (None, False):
-        raise InvalidParams("give at most one of `grammar` and `json_schema`")
+def _check(params: SamplingParams) -> None:
+    """Raises InvalidParams for params that contradict each other."""
+    if (conflict := conflicts(params)) is not None:
+        raise InvalidParams(conflict)

@@ -94,8 +94,8 @@ def _header(model: ModelRef) -> Facts | str | None:
 
 
 @functools.lru_cache(maxsize=512)
-def _checked(path: str, fingerprint: str) -> Facts | str:
-    """Read once for each state of a file (`fingerprint` is part of the cache's key): a large vocabulary takes 30 ms.
+def _checked(path: str, _fingerprint: str) -> Facts | str:
+    """Read once for each state of a file (`_fingerprint` is part of the cache's key): a large vocabulary takes 30 ms.
 
     Raises ModelLoadFailed for what is not the file's content: the next look may find its permissions mended.
     """

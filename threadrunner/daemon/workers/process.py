@@ -66,7 +66,7 @@ class _Link(asyncio.Protocol):
         except Exception as error:
             self.ended.set_exception(error)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         if not self.ended.done():
             self.ended.set_result(None)
 
@@ -222,13 +222,18 @@ class WorkerProcess:
                 if pending := self._pending.get(id):
                     pending.sink.progress("prefill", done, total)
             case m.Done(id, result):
-                if (pending := self._pending.get(id)) and not pending.answer.done():
-                    pending.answer.set_result(result)
+                if answer := self._open(id):
+                    answer.set_result(result)
             case Failed(id, code, text, data):
-                if (pending := self._pending.get(id)) and not pending.answer.done():
-                    pending.answer.set_exception(_error(code, text, data))
+                if answer := self._open(id):
+                    answer.set_exception(_error(code, text, data))
             case m.Gauges(values):
                 self.gauges = values
+            case m.Loading() | m.Ready() | m.LoadFailed():
+                self._handle_load(message)
+
+    def _handle_load(self, message: m.Loading | m.Ready | m.LoadFailed) -> None:
+        match message:
             case m.Loading(done, total):
                 self._owner.loading(done, total)
             case m.Ready(facts):
@@ -236,6 +241,11 @@ class WorkerProcess:
             case m.LoadFailed(code, text, data):
                 self._stopping = True  # it exits by itself now
                 self._owner.load_failed(_error(code, text, data))
+
+    def _open(self, id: int) -> asyncio.Future[bytes] | None:
+        """Where the answer of a request goes that still waits for one."""
+        pending = self._pending.get(id)
+        return None if pending is None or pending.answer.done() else pending.answer
 
     def _verdict(self, code: int) -> ApiError | None:
         """What an exit code means; None if the end was asked for."""
