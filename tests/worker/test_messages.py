@@ -37,7 +37,12 @@ FROM_WORKER: list[FromWorker] = [
     Failed(1, -2, "no", {"limit": 3}),
     Gauges({"active": 1, "load": 0.5}),
 ]
-TO_WORKER: list[ToWorker] = [Load("llama", ModelSpec(name="m")), Submit(1, "embed", "normal", b"{}"), Cancel(1), Stop()]
+TO_WORKER: list[ToWorker] = [
+    Load("llama", ModelSpec(name="m", path="m.gguf")),
+    Submit(1, "embed", "normal", b"{}"),
+    Cancel(1),
+    Stop(),
+]
 
 
 def bodies(data: bytes, size: int) -> list[bytes]:
