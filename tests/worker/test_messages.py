@@ -6,14 +6,13 @@ import msgspec
 import pytest
 
 from threadrunner.api.generation import Generated, Timings, Usage
-from threadrunner.backends.base import Failed, ModelFacts, ModelSpec, Piece, Progress
+from threadrunner.backends.base import Failed, ModelFacts, Piece, Progress
 from threadrunner.worker.messages import (
     FRAME_LIMIT,
     Cancel,
     Done,
     FromWorker,
     Gauges,
-    Load,
     LoadFailed,
     Loading,
     Ready,
@@ -37,7 +36,7 @@ FROM_WORKER: list[FromWorker] = [
     Failed(1, -2, "no", {"limit": 3}),
     Gauges({"active": 1, "load": 0.5}),
 ]
-TO_WORKER: list[ToWorker] = [Load("llama", ModelSpec(name="m")), Submit(1, "embed", "normal", b"{}"), Cancel(1), Stop()]
+TO_WORKER: list[ToWorker] = [Submit(1, "embed", "normal", b"{}"), Cancel(1), Stop()]
 
 
 def bodies(data: bytes, size: int) -> list[bytes]:
