@@ -264,7 +264,7 @@ def cannot_run(name: str, error: OSError) -> ApiError:
     """The error for a process that the system does not let us start: one that passes where something is scarce."""
     if error.errno in (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM):
         text = f"there are not enough file descriptors, processes or memory to start the worker of {name}"
-        return Overloaded(f"{text} ({error.strerror}); try again when other requests have ended")
+        return Overloaded(f"{text} ({error.strerror}); try again when other requests have ended", queued=0, limit=0)
     return WorkerCrashed(f"the worker of {name} could not be run: {error}")
 
 
