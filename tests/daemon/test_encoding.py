@@ -22,7 +22,9 @@ from threadrunner.backends.base import ModelSpec
 from threadrunner.daemon.gguf.names import meant, printable
 from threadrunner.daemon.log import DailyFile
 from threadrunner.daemon.outbox import Outbox
+from threadrunner.daemon.peer import JsonRpc
 from threadrunner.wire import messages
+from threadrunner.wire.framing import FRAME_LIMIT
 from threadrunner.worker import messages as worker
 
 BAD_NAME = "caf\udce9"
@@ -60,6 +62,25 @@ def test_of_a_batch_only_what_cannot_be_encoded_is_replaced() -> None:
     ((first, second),) = sent([answer(1, {"a": 1}), answer(2, Unknown())])
     assert first == answer(1, {"a": 1})
     assert second["error"]["code"] == -32603
+
+
+def test_an_answer_that_is_too_large_for_a_message_says_so() -> None:
+    large = "x" * (FRAME_LIMIT // 2)
+    first, second = sent(answer(1, large + large), answer(2, large))
+    assert (first["error"]["data"]["kind"], "ask for less" in first["error"]["message"]) == ("InvalidParams", True)
+    assert second["result"] == large
+    (batch,) = sent([answer(1, large), answer(2, large), answer(3, "y")])
+    assert [part["id"] for part in batch if "result" in part] == [1, 3]
+
+
+def test_pieces_are_not_joined_to_more_than_a_message_holds() -> None:
+    outbox = Outbox()
+    for _ in range(40):
+        outbox.piece(1, 0, "\0" * 100_000, JsonRpc(1))
+    lines = outbox.take().splitlines()
+    assert max(map(len, lines)) < FRAME_LIMIT
+    assert sum(len(json.loads(line)["params"]["text"]) for line in lines) == 4_000_000
+    assert len(lines) < 6
 
 
 def test_a_v1_line_and_a_notification() -> None:

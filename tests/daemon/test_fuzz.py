@@ -176,5 +176,15 @@ def test_each_request_gets_one_answer_of_a_known_kind(fuzzed: Daemon, line: Wire
     assert (after["id"], after["result"]["pid"]) == ("next", fuzzed.pid)
 
 
+@pytest.mark.parametrize("method", [["status"], {"a": 1}, None, 7, True, "", "status\0"])
+def test_the_first_request_of_all_may_be_none(method: Any) -> None:
+    """While the library loads, another way is taken."""
+    for daemon in running():
+        wire = daemon.wire()
+        wire.send({"jsonrpc": "2.0", "id": 1, "method": method})
+        assert response(wire)["error"]["data"]["kind"] in ("InvalidRequest", "MethodNotFound")
+        assert wire.call("status")["pid"] == daemon.pid
+
+
 def test_no_request_left_a_defect_in_the_log(fuzzed: Daemon) -> None:
     assert "Traceback" not in fuzzed.log

@@ -1,7 +1,8 @@
 """What waits to be sent to one client: pure, no socket.
 
-A client that reads slowly gets its pieces joined: at most one text waits for each running answer, however many tokens
-it has, and one notice of progress. So a stopped reader costs the length of the answers, not a queue.
+A client that reads slowly gets its pieces joined: one text waits for each running answer, however many tokens it has
+(another is begun where it would become too long for a message), and one notice of progress. So a stopped reader costs
+the length of the answers, not a queue.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from typing import Any, Protocol
 
 from threadrunner.daemon import encoding
 from threadrunner.wire import framing as f
+
+PIECE_CHARS = 1 << 20
+"""Each is six bytes of JSON at most; see framing.FRAME_LIMIT."""
 
 
 class Pieces(Protocol):
@@ -24,6 +28,7 @@ class _Waiting:
 
     def __init__(self, index: int, text: str, replies: Pieces) -> None:
         self.texts = [text]
+        self.size = len(text)
         self._index = index
         self._replies = replies
 
@@ -45,8 +50,10 @@ class Outbox:
 
     def piece(self, request: Hashable, index: int, text: str, replies: Pieces) -> None:
         """A token of a request's answer, joined to what already waits of it; `replies` makes the message."""
-        if waiting := self._pieces.get((request, index)):
+        waiting = self._pieces.get((request, index))
+        if waiting is not None and waiting.size + len(text) <= PIECE_CHARS:
             waiting.texts.append(text)
+            waiting.size += len(text)
             return
         made = self._pieces[request, index] = _Waiting(index, text, replies)
         self._waiting.append(made)
