@@ -36,7 +36,7 @@ def is_true(text: str) -> bool:
         return True
     if word in _FALSE:
         return False
-    raise ValueError(f"expected 1, true, yes or on, or else 0, false, no or off, got {text!r}")
+    raise ValueError(f"expected 1, true, yes or on, or else 0, false, no or off, got {text[:40]!r}")
 
 
 def absolute(path: str) -> str:
