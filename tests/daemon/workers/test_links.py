@@ -21,15 +21,37 @@ def watching(plugin: Path) -> Iterator[Daemon]:
     yield from running(THREADRUNNER_BACKEND="trouble", PYTHONPATH=python_path(plugin))
 
 
+NAME = Path("m.gguf")
+"""Of the model that is a link in the models folder."""
+
+
 @pytest.fixture
-def model(tmp_path: Path) -> Path:
-    """A link to a file in another folder."""
-    (tmp_path / "real").mkdir()
-    (tmp_path / "real" / "m.gguf").write_text("one")
-    link = tmp_path / "links" / "m.gguf"
-    link.parent.mkdir()
-    link.symlink_to("../real/m.gguf")
-    return link
+def real(tmp_path: Path) -> Path:
+    """The file that the model is a link to."""
+    path = tmp_path / "real" / "m.gguf"
+    path.parent.mkdir()
+    path.write_text("one")
+    return path
+
+
+@pytest.fixture
+def link(watching: Daemon, real: Path) -> Path:
+    path = watching.home / "models" / NAME
+    path.symlink_to(real)
+    return path
+
+
+def watched(daemon: Daemon, name: Path, file: Path) -> Wire:
+    """Load the model and wait until a change of its file is seen: nothing that is done before can be missed then.
+
+    Returns a connection that hears of all events from now on.
+    """
+    events = listener(daemon)
+    assert ask(daemon.wire(), name) == "one"
+    replace(file, "one")
+    for event in ("model.reloaded", "model.unloaded"):
+        events.event(event)
+    return events
 
 
 def becomes(wire: Wire, model: Path, text: str, before: str = "one") -> None:
@@ -45,69 +67,73 @@ def switch(link: Path, target: Path) -> None:
     other.replace(link)
 
 
-def test_a_links_target_is_replaced(watching: Daemon, model: Path) -> None:
-    wire, events = watching.wire(), listener(watching)
-    assert ask(wire, model) == "one"
-    replace(model.parent.parent / "real" / "m.gguf", "two")
+def test_a_links_target_is_replaced(watching: Daemon, link: Path, real: Path) -> None:
+    events = watched(watching, NAME, real)
+    replace(real, "two")
     assert events.event("model.reloading")["data"]["how"] == "replaced"
     events.event("model.reloaded")
-    assert ask(wire, model) == "two"
+    assert ask(watching.wire(), NAME) == "two"
 
 
-def test_a_link_is_switched(watching: Daemon, model: Path, tmp_path: Path) -> None:
-    wire, events = watching.wire(), listener(watching)
-    ask(wire, model)
+def test_a_link_is_switched(watching: Daemon, link: Path, real: Path, tmp_path: Path) -> None:
+    events = watched(watching, NAME, real)
     (tmp_path / "new").write_text("two")
-    switch(model, tmp_path / "new")
+    switch(link, tmp_path / "new")
     events.event("model.reloaded")
-    assert ask(wire, model) == "two"
+    assert ask(watching.wire(), NAME) == "two"
 
 
-def test_a_folder_on_the_way_is_switched(watching: Daemon, tmp_path: Path) -> None:
+@pytest.mark.parametrize("absolute", [True, False])
+def test_a_folder_on_the_way_is_switched(watching: Daemon, tmp_path: Path, absolute: bool) -> None:
     """As Nix does with a profile, and the Hugging Face cache with a snapshot."""
     for number, text in ((1, "one"), (2, "two")):
         (tmp_path / f"generation-{number}").mkdir()
         (tmp_path / f"generation-{number}" / "m.gguf").write_text(text)
     current = tmp_path / "current"
     current.symlink_to("generation-1")
-    wire, events = watching.wire(), listener(watching)
-    ask(wire, current / "m.gguf")
+    (watching.home / "models" / NAME).symlink_to(current / "m.gguf")
+    name = current / "m.gguf" if absolute else NAME
+    events = watched(watching, name, tmp_path / "generation-1" / "m.gguf")
     switch(current, Path("generation-2"))
     events.event("model.reloaded")
-    assert ask(wire, current / "m.gguf") == "two"
+    assert ask(watching.wire(), name) == "two"
 
 
-def test_a_links_target_is_overwritten(watching: Daemon, model: Path) -> None:
-    wire, streaming, events = watching.wire(), watching.wire(), listener(watching)
-    ask(wire, model)
-    stream = streaming.begin("generate", prompt="drip", model=str(model))
-    while streaming.read().get("method") != "token":
-        pass
-    (model.parent.parent / "real" / "m.gguf").write_text("two")
+def test_a_links_target_is_overwritten(watching: Daemon, link: Path, real: Path) -> None:
+    events, streaming = watched(watching, NAME, real), watching.wire()
+    stream = dripping(streaming)
+    real.write_text("two")
     assert events.event("model.reloading")["data"]["how"] == "rewritten"
     assert streaming.until(stream)[0]["error"]["data"]["cause"] == "file overwritten"
-    assert ask(wire, model) == "two"
+    assert ask(watching.wire(), NAME) == "two"
 
 
-def test_what_a_switched_link_led_to_is_still_protected(watching: Daemon, model: Path, tmp_path: Path) -> None:
+def test_what_a_switched_link_led_to_is_still_protected(
+    watching: Daemon, link: Path, real: Path, tmp_path: Path
+) -> None:
     """The old worker ends its stream on the old file, which no name leads to any more, and which is overwritten."""
-    wire, streaming, events = watching.wire(), watching.wire(), listener(watching)
-    ask(wire, model)
-    stream = streaming.begin("generate", prompt="drip", model=str(model))
-    while streaming.read().get("method") != "token":
-        pass
+    events, streaming = watched(watching, NAME, real), watching.wire()
+    stream = dripping(streaming)
     (tmp_path / "new").write_text("two")
-    switch(model, tmp_path / "new")
+    switch(link, tmp_path / "new")
     events.event("model.reloaded")
-    (tmp_path / "real" / "m.gguf").write_text("three")
+    real.write_text("three")
     assert streaming.until(stream)[0]["error"]["data"]["cause"] == "file overwritten"
-    assert ask(wire, model) == "two"
+    assert ask(watching.wire(), NAME) == "two"
+
+
+def dripping(wire: Wire) -> int:
+    """Begin an answer that does not end, and wait for its first token. Returns the request's id."""
+    id = wire.begin("generate", prompt="drip", model=str(NAME))
+    while wire.read().get("method") != "token":
+        pass
+    return id
 
 
 class TestNames:
     @pytest.mark.parametrize("unloaded", ["link", "target"])
-    def test_two_names_are_one_worker(self, watching: Daemon, model: Path, unloaded: str) -> None:
-        names = {"link": model, "target": model.parent.parent / "real" / "m.gguf"}
+    def test_two_names_are_one_worker(self, watching: Daemon, link: Path, real: Path, unloaded: str) -> None:
+        names = {"link": NAME, "target": real}
         wire = watching.wire()
         assert [ask(wire, name) for name in names.values()] == ["one", "one"]
         assert len(watching.workers()) == 1
@@ -116,51 +142,48 @@ class TestNames:
         wire.call("models.unload", model=str(names[unloaded]))
         assert watching.workers() == []
 
-    def test_both_get_the_new_file_and_share_its_worker(self, watching: Daemon, model: Path) -> None:
-        target = model.parent.parent / "real" / "m.gguf"
-        wire, events = watching.wire(), listener(watching)
-        ask(wire, model)
-        ask(wire, target)
-        replace(target, "two")
+    def test_both_get_the_new_file_and_share_its_worker(self, watching: Daemon, link: Path, real: Path) -> None:
+        events, wire = watched(watching, NAME, real), watching.wire()
+        ask(wire, real)
+        replace(real, "two")
         events.event("model.reloaded")
-        assert [ask(wire, name) for name in (model, target)] == ["two", "two"]
+        assert [ask(wire, name) for name in (NAME, real)] == ["two", "two"]
         events.event("model.unloaded")
         assert len(watching.workers()) == 1
 
-    def test_a_link_that_leaves_takes_only_its_own_name(self, watching: Daemon, model: Path, tmp_path: Path) -> None:
-        target = model.parent.parent / "real" / "m.gguf"
-        wire, events = watching.wire(), listener(watching)
-        ask(wire, model)
-        ask(wire, target)
+    def test_a_link_that_leaves_takes_only_its_own_name(
+        self, watching: Daemon, link: Path, real: Path, tmp_path: Path
+    ) -> None:
+        events, wire = watched(watching, NAME, real), watching.wire()
+        ask(wire, real)
         (tmp_path / "new").write_text("two")
-        switch(model, tmp_path / "new")
+        switch(link, tmp_path / "new")
         events.event("model.reloaded")
-        assert [ask(wire, name) for name in (model, target)] == ["two", "one"]
+        assert [ask(wire, name) for name in (NAME, real)] == ["two", "one"]
         assert len(watching.workers()) == 2
 
-    def test_a_link_to_another_loaded_model_loads_nothing(self, watching: Daemon, model: Path, tmp_path: Path) -> None:
+    def test_a_link_to_another_loaded_model_loads_nothing(
+        self, watching: Daemon, link: Path, real: Path, tmp_path: Path
+    ) -> None:
         (tmp_path / "new.gguf").write_text("two")
-        wire = watching.wire()
-        ask(wire, model)
+        events, wire = watched(watching, NAME, real), watching.wire()
         ask(wire, tmp_path / "new.gguf")
         workers = watching.workers()
-        events = listener(watching)
-        switch(model, tmp_path / "new.gguf")
+        switch(link, tmp_path / "new.gguf")
         events.event("model.unloaded")
-        assert ask(wire, model) == "two"
+        assert ask(wire, NAME) == "two"
         assert set(watching.workers()) < set(workers)
 
     def test_after_an_unload_each_name_means_its_own_file_again(
-        self, watching: Daemon, model: Path, tmp_path: Path
+        self, watching: Daemon, link: Path, real: Path, tmp_path: Path
     ) -> None:
-        target = model.parent.parent / "real" / "m.gguf"
         wire = watching.wire()
-        ask(wire, model)
-        ask(wire, target)
+        ask(wire, NAME)
+        ask(wire, real)
         wire.call("models.unload")
         (tmp_path / "new").write_text("two")
-        switch(model, tmp_path / "new")
-        assert [ask(wire, name) for name in (target, model)] == ["one", "two"]
+        switch(link, tmp_path / "new")
+        assert [ask(wire, name) for name in (real, NAME)] == ["one", "two"]
 
 
 class TestParts:
@@ -171,15 +194,10 @@ class TestParts:
         return tmp_path / "big-00001-of-00002.gguf"
 
     def test_any_part_that_is_replaced(self, watching: Daemon, first: Path) -> None:
-        wire, events = watching.wire(), listener(watching)
-        ask(wire, first)
-        replace(first.with_name("big-00002-of-00002.gguf"), "two")
-        assert events.event("model.reloading")["data"]["how"] == "replaced"
-        events.event("model.reloaded")
+        watched(watching, first, first.with_name("big-00002-of-00002.gguf"))
 
     def test_any_part_that_is_overwritten(self, watching: Daemon, first: Path) -> None:
-        wire, events = watching.wire(), listener(watching)
-        ask(wire, first)
+        events = watched(watching, first, first)
         first.with_name("big-00002-of-00002.gguf").write_text("two!")
         assert events.event("model.reloading")["data"]["how"] == "rewritten"
 
@@ -188,64 +206,44 @@ class TestParts:
         second = first.with_name("big-00002-of-00002.gguf")
         second.rename(tmp_path / "blobs" / "second")
         second.symlink_to("blobs/second")
-        wire, events = watching.wire(), listener(watching)
-        ask(wire, first)
-        replace(tmp_path / "blobs" / "second", "two")
-        events.event("model.reloaded")
+        watched(watching, first, tmp_path / "blobs" / "second")
 
-    def test_a_link_of_another_name_to_the_first(self, watching: Daemon, first: Path, tmp_path: Path) -> None:
-        link = tmp_path / "links" / "big.gguf"
-        link.parent.mkdir()
-        link.symlink_to(first)
-        wire, events = watching.wire(), listener(watching)
-        ask(wire, link)
-        replace(first.with_name("big-00002-of-00002.gguf"), "two")
-        events.event("model.reloaded")
+    def test_a_link_of_another_name_to_the_first(self, watching: Daemon, first: Path) -> None:
+        (watching.home / "models" / "big.gguf").symlink_to(first)
+        watched(watching, Path("big"), first.with_name("big-00002-of-00002.gguf"))
 
 
 class TestTheWatchGoesOn:
-    def test_beside_a_name_that_is_not_utf_8(self, watching: Daemon, model: Path) -> None:
-        wire, events = watching.wire(), listener(watching)
-        ask(wire, model)
-        real = model.parent.parent / "real"
-        replace(real / "m.gguf", "two")  # the watch is there
-        events.event("model.reloaded")
+    def test_beside_a_name_that_is_not_utf_8(self, watching: Daemon, link: Path, real: Path) -> None:
+        events = watched(watching, NAME, real)
         for number in range(3):
-            (real / os.fsdecode(b"r\xe9sum\xe9%d" % number)).touch()
-        replace(real / "m.gguf", "three")
+            (real.parent / os.fsdecode(b"r\xe9sum\xe9%d" % number)).touch()
+        replace(real, "two")
         events.event("model.reloaded")
-        assert ask(wire, model) == "three"
+        assert ask(watching.wire(), NAME) == "two"
 
-    def test_in_a_folder_whose_name_is_not_utf_8(self, watching: Daemon, model: Path, tmp_path: Path) -> None:
+    def test_in_a_folder_whose_name_is_not_utf_8(self, watching: Daemon, link: Path, tmp_path: Path) -> None:
         odd = tmp_path / os.fsdecode(b"\xe9")
         odd.mkdir()
         (odd / "m.gguf").write_text("one")
-        switch(model, odd / "m.gguf")
-        wire, events = watching.wire(), listener(watching)
-        ask(wire, model)
-        replace(odd / "m.gguf", "two")
-        events.event("model.reloaded")
+        switch(link, odd / "m.gguf")
+        watched(watching, NAME, odd / "m.gguf")
 
-    def test_when_the_folder_was_removed_and_made_again(self, watching: Daemon, model: Path) -> None:
-        wire, events = watching.wire(), listener(watching)
-        ask(wire, model)
-        real = model.parent.parent / "real"
-        replace(real / "m.gguf", "two")  # the watch is there
+    def test_when_the_folder_was_removed_and_made_again(self, watching: Daemon, link: Path, real: Path) -> None:
+        events = watched(watching, NAME, real)
+        real.unlink()
+        real.parent.rmdir()
+        real.parent.mkdir()
+        real.write_text("two")
         events.event("model.reloaded")
-        (real / "m.gguf").unlink()
-        real.rmdir()
-        real.mkdir()
-        (real / "m.gguf").write_text("three")
-        events.event("model.reloaded")
-        assert ask(wire, model) == "three"
+        assert ask(watching.wire(), NAME) == "two"
 
     def test_a_folder_above_that_was_moved_is_seen_by_the_next_prompt(self, watching: Daemon, tmp_path: Path) -> None:
         place = tmp_path / "a" / "b"
         place.mkdir(parents=True)
         (place / "m.gguf").write_text("one")
-        wire = watching.wire()
-        ask(wire, place / "m.gguf")
+        watched(watching, place / "m.gguf", place / "m.gguf")
         (tmp_path / "a").rename(tmp_path / "old")
         place.mkdir(parents=True)
         (place / "m.gguf").write_text("two")
-        becomes(wire, place / "m.gguf", "two")
+        becomes(watching.wire(), place / "m.gguf", "two")
