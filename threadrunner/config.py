@@ -63,6 +63,10 @@ class Config(NamedTuple):
 LOG_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 
+FILES = ("model", "model_path")
+"""Options that may be a file's path: `~` is expanded, and its bytes need not be UTF-8."""
+
+
 class Option(NamedTuple):
     """What `Config` declares of one option, and how its value is read from each source."""
 
@@ -86,7 +90,8 @@ class Option(NamedTuple):
     def from_text(self, text: str, where: str) -> Any:
         """The same for an environment variable, whose name is `where`."""
         try:
-            text.encode("utf-8")
+            if self.name not in FILES:
+                text.encode("utf-8")
             value = self._parsed(text)
         except UnicodeEncodeError:
             raise ConfigError(f"{where} is not UTF-8 text: {_short(text)}") from None
@@ -110,7 +115,7 @@ class Option(NamedTuple):
             raise ConfigError(f"{where}: {self.name} must be {expected}, not {_short(value)}")
         if isinstance(value, str) and "\0" in value:
             raise ConfigError(f"{where}: {self.name} has a NUL character in it; remove that")
-        return os.path.expanduser(value) if self.name in ("model", "model_path") else value
+        return os.path.expanduser(value) if self.name in FILES else value
 
     def _expected(self, value: float) -> str:
         """What the number should be; "" where it is that."""

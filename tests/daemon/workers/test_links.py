@@ -68,8 +68,7 @@ def switch(link: Path, target: Path) -> None:
 
 
 def test_a_links_target_is_replaced(watching: Daemon, link: Path, real: Path) -> None:
-    events = listener(watching)
-    assert ask(watching.wire(), NAME) == "one"
+    events = watched(watching, NAME, real)
     replace(real, "two")
     assert events.event("model.reloading")["data"]["how"] == "replaced"
     events.event("model.reloaded")
