@@ -84,8 +84,10 @@ class Engine:
     def add(self, request: Request) -> None:
         """Take a request; its end is an Ended for each candidate, or one Broken, from later steps. Raises
         PromptTooLong, QueueFull, BadGrammar, and Unsupported for a model that only embeds."""
-        if self._model.only_embeds:
-            raise Unsupported("this model only embeds; it cannot generate")
+        if self._model.has_encoder:
+            raise Unsupported("this model has an encoder (T5 and its like); it can embed here, not generate")
+        if self._model.only_embeds or not self.context.remembers:
+            raise Unsupported("this model does not generate token by token; it can only embed")
         if len(request.prompt) >= self.limits.context:
             raise PromptTooLong(len(request.prompt), self.limits.context)
         free = max(0, self.limits.max_running - self.active)

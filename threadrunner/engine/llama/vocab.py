@@ -10,6 +10,7 @@ from threadrunner.engine.llama.model import Model
 
 _SPECIAL = (1 << 0) | (1 << 3)  # LLAMA_TOKEN_ATTR_UNKNOWN, LLAMA_TOKEN_ATTR_CONTROL
 _LSTRIP, _RSTRIP = 1 << 7, 1 << 8
+_WORDPIECE = 3  # LLAMA_VOCAB_TYPE_WPM
 
 
 class Vocab:
@@ -21,10 +22,11 @@ class Vocab:
     def __init__(self, model: Model) -> None:
         self._vocab = model.vocab
         self.n_tokens = model.n_vocab
-        self.bos = llama_cpp.llama_vocab_bos(self._vocab)
+        self.bos = self._known(llama_cpp.llama_vocab_bos(self._vocab))
         """-1 where the model has none, as is `eos`."""
-        self.eos = llama_cpp.llama_vocab_eos(self._vocab)
+        self.eos = self._known(llama_cpp.llama_vocab_eos(self._vocab))
         self.add_bos = llama_cpp.llama_vocab_get_add_bos(self._vocab) and self.bos >= 0
+        self._begin, self._end = self._around()
         self._pieces: dict[int, bytes] = {}
         self._eog: dict[int, bool] = {}
         self._sorted: list[tuple[bytes, int]] | None = None
@@ -40,6 +42,24 @@ class Vocab:
             if count >= 0:
                 return list(tokens[:count])
             size = -count
+
+    def _known(self, token: int) -> int:
+        """BERT's ids have defaults, which a small vocabulary does not have."""
+        return token if 0 <= token < self.n_tokens else -1
+
+    def _around(self) -> tuple[list[int], list[int]]:
+        """What llama_tokenize puts around a text with `add_special`, which ends the process where one is missing."""
+        if llama_cpp.llama_vocab_type(self._vocab) == _WORDPIECE:
+            begin, end = self.bos, self._known(llama_cpp.llama_vocab_sep(self._vocab))
+        else:
+            begin = self.bos if self.add_bos else -1
+            end = self.eos if llama_cpp.llama_vocab_get_add_eos(self._vocab) else -1
+        return [begin] if begin >= 0 else [], [end] if end >= 0 else []
+
+    def whole(self, text: str) -> list[int]:
+        """A text by itself, for embedding: between the tokens that the model's file wants around it, e.g. [CLS] and
+        [SEP], or EOS, whose vector is the embedding of a model that pools by its last token."""
+        return [*self._begin, *self.tokenize(text), *self._end] or [max(self.bos, self.eos, 0)]
 
     def piece(self, token: int) -> bytes:
         """The token's bytes as text; a control token has none."""
