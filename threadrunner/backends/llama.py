@@ -30,7 +30,7 @@ from threadrunner.backends.requests import RequestBuilder, priority_of
 from threadrunner.engine import sizing
 from threadrunner.engine.embedder import Embedder
 from threadrunner.engine.engine import Engine, Limits
-from threadrunner.engine.errors import BadTemplate, PromptTooLong, QueueFull, Unsupported
+from threadrunner.engine.errors import BadTemplate, PromptTooLong, QueueFull, Refused, Unsupported
 from threadrunner.engine.events import Broken, Ended, Prefilled, Text
 from threadrunner.engine.kv_store import KvStore
 from threadrunner.engine.llama.context import Context
@@ -88,7 +88,7 @@ class LlamaBackend:
         began = time.monotonic()
         try:
             loaded, size = _load(spec, report)
-        except (LoadError, BadTemplate) as error:
+        except LoadError as error:
             raise errors.ModelLoadFailed(
                 f"{spec.name or spec.path}: {error}", reason=str(error), path=spec.path
             ) from error
@@ -290,7 +290,9 @@ def _api_error(error: EngineError) -> errors.ApiError:
             return errors.Overloaded(f"{error}; try again later", queued=error.queued, limit=error.limit)
         case BadGrammar():
             return errors.InvalidGrammar(str(error))
-        case Unsupported():
+        case Refused():
+            return errors.InvalidParams(str(error))
+        case Unsupported() | BadTemplate():
             return errors.NotSupported(str(error))
         case _:
             return errors.InternalError(str(error))

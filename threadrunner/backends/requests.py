@@ -28,12 +28,12 @@ def priority_of(name: str) -> Priority:
 class RequestBuilder:
     """Builds requests for one model, whose tokens, chat template and infill layout it knows.
 
-    Its methods raise InvalidParams for params that contradict each other, and the engine's errors: BadTemplate,
-    BadGrammar, PromptTooLong, Unsupported.
+    Its methods raise InvalidParams for params that contradict each other, and the engine's errors: BadTemplate (of a
+    chat only: nothing else needs the template), BadGrammar, PromptTooLong, Unsupported.
     """
 
     def __init__(self, vocab: Vocab, chat_template: str | None, context: int) -> None:
-        """`context` is the maximum of one request's tokens. Raises BadTemplate."""
+        """`context` is the maximum of one request's tokens."""
         self.chat_prompt = ChatPrompt(vocab, chat_template)
         self._vocab = vocab
         self._context = context
