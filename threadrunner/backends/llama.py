@@ -230,7 +230,7 @@ def _load(spec: ModelSpec, report: Callable[[int, int], None]) -> tuple[LoadedMo
             free=machine.available_memory(),
             limit=spec.memory_limit,
         )
-        threads = min(spec.threads or machine.physical_cores(), MAX_THREADS)
+        threads = max(1, min(spec.threads or machine.physical_cores(), MAX_THREADS))
         context = made.enter_context(
             contextlib.closing(
                 Context(model, n_cells=size.cells, n_seq=N_SEQ, n_batch=N_BATCH, n_ubatch=N_UBATCH, threads=threads)
@@ -267,9 +267,9 @@ def _store(spec: ModelSpec, model: Model) -> KvStore | None:
 
 
 def _text(vocab: Vocab, tokens: list[int]) -> str:
-    highest = max(tokens, default=0)
-    if highest >= vocab.n_tokens:
-        raise errors.InvalidParams(f"there is no token {highest}: the vocabulary has {vocab.n_tokens}")
+    for token in (min(tokens, default=0), max(tokens, default=0)):
+        if not 0 <= token < vocab.n_tokens:
+            raise errors.InvalidParams(f"there is no token {token}: the vocabulary has {vocab.n_tokens}")
     return vocab.detokenize(tokens)
 
 
