@@ -24,6 +24,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaded]:
     fim = {"<|fim_prefix|>": tiny.CONTROL, "<|fim_suffix|>": tiny.CONTROL, "<|fim_middle|>": tiny.CONTROL}
     path = tiny.llama(tmp_path_factory.mktemp("tiny") / "m.gguf", tiny.bytes_vocabulary(fim))
     with Loaded(path) as loaded:
+        loaded.ask(greedy("abc"))  # from now on the prompt is known, and evaluated in the same way each time
         yield loaded
 
 
