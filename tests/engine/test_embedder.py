@@ -10,21 +10,26 @@ import pytest
 
 from threadrunner.engine import embedder as embedder_module
 from threadrunner.engine.embedder import Embedder, EmbedJob
-from threadrunner.engine.errors import PromptTooLong
-from threadrunner.engine.llama.context import OK
+from threadrunner.engine.errors import PromptTooLong, Unsupported
+from threadrunner.engine.llama.context import FIRST, LAST, MEAN, OK, RANK
 from threadrunner.engine.llama.errors import EngineError
 
-MODEL: Any = SimpleNamespace(n_embd=2, only_embeds=False)
+MODEL: Any = SimpleNamespace(n_embd_out=2, only_embeds=False)
+WHOLE: Any = SimpleNamespace(n_embd_out=2, only_embeds=True)
+
+
+def embedder_of(model: Any, pooling: int = MEAN, max_tokens: int = 100) -> Embedder:
+    return Embedder(model, pooling=pooling, remembers=True, threads=1, max_tokens=max_tokens)
 
 
 class FakeContext:
     """Each token t has the embedding (t, 1)."""
 
     made: list[FakeContext]
-    pools = False
 
-    def __init__(self, model: Any, *, n_batch: int, **options: Any) -> None:
+    def __init__(self, model: Any, *, n_batch: int, pooling: int | None, **options: Any) -> None:
         self.n_batch = n_batch
+        self.pooling = MEAN if pooling is None else pooling
         self.status = OK
         self.batch: list[int] = []
         self.closed = False
@@ -37,7 +42,7 @@ class FakeContext:
         assert not self.closed
         self.batch += tokens
 
-    def decode(self) -> int:
+    def encode(self) -> int:
         return self.status
 
     def embedding(self, index: int) -> list[float]:
@@ -68,7 +73,7 @@ def finished(embedder: Embedder) -> EmbedJob:
 
 
 def test_a_text_of_several_chunks_is_the_mean_of_its_tokens_with_length_one() -> None:
-    embedder = Embedder(MODEL, threads=1, max_tokens=2048)
+    embedder = embedder_of(MODEL, max_tokens=2048)
     embedder.add(1, [[2] * 1200, [], [0]])
     job = finished(embedder)
     assert (job.id, embedder.busy) == (1, False)
@@ -77,42 +82,43 @@ def test_a_text_of_several_chunks_is_the_mean_of_its_tokens_with_length_one() ->
     assert job.vectors[1:] == [[0.0, 0.0], [0.0, 1.0]]
 
 
-def test_a_pooling_model_is_asked_for_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(FakeContext, "pools", True)
-    embedder = Embedder(SimpleNamespace(n_embd=2, only_embeds=True), threads=1, max_tokens=100)  # type: ignore[arg-type]
+def test_a_model_that_sees_a_text_whole_pools_it_itself() -> None:
+    embedder = embedder_of(WHOLE)
     embedder.add(1, [[7, 8]])
     assert finished(embedder).vectors == [pytest.approx([0.6, 0.8])]
 
 
-def test_a_model_that_pools_unexpectedly_is_refused_each_time(
-    monkeypatch: pytest.MonkeyPatch, contexts: list[FakeContext]
-) -> None:
-    """The context that was closed with the first refusal must not be used by the next."""
-    monkeypatch.setattr(FakeContext, "pools", True)
-    embedder = Embedder(MODEL, threads=1, max_tokens=100)
-    for id in (1, 2):
-        embedder.add(id, [[1]])
-        with pytest.raises(EngineError, match="pools"):
-            embedder.step()
-        assert embedder.abandon() == [id]
-    embedder.close()
-    assert [context.closed for context in contexts] == [True, True]
+@pytest.mark.parametrize(("pooling", "token"), [(FIRST, 3), (LAST, 9)])
+def test_first_and_last_pooling_take_one_tokens_vector_across_chunks(pooling: int, token: int) -> None:
+    embedder = embedder_of(MODEL, pooling, max_tokens=2048)
+    embedder.add(1, [[3] + [5] * 1000 + [9]])
+    length = math.hypot(token, 1)
+    assert finished(embedder).vectors == [pytest.approx([token / length, 1 / length])]
+
+
+def test_a_reranker_makes_no_vector() -> None:
+    embedder = embedder_of(MODEL, RANK)
+    with pytest.raises(Unsupported, match="reranker"):
+        embedder.add(1, [[1]])
+    assert not embedder.busy
 
 
 def test_a_text_that_is_too_long_takes_no_other_with_it() -> None:
-    embedder = Embedder(MODEL, threads=1, max_tokens=3)
+    embedder = embedder_of(MODEL, max_tokens=3)
     with pytest.raises(PromptTooLong):
         embedder.add(1, [[1], [1] * 4])
     assert not embedder.busy
 
 
-def test_a_failed_chunk_is_an_error_of_all_jobs(contexts: list[FakeContext]) -> None:
-    embedder = Embedder(MODEL, threads=1, max_tokens=3)
-    for id in (1, 2, 3):
+def test_a_failed_chunk_is_an_error_of_its_job_alone(contexts: list[FakeContext]) -> None:
+    embedder = embedder_of(MODEL, max_tokens=3)
+    for id in (1, 2, 3, 4):
         embedder.add(id, [[1]])
     embedder.cancel(2)
     assert finished(embedder).id == 1
     contexts[0].status = -3
     with pytest.raises(EngineError, match="-3"):
         embedder.step()
-    assert embedder.abandon() == [3]
+    assert embedder.abandon() == 3
+    contexts[0].status = OK
+    assert finished(embedder).id == 4

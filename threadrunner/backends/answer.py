@@ -66,11 +66,11 @@ class AnswerBuilder:
 
     def _choice(self, ended: Ended) -> Choice:
         reason: FinishReason = "length" if ended.reason == "length" else "stop"
-        logprobs = [self._logprob(p) for p in ended.logprobs] if self.wants_logprobs else UNSET
+        logprobs = [self._logprob(*pair) for pair in ended.logprobs] if self.wants_logprobs else UNSET
         return Choice(ended.text, reason, logprobs)
 
-    def _logprob(self, entry: Logprob) -> TokenLogprob:
-        return TokenLogprob(self._text(entry.token), entry.logprob, [(self._text(i), p) for i, p in entry.top])
+    def _logprob(self, entry: Logprob, text: str) -> TokenLogprob:
+        return TokenLogprob(text, entry.logprob, [(self._text(i), p) for i, p in entry.top])
 
     def _text(self, token: int) -> str:
         return self.vocab.piece(token).decode("utf-8", "replace")

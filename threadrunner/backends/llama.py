@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import time
@@ -29,7 +30,7 @@ from threadrunner.backends.requests import RequestBuilder, priority_of
 from threadrunner.engine import sizing
 from threadrunner.engine.embedder import Embedder
 from threadrunner.engine.engine import Engine, Limits
-from threadrunner.engine.errors import BadTemplate, PromptTooLong, QueueFull, Unsupported
+from threadrunner.engine.errors import BadTemplate, PromptTooLong, QueueFull, Refused, Unsupported
 from threadrunner.engine.events import Broken, Ended, Prefilled, Text
 from threadrunner.engine.kv_store import KvStore
 from threadrunner.engine.llama.context import Context
@@ -44,6 +45,8 @@ log = logging.getLogger("threadrunner.backends.llama")
 N_BATCH = 2048
 N_UBATCH = 256
 N_SEQ = 64
+MAX_THREADS = 512
+"""ggml's own limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ class LlamaBackend:
         began = time.monotonic()
         try:
             loaded, size = _load(spec, report)
-        except (LoadError, BadTemplate) as error:
+        except LoadError as error:
             raise errors.ModelLoadFailed(
                 f"{spec.name or spec.path}: {error}", reason=str(error), path=spec.path
             ) from error
@@ -124,7 +127,7 @@ class LlamaBackend:
                     self._ready.append(Finished(id, Detokenized(loaded.name, _text(loaded.vocab, params.tokens))))
                 case EmbedParams():
                     texts = [params.input] if isinstance(params.input, str) else params.input
-                    loaded.embedder.add(id, [loaded.requests.chat_prompt.plain(text) for text in texts])
+                    loaded.embedder.add(id, [loaded.vocab.whole(text) for text in texts])
         except EngineError as error:
             raise _api_error(error) from None
 
@@ -179,7 +182,7 @@ class LlamaBackend:
         try:
             job = embedder.step()
         except EngineError as error:
-            return [_failed(id, error) for id in embedder.abandon()]
+            return [_failed(embedder.abandon(), error)]
         if job is None:
             return []
         usage = Usage(prompt_tokens=sum(map(len, job.texts)))
@@ -216,31 +219,42 @@ class LlamaBackend:
 
 
 def _load(spec: ModelSpec, report: Callable[[int, int], None]) -> tuple[LoadedModel, sizing.Size]:
-    """Raises LoadError, BadTemplate."""
-    model = Model(spec.path, report)
-    size = sizing.choose(
-        asked=spec.context,
-        trained=model.n_ctx_train,
-        cell_bytes=model.cell_bytes(),
-        model_bytes=model.size_bytes,
-        free=machine.available_memory(),
-        limit=spec.memory_limit,
-    )
-    threads = spec.threads or machine.physical_cores()
+    """Raises LoadError; nothing stays open then."""
+    with contextlib.ExitStack() as made:
+        model = made.enter_context(contextlib.closing(Model(spec.path, report)))
+        size = sizing.choose(
+            asked=spec.context,
+            trained=model.n_ctx_train,
+            cell_bytes=model.cell_bytes(),
+            model_bytes=model.size_bytes,
+            free=machine.available_memory(),
+            limit=spec.memory_limit,
+        )
+        threads = max(1, min(spec.threads or machine.physical_cores(), MAX_THREADS))
+        context = made.enter_context(
+            contextlib.closing(
+                Context(model, n_cells=size.cells, n_seq=N_SEQ, n_batch=N_BATCH, n_ubatch=N_UBATCH, threads=threads)
+            )
+        )
+        loaded = _whole(spec, model, context, size.context, threads)
+        made.pop_all()
+    return loaded, size
+
+
+def _whole(spec: ModelSpec, model: Model, context: Context, max_tokens: int, threads: int) -> LoadedModel:
     vocab = Vocab(model)
-    requests = RequestBuilder(vocab, model.chat_template(), size.context)
-    context = Context(model, n_cells=size.cells, n_seq=N_SEQ, n_batch=N_BATCH, n_ubatch=N_UBATCH, threads=threads)
-    limits = Limits(context=size.context, max_queued=spec.max_queued)
-    loaded = LoadedModel(
+    limits = Limits(context=max_tokens, max_queued=spec.max_queued)
+    return LoadedModel(
         name=spec.name,
         model=model,
         vocab=vocab,
-        requests=requests,
+        requests=RequestBuilder(vocab, model.chat_template(), max_tokens),
         engine=Engine(model, vocab, context, limits, _store(spec, model)),
-        embedder=Embedder(model, threads=threads, max_tokens=size.context),
+        embedder=Embedder(
+            model, pooling=context.pooling, remembers=context.remembers, threads=threads, max_tokens=max_tokens
+        ),
         threads=Threads(threads, machine.clocks()),
     )
-    return loaded, size
 
 
 def _store(spec: ModelSpec, model: Model) -> KvStore | None:
@@ -253,9 +267,9 @@ def _store(spec: ModelSpec, model: Model) -> KvStore | None:
 
 
 def _text(vocab: Vocab, tokens: list[int]) -> str:
-    highest = max(tokens, default=0)
-    if highest >= vocab.n_tokens:
-        raise errors.InvalidParams(f"there is no token {highest}: the vocabulary has {vocab.n_tokens}")
+    for token in (min(tokens, default=0), max(tokens, default=0)):
+        if not 0 <= token < vocab.n_tokens:
+            raise errors.InvalidParams(f"there is no token {token}: the vocabulary has {vocab.n_tokens}")
     return vocab.detokenize(tokens)
 
 
@@ -276,7 +290,9 @@ def _api_error(error: EngineError) -> errors.ApiError:
             return errors.Overloaded(f"{error}; try again later", queued=error.queued, limit=error.limit)
         case BadGrammar():
             return errors.InvalidGrammar(str(error))
-        case Unsupported():
+        case Refused():
+            return errors.InvalidParams(str(error))
+        case Unsupported() | BadTemplate():
             return errors.NotSupported(str(error))
         case _:
             return errors.InternalError(str(error))

@@ -16,6 +16,9 @@ from threadrunner.engine.prompts.fim import InfillPrompts
 from threadrunner.engine.prompts.infill_ends import MiddleEnds, TimeBudget
 from threadrunner.engine.sequence import Priority, Request
 
+MAX_CANDIDATES = 64
+"""Answers to one prompt; the API allows fewer, which callers in this process do not pass through."""
+MAX_MS = 10**9
 INFILL_TOKENS = 128
 """Maximum tokens of a middle when the request names no number: more is rarely wanted at a cursor."""
 
@@ -28,12 +31,12 @@ def priority_of(name: str) -> Priority:
 class RequestBuilder:
     """Builds requests for one model, whose tokens, chat template and infill layout it knows.
 
-    Its methods raise InvalidParams for params that contradict each other, and the engine's errors: BadTemplate,
-    BadGrammar, PromptTooLong, Unsupported.
+    Its methods raise InvalidParams for params that contradict each other, and the engine's errors: BadTemplate (of a
+    chat only: nothing else needs the template), BadGrammar, PromptTooLong, Unsupported.
     """
 
     def __init__(self, vocab: Vocab, chat_template: str | None, context: int) -> None:
-        """`context` is the maximum of one request's tokens. Raises BadTemplate."""
+        """`context` is the maximum of one request's tokens."""
         self.chat_prompt = ChatPrompt(vocab, chat_template)
         self._vocab = vocab
         self._context = context
@@ -81,7 +84,7 @@ class RequestBuilder:
 
         def cutters() -> list[Cutter]:
             ends: list[Cutter] = [MiddleEnds(head, params.suffix)]
-            return ends if params.max_time_ms is None else [*ends, TimeBudget(params.max_time_ms / 1e3)]
+            return ends if params.max_time_ms is None else [*ends, TimeBudget(min(params.max_time_ms, MAX_MS) / 1e3)]
 
         return Request(
             id,
@@ -100,6 +103,10 @@ class RequestBuilder:
 def _refuse_conflicts(params: SamplingParams) -> None:
     if problem := conflicts(params):
         raise InvalidParams(problem)
+    if not 1 <= params.n <= MAX_CANDIDATES:
+        raise InvalidParams(f"`n` must be 1 to {MAX_CANDIDATES}, not {params.n}")
+    if (params.max_tokens or 0) < 0 or (params.logprobs or 0) < 0:
+        raise InvalidParams("`max_tokens` and `logprobs` cannot be less than 0")
 
 
 def _messages(params: GenerateParams) -> list[Mapping[str, str]]:

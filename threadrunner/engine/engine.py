@@ -14,7 +14,7 @@ from threadrunner.engine.events import Broken, Ended, Event, Prefilled, Text
 from threadrunner.engine.interruption import Interruption
 from threadrunner.engine.kv_store import KvStore
 from threadrunner.engine.llama.context import ABORTED, NO_ROOM, OK, Context
-from threadrunner.engine.llama.errors import BadGrammar, EngineError
+from threadrunner.engine.llama.errors import EngineError
 from threadrunner.engine.llama.model import Model
 from threadrunner.engine.llama.sampler import Sampler
 from threadrunner.engine.llama.vocab import Vocab
@@ -84,8 +84,10 @@ class Engine:
     def add(self, request: Request) -> None:
         """Take a request; its end is an Ended for each candidate, or one Broken, from later steps. Raises
         PromptTooLong, QueueFull, BadGrammar, and Unsupported for a model that only embeds."""
-        if self._model.only_embeds:
-            raise Unsupported("this model only embeds; it cannot generate")
+        if self._model.has_encoder:
+            raise Unsupported("this model has an encoder (T5 and its like); it can embed here, not generate")
+        if self._model.only_embeds or not self.context.remembers:
+            raise Unsupported("this model does not generate token by token; it can only embed")
         if len(request.prompt) >= self.limits.context:
             raise PromptTooLong(len(request.prompt), self.limits.context)
         free = max(0, self.limits.max_running - self.active)
@@ -197,7 +199,7 @@ class Engine:
             return
         try:
             token, logprob = sequence.sampler.sample(self.context, logits_at)
-        except BadGrammar as error:
+        except EngineError as error:
             self.cancel(request.id)
             yield Broken(request.id, error)
             return
@@ -208,10 +210,11 @@ class Engine:
             yield from self._finish(sequence, "stop")
             return
         sequence.tokens.append(token)
-        if logprob is not None:
-            sequence.logprobs.append(logprob)
         text = sequence.detokenizer
-        piece = text.add(self._vocab.piece(token))
+        data = self._vocab.piece(token)
+        if logprob is not None and not text.takes(data):
+            sequence.logprobs.append((logprob, len(text.text)))
+        piece = text.add(data)
         if piece:
             yield Text(request.id, sequence.index, piece)
         if text.stopped:
@@ -228,8 +231,10 @@ class Engine:
     def _end(self, sequence: Sequence, reason: str) -> Ended:
         self.cells.finish(sequence)
         sequence.sampler.close()
-        request = sequence.request
-        return Ended(request.id, sequence.index, sequence.detokenizer.text, reason, sequence, sequence.logprobs)
+        request, text = sequence.request, sequence.detokenizer
+        said = text.parts([begin for _, begin in sequence.logprobs])
+        logprobs = [(logprob, part) for (logprob, _), part in zip(sequence.logprobs, said, strict=False)]
+        return Ended(request.id, sequence.index, text.text, reason, sequence, logprobs)
 
     # sequences come and go
 
@@ -257,8 +262,8 @@ class Engine:
     def _start_siblings(self, sequence: Sequence, logits_at: int) -> Iterator[Event]:
         """The other candidates fork the prompt and take their first token from the same logits."""
         for sibling in self._siblings.pop(sequence.request.id, []):
-            if sequence.seq < 0:
-                sibling.sampler.close()  # the request broke on a sibling before this one
+            if sequence.seq < 0:  # a sibling before this one has broken the request
+                sibling.sampler.close()
                 continue
             if self.active >= self.limits.max_running or not self.cells.fork(sequence, sibling):
                 self._enqueue(sibling)

@@ -24,7 +24,11 @@ class QueueFull(EngineError):
 
 
 class BadTemplate(EngineError):
-    """The model's chat template failed, or took too much time or space."""
+    """The model's chat template is not valid, failed, took too much time or space, or would leave something out."""
+
+
+class Refused(BadTemplate):
+    """The template itself refused the conversation, by raise_exception()."""
 
 
 class Unsupported(EngineError):

@@ -36,7 +36,8 @@ class Ended:
     text: str
     reason: str
     sequence: Sequence
-    logprobs: list[Logprob]
+    logprobs: list[tuple[Logprob, str]]
+    """Of each token of the text, with its part of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,8 @@ class Sequence:
     generated: int = 0
     cached: int = 0
     """Tokens of the prompt that were known when it began to run."""
-    logprobs: list[Logprob] = field(default_factory=list)
+    logprobs: list[tuple[Logprob, int]] = field(default_factory=list)
+    """With the length of the text before the token."""
     started_at: float = 0.0
     first_token_at: float = 0.0
 

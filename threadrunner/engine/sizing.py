@@ -8,6 +8,8 @@ from threadrunner.engine.llama.errors import LoadError
 
 DEFAULT_CONTEXT = 8192
 MIN_CONTEXT = 256
+MAX_CONTEXT = 2**31 - 512
+"""Positions are 32-bit numbers, and llama.cpp rounds up by 256."""
 # llama.cpp clears the whole cache when it makes it, so each cell costs memory and load time from the start
 USUAL_CACHE_BYTES = 384 << 20
 COMPUTE_BYTES = 192 << 20
@@ -32,6 +34,8 @@ def choose(*, asked: int, trained: int, cell_bytes: int, model_bytes: int, free:
     A request that asks for a context gets that context or an error. Otherwise: the trained context up to 8,192, twice
     that in cells where a usual cache allows it, and never more than half of what is free.
     """
+    if not 0 <= asked <= MAX_CONTEXT:
+        raise LoadError(f"a context of {asked} tokens: ask for 1 to {MAX_CONTEXT}, or for 0 to leave it to the model")
     budgets = []
     if limit:
         budgets.append((limit - model_bytes - COMPUTE_BYTES, f"the memory limit of {_mib(limit)}"))

@@ -6,12 +6,14 @@ import ctypes
 from collections.abc import Sequence
 
 from threadrunner.engine.llama import library
-from threadrunner.engine.llama.errors import LoadError
+from threadrunner.engine.llama.errors import EngineError, LoadError
 from threadrunner.engine.llama.library import llama_cpp
 from threadrunner.engine.llama.model import Model
 
 OK, NO_ROOM, ABORTED = 0, 1, 2
 """What llama_decode answers, beside negative numbers for failures."""
+NOT_POOLED, MEAN, FIRST, LAST, RANK = range(5)
+"""How a model makes one vector of a text's: llama.cpp's numbers. RANK is a score, no vector."""
 
 
 class Context:
@@ -20,7 +22,7 @@ class Context:
     One thread calls it; `set_abort` is the one method that another thread may call.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - by name, as llama_context_params has them
         self,
         model: Model,
         *,
@@ -30,8 +32,10 @@ class Context:
         n_ubatch: int,
         threads: int,
         embeddings: bool = False,
+        pooling: int | None = None,
     ) -> None:
-        """Batches hold up to `n_batch` tokens, computed `n_ubatch` at a time. Raises LoadError."""
+        """Batches hold up to `n_batch` tokens, computed `n_ubatch` at a time. `pooling` None: as the model says.
+        Raises LoadError."""
         library.forget_errors()
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = n_cells
@@ -42,6 +46,8 @@ class Context:
         params.kv_unified = True  # a fork is a tag on cells, not a copy
         params.swa_full = True  # a windowed cache forgets what a fork from the middle would need
         params.embeddings = embeddings
+        if pooling is not None:
+            params.pooling_type = pooling
         params.no_perf = True
         handle = llama_cpp.llama_init_from_model(model.handle, params)
         if not handle:
@@ -51,10 +57,13 @@ class Context:
         self.n_cells = llama_cpp.llama_n_ctx(handle)
         self.n_batch = n_batch
         self.n_seq = n_seq
-        self.pools = llama_cpp.llama_pooling_type(handle) != 0
-        """Whether the model itself makes one embedding of a sequence, instead of one of each token."""
-        self._n_embd = model.n_embd
+        self.pooling = llama_cpp.llama_pooling_type(handle)
+        """How it makes one embedding of a sequence; NOT_POOLED: it gives one of each token."""
+        self._n_embd = model.n_embd_out
+        self._encodes = model.has_encoder
         self._memory = llama_cpp.llama_get_memory(handle)
+        self.remembers = bool(self._memory)
+        """Whether it has a cache: without one, each batch is a text of its own (BERT, diffusion models)."""
         self._make_batch(n_batch)
         self._flag = ctypes.create_string_buffer(2)
         self._set_abort_callback()
@@ -127,17 +136,29 @@ class Context:
         self._batch.n_tokens = self.n_tokens
         return llama_cpp.llama_decode(self.handle, self._batch)
 
+    def encode(self) -> int:
+        """As `decode`, by the encoder where the model has one: T5's decoder would end the process without its work."""
+        self._batch.n_tokens = self.n_tokens
+        call = llama_cpp.llama_encode if self._encodes else llama_cpp.llama_decode
+        return call(self.handle, self._batch)
+
     def logits(self, index: int) -> ctypes._Pointer[ctypes.c_float]:
         """After the batch's token `index`: n_vocab floats, valid until the next `decode`."""
         return llama_cpp.llama_get_logits_ith(self.handle, index)
 
     def embedding(self, index: int) -> list[float]:
-        """Of the batch's token `index`: the model's n_embd floats, of any length as a vector."""
-        return llama_cpp.llama_get_embeddings_ith(self.handle, index)[: self._n_embd]
+        """Of the batch's token `index`: n_embd_out floats, of any length as a vector. Raises EngineError."""
+        return self._vector(llama_cpp.llama_get_embeddings_ith(self.handle, index))
 
     def pooled_embedding(self, seq: int) -> list[float]:
-        """Of all the tokens of a sequence, where the model `pools`: n_embd floats, of any length as a vector."""
-        return llama_cpp.llama_get_embeddings_seq(self.handle, seq)[: self._n_embd]
+        """Of all the tokens of a sequence, where `pooling` says how (but not RANK, whose buffer is shorter): n_embd_out
+        floats, of any length as a vector. Raises EngineError."""
+        return self._vector(llama_cpp.llama_get_embeddings_seq(self.handle, seq))
+
+    def _vector(self, floats: ctypes._Pointer[ctypes.c_float]) -> list[float]:
+        if not floats:
+            raise EngineError("the model gave no embedding")
+        return floats[: self._n_embd]
 
     # the KV cache; positions are [begin, end), end -1 is all the rest
 

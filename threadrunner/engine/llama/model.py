@@ -10,6 +10,9 @@ from threadrunner.engine.llama import library
 from threadrunner.engine.llama.errors import LoadError
 from threadrunner.engine.llama.library import llama_cpp
 
+_NO_VOCABULARY = 0  # LLAMA_VOCAB_TYPE_NONE: any call about a token ends the process
+_DRAFTS = {"eagle3", "dflash"}
+
 
 class Model:
     """A loaded GGUF file and what its header says. Contexts and samplers made of it must be closed before it is."""
@@ -32,7 +35,21 @@ class Model:
             raise LoadError(library.reason())
         self.handle = handle
         self._closed = False
+        try:
+            self._look()
+        except LoadError:
+            self.close()
+            raise
+
+    def _look(self) -> None:
+        """What the header says. Raises LoadError for a model that could answer no request at all."""
+        handle = self.handle
         self.vocab = llama_cpp.llama_model_get_vocab(handle)
+        arch = self.meta("general.architecture") or ""
+        if llama_cpp.llama_vocab_type(self.vocab) == _NO_VOCABULARY:
+            raise LoadError("the file has no vocabulary, so text cannot be given to the model; use a file that has one")
+        if arch in _DRAFTS:
+            raise LoadError(f"{arch} is a draft for another model and answers nothing by itself; use that other model")
         self.n_vocab = llama_cpp.llama_vocab_n_tokens(self.vocab)
         self.n_ctx_train = llama_cpp.llama_model_n_ctx_train(handle)
         """Tokens of context that it was trained for."""
@@ -40,12 +57,12 @@ class Model:
         """Tokens that its layers with a sliding window look back; 0: it has none."""
         self.recurrent = llama_cpp.llama_model_is_recurrent(handle) or llama_cpp.llama_model_is_hybrid(handle)
         """Its state cannot go back by a part of what it has evaluated."""
-        arch = self.meta("general.architecture") or ""
-        has_encoder = llama_cpp.llama_model_has_encoder(handle)
-        self.only_embeds = has_encoder or self.meta(f"{arch}.attention.causal") == "false"
+        self.has_encoder = llama_cpp.llama_model_has_encoder(handle)
+        self.only_embeds = self.has_encoder or self.meta(f"{arch}.attention.causal") == "false"
         self.size_bytes = llama_cpp.llama_model_size(handle)
         self.n_params = llama_cpp.llama_model_n_params(handle)
         self.n_embd = llama_cpp.llama_model_n_embd(handle)
+        self.n_embd_out = llama_cpp.llama_model_n_embd_out(handle)
         """Floats in an embedding."""
 
     def meta(self, key: str) -> str | None:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from threadrunner.engine.llama.context import Context
-from threadrunner.engine.llama.errors import BadGrammar
+from threadrunner.engine.llama.errors import BadGrammar, EngineError
 from threadrunner.engine.llama.library import llama_cpp
 from threadrunner.engine.llama.model import Model
 from threadrunner.engine.llama.vocab import Vocab
@@ -22,7 +22,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PENALTY_WINDOW = 64
+MIN_TEMPERATURE = 1e-5
+"""Below it the choice is greedy: at 1e-38 a logit divided by it is infinite, and two of them differ by NaN."""
+MIN_PENALTY, MAX_PENALTY = 1e-3, 1e3
+"""Likewise: logits are divided and multiplied by it."""
 _NEVER = -math.inf
+_NO_NUMBERS = "the model's scores are not numbers (NaN): its weights are damaged, or too large for their type"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +116,19 @@ class Sampler:
                 llama_cpp.llama_sampler_accept(self._chain, token)
 
     def sample(self, context: Context, index: int) -> tuple[int, Logprob | None]:
-        """The next token after the batch's `index`. Raises BadGrammar when the grammar leaves no token."""
+        """The next token after the batch's `index`. Raises BadGrammar when the grammar leaves no token, and EngineError
+        when the model gave no numbers to choose by."""
+        logits = context.logits(index)
+        # One NaN within the network makes all logits NaN, and llama.cpp's sort by size has no place for it. That is all
+        # that is looked at: reading 150,000 floats for each token would cost more than choosing it.
+        if not logits or math.isnan(logits[0]):
+            raise EngineError(_NO_NUMBERS)
         if self._grammar is None and not self._forced:
             token = llama_cpp.llama_sampler_sample(self._chain, context.handle, index)
         else:
             token = self._sample_constrained(context, index)
+        if not math.isfinite(logits[token]):
+            raise EngineError(_NO_NUMBERS)
         logprob = None if self._logprobs is None else self._logprob(context, index, token, self._logprobs)
         return token, logprob
 
@@ -156,9 +169,10 @@ class Sampler:
 
         logits = self._logits(context, index).astype(np.float64)
         logits -= np.logaddexp.reduce(logits)
+        count = min(count, self._n_vocab)
         top = np.argpartition(logits, -count)[-count:].tolist() if count else []
         ranked = sorted(((token, float(logits[token])) for token in top), key=lambda pair: -pair[1])
-        return Logprob(token, float(logits[token]), tuple(ranked))
+        return Logprob(token, float(logits[token]), tuple(pair for pair in ranked if pair[1] > _NEVER))
 
     def close(self) -> None:
         """May be called again; nothing else may be called after it."""
@@ -177,14 +191,15 @@ def _fits(grammar: llama_cpp.llama_sampler_p, token: int) -> bool:
 
 
 def _chain(sampling: Sampling, seed: int, n_vocab: int) -> list[llama_cpp.llama_sampler_p]:
-    """llama.cpp's own order: penalties, cuts, temperature, choice."""
+    """llama.cpp's own order: penalties, cuts, temperature, choice. Numbers that C's types would wrap are bounded."""
     chain = []
     if sampling.repeat_penalty != 1.0:
-        chain.append(llama_cpp.llama_sampler_init_penalties(n_vocab, PENALTY_WINDOW, sampling.repeat_penalty, 0.0, 0.0))
-    if sampling.temperature <= 0.0:
+        penalty = min(max(MIN_PENALTY, sampling.repeat_penalty), MAX_PENALTY)
+        chain.append(llama_cpp.llama_sampler_init_penalties(n_vocab, PENALTY_WINDOW, penalty, 0.0, 0.0))
+    if not sampling.temperature >= MIN_TEMPERATURE:
         return [*chain, llama_cpp.llama_sampler_init_greedy()]
     if sampling.top_k > 0:
-        chain.append(llama_cpp.llama_sampler_init_top_k(sampling.top_k))
+        chain.append(llama_cpp.llama_sampler_init_top_k(min(sampling.top_k, n_vocab)))
     if sampling.top_p < 1.0:
         chain.append(llama_cpp.llama_sampler_init_top_p(sampling.top_p, 1))
     if sampling.min_p > 0.0:

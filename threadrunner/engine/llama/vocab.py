@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from bisect import bisect_left
+from collections.abc import Iterable
+from itertools import chain, pairwise
 
 from threadrunner.engine.llama.library import llama_cpp
 from threadrunner.engine.llama.model import Model
 
 _SPECIAL = (1 << 0) | (1 << 3)  # LLAMA_TOKEN_ATTR_UNKNOWN, LLAMA_TOKEN_ATTR_CONTROL
+_USER_DEFINED = 1 << 4
 _LSTRIP, _RSTRIP = 1 << 7, 1 << 8
+_WORDPIECE = 3  # LLAMA_VOCAB_TYPE_WPM
 
 
 class Vocab:
@@ -21,17 +26,37 @@ class Vocab:
     def __init__(self, model: Model) -> None:
         self._vocab = model.vocab
         self.n_tokens = model.n_vocab
-        self.bos = llama_cpp.llama_vocab_bos(self._vocab)
+        self.bos = self._known(llama_cpp.llama_vocab_bos(self._vocab))
         """-1 where the model has none, as is `eos`."""
-        self.eos = llama_cpp.llama_vocab_eos(self._vocab)
+        self.eos = self._known(llama_cpp.llama_vocab_eos(self._vocab))
         self.add_bos = llama_cpp.llama_vocab_get_add_bos(self._vocab) and self.bos >= 0
+        self._begin, self._end = self._around()
+        self._inert: dict[int, str] = {}
+        self._inert_texts: re.Pattern[str] | None = None
         self._pieces: dict[int, bytes] = {}
         self._eog: dict[int, bool] = {}
         self._sorted: list[tuple[bytes, int]] | None = None
         self._buffer = ctypes.create_string_buffer(512)
 
     def tokenize(self, text: str, *, special: bool = False) -> list[int]:
-        """`special` turns the texts of control tokens into these tokens: for our own markup, never for users' text."""
+        """`special` turns the texts of control tokens, and of those that `make_inert` names, into these tokens: for our
+        own markup, never for users' text."""
+        if special or self._inert_texts is None:
+            return self._tokens(text, special)
+        cuts = [found.start() + 1 for found in self._inert_texts.finditer(text)]
+        if not cuts:
+            return self._tokens(text, False)
+        first, *rest = (text[begin:end] for begin, end in pairwise([0, *cuts, len(text)]))
+        return [*self._tokens(first, False), *chain.from_iterable(map(self._go_on, rest))]
+
+    def _go_on(self, text: str) -> list[int]:
+        """The tokens of a text that goes on: some vocabularies put a blank before each text that begins."""
+        before = self._tokens("\n", False)
+        both = self._tokens("\n" + text, False)
+        begins_blank = self.piece(self._tokens("a", False)[0]).startswith(b" ")
+        return both[len(before) :] if begins_blank and both[: len(before)] == before else self._tokens(text, False)
+
+    def _tokens(self, text: str, special: bool) -> list[int]:
         data = text.encode("utf-8", "replace")  # a lone surrogate from JSON becomes "?"
         size = len(data) // 2 + 16
         while True:
@@ -40,6 +65,42 @@ class Vocab:
             if count >= 0:
                 return list(tokens[:count])
             size = -count
+
+    def make_inert(self, tokens: Iterable[int]) -> None:
+        """Of these tokens, let those of the user-defined type be made of a template's text only, as control tokens are:
+        llama.cpp makes them of any text. Blanks, a single letter or a word are no markup, and stay as they are."""
+        for token in {token for token in tokens if self._is_user_defined(token)}:
+            name = self.marker(token)
+            bare = name.strip(" \n\t▁")
+            if len(name) > 1 and bare and not bare.isalnum():
+                self._inert[token] = name
+        if self._inert:
+            self._inert_texts = re.compile(f"(?=(?:{'|'.join(map(re.escape, self._inert.values()))}))")
+
+    def is_markup(self, token: int) -> bool:
+        """Whether it comes from a template and never from a user's text."""
+        return token in self._inert or self.is_special(token)
+
+    def _is_user_defined(self, token: int) -> bool:
+        return bool(llama_cpp.llama_vocab_get_attr(self._vocab, token) & _USER_DEFINED)
+
+    def _known(self, token: int) -> int:
+        """BERT's ids have defaults, which a small vocabulary does not have."""
+        return token if 0 <= token < self.n_tokens else -1
+
+    def _around(self) -> tuple[list[int], list[int]]:
+        """What llama_tokenize puts around a text with `add_special`, which ends the process where one is missing."""
+        if llama_cpp.llama_vocab_type(self._vocab) == _WORDPIECE:
+            begin, end = self.bos, self._known(llama_cpp.llama_vocab_sep(self._vocab))
+        else:
+            begin = self.bos if self.add_bos else -1
+            end = self.eos if llama_cpp.llama_vocab_get_add_eos(self._vocab) else -1
+        return [begin] if begin >= 0 else [], [end] if end >= 0 else []
+
+    def whole(self, text: str) -> list[int]:
+        """A text by itself, for embedding: between the tokens that the model's file wants around it, e.g. [CLS] and
+        [SEP], or EOS, whose vector is the embedding of a model that pools by its last token."""
+        return [*self._begin, *self.tokenize(text), *self._end] or [max(self.bos, self.eos, 0)]
 
     def piece(self, token: int) -> bytes:
         """The token's bytes as text; a control token has none."""

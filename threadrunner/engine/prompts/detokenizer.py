@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from itertools import pairwise
 from typing import Protocol
 
 
@@ -53,6 +54,11 @@ class Detokenizer:
         self._shown = 0
         self.text = ""
         self.stopped = False
+        self._cut = False
+
+    def takes(self, data: bytes) -> bool:
+        """Whether `data`, if it comes next, is no part of the text but of what the model had to say again."""
+        return 0 < len(data) <= self._skip
 
     def add(self, data: bytes) -> str:
         """What may be shown once `data` is there too. Sets `stopped` when the text has ended."""
@@ -69,7 +75,7 @@ class Detokenizer:
             return piece
         ends = [end for cutter in self._cutters if (end := cutter.cut(self.text)) is not None]
         if ends:
-            self.stopped = True
+            self.stopped = self._cut = True
             self.text = self.text[: max(min(ends), self._shown)]
             return self._show(len(self.text))
         return self._show(min(cutter.safe(self.text) for cutter in self._cutters))
@@ -77,8 +83,15 @@ class Detokenizer:
     def finish(self) -> str:
         """What was held back and no stop removed. Bytes of a character that never became whole are dropped."""
         end = min((cutter.trim(self.text) for cutter in self._cutters), default=len(self.text))
+        self._cut = max(end, self._shown) < len(self.text)
         self.text = self.text[: max(end, self._shown)]
         return self._show(len(self.text))
+
+    def parts(self, begins: list[int]) -> list[str]:
+        """The text of each token, told how long the text was before it; they add up to the text. A character belongs to
+        the token that completes it. Tokens behind a cut have none and are left out."""
+        kept = [begin for begin in begins if begin < len(self.text) or not self._cut]
+        return [self.text[begin:end] for begin, end in pairwise([*kept, len(self.text)])]
 
     def _show(self, end: int) -> str:
         piece = self.text[self._shown : end]

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
-from jinja2 import TemplateError
+from jinja2 import TemplateError, nodes
 from jinja2.exceptions import SecurityError
+from jinja2.ext import Extension
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from threadrunner.engine.errors import BadTemplate
+from threadrunner.engine.errors import BadTemplate, Refused
 
 MAX_SECONDS = 2.0
 MAX_CHARS = 32 << 20
 MAX_SOURCE = 1 << 20
 _MAX_OPERAND = 100_000
+_MAX_INDENT = 16
 # each of these makes a string of any size from a small one in a single call, where no clock can stop it
 _INFLATING = {"center", "ljust", "rjust", "zfill", "expandtabs", "format", "format_map"}
-
-
-class Refused(Exception):
-    """The template itself refused the conversation, by raise_exception()."""
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
@@ -47,7 +47,26 @@ class _Sandbox(ImmutableSandboxedEnvironment):
 
 
 def _refuse(message: object) -> NoReturn:
-    raise Refused(str(message))
+    raise Refused(f"the model's chat template takes no such conversation: {message}")
+
+
+def _to_json(
+    value: Any, ensure_ascii: bool = False, indent: int | None = None, separators: Any = None, sort_keys: bool = False
+) -> str:
+    """As transformers has it, for which templates are written: Jinja's own escapes for HTML, and for ASCII."""
+    if max([indent or 0, *map(len, separators or ())]) > _MAX_INDENT:
+        raise SecurityError("an operand is too large")
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+
+class _Generation(Extension):
+    """{% generation %} … {% endgeneration %} shows transformers which text to train on; here it is the text."""
+
+    tags = {"generation"}  # noqa: RUF012 - Jinja's own attribute
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
 class ChatTemplate:
@@ -57,15 +76,21 @@ class ChatTemplate:
         """Raises BadTemplate for one that is too long or not valid."""
         if len(source) > MAX_SOURCE:
             raise BadTemplate("the model's chat template is too long")
-        env = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
+        env = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _Generation])
         for name in ("center", "indent", "format", "pprint"):
             del env.filters[name]
+        env.filters["tojson"] = _to_json
         env.globals["raise_exception"] = _refuse
         env.globals["strftime_now"] = time.strftime
         try:
-            self._template = env.from_string(source)
+            parsed = env.parse(source)
+            self._template = env.from_string(parsed)
         except (TemplateError, RecursionError) as error:
             raise BadTemplate(f"the model's chat template is not valid: {error}") from None
+        constants = [constant.value for constant in parsed.find_all(nodes.Const)]
+        self.literals = [data.data for data in parsed.find_all(nodes.TemplateData)]
+        """The texts that stand in it: its markup is made of these."""
+        self.literals += [value for value in constants if isinstance(value, str)]
 
     def render(self, messages: Sequence[Mapping[str, str]], *, bos: str, eos: str) -> str:
         """The text for a conversation, up to where the answer begins. Raises Refused when the template says no,

@@ -1,0 +1,137 @@
+"""Models of some hundred kB with random weights, made here: one layer, 32 floats wide, a vocabulary of bytes.
+
+What they say means nothing; what they are (how they pool, which tokens their file wants around a text, what kind of
+network they are) is what tests of the engine need, and no model that could be fetched is small enough for it.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.daemon.gguf.ggufs import text, typed
+
+WIDTH, FEED, CONTEXT = 32, 32, 512
+NOT_POOLED, MEAN, FIRST, LAST, RANK = range(5)
+NORMAL, CONTROL, USER_DEFINED = 1, 3, 4
+
+Shapes = dict[str, tuple[int, ...]]
+"""A tensor's name -> its lengths as ggml has them, the fastest first."""
+Array = np.ndarray[Any, np.dtype[np.float32]]
+
+
+def _byte_letters() -> list[str]:
+    """GPT-2's letter for each byte, by the byte."""
+    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    hidden = iter(range(256, 512))
+    return [chr(byte) if byte in shown else chr(next(hidden)) for byte in range(256)]
+
+
+def bytes_vocabulary(markers: Mapping[str, int] = {}) -> dict[str, Any]:
+    """<s> is 0, </s> is 1, then the bytes; behind them `markers`, tokens by their text, each with its type."""
+    letters = _byte_letters()
+    tokens = ["<s>", "</s>", *letters, letters[32] * 2, *markers]
+    return {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": "gpt-2",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": [CONTROL, CONTROL, *[NORMAL] * 257, *markers.values()],
+        "tokenizer.ggml.merges": [f"{letters[32]} {letters[32]}"],
+        "tokenizer.ggml.bos_token_id": 0,
+        "tokenizer.ggml.eos_token_id": 1,
+        "tokenizer.ggml.add_bos_token": False,
+    }
+
+
+def letters_vocabulary() -> dict[str, Any]:
+    """BERT's: [PAD] [UNK] [CLS] [SEP], then letters that begin a word and letters within one."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *(f"▁{letter}" for letter in letters), *letters]
+    return {
+        "tokenizer.ggml.model": "bert",
+        "tokenizer.ggml.token_type_count": 2,
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": [CONTROL] * 4 + [NORMAL] * 52,
+        "tokenizer.ggml.bos_token_id": 2,
+        "tokenizer.ggml.unknown_token_id": 1,
+        "tokenizer.ggml.seperator_token_id": 3,
+        "tokenizer.ggml.padding_token_id": 0,
+    }
+
+
+NO_VOCABULARY = {"tokenizer.ggml.model": "no_vocab", "vocab_size": 259}
+
+
+def llama(path: Path, vocabulary: Mapping[str, Any] | None = None, **changes: Any) -> Path:
+    """A model that generates. `changes` are keys of its own, e.g. pooling_type."""
+    words = bytes_vocabulary() if vocabulary is None else vocabulary
+    size = len(words.get("tokenizer.ggml.tokens", range(259)))
+    shapes: Shapes = {"token_embd.weight": (WIDTH, size), "output_norm.weight": (WIDTH,), **_attention("blk.0")}
+    shapes |= {"blk.0.attn_output.weight": (WIDTH, WIDTH), "blk.0.ffn_gate.weight": (WIDTH, FEED)}
+    keys = {"attention.layer_norm_rms_epsilon": 1e-5, "rope.dimension_count": 16}
+    return _write(path, "llama", {**keys, **words, **changes}, shapes)
+
+
+def bert(path: Path, pooling: int, **changes: Any) -> Path:
+    """A model that only embeds; with RANK one that only scores."""
+    words = letters_vocabulary()
+    size = len(words["tokenizer.ggml.tokens"])
+    shapes: Shapes = {"token_embd.weight": (WIDTH, size), "position_embd.weight": (WIDTH, CONTEXT)}
+    shapes |= {f"blk.0.attn_{which}.weight": (WIDTH, WIDTH) for which in ("q", "k", "v", "output")}
+    shapes |= {"blk.0.ffn_up.weight": (WIDTH, FEED), "blk.0.ffn_down.weight": (FEED, WIDTH)}
+    for name in ("token_embd_norm", "blk.0.attn_output_norm", "blk.0.layer_output_norm"):
+        shapes |= {f"{name}.weight": (WIDTH,), f"{name}.bias": (WIDTH,)}
+    if pooling == RANK:
+        shapes |= {"cls.output.weight": (WIDTH,), "cls.output.bias": (1,)}
+    keys = {"attention.layer_norm_epsilon": 1e-5, "attention.causal": False, "pooling_type": pooling}
+    return _write(path, "bert", {**keys, **words, **changes}, shapes)
+
+
+def t5(path: Path) -> Path:
+    """An encoder and a decoder."""
+    words = {**bytes_vocabulary(), "tokenizer.ggml.add_eos_token": True}
+    shapes: Shapes = {"token_embd.weight": (WIDTH, len(words["tokenizer.ggml.tokens"]))}
+    for side in ("enc", "dec"):
+        shapes |= {f"{side}.output_norm.weight": (WIDTH,), f"{side}.blk.0.attn_rel_b.weight": (2, 8)}
+        shapes |= {**_attention(f"{side}.blk.0"), f"{side}.blk.0.attn_o.weight": (WIDTH, WIDTH)}
+    shapes |= {"dec.blk.0.cross_attn_norm.weight": (WIDTH,)}
+    shapes |= {f"dec.blk.0.cross_attn_{which}.weight": (WIDTH, WIDTH) for which in "qkvo"}
+    keys = {"attention.layer_norm_rms_epsilon": 1e-5, "attention.relative_buckets_count": 8}
+    keys |= {"attention.key_length": 16, "attention.value_length": 16, "decoder_start_token_id": 0}
+    return _write(path, "t5", {**keys, **words, "decoder_block_count": 1}, shapes)
+
+
+def _attention(block: str) -> Shapes:
+    shapes: Shapes = {f"{block}.attn_norm.weight": (WIDTH,), f"{block}.ffn_norm.weight": (WIDTH,)}
+    shapes |= {f"{block}.attn_{which}.weight": (WIDTH, WIDTH) for which in "qkv"}
+    return shapes | {f"{block}.ffn_up.weight": (WIDTH, FEED), f"{block}.ffn_down.weight": (FEED, WIDTH)}
+
+
+def _write(path: Path, architecture: str, keys: Mapping[str, Any], shapes: Shapes) -> Path:
+    usual = {"context_length": CONTEXT, "embedding_length": WIDTH, "block_count": 1, "feed_forward_length": FEED}
+    usual |= {"attention.head_count": 2, "attention.head_count_kv": 2}
+    own = {k if k.startswith("tokenizer.") else f"{architecture}.{k}": v for k, v in {**usual, **keys}.items()}
+    header = {"general.architecture": architecture, **own}
+    head = b"GGUF" + struct.pack("<IQQ", 3, len(shapes), len(header))
+    for key, value in header.items():
+        kind, content = typed(value)
+        head += text(key) + struct.pack("<I", kind) + content
+    weights = b""
+    for name, shape in shapes.items():
+        head += text(name) + struct.pack(f"<I{len(shape)}Q", len(shape), *shape) + struct.pack("<IQ", 0, len(weights))
+        data = _values(name, shape).tobytes()
+        weights += data + bytes(-len(data) % 32)
+    path.write_bytes(head + bytes(-len(head) % 32) + weights)
+    return path
+
+
+def _values(name: str, shape: tuple[int, ...]) -> Array:
+    """The same for a name each time: norms near 1, the rest such that every token changes what is computed."""
+    normal: Array = np.random.default_rng([*name.encode()]).standard_normal(shape[::-1]).astype(np.float32)
+    if "norm" in name and name.endswith("weight"):
+        return np.float32(1) + np.float32(0.1) * normal
+    return normal if name.startswith("token_embd") else normal * np.float32(0.2)
