@@ -15,8 +15,8 @@ _TOKEN: Ranges = ((-1, -1),)
 """A token by its name or number, which is no character."""
 _ESCAPES = {"t": 9, "r": 13, "n": 10, "\\": 92, '"': 34, "[": 91, "]": 93}
 _HEX = {"x": 2, "u": 4, "U": 8}
-_BLANK = re.compile(r"(?:[ \t]|#[^\r\n]*)*")
-_ANY_BLANK = re.compile(r"(?:[ \t\r\n]|#[^\r\n]*)*")
+_BLANK = re.compile(r"(?:[ \t]|#[^\r\n\0]*)*")
+_ANY_BLANK = re.compile(r"(?:[ \t\r\n]|#[^\r\n\0]*)*")
 _NAME = re.compile(r"[A-Za-z0-9-]+")
 _NAMED_TOKEN = re.compile(r"!?<[^>]*>")
 _TIMES = re.compile(r"\{[ \t\r\n]*([0-9]+)[ \t\r\n]*(,?)[ \t\r\n]*([0-9]*)[ \t\r\n]*\}")

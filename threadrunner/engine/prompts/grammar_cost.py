@@ -22,7 +22,7 @@ WORD_CHARS, ROW_CHARS = 8, 16
 ROWS = " \t\n-=*#_."
 MAX_WAYS = 1_000_000
 """Through one token: a second at most. Schemas of a thousand properties have some hundred."""
-MAX_STACKS = 5_000
+MAX_STACKS = 20_000
 MAX_LOOKS = 2_000_000
 """At a rule, by llama.cpp's search for left recursion, which looks again at each rule that it meets again."""
 MAX_WORK = 1_500_000
@@ -50,8 +50,13 @@ def check(text: str) -> None:
     places += [repeat.alternatives[0] for repeat in grammar.repeats]
     for place in places:
         for index, element in enumerate(place):
-            if not isinstance(element, tuple):
+            if not isinstance(element, tuple) and not (index == len(place) - 1 and _is_a_name(element)):
                 ways.follow(place, index)
+
+
+def _is_a_name(element: Element) -> bool:
+    """For one other text, which is followed itself."""
+    return isinstance(element, Rule) and len(element.alternatives) == 1
 
 
 class _Ways:
