@@ -285,7 +285,17 @@ def test_a_grammar_binds(smol: Loaded) -> None:
 
 
 @pytest.mark.parametrize(
-    "grammar", ["", "# nothing", "nonsense", 'roof ::= "a"', 'root ::= root "a"', "root ::= missing", "(" * 5000]
+    "grammar",
+    [
+        "",
+        "# nothing",
+        "nonsense",
+        'roof ::= "a"',
+        'root ::= root "a"',
+        "root ::= missing",
+        "(" * 5000,
+        'root ::= (("a"? "a"?){0,20}){0,20} "b"',
+    ],
 )
 def test_a_bad_grammar_fails_closed_and_silently(smol: Loaded, grammar: str, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(errors.InvalidGrammar):

@@ -9,7 +9,7 @@ from threadrunner.api.generation import GenerateParams, InfillParams, SamplingPa
 from threadrunner.backends.base import PRIORITIES
 from threadrunner.engine.llama.sampler import Sampling
 from threadrunner.engine.llama.vocab import Vocab
-from threadrunner.engine.prompts import json_schema
+from threadrunner.engine.prompts import grammar_cost, json_schema
 from threadrunner.engine.prompts.chat import ChatPrompt, fit
 from threadrunner.engine.prompts.detokenizer import Cutter
 from threadrunner.engine.prompts.fim import InfillPrompts
@@ -124,6 +124,8 @@ def _sampling(params: SamplingParams) -> Sampling:
         grammar = json_schema.to_grammar(params.json_schema)
     elif grammar is not None:
         json_schema.check_grammar(grammar)
+    if grammar is not None:
+        grammar_cost.check(grammar)
     return Sampling(
         temperature=params.temperature,
         top_k=params.top_k,
