@@ -173,3 +173,4 @@ def test_an_embedding_that_is_no_number_is_an_error(tmp_path: Path, monkeypatch:
         failed = model.ask(EmbedParams(input="a house"))
         assert isinstance(failed, Failed)
         assert "not a number" in failed.message
+        assert failed.code == errors.ModelLoadFailed.code

@@ -110,7 +110,7 @@ def test_a_request_of_several_answers_ends_once(model: Loaded, monkeypatch: pyte
     def fails_first(self: sampler.Sampler, *args: Any) -> Any:
         taken.append(self)
         if len(taken) == 1:
-            raise sampler.EngineError("no")
+            raise sampler.DamagedModel("no")
         return sample(self, *args)
 
     monkeypatch.setattr(sampler.Sampler, "sample", fails_first)

@@ -34,7 +34,7 @@ from threadrunner.engine.errors import BadTemplate, PromptTooLong, QueueFull, Re
 from threadrunner.engine.events import Broken, Ended, Prefilled, Text
 from threadrunner.engine.kv_store import KvStore
 from threadrunner.engine.llama.context import Context
-from threadrunner.engine.llama.errors import BadGrammar, EngineError, LoadError
+from threadrunner.engine.llama.errors import BadGrammar, DamagedModel, EngineError, LoadError
 from threadrunner.engine.llama.library import build
 from threadrunner.engine.llama.model import Model
 from threadrunner.engine.llama.vocab import Vocab
@@ -279,20 +279,19 @@ def _failed(id: int, error: EngineError) -> Failed:
 
 
 def _api_error(error: EngineError) -> errors.ApiError:
-    match error:
-        case PromptTooLong():
-            return errors.ContextOverflow(
-                f"{error}; shorten it, or load the model with a larger context",
-                prompt_tokens=error.prompt_tokens,
-                limit=error.limit,
-            )
-        case QueueFull():
-            return errors.Overloaded(f"{error}; try again later", queued=error.queued, limit=error.limit)
-        case BadGrammar():
-            return errors.InvalidGrammar(str(error))
-        case Refused():
-            return errors.InvalidParams(str(error))
-        case Unsupported() | BadTemplate():
-            return errors.NotSupported(str(error))
-        case _:
-            return errors.InternalError(str(error))
+    if isinstance(error, PromptTooLong):
+        text = f"{error}; shorten it, or load the model with a larger context"
+        return errors.ContextOverflow(text, prompt_tokens=error.prompt_tokens, limit=error.limit)
+    if isinstance(error, QueueFull):
+        return errors.Overloaded(f"{error}; try again later", queued=error.queued, limit=error.limit)
+    if isinstance(error, DamagedModel):
+        return errors.ModelLoadFailed(f"{error}; fetch it again, or use another")
+    return _KINDS.get(type(error), errors.InternalError)(str(error))
+
+
+_KINDS: dict[type[EngineError], type[errors.ApiError]] = {
+    BadGrammar: errors.InvalidGrammar,
+    Refused: errors.InvalidParams,
+    Unsupported: errors.NotSupported,
+    BadTemplate: errors.NotSupported,
+}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from threadrunner.engine.errors import PromptTooLong, Unsupported
 from threadrunner.engine.llama.context import FIRST, LAST, NOT_POOLED, OK, RANK, Context
-from threadrunner.engine.llama.errors import EngineError
+from threadrunner.engine.llama.errors import DamagedModel, EngineError
 from threadrunner.engine.llama.model import Model
 
 MAX_TOKENS = 2048
@@ -143,9 +143,9 @@ class Embedder:
 
 
 def _normalized(vector: list[float]) -> list[float]:
-    """Length 1: of a mean only the direction counts, so the sum serves as well. Raises EngineError for what is no
+    """Length 1: of a mean only the direction counts, so the sum serves as well. Raises DamagedModel for what is no
     vector: JSON has no number for it."""
     length = math.sqrt(sum(x * x for x in vector))
     if not math.isfinite(length):
-        raise EngineError("the model's embedding is not a number: its weights are damaged, or too large for its type")
+        raise DamagedModel("the model's embedding is not a number: its weights are damaged, or too large for its type")
     return [x / length for x in vector] if length else vector

@@ -11,5 +11,9 @@ class LoadError(EngineError):
     """The model could not be loaded; the text is llama.cpp's reason."""
 
 
+class DamagedModel(EngineError):
+    """The model computes what is no number: its weights are damaged, or too large for their type."""
+
+
 class BadGrammar(EngineError):
     """A grammar or schema that cannot be enforced; nothing is generated without it."""

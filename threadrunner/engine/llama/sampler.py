@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from threadrunner.engine.llama.context import Context
-from threadrunner.engine.llama.errors import BadGrammar, EngineError
+from threadrunner.engine.llama.errors import BadGrammar, DamagedModel
 from threadrunner.engine.llama.library import llama_cpp
 from threadrunner.engine.llama.model import Model
 from threadrunner.engine.llama.vocab import Vocab
@@ -116,19 +116,19 @@ class Sampler:
                 llama_cpp.llama_sampler_accept(self._chain, token)
 
     def sample(self, context: Context, index: int) -> tuple[int, Logprob | None]:
-        """The next token after the batch's `index`. Raises BadGrammar when the grammar leaves no token, and EngineError
+        """The next token after the batch's `index`. Raises BadGrammar when the grammar leaves no token, DamagedModel
         when the model gave no numbers to choose by."""
         logits = context.logits(index)
         # One NaN within the network makes all logits NaN, and llama.cpp's sort by size has no place for it. That is all
         # that is looked at: reading 150,000 floats for each token would cost more than choosing it.
         if not logits or math.isnan(logits[0]):
-            raise EngineError(_NO_NUMBERS)
+            raise DamagedModel(_NO_NUMBERS)
         if self._grammar is None and not self._forced:
             token = llama_cpp.llama_sampler_sample(self._chain, context.handle, index)
         else:
             token = self._sample_constrained(context, index)
         if not math.isfinite(logits[token]):
-            raise EngineError(_NO_NUMBERS)
+            raise DamagedModel(_NO_NUMBERS)
         logprob = None if self._logprobs is None else self._logprob(context, index, token, self._logprobs)
         return token, logprob
 
