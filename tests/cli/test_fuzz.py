@@ -15,6 +15,9 @@ from threadrunner import config
 from threadrunner.cli import arguments, commands, flags, stdin, transcript
 from threadrunner.cli.flags import UsageError
 
+pytestmark = pytest.mark.slow
+
+
 CODES = {0, 1, 2, 3, 4, 64, 130}
 
 odd_numbers = st.sampled_from(

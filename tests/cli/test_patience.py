@@ -17,6 +17,9 @@ from tests.shell import Shell
 from tests.support import PATIENCE
 from threadrunner import processes
 
+pytestmark = pytest.mark.slow
+
+
 # The command line, less patient.
 HASTY = """
 import sys

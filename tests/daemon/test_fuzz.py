@@ -16,6 +16,9 @@ from threadrunner.api.errors import BY_CODE
 from threadrunner.api.methods import METHODS
 from threadrunner.wire.messages import DEPTH_LIMIT, DecodeError, decode
 
+pytestmark = pytest.mark.slow
+
+
 NAMES = [name for name in METHODS if name not in ("shutdown", "models.pull")]
 """One ends what is tested, the other would use the network."""
 

@@ -21,6 +21,8 @@ from tests.support import PATIENCE, Daemon, Wire, running, wait_for_exit
 from threadrunner.daemon.acceptor import clients_limit
 from threadrunner.daemon.listener import answers
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def own() -> Iterator[Daemon]:

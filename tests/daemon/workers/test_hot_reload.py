@@ -11,6 +11,8 @@ import pytest
 from tests.conftest import python_path
 from tests.support import Daemon, Wire, running
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def watching(plugin: Path) -> Iterator[Daemon]:

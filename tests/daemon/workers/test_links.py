@@ -15,6 +15,8 @@ from tests.conftest import python_path
 from tests.daemon.workers.test_hot_reload import ask, listener, replace
 from tests.support import Daemon, Wire, running
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def watching(plugin: Path) -> Iterator[Daemon]:
