@@ -10,6 +10,7 @@ import pytest
 from tests.support import Daemon
 from threadrunner.api.errors import InvalidParams
 from threadrunner.daemon.conversations import notes, turns
+from threadrunner.daemon.conversations.recall import vector_space
 from threadrunner.daemon.conversations.store import Store
 from threadrunner.daemon.conversations.turns import Outcome, SessionUpdate
 
@@ -117,3 +118,11 @@ def test_a_conversation_keeps_what_was_recalled_for_it(daemon: Daemon) -> None:
 
 def test_raw_prompts_are_left_as_they_are(daemon: Daemon) -> None:
     assert daemon.wire().fail("generate", prompt="x", raw=True, memory=True)["code"] == -32602
+
+
+def test_vectors_that_were_made_in_another_way_are_made_again(store: Store) -> None:
+    note(store, "the cat is called Minka")
+    ((key, _),) = notes.without_vector(store, "m", 10)
+    notes.save_vectors(store, "m", [(key, [1.0, 0.0])])
+    assert notes.without_vector(store, "m", 10) == []
+    assert [key for key, _ in notes.without_vector(store, vector_space("m"), 10)] == [key]

@@ -47,7 +47,8 @@ class Recall:
         model = ""
         if embedder is not None:
             with contextlib.suppress(ApiError):  # a backend without embeddings: words alone then
-                model, (vector,) = await embedder.embed([text[:QUERY_CHARS]], "interactive")
+                name, (vector,) = await embedder.embed([text[:QUERY_CHARS]], "interactive")
+                model = vector_space(name)
         return await self._conversations.run(
             lambda store: notes.recall(
                 store, text, vector=vector, model=model, exclude_session=exclude_session, limit=limit
@@ -62,7 +63,8 @@ class Recall:
     async def _fill(self, embedder: TextEmbedder) -> None:
         run = self._conversations.run
         try:
-            model, _ = await embedder.embed(["."], "background")  # its name, or that it embeds nothing
+            name, _ = await embedder.embed(["."], "background")  # its name, or that it embeds nothing
+            model = vector_space(name)
             for _ in range(AT_ONCE // BATCH):
                 missing = await run(functools.partial(notes.without_vector, model=model, limit=BATCH))
                 if not missing:
@@ -79,3 +81,12 @@ class Recall:
             self._filling.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._filling
+
+
+def vector_space(model: str) -> str:
+    """Under which name the vectors of a model are kept: only those that were made in the same way can be compared.
+
+    Those without a mark are from before texts had the tokens around them that the model asks for (EOS, [SEP], [CLS]);
+    they are made again in idle time.
+    """
+    return f"{model} (2)"
