@@ -1,4 +1,5 @@
-"""The daemon says from a file's header whether a model can infill, the worker from the loaded model: by one table."""
+"""What two processes say of infilling agrees: the daemon by a file's header and the worker by the loaded model whether a
+model can, the editor's side and the engine how much of a file it sees."""
 
 from __future__ import annotations
 
@@ -8,7 +9,9 @@ import pytest
 
 from tests.daemon.gguf.ggufs import made
 from threadrunner.daemon.gguf import check
+from threadrunner.engine.prompts import fim
 from threadrunner.engine.prompts.fim import FAMILIES, Family
+from threadrunner.lsp.suggest import window
 
 
 def can_infill(path: Path, *tokens: str) -> bool:
@@ -31,3 +34,10 @@ def test_a_model_without_a_suffix_token_cannot(tmp_path: Path) -> None:
 def test_the_daemon_knows_no_token_that_the_worker_does_not() -> None:
     tables = [value for value in vars(check).values() if isinstance(value, tuple) and "<|fim_suffix|>" in value]
     assert [set(table) for table in tables] == [{family.suf for family in FAMILIES}]
+
+
+def test_the_engine_keeps_all_that_an_editor_sends() -> None:
+    """The editor's window is cut first; were it the larger one, the engine would cut it again at another line."""
+    assert window.PREFIX_CHARS + window.JUMP_CHARS <= fim.PREFIX_CHARS
+    assert window.SUFFIX_CHARS <= fim.SUFFIX_CHARS
+    assert window.JUMP_LINES == fim.WINDOW_JUMP
