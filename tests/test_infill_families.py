@@ -1,5 +1,5 @@
-"""What two processes say of infilling agrees: the daemon by a file's header and the worker by the loaded model whether a
-model can, the editor's side and the engine how much of a file it sees."""
+"""What two processes say of infilling agrees: the daemon by a file's header and the worker by the loaded model whether
+it can, the editor's side and the engine how much of a file the model sees."""
 
 from __future__ import annotations
 
