@@ -5,7 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from threadrunner.daemon.outbox import Outbox
+from threadrunner.daemon.outbox import Outbox, Part
 from threadrunner.daemon.peer import JsonRpc
 from threadrunner.wire import messages
 
@@ -17,8 +17,8 @@ def read(outbox: Outbox) -> list[dict]:
 def test_pieces_of_one_answer_are_joined_and_others_kept_apart() -> None:
     outbox = Outbox()
     for n in range(1000):
-        outbox.piece(1, 0, f"{n},", JsonRpc(1))
-        outbox.piece(2, 0, "x", JsonRpc(2))
+        outbox.piece(1, Part(0), f"{n},", JsonRpc(1))
+        outbox.piece(2, Part(0), "x", JsonRpc(2))
     assert len(outbox) == 2
     first, second = read(outbox)
     assert first["params"]["text"] == "".join(f"{n}," for n in range(1000))
@@ -28,9 +28,9 @@ def test_pieces_of_one_answer_are_joined_and_others_kept_apart() -> None:
 
 def test_a_result_stays_behind_its_pieces() -> None:
     outbox = Outbox()
-    outbox.piece(1, 0, "a", JsonRpc(1))
+    outbox.piece(1, Part(0), "a", JsonRpc(1))
     outbox.message({"id": 1, "result": "a"})
-    outbox.piece(2, 0, "b", JsonRpc(2))
+    outbox.piece(2, Part(0), "b", JsonRpc(2))
     assert [message.get("id") for message in read(outbox)] == [None, 1, None]
 
 
@@ -46,7 +46,7 @@ def test_joining_loses_and_reorders_nothing(writes: list[tuple[int, str, bool]])
     """Whatever is taken when: each answer's text is the same, and nothing of it follows its end."""
     outbox, got, want = Outbox(), [], {}
     for request, text, taken in writes:
-        outbox.piece(request, 0, text, JsonRpc(request))
+        outbox.piece(request, Part(0), text, JsonRpc(request))
         want[request] = want.get(request, "") + text
         if taken:
             got += read(outbox)

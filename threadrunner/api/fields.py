@@ -18,20 +18,39 @@ INT32_MAX = 2**31 - 1
 """What llama.cpp can."""
 
 Priority = Literal["interactive", "normal", "background"]
-FinishReason = Literal["stop", "length", "cancelled"]
+FinishReason = Literal["stop", "length", "cancelled", "tool_calls"]
 MaxTokens = Annotated[
     int,
     described(
         "maximum number of tokens to generate; absent: until the model stops or the context is full", ge=0, le=INT64_MAX
     ),
 ]
-Temperature = Annotated[float, described("0 is greedy: always the likeliest token", ge=0.0, le=100.0)]
-TopK = Annotated[int, described("sample among the k likeliest tokens; 0: all", ge=0, le=INT32_MAX)]
+Temperature = Annotated[float, described("0 is greedy: always the likeliest token; usual: 0.8", ge=0.0, le=100.0)]
+TopK = Annotated[int, described("sample among the k likeliest tokens; 0: all; usual: 40", ge=0, le=INT32_MAX)]
 TopP = Annotated[
-    float, described("sample from the smallest set of likeliest tokens whose probabilities add up to p", ge=0.0, le=1.0)
+    float,
+    described(
+        "sample from the smallest set of likeliest tokens whose probabilities add up to p; usual: 0.95", ge=0.0, le=1.0
+    ),
 ]
-MinP = Annotated[float, described("drop tokens less likely than p times the likeliest", ge=0.0, le=1.0)]
-RepeatPenalty = Annotated[float, described("divides the score of tokens seen in the last 64; 1: off", gt=0.0, le=10.0)]
+MinP = Annotated[float, described("drop tokens less likely than p times the likeliest; usual: 0.05", ge=0.0, le=1.0)]
+RepeatPenalty = Annotated[
+    float, described("divides the score of tokens seen in the penalty window; usual: 1, off", gt=0.0, le=10.0)
+]
+PenaltyWindow = Annotated[
+    int, described("how many of the last tokens penalties count; -1: all; usual: 64", ge=-1, le=INT32_MAX)
+]
+Penalty = Annotated[float, described("taken from the score of tokens seen; usual: 0, off", ge=-100.0, le=100.0)]
+TypicalP = Annotated[
+    float, described("keep tokens of typical surprise, up to this mass; usual: 1, off", gt=0.0, le=1.0)
+]
+TopNSigma = Annotated[
+    float, described("keep tokens within n deviations of the likeliest score; usual: 0, off", ge=0.0, le=100.0)
+]
+LogitBias = Annotated[
+    dict[Annotated[str, Meta(pattern="^[0-9]{1,10}$")], Annotated[float, Meta(ge=-1000.0, le=1000.0)]],
+    described("by token id: added to its score; -100 or less forbids it", max_length=4096),
+]
 Seed = Annotated[int, described("the same seed gives the same text; absent: a new one each time", ge=0, le=2**32 - 1)]
 Stop = Annotated[
     list[Annotated[str, Meta(min_length=1, max_length=1024)]],

@@ -5,78 +5,31 @@ Unknown members of params are refused: a misspelt `max_token` must not be ignore
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
+import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from threadrunner.api.conversations import Source
-from threadrunner.api.fields import (
-    INT32_MAX,
-    Candidates,
-    FinishReason,
-    KeepAlive,
-    Logprobs,
-    MaxTokens,
-    MinP,
-    ModelName,
-    ModeName,
-    Offline,
-    Priority,
-    RepeatPenalty,
-    Seed,
-    SessionName,
-    Stop,
-    Temperature,
-    Timeout,
-    TopK,
-    TopP,
-    described,
+from threadrunner.api.chat import (
+    MAX_SCHEMA_BYTES,
+    Message,
+    ReasoningMode,
+    TemplateVars,
+    ToolCall,
+    ToolChoice,
+    Tools,
+    message_conflicts,
+    tool_conflicts,
 )
+from threadrunner.api.conversations import Source
+from threadrunner.api.fields import INT32_MAX, FinishReason, SessionName, Temperature, described
+from threadrunner.api.sampling import SamplingParams, Target
 
-
-class Message(Struct, forbid_unknown_fields=True):
-    """One turn of a conversation."""
-
-    role: Literal["system", "user", "assistant"]
-    content: str
-
-
-class Target(Struct, kw_only=True, forbid_unknown_fields=True):
-    """Which model answers, and how long it stays."""
-
-    model: ModelName | None = None
-    backend: Annotated[str, described("llama, dummy or an installed plugin's name", max_length=64)] | None = None
-    keep_alive: KeepAlive | None = None
-    timeout: Timeout | None = None
-    priority: Priority = "normal"
-    offline: Offline = False
-
-
-class SamplingParams(Target, kw_only=True, forbid_unknown_fields=True):
-    """How tokens are chosen and when to end."""
-
-    stream: Annotated[bool, described("send a `token` notification for each piece")] = True
-    max_tokens: MaxTokens | None = None
-    temperature: Temperature = 0.8
-    top_k: TopK = 40
-    top_p: TopP = 0.95
-    min_p: MinP = 0.05
-    repeat_penalty: RepeatPenalty = 1.0
-    seed: Seed | None = None
-    stop: Stop = field(default_factory=list)
-    grammar: Annotated[str, described("GBNF, its start rule is `root`", max_length=1 << 20)] | None = None
-    json_schema: (
-        Annotated[dict[str, Any] | bool, described("the answer is JSON that fits this schema; true: any JSON")] | None
-    ) = None
-    logprobs: Logprobs | None = None
-    n: Candidates = 1
-    mode: ModeName | None = None
-    default_model: Annotated[ModelName, described("where neither request, mode nor session names one")] | None = None
-    default_backend: Annotated[str, described("likewise", max_length=64)] | None = None
+TokenId = Annotated[int, Meta(ge=0, le=INT32_MAX)]
 
 
 class GenerateParams(SamplingParams, kw_only=True, forbid_unknown_fields=True):
-    """Exactly one of `prompt` and `messages`."""
+    """Exactly one of `prompt`, `messages` and `prompt_tokens`."""
 
     prompt: Annotated[str, described("one user turn; with `raw`, the text to continue as it stands")] | None = None
     messages: Annotated[list[Message], Meta(min_length=1, max_length=10_000)] | None = None
@@ -94,10 +47,50 @@ class GenerateParams(SamplingParams, kw_only=True, forbid_unknown_fields=True):
         | None
     ) = None
     replace: Annotated[int, described("number of latest turns that this one replaces", ge=0, le=10_000)] = 0
+    tools: Tools = field(default_factory=list)
+    tool_choice: ToolChoice = "auto"
+    parallel_tool_calls: Annotated[bool, described("false: at most one call in an answer")] = True
+    reasoning: ReasoningMode = "split"
+    reasoning_budget: (
+        Annotated[
+            int,
+            described("tokens of thought; past them the thought is ended and the answer begins", ge=0, le=INT32_MAX),
+        ]
+        | None
+    ) = None
+    template_vars: TemplateVars = field(default_factory=dict)
+    prompt_tokens: (
+        Annotated[
+            list[TokenId],
+            described("in place of `prompt`: the tokens to continue as they are", min_length=1, max_length=10_000_000),
+        ]
+        | None
+    ) = None
+    prompt_logprobs: (
+        Annotated[int, described("also give each prompt token's log-probability and this many likeliest", ge=0, le=20)]
+        | None
+    ) = None
+    echo: Annotated[bool, described("the text begins with the prompt; for `raw` and `prompt_tokens`")] = False
     memory: (
         Annotated[bool, described("put what is remembered of the matter before the prompt; null: as the mode says")]
         | None
     ) = None
+
+
+class ApplyTemplateParams(Target, kw_only=True, forbid_unknown_fields=True):
+    """As `generate` has them."""
+
+    messages: Annotated[list[Message], Meta(min_length=1, max_length=10_000)]
+    tools: Tools = field(default_factory=list)
+    template_vars: TemplateVars = field(default_factory=dict)
+
+
+class AppliedTemplate(Struct):
+    """The text that a model is shown for a conversation."""
+
+    model: str
+    prompt: str
+    tokens: Annotated[int, described("its length in tokens")]
 
 
 class ContextFile(Struct, forbid_unknown_fields=True):
@@ -119,20 +112,33 @@ class InfillParams(SamplingParams, kw_only=True, forbid_unknown_fields=True):
         Annotated[int, described("a time budget: past it, generation ends at the next line's end", ge=1, le=INT32_MAX)]
         | None
     ) = None
-    temperature: Temperature = 0.0
+    temperature: Temperature | None = 0.0
 
 
 def conflicts(params: SamplingParams) -> str | None:
     """What the types alone cannot say: which of the params contradict each other, as an InvalidParams would put it;
     None where all is well. The daemon asks before a model is loaded, a backend because it also serves others."""
-    if isinstance(params, GenerateParams):
-        if (params.prompt is None) == (params.messages is None):
-            return "give exactly one of `prompt` and `messages`"
-        if params.raw and (params.messages is not None or params.system is not None or params.memory):
-            return "`raw` continues a `prompt` as it is; leave out `messages`, `system` and `memory`"
+    if isinstance(params, GenerateParams) and (problem := _generate_conflicts(params)):
+        return problem
     if params.grammar is not None and params.json_schema not in (None, False):
         return "give at most one of `grammar` and `json_schema`"
+    if len(msgspec.json.encode(params.json_schema)) > MAX_SCHEMA_BYTES:
+        return f"`json_schema` has more than {MAX_SCHEMA_BYTES} bytes"
     return None
+
+
+def _generate_conflicts(params: GenerateParams) -> str | None:
+    given = [name for name in ("prompt", "messages", "prompt_tokens") if getattr(params, name) is not None]
+    if len(given) != 1:
+        return "give exactly one of `prompt`, `messages` and `prompt_tokens`"
+    as_it_is = params.raw or params.prompt_tokens is not None
+    if as_it_is and (params.messages is not None or params.system is not None or params.memory or params.tools):
+        return "`raw` continues a `prompt` as it is; leave out `messages`, `system`, `memory` and `tools`"
+    if params.echo and not as_it_is:
+        return "`echo` repeats a prompt that is continued as it is: give `raw` too, or `prompt_tokens`"
+    if params.grammar is not None and params.tools and params.tool_choice != "none":
+        return "give at most one of `grammar` and `tools`: a call has a grammar of its own"
+    return message_conflicts(params.messages or ()) or tool_conflicts(params.tools, params.tool_choice)
 
 
 class EmbedParams(Target, kw_only=True, forbid_unknown_fields=True):
@@ -144,15 +150,17 @@ class TokenizeParams(Target, kw_only=True, forbid_unknown_fields=True):
 
 
 class DetokenizeParams(Target, kw_only=True, forbid_unknown_fields=True):
-    tokens: Annotated[list[Annotated[int, Meta(ge=0, le=INT32_MAX)]], Meta(max_length=1_000_000)]
+    tokens: Annotated[list[TokenId], Meta(max_length=1_000_000)]
 
 
 class Usage(Struct):
-    """Counts of tokens. `prompt_tokens` is the whole prompt, `cached_tokens` the part that was not evaluated again."""
+    """Counts of tokens. `prompt_tokens` is the whole prompt, `cached_tokens` the part that was not evaluated again,
+    `reasoning_tokens` the part of `completion_tokens` that was thought."""
 
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
+    reasoning_tokens: int | UnsetType = UNSET
 
 
 class Timings(Struct):
@@ -178,6 +186,8 @@ class Choice(Struct, omit_defaults=True):
     text: str
     finish_reason: FinishReason
     logprobs: list[TokenLogprob] | UnsetType = UNSET
+    tool_calls: list[ToolCall] | UnsetType = UNSET
+    reasoning: str | UnsetType = UNSET
 
 
 class Generated(Struct):
@@ -197,6 +207,14 @@ class Generated(Struct):
         | UnsetType
     ) = UNSET
     sources: Annotated[list[Source], described("what `memory` put before the prompt")] | UnsetType = UNSET
+    tool_calls: list[ToolCall] | UnsetType = UNSET
+    reasoning: Annotated[str, described("what the model thought; `text` is without it")] | UnsetType = UNSET
+    prompt_logprobs: (
+        Annotated[
+            list[TokenLogprob | None], described("of each prompt token; null for the first, which nothing predicts")
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class Embedded(Struct):

@@ -31,6 +31,8 @@ from threadrunner.api.conversations import (
     Undone,
 )
 from threadrunner.api.generation import (
+    AppliedTemplate,
+    ApplyTemplateParams,
     Detokenized,
     DetokenizeParams,
     Embedded,
@@ -78,6 +80,9 @@ METHODS: dict[str, Method] = {
     "embed": Method(EmbedParams, Embedded, "Turn texts into vectors of length 1", ("progress",)),
     "tokenize": Method(TokenizeParams, Tokenized, "The model's tokens of a text", ("progress",)),
     "detokenize": Method(DetokenizeParams, Detokenized, "The text of tokens", ("progress",)),
+    "apply_template": Method(
+        ApplyTemplateParams, AppliedTemplate, "The prompt that the model is shown for a conversation", ("progress",)
+    ),
     "models.list": Method(NoParams, ModelList, "The models that can be named"),
     "models.show": Method(NamedModel, ModelShown, "What is known of a model"),
     "models.remove": Method(NamedModel, Removed, "Delete a model's files from the models folder"),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, UnsetType, field
 
+from threadrunner.api.chat import CallPart
 from threadrunner.api.fields import described
 
 
@@ -82,6 +83,8 @@ class TokenNotice(Struct):
     request: int | str
     index: int
     text: str
+    kind: Annotated[Literal["reasoning", "call"] | UnsetType, described("absent: a part of the answer's text")] = UNSET
+    call: Annotated[CallPart | UnsetType, described("of kind `call`: `text` is a part of its arguments")] = UNSET
 
 
 class ProgressNotice(Struct):

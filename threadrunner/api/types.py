@@ -3,6 +3,7 @@
 New code imports `threadrunner.backends.base`, or the module of this package that defines the name.
 """
 
+from threadrunner.api.chat import Message
 from threadrunner.api.fields import FinishReason, Priority
 from threadrunner.api.generation import (
     Choice,
@@ -14,7 +15,6 @@ from threadrunner.api.generation import (
     Generated,
     GenerateParams,
     InfillParams,
-    Message,
     Timings,
     Tokenized,
     TokenizeParams,

@@ -7,7 +7,8 @@ import time
 from msgspec import UNSET
 
 from threadrunner.api.fields import FinishReason
-from threadrunner.api.generation import Choice, Generated, SamplingParams, Timings, TokenLogprob, Usage
+from threadrunner.api.generation import Choice, Generated, Timings, TokenLogprob, Usage
+from threadrunner.api.sampling import SamplingParams
 from threadrunner.engine.events import Ended
 from threadrunner.engine.llama.sampler import Logprob
 from threadrunner.engine.llama.vocab import Vocab

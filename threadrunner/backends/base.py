@@ -18,6 +18,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from msgspec import Struct
 
+from threadrunner.api.chat import CallPart, Message, PieceKind, Tool, ToolCall
 from threadrunner.api.errors import (
     ApiError,
     ContextOverflow,
@@ -30,6 +31,8 @@ from threadrunner.api.errors import (
 )
 from threadrunner.api.fields import FinishReason, Priority
 from threadrunner.api.generation import (
+    AppliedTemplate,
+    ApplyTemplateParams,
     Choice,
     ContextFile,
     Detokenized,
@@ -39,7 +42,6 @@ from threadrunner.api.generation import (
     Generated,
     GenerateParams,
     InfillParams,
-    Message,
     Timings,
     Tokenized,
     TokenizeParams,
@@ -51,7 +53,10 @@ from threadrunner.api.generation import (
 __all__ = [
     "PRIORITIES",
     "ApiError",
+    "AppliedTemplate",
+    "ApplyTemplateParams",
     "Backend",
+    "CallPart",
     "Choice",
     "ContextFile",
     "ContextOverflow",
@@ -79,6 +84,7 @@ __all__ = [
     "Overloaded",
     "Params",
     "Piece",
+    "PieceKind",
     "Priority",
     "Progress",
     "Result",
@@ -86,12 +92,14 @@ __all__ = [
     "TokenLogprob",
     "TokenizeParams",
     "Tokenized",
+    "Tool",
+    "ToolCall",
     "Usage",
     "conflicts",
 ]
 
-Params = GenerateParams | InfillParams | EmbedParams | TokenizeParams | DetokenizeParams
-Result = Generated | Embedded | Tokenized | Detokenized
+Params = GenerateParams | InfillParams | EmbedParams | TokenizeParams | DetokenizeParams | ApplyTemplateParams
+Result = Generated | Embedded | Tokenized | Detokenized | AppliedTemplate
 
 PRIORITIES: dict[str, int] = {"interactive": 0, "normal": 1, "background": 2}
 """A request's priority -> its rank: the smaller goes first."""
@@ -131,12 +139,15 @@ class ModelFacts(Struct, frozen=True, kw_only=True):
 # Events go to the daemon as they are (worker/messages.py), a Finished's result as JSON.
 
 
-class Piece(Struct, frozen=True, tag=True):
-    """Text of request `id`, candidate `index`: whole characters only."""
+class Piece(Struct, frozen=True, tag=True, omit_defaults=True):
+    """Text of request `id`, candidate `index`: whole characters only. Where it is no part of the answer's text, `kind`
+    says what it belongs to: what the model thinks, or the arguments of `call`."""
 
     id: int
     index: int
     text: str
+    kind: PieceKind = "text"
+    call: CallPart | None = None
 
 
 class Progress(Struct, frozen=True, tag=True):

@@ -72,9 +72,11 @@ class DummyBackend:
     def submit(self, id: int, params: Params) -> None:
         if not isinstance(params, GenerateParams):
             raise NotSupported("the dummy backend only generates; use a model that can do more")
+        if params.prompt_tokens is not None or params.tools:
+            raise NotSupported("the dummy backend has no tokens and calls no tools; leave out prompt_tokens and tools")
         if params.n > 1 or params.grammar is not None or params.json_schema not in (None, False):
             raise NotSupported("the dummy backend gives one unconstrained answer; leave out n, grammar and json_schema")
-        prompt = params.prompt if params.prompt is not None else (params.messages or [])[-1].content
+        prompt = params.prompt if params.prompt is not None else (params.messages or [])[-1].text
         self._running[id] = _Running(params, prompt)
 
     def step(self) -> list[Event]:

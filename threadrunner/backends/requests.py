@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 from threadrunner.api.errors import InvalidParams
-from threadrunner.api.generation import GenerateParams, InfillParams, SamplingParams, conflicts
+from threadrunner.api.generation import GenerateParams, InfillParams, conflicts
+from threadrunner.api.sampling import SamplingParams
 from threadrunner.backends.base import PRIORITIES
 from threadrunner.engine.llama.sampler import Sampling
 from threadrunner.engine.llama.vocab import Vocab
@@ -115,7 +117,7 @@ def _messages(params: GenerateParams) -> list[Mapping[str, str]]:
         messages.append({"role": "system", "content": params.system})
     if params.messages is None:
         return [*messages, {"role": "user", "content": params.prompt or ""}]
-    return [*messages, *({"role": m.role, "content": m.content} for m in params.messages)]
+    return [*messages, *({"role": m.role, "content": m.text} for m in params.messages)]
 
 
 def _sampling(params: SamplingParams) -> Sampling:
@@ -126,13 +128,21 @@ def _sampling(params: SamplingParams) -> Sampling:
         json_schema.check_grammar(grammar)
     if grammar is not None:
         grammar_cost.check(grammar)
+    usual = Sampling()
     return Sampling(
-        temperature=params.temperature,
-        top_k=params.top_k,
-        top_p=params.top_p,
-        min_p=params.min_p,
-        repeat_penalty=params.repeat_penalty,
+        temperature=_given(params.temperature, usual.temperature),
+        top_k=_given(params.top_k, usual.top_k),
+        top_p=_given(params.top_p, usual.top_p),
+        min_p=_given(params.min_p, usual.min_p),
+        repeat_penalty=_given(params.repeat_penalty, usual.repeat_penalty),
         seed=params.seed,
         grammar=grammar,
         logprobs=params.logprobs,
     )
+
+
+T = TypeVar("T")
+
+
+def _given(value: T | None, usual: T) -> T:
+    return usual if value is None else value

@@ -8,8 +8,11 @@ the length of the answers, not a queue.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
+from msgspec import UNSET
+
+from threadrunner.api.chat import CallPart, PieceKind
 from threadrunner.daemon import encoding
 from threadrunner.wire import framing as f
 
@@ -17,23 +20,39 @@ PIECE_CHARS = 1 << 20
 """Each is six bytes of JSON at most; see framing.FRAME_LIMIT."""
 
 
+class Part(NamedTuple):
+    """What a piece belongs to: the text, the thought or a call of candidate answer `candidate`."""
+
+    candidate: int
+    kind: PieceKind = "text"
+    call: CallPart | None = None
+
+    def continues(self, other: Part) -> bool:
+        """Whether its text may be joined to that of the one just before it. A call's first piece has its name."""
+        if self.call is None or other.call is None:
+            return self == other
+        same = (self.candidate, self.call.index) == (other.candidate, other.call.index)
+        return same and self.call.name is UNSET
+
+
 class Pieces(Protocol):
     """Makes the message of a text that waits no longer."""
 
-    def piece(self, index: int, text: str) -> Any: ...
+    def piece(self, index: int, text: str, kind: PieceKind, call: CallPart | None) -> Any | None: ...
 
 
 class _Waiting:
     """A candidate's text that may still grow."""
 
-    def __init__(self, index: int, text: str, replies: Pieces) -> None:
+    def __init__(self, part: Part, text: str, replies: Pieces) -> None:
+        self.part = part
         self.texts = [text]
         self.size = len(text)
-        self._index = index
         self._replies = replies
 
-    def message(self) -> Any:
-        return self._replies.piece(self._index, "".join(self.texts))
+    def message(self) -> Any | None:
+        part = self.part
+        return self._replies.piece(part.candidate, "".join(self.texts), part.kind, part.call)
 
 
 class Outbox:
@@ -48,14 +67,14 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def piece(self, request: Hashable, index: int, text: str, replies: Pieces) -> None:
+    def piece(self, request: Hashable, part: Part, text: str, replies: Pieces) -> None:
         """A token of a request's answer, joined to what already waits of it; `replies` makes the message."""
-        waiting = self._pieces.get((request, index))
-        if waiting is not None and waiting.size + len(text) <= PIECE_CHARS:
+        waiting = self._pieces.get((request, part.candidate))
+        if waiting is not None and part.continues(waiting.part) and waiting.size + len(text) <= PIECE_CHARS:
             waiting.texts.append(text)
             waiting.size += len(text)
             return
-        made = self._pieces[request, index] = _Waiting(index, text, replies)
+        made = self._pieces[request, part.candidate] = _Waiting(part, text, replies)
         self._waiting.append(made)
 
     def progress(self, request: Hashable, message: dict[str, Any]) -> None:
@@ -78,5 +97,5 @@ class Outbox:
         self._waiting.clear()
         self._pieces.clear()
         self._progress.clear()
-        bodies = (encoding.encode(message) for message in messages)
+        bodies = (encoding.encode(message) for message in messages if message is not None)
         return b"".join(f.encode(body, self.framing) for body in bodies if body is not None)

@@ -14,10 +14,11 @@ from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from typing import Any, NamedTuple, Protocol
 
 from threadrunner import paths
+from threadrunner.api.chat import CallPart, PieceKind
 from threadrunner.api.errors import ApiError, InternalError, InvalidRequest, Overloaded, ParseError, RequestCancelled
 from threadrunner.daemon import v1
 from threadrunner.daemon.methods.context import Outlet
-from threadrunner.daemon.outbox import Outbox
+from threadrunner.daemon.outbox import Outbox, Part
 from threadrunner.daemon.workers.sink import SilentSink
 from threadrunner.wire import framing, messages
 
@@ -33,8 +34,8 @@ UNREAD_LIMIT = 256  # messages that wait for a client before we stop reading wha
 class Replies(Protocol):
     """How one request's answer is written in the dialect that it was asked in."""
 
-    def piece(self, index: int, text: str) -> Any:
-        """The message that carries a piece of the answer."""
+    def piece(self, index: int, text: str, kind: PieceKind, call: CallPart | None) -> Any | None:
+        """The message that carries a piece of the answer; None where the dialect has none for its kind."""
 
     def progress(self, stage: str, done: int, total: int) -> Any | None:
         """The message that tells how far the request is; None where the dialect has none."""
@@ -51,8 +52,13 @@ class JsonRpc(NamedTuple):
 
     id: RequestId
 
-    def piece(self, index: int, text: str) -> dict[str, Any]:
-        return messages.notification("token", {"request": self.id, "index": index, "text": text})
+    def piece(self, index: int, text: str, kind: PieceKind, call: CallPart | None) -> dict[str, Any]:
+        params: dict[str, Any] = {"request": self.id, "index": index, "text": text}
+        if kind != "text":
+            params["kind"] = kind
+        if call is not None:
+            params["call"] = call
+        return messages.notification("token", params)
 
     def progress(self, stage: str, done: int, total: int) -> dict[str, Any]:
         params = {"request": self.id, "stage": stage, "done": done, "total": total}
@@ -73,8 +79,8 @@ class _Outlet:
         self._key = key
         self._replies = replies
 
-    def piece(self, index: int, text: str) -> None:
-        self._peer.outbox.piece(self._key, index, text, self._replies)
+    def piece(self, index: int, text: str, kind: PieceKind = "text", call: CallPart | None = None) -> None:
+        self._peer.outbox.piece(self._key, Part(index, kind, call), text, self._replies)
         self._peer.flush()
 
     def progress(self, stage: str, done: int, total: int) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from threadrunner.api.chat import CallPart, PieceKind
 from threadrunner.api.errors import ApiError, InvalidParams
 from threadrunner.wire import messages
 
@@ -43,8 +44,8 @@ class V1Replies:
     def __init__(self, stream: bool) -> None:
         self._stream = stream
 
-    def piece(self, _index: int, text: str) -> dict[str, Any]:
-        return {"token": text, "eos": False}
+    def piece(self, _index: int, text: str, kind: PieceKind, _call: CallPart | None) -> dict[str, Any] | None:
+        return {"token": text, "eos": False} if kind == "text" else None
 
     def progress(self, stage: str, done: int, total: int) -> None:
         """v1 tells of no progress."""

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from threadrunner.api.chat import Message
 from threadrunner.api.errors import ContextOverflow
-from threadrunner.api.generation import GenerateParams, Message
+from threadrunner.api.generation import GenerateParams
 
 RESERVE = 512
 """Tokens kept free for the answer, where the request sets no limit of its own; at most a quarter of the context."""
@@ -76,7 +77,7 @@ def lost_answers(turns: list[PastTurn]) -> int:
 
 
 def chars(said: list[Message]) -> int:
-    return sum(len(message.content) + MESSAGE_CHARS for message in said)
+    return sum(len(message.text) + MESSAGE_CHARS for message in said)
 
 
 def estimate(system: str | None, turns: list[PastTurn], prompt: str) -> int:

@@ -6,19 +6,20 @@ import logging
 
 import msgspec
 
+from threadrunner.api.chat import Message, message_conflicts, tool_conflicts
 from threadrunner.api.conversations import ModeList
 from threadrunner.api.errors import InvalidParams
 from threadrunner.api.generation import (
+    ApplyTemplateParams,
     DetokenizeParams,
     EmbedParams,
     Generated,
     GenerateParams,
     InfillParams,
-    Message,
-    SamplingParams,
     TokenizeParams,
     conflicts,
 )
+from threadrunner.api.sampling import SamplingParams
 from threadrunner.api.status import NoParams
 from threadrunner.daemon.conversations.queue import Conversations
 from threadrunner.daemon.conversations.recall import Recall
@@ -53,6 +54,7 @@ class GenerateMethods:
             "embed": self.embed,
             "tokenize": self.tokenize,
             "detokenize": self.detokenize,
+            "apply_template": self.apply_template,
             "modes.list": plain(self.list_modes),
         }
 
@@ -80,9 +82,9 @@ class GenerateMethods:
         """`generate` with `memory` and no session: passages go before the prompt, or before the last message."""
         params = request.params
         messages = list(params.messages or [Message("user", params.prompt or "")])
-        sources = await self._recall.search(messages[-1].content, embedder)
+        sources = await self._recall.search(messages[-1].text, embedder)
         if sources:
-            text = with_recalled(recalled_text(sources), messages[-1].content)
+            text = with_recalled(recalled_text(sources), messages[-1].text)
             messages[-1] = Message(messages[-1].role, text)
             params = msgspec.structs.replace(params, prompt=None, messages=messages)
         result = await self._generation.answer("generate", params, sink, request.preference)
@@ -107,6 +109,11 @@ class GenerateMethods:
 
     async def detokenize(self, call: Call, params: DetokenizeParams) -> msgspec.Raw:
         return await self._generation.pass_on("detokenize", params, call.outlet)
+
+    async def apply_template(self, call: Call, params: ApplyTemplateParams) -> msgspec.Raw:
+        if conflict := message_conflicts(params.messages) or tool_conflicts(params.tools, "auto"):
+            raise InvalidParams(conflict)
+        return await self._generation.pass_on("apply_template", params, call.outlet)
 
     async def list_modes(self, _params: NoParams) -> ModeList:
         return ModeList(self._modes.listing())

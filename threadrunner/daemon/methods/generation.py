@@ -13,17 +13,17 @@ import msgspec
 from threadrunner.api.errors import ModelNotFound, Timeout
 from threadrunner.api.fields import Priority
 from threadrunner.api.generation import (
+    ApplyTemplateParams,
     DetokenizeParams,
     Embedded,
     EmbedParams,
     Generated,
     GenerateParams,
     InfillParams,
-    SamplingParams,
-    Target,
     TokenizeParams,
 )
 from threadrunner.api.models import LoadParams
+from threadrunner.api.sampling import SamplingParams, Target
 from threadrunner.daemon.downloads.downloads import Downloads
 from threadrunner.daemon.live_config import LiveConfig
 from threadrunner.daemon.methods.choice import NOTHING, ModelChoice, Preference, choose_model
@@ -35,7 +35,7 @@ from threadrunner.daemon.workers.resident import Lease
 from threadrunner.daemon.workers.sink import Sink
 
 Answerable = GenerateParams | InfillParams
-Countable = EmbedParams | TokenizeParams | DetokenizeParams
+PassedOn = EmbedParams | TokenizeParams | DetokenizeParams | ApplyTemplateParams
 
 
 class Generation:
@@ -78,7 +78,7 @@ class Generation:
         async with deadline(params.timeout), self.use(self.choose(params, mode), params, sink) as model:
             return await model.answer(method, params, sink)
 
-    async def pass_on(self, method: str, params: Countable, sink: Sink) -> msgspec.Raw:
+    async def pass_on(self, method: str, params: PassedOn, sink: Sink) -> msgspec.Raw:
         """The result of embed, tokenize or detokenize, as the JSON that the worker wrote. Raises ApiError."""
         async with deadline(params.timeout), self.use(self.choose(params), params, sink) as model:
             return await model.pass_on(method, params, sink)
@@ -148,7 +148,7 @@ class ModelInUse:
         self._tally.answered(result)
         return result
 
-    async def pass_on(self, method: str, params: Countable, sink: Sink) -> msgspec.Raw:
+    async def pass_on(self, method: str, params: PassedOn, sink: Sink) -> msgspec.Raw:
         """The worker's result as it wrote it. Raises ApiError."""
         return msgspec.Raw(await self._lease.request(method, params.priority, params, sink))
 

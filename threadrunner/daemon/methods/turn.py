@@ -9,6 +9,7 @@ from concurrent.futures import Future
 
 import msgspec
 
+from threadrunner.api.chat import CallPart, PieceKind
 from threadrunner.api.conversations import SessionInfo, Source
 from threadrunner.api.errors import ApiError, ContextOverflow, InvalidParams
 from threadrunner.api.generation import Generated, GenerateParams
@@ -43,9 +44,10 @@ class Recorder:
     def text(self) -> str:
         return "".join(self._pieces)
 
-    def piece(self, index: int, text: str) -> None:
-        self._pieces.append(text)
-        self._sink.piece(index, text)
+    def piece(self, index: int, text: str, kind: PieceKind = "text", call: CallPart | None = None) -> None:
+        if kind == "text":
+            self._pieces.append(text)
+        self._sink.piece(index, text, kind, call)
 
     def progress(self, stage: str, done: int, total: int) -> None:
         self._sink.progress(stage, done, total)

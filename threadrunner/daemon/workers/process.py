@@ -215,9 +215,9 @@ class WorkerProcess:
 
     def _handle(self, message: m.FromWorker) -> None:
         match message:
-            case Piece(id, index, text):
+            case Piece(id, index, text, kind, call):
                 if pending := self._pending.get(id):
-                    pending.sink.piece(index, text)
+                    pending.sink.piece(index, text, kind, call)
             case Progress(id, done, total):
                 if pending := self._pending.get(id):
                     pending.sink.progress("prefill", done, total)

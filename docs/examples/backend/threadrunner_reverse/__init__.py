@@ -63,7 +63,7 @@ class ReverseBackend:
             raise NotSupported("the reverse backend only generates")
         if params.n > 1 or params.grammar is not None or params.json_schema not in (None, False):
             raise NotSupported("the reverse backend gives one unconstrained answer")  # better than ignoring them
-        prompt = params.prompt if params.prompt is not None else (params.messages or [])[-1].content
+        prompt = params.prompt if params.prompt is not None else (params.messages or [])[-1].text
         self._answers[id] = _Answer(self._model, prompt.split(), params.max_tokens)
 
     def step(self) -> list[Event]:
