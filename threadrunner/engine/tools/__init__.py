@@ -1,0 +1,1 @@
+"""What a model says, told apart: text, thought, calls of tools. Pure: text in, parts out."""

@@ -1,0 +1,367 @@
+"""One answer told apart as it comes: text, thought, calls. What does not parse is text; nothing is lost, and nothing
+that was given is taken back.
+
+White space around thoughts and calls belongs to their markup. A marker that is there in part is held back until it is
+whole or none. The first part of a call has its id and name and no text; the next ones are pieces of its arguments.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from threadrunner.engine.tools.sink import CallSink, ToolSpec
+from threadrunner.engine.tools.source import Malformed, Reading, Source, TextEnded
+
+PartKind = Literal["text", "reasoning", "call"]
+
+
+@dataclass(frozen=True, slots=True)
+class CallHead:
+    """Which call: its number in the answer, its id and its function's name."""
+
+    index: int
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of an answer. `span` is where it stands in what the model said, in characters."""
+
+    kind: PartKind
+    text: str
+    span: tuple[int, int] = (0, 0)
+    call: CallHead | None = None
+
+
+class CallSyntax(Protocol):
+    """How a family writes its calls."""
+
+    @property
+    def opens(self) -> tuple[str, ...]:
+        """Markers that a call begins with."""
+
+    @property
+    def bare(self) -> bool:
+        """Whether one may begin without a marker, at the answer's beginning."""
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Its other markers."""
+
+    def read(self, source: Source, sink: CallSink) -> Reading[None]:
+        """What follows a marker. Raises Malformed, TextEnded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What one answer may be made of."""
+
+    syntax: CallSyntax | None = None
+    tools: Mapping[str, ToolSpec] = field(default_factory=dict)
+    thought: tuple[str, str] | None = None
+    """The tags around a thought."""
+    thinking: bool = False
+    """The prompt ends within a thought."""
+    many: bool = True
+    """Whether there may be more than one call."""
+    hidden: frozenset[str] = frozenset()
+    """Markers that are control tokens, and never shown."""
+
+
+class Listener(Protocol):
+    """Who may act on what the splitter finds, before the model says more."""
+
+    def call_begins(self, text: str) -> bool:
+        """`text` is what was said of it so far. Whether the call is kept to its grammar from here on, so that it may be
+        told as it comes; else it is held until it is whole."""
+
+    def thought_ends(self) -> None:
+        """The answer begins."""
+
+
+class _Enough(Exception):  # noqa: N818
+    """The one call that is allowed is there."""
+
+
+class Splitter:
+    """See the module. `feed` it what is said, and `finish` at the end."""
+
+    def __init__(self, layout: Layout, listener: Listener, new_id: Callable[[], str]) -> None:
+        self.layout = layout
+        self.thinking = layout.thinking
+        self.stopped = False
+        """It wants no more."""
+        self.calls = 0
+        self._listener = listener
+        self._new_id = new_id
+        self._source = Source()
+        self._out: list[Part] = []
+        self._begin = 0
+        """What is before it was given, or is markup."""
+        self._said = False
+        self._after_call = False
+        self._cut = False
+        self._attempt_at = 0
+        self._resume = 0
+        self._call: CallHead | None = None
+        self._kept_to = False
+        self._held: list[Part] | None = None
+        syntax = layout.syntax if layout.tools else None
+        self._syntax = syntax
+        self._opens = syntax.opens if syntax else ()
+        self._stops = _Literals({*self._opens, *layout.hidden})
+        self._close = _Literals({layout.thought[1]} if layout.thought else ())
+        self._run = self._answer()
+        self._done = False
+        self._advance()
+
+    @property
+    def tools(self) -> Mapping[str, ToolSpec]:
+        return self.layout.tools
+
+    def feed(self, text: str) -> list[Part]:
+        """What may be given once `text` is there too."""
+        if self._done:
+            return []
+        self._source.text += text
+        self._advance()
+        return self._take()
+
+    def finish(self, cut: bool) -> list[Part]:
+        """What was held back. `cut`: the answer did not end by itself."""
+        self._cut = cut
+        self._source.ended = True
+        while not self._done:
+            self._advance()
+        return self._take()
+
+    def _advance(self) -> None:
+        if next(self._run, self) is self:
+            self._done = True
+
+    def _take(self) -> list[Part]:
+        out, self._out = self._out, []
+        return out
+
+    # the answer
+
+    def _answer(self) -> Iterator[None]:
+        try:
+            yield from self._opening()
+            while True:
+                yield from self._plain()
+        except TextEnded:
+            self._rest()
+        except _Enough:
+            self.stopped = True
+
+    def _opening(self) -> Reading[None]:
+        source, tags = self._source, self.layout.thought
+        if tags is not None and not self.thinking:
+            yield from source.blanks()
+            self.thinking = yield from source.optional(tags[0])
+            source.at = source.at if self.thinking else 0
+        if self.thinking:
+            yield from self._thought()
+        if self._syntax is not None and self._syntax.bare:
+            yield from self._bare_calls()
+
+    def _thought(self) -> Reading[None]:
+        source = self._source
+        self._begin = source.at
+        begun = False
+        while True:
+            found, safe = self._close.find(source)
+            end = len(source.text[:safe].rstrip()) if not source.ended else len(source.text.rstrip())
+            if end > self._begin:
+                text = source.text[self._begin : end]
+                piece = text if begun else text.lstrip()
+                begun = begun or bool(piece)
+                if piece:
+                    self._out.append(Part("reasoning", piece, (end - len(piece), end)))
+                self._begin = end
+            if found is not None:
+                break
+            source.at = max(source.at, safe)
+            yield from source.more()
+        self._begin = source.at = found.end()
+        self.thinking = False
+        self._listener.thought_ends()
+
+    def _plain(self) -> Reading[None]:
+        source = self._source
+        while True:
+            found, safe = self._stops.find(source)
+            self._say(safe)
+            source.at = safe
+            if found is not None:
+                break
+            yield from source.more()
+        if found[0] in self._opens:
+            yield from self._calls(found.start(), found.end())
+        else:
+            self._hide(found.start(), found.end())
+
+    def _hide(self, begin: int, end: int) -> None:
+        """A control token is no text; what stands before it is."""
+        if self._begin < begin:
+            self._give_text(begin)
+        self._begin = self._source.at = end
+
+    def _bare_calls(self) -> Reading[None]:
+        """Calls without a marker: the answer begins with them, or has none."""
+        source = self._source
+        while True:
+            at = source.at
+            yield from source.blanks()
+            if self.calls and not source.ended and (yield from source.next_char()) in ",;":
+                source.at += 1
+                yield from source.blanks()
+            if source.at >= len(source.text) or source.text[source.at] not in "{[":
+                source.at = at
+                return
+            count = self.calls
+            yield from self._calls(source.at, source.at)
+            if self.calls == count:
+                return
+
+    def _calls(self, begin: int, after: int) -> Reading[None]:
+        """What may be calls: `begin` is where the marker begins, `after` where it ends."""
+        assert self._syntax is not None
+        source = self._source
+        source.at = after
+        self._attempt_at = self._resume = begin
+        self._call, self._held, count = None, [], self.calls
+        self._kept_to = after > begin and self._listener.call_begins(source.text[begin:])
+        try:
+            yield from self._syntax.read(source, self)
+        except Malformed:
+            self._give_up(begin, after, count)
+        except TextEnded:
+            if self._call is not None and (self._held is None or self._cut):
+                self._flush()
+                self.calls += 1
+                self._call = None
+                self._begin = source.at = len(source.text)
+            else:
+                self._give_up(begin, after, count)
+            self._after_call = self.calls > count
+        else:
+            self._begin = source.at
+            self._after_call = True
+
+    def _give_up(self, begin: int, after: int, count: int) -> None:
+        """What was read since the last whole call is text."""
+        source = self._source
+        if self._call is not None and self._held is None:
+            self.calls += 1  # it was given in part, and stays as it is
+        self._call, self._held = None, None
+        if self.calls > count:
+            self._begin = source.at = self._resume
+        else:
+            hidden = source.text[begin:after] in self.layout.hidden
+            source.at = after
+            if hidden:
+                self._hide(begin, after)
+
+    # the sink: calls while they are read
+
+    def begin(self, name: str) -> None:
+        if name not in self.layout.tools:
+            raise Malformed(f"no tool {name!r}")
+        if not self._kept_to and self._syntax is not None and self._syntax.bare:
+            self._kept_to = self._listener.call_begins(self._source.text[self._attempt_at :])
+        self._call = CallHead(self.calls, self._new_id(), name)
+        self._held = []
+        self.arguments("")
+
+    def arguments(self, text: str) -> None:
+        assert self._call is not None
+        end = self._source.at
+        part = Part("call", text, (end, end), self._call)
+        if self._held is not None:
+            self._held.append(part)
+            if self._kept_to:
+                self._flush()
+        else:
+            self._out.append(part)
+        if self._held is None:
+            self._resume = end
+
+    def end(self) -> None:
+        if self._held is not None:
+            _check_arguments("".join(part.text for part in self._held))
+        self._flush()
+        self.calls += 1
+        self._call = None
+        self._resume = self._source.at
+        self._begin = self._source.at
+        if not self.layout.many:
+            raise _Enough
+
+    def _flush(self) -> None:
+        self._out += self._held or []
+        self._held = None
+
+    # text
+
+    def _say(self, end: int) -> None:
+        """Give the text up to there, but for blanks at its end, which may belong to what follows."""
+        end = self._begin + len(self._source.text[self._begin : end].rstrip())
+        if end > self._begin:
+            self._give_text(end)
+
+    def _give_text(self, end: int) -> None:
+        text = self._source.text[self._begin : end]
+        if not self._said and (self.calls or self._begin):
+            text = text.lstrip()  # behind a thought or a call
+        self._begin = end
+        if text:
+            self._said = True
+            self._after_call = False
+            self._out.append(Part("text", text, (end - len(text), end)))
+
+    def _rest(self) -> None:
+        source = self._source
+        if self.thinking:
+            return
+        if self._after_call and not source.text[self._begin :].strip():
+            return
+        if self._begin < len(source.text):
+            self._give_text(len(source.text))
+
+
+def _check_arguments(text: str) -> None:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        raise Malformed("arguments are no JSON") from None
+    if not isinstance(value, dict):
+        raise Malformed("arguments are no object")
+
+
+class _Literals:
+    """Finds the first of some texts, and how far none can have begun."""
+
+    def __init__(self, literals: Iterable[str]) -> None:
+        longest_first = sorted(literals, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+        self._beginnings = {literal[:n] for literal in longest_first for n in range(1, len(literal))}
+        self._longest = max(map(len, longest_first), default=0)
+
+    def find(self, source: Source) -> tuple[re.Match[str] | None, int]:
+        """From the source's place on: the first one and where it begins, or None and where one may have begun."""
+        text = source.text
+        found = self._pattern.search(text, source.at) if self._pattern else None
+        if found is not None:
+            return found, found.start()
+        if not source.ended:
+            for begin in range(max(source.at, len(text) - self._longest + 1), len(text)):
+                if text[begin:] in self._beginnings:
+                    return None, begin
+        return None, len(text)
