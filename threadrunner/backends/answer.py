@@ -6,10 +6,12 @@ import time
 
 from msgspec import UNSET
 
+from threadrunner.api.chat import CallPart, FunctionCall, ToolCall
 from threadrunner.api.fields import FinishReason
 from threadrunner.api.generation import Choice, Generated, Timings, TokenLogprob, Usage
 from threadrunner.api.sampling import SamplingParams
-from threadrunner.engine.events import Ended
+from threadrunner.backends.base import Piece
+from threadrunner.engine.events import Ended, Text
 from threadrunner.engine.llama.sampler import Logprob
 from threadrunner.engine.llama.vocab import Vocab
 
@@ -36,18 +38,30 @@ class AnswerBuilder:
         self.truncated = truncated
         self.ended: dict[int, Ended] = {}
 
+    def piece(self, event: Text) -> Piece:
+        part = event.part
+        if part.call is None:
+            return Piece(event.id, event.index, part.text, part.kind)
+        head = CallPart(part.call.index)
+        if part.text == "":  # the first of a call
+            head = CallPart(part.call.index, part.call.id, part.call.name)
+        return Piece(event.id, event.index, part.text, "call", head)
+
     def result(self) -> Generated:
         choices = [self._choice(self.ended[i]) for i in range(self.candidates)]
         first = self.ended[0].sequence
         generated = sum(e.sequence.generated for e in self.ended.values())
+        thought = sum(e.sequence.reply.thought_tokens for e in self.ended.values())
         return Generated(
             text=choices[0].text,
             finish_reason=choices[0].finish_reason,
             model=self.model,
-            usage=Usage(self.prompt_tokens, first.cached, generated),
+            usage=Usage(self.prompt_tokens, first.cached, generated, thought or UNSET),
             timings=self._timings(generated),
             choices=choices if self.candidates > 1 else UNSET,
             logprobs=choices[0].logprobs,
+            tool_calls=choices[0].tool_calls,
+            reasoning=choices[0].reasoning,
             truncated_turns=UNSET if self.truncated is None else self.truncated,
         )
 
@@ -66,9 +80,11 @@ class AnswerBuilder:
         )
 
     def _choice(self, ended: Ended) -> Choice:
-        reason: FinishReason = "length" if ended.reason == "length" else "stop"
+        told = ended.told
+        calls = [ToolCall(head.id, FunctionCall(head.name, arguments)) for head, arguments in told.calls]
+        reason: FinishReason = "length" if ended.reason == "length" else "tool_calls" if calls else "stop"
         logprobs = [self._logprob(*pair) for pair in ended.logprobs] if self.wants_logprobs else UNSET
-        return Choice(ended.text, reason, logprobs)
+        return Choice(ended.text, reason, logprobs, calls or UNSET, told.reasoning or UNSET)
 
     def _logprob(self, entry: Logprob, text: str) -> TokenLogprob:
         return TokenLogprob(text, entry.logprob, [(self._text(i), p) for i, p in entry.top])

@@ -25,7 +25,7 @@ from threadrunner.api.generation import (
     Usage,
 )
 from threadrunner.backends.answer import AnswerBuilder
-from threadrunner.backends.base import Event, Failed, Finished, ModelFacts, ModelSpec, Params, Piece, Progress
+from threadrunner.backends.base import Event, Failed, Finished, ModelFacts, ModelSpec, Params, Progress
 from threadrunner.backends.requests import RequestBuilder, priority_of
 from threadrunner.engine import sizing
 from threadrunner.engine.embedder import Embedder
@@ -156,7 +156,7 @@ class LlamaBackend:
                 continue
             if isinstance(event, Text):
                 if answer.stream:
-                    ready.append(Piece(event.id, event.index, event.text))
+                    ready.append(answer.piece(event))
             elif isinstance(event, Ended):
                 answer.ended[event.index] = event
                 if len(answer.ended) == answer.candidates:

@@ -16,10 +16,11 @@ from threadrunner.engine.kv_store import KvStore
 from threadrunner.engine.llama.context import ABORTED, NO_ROOM, OK, Context
 from threadrunner.engine.llama.errors import EngineError
 from threadrunner.engine.llama.model import Model
-from threadrunner.engine.llama.sampler import Sampler
+from threadrunner.engine.llama.sampler import Logprob, Sampler
 from threadrunner.engine.llama.vocab import Vocab
 from threadrunner.engine.prefix_cache import common_length
 from threadrunner.engine.prompts.detokenizer import Detokenizer
+from threadrunner.engine.reply import Reply
 from threadrunner.engine.scheduler import Chunk, Scheduler, batch_of
 from threadrunner.engine.sequence import Priority, Request, Sequence
 
@@ -107,8 +108,10 @@ class Engine:
         sampler.see_prompt(request.prompt)
         cutters = request.cutters() if request.cutters else []
         text = Detokenizer(request.stops, cutters, skip=len(request.forced))
+        splitter = request.splitter() if request.splitter else None
+        reply = Reply(text, splitter, request.thought_budget)
         self._arrivals += 1
-        return Sequence(request, index, sampler, text, self._arrivals, list(request.prompt))
+        return Sequence(request, index, sampler, reply, self._arrivals, list(request.prompt))
 
     def _enqueue(self, sequence: Sequence) -> None:
         self._waiting.append(sequence)
@@ -198,7 +201,7 @@ class Engine:
             yield self._end(sequence, "length")
             return
         try:
-            token, logprob = sequence.sampler.sample(self.context, logits_at)
+            token, logprob = self._choose(sequence, logits_at)
         except EngineError as error:
             self.cancel(request.id)
             yield Broken(request.id, error)
@@ -210,31 +213,36 @@ class Engine:
             yield from self._finish(sequence, "stop")
             return
         sequence.tokens.append(token)
-        text = sequence.detokenizer
-        data = self._vocab.piece(token)
-        if logprob is not None and not text.takes(data):
-            sequence.logprobs.append((logprob, len(text.text)))
-        piece = text.add(data)
-        if piece:
-            yield Text(request.id, sequence.index, piece)
-        if text.stopped:
+        reply = sequence.reply
+        data = request.markers.get(token) or self._vocab.piece(token)
+        if logprob is not None and not reply.takes(data):
+            sequence.logprobs.append((logprob, reply.position))
+        for part in reply.add(data):
+            yield Text(request.id, sequence.index, part)
+        if reply.stopped:
             yield from self._finish(sequence, "stop")
         elif sequence.generated == request.max_tokens or len(sequence.tokens) >= self.limits.context:
             yield from self._finish(sequence, "length")
 
+    def _choose(self, sequence: Sequence, logits_at: int) -> tuple[int, Logprob | None]:
+        """The sampler's choice, unless the next tokens are decided: those that end a thought past its budget."""
+        if sequence.reply.thought_must_end:
+            sequence.decided = list(sequence.request.thought_end)
+        if sequence.decided:
+            return sequence.decided.pop(0), None
+        return sequence.sampler.sample(self.context, logits_at)
+
     def _finish(self, sequence: Sequence, reason: str) -> Iterator[Event]:
-        text = sequence.detokenizer
-        if not text.stopped and (rest := text.finish()):
-            yield Text(sequence.request.id, sequence.index, rest)
+        for part in sequence.reply.finish(cut=reason == "length"):
+            yield Text(sequence.request.id, sequence.index, part)
         yield self._end(sequence, reason)
 
     def _end(self, sequence: Sequence, reason: str) -> Ended:
         self.cells.finish(sequence)
         sequence.sampler.close()
-        request, text = sequence.request, sequence.detokenizer
-        said = text.parts([begin for _, begin in sequence.logprobs])
-        logprobs = [(logprob, part) for (logprob, _), part in zip(sequence.logprobs, said, strict=False)]
-        return Ended(request.id, sequence.index, text.text, reason, sequence, logprobs)
+        reply = sequence.reply
+        logprobs = reply.shares(sequence.logprobs)
+        return Ended(sequence.request.id, sequence.index, reply.text, reason, sequence, logprobs, reply.told())
 
     # sequences come and go
 

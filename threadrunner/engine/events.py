@@ -6,16 +6,18 @@ from dataclasses import dataclass
 
 from threadrunner.engine.llama.errors import EngineError
 from threadrunner.engine.llama.sampler import Logprob
+from threadrunner.engine.reply import Told
 from threadrunner.engine.sequence import Sequence
+from threadrunner.engine.tools.splitter import Part
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A piece of candidate `index`'s text: whole characters, nothing that a stop may still take back."""
+    """A piece of what candidate `index` says: whole characters, nothing that a stop may still take back."""
 
     id: int
     index: int
-    text: str
+    part: Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class Ended:
     sequence: Sequence
     logprobs: list[tuple[Logprob, str]]
     """Of each token of the text, with its part of it."""
+    told: Told
 
 
 @dataclass(frozen=True, slots=True)

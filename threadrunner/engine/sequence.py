@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING
@@ -11,7 +11,8 @@ from threadrunner.engine.prompts.detokenizer import Cutter
 
 if TYPE_CHECKING:
     from threadrunner.engine.llama.sampler import Logprob, Sampler, Sampling
-    from threadrunner.engine.prompts.detokenizer import Detokenizer
+    from threadrunner.engine.reply import Reply
+    from threadrunner.engine.tools.splitter import Splitter
 
 
 class Priority(IntEnum):
@@ -39,6 +40,13 @@ class Request:
     """New ones for each candidate, whose text they follow."""
     stop_tokens: frozenset[int] = frozenset()
     """These end the answer as the model's own end tokens do."""
+    splitter: Callable[[], Splitter] | None = None
+    """A new one for each candidate; None: all that is said is text."""
+    markers: Mapping[int, bytes] = field(default_factory=dict)
+    """Control tokens that the splitter is shown, with their texts."""
+    thought_budget: int | None = None
+    thought_end: tuple[int, ...] = ()
+    """What is said for the model when the budget is spent."""
 
 
 @dataclass(slots=True, eq=False)
@@ -51,7 +59,7 @@ class Sequence:
     request: Request
     index: int
     sampler: Sampler
-    detokenizer: Detokenizer
+    reply: Reply
     arrival: int
     """Its number among all candidates that came."""
     tokens: list[int]
@@ -63,7 +71,9 @@ class Sequence:
     cached: int = 0
     """Tokens of the prompt that were known when it began to run."""
     logprobs: list[tuple[Logprob, int]] = field(default_factory=list)
-    """With the length of the text before the token."""
+    """Each with the reply's position before the token."""
+    decided: list[int] = field(default_factory=list)
+    """Tokens that come next, whatever the model would say."""
     started_at: float = 0.0
     first_token_at: float = 0.0
 

@@ -62,11 +62,18 @@ class Detokenizer:
 
     def add(self, data: bytes) -> str:
         """What may be shown once `data` is there too. Sets `stopped` when the text has ended."""
+        return self.say(self.decode(data))
+
+    def decode(self, data: bytes) -> str:
+        """The characters that `data` completes."""
         if self._skip:
             taken = min(self._skip, len(data))
             self._skip -= taken
             data = data[taken:]
-        piece = self._decode(data)
+        return self._decode(data)
+
+    def say(self, piece: str) -> str:
+        """As `add`, of characters: for those who leave out what is no text."""
         if not piece:
             return ""
         self.text += piece
