@@ -40,7 +40,7 @@ def made(tmp_path: Path) -> Any:
 
 def shown(model: Loaded, *messages: tuple[str, str]) -> str:
     """The prompt as text, tokens of markup between parentheses."""
-    tokens = model.chat_prompt.chat([{"role": role, "content": content} for role, content in messages])
+    tokens = model.chat_prompt.chat([{"role": role, "content": content} for role, content in messages]).tokens
     return as_text(model, tokens)
 
 

@@ -14,6 +14,8 @@ from typing import Any
 from threadrunner import machine
 from threadrunner.api import errors
 from threadrunner.api.generation import (
+    AppliedTemplate,
+    ApplyTemplateParams,
     Detokenized,
     DetokenizeParams,
     Embedded,
@@ -125,6 +127,10 @@ class LlamaBackend:
                     self._ready.append(Finished(id, Tokenized(loaded.name, loaded.vocab.tokenize(params.text))))
                 case DetokenizeParams():
                     self._ready.append(Finished(id, Detokenized(loaded.name, _text(loaded.vocab, params.tokens))))
+                case ApplyTemplateParams():
+                    prompt = loaded.requests.apply_template(params)
+                    applied = AppliedTemplate(loaded.name, prompt.text, len(prompt.tokens))
+                    self._ready.append(Finished(id, applied))
                 case EmbedParams():
                     texts = [params.input] if isinstance(params.input, str) else params.input
                     loaded.embedder.add(id, [loaded.vocab.whole(text) for text in texts])
@@ -248,7 +254,7 @@ def _whole(spec: ModelSpec, model: Model, context: Context, max_tokens: int, thr
         name=spec.name,
         model=model,
         vocab=vocab,
-        requests=RequestBuilder(vocab, model.chat_template(), max_tokens),
+        requests=RequestBuilder(vocab, model.chat_template(), model.chat_template("tool_use"), max_tokens),
         engine=Engine(model, vocab, context, limits, _store(spec, model)),
         embedder=Embedder(
             model, pooling=context.pooling, remembers=context.remembers, threads=threads, max_tokens=max_tokens

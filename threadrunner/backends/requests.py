@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TypeVar
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
+import msgspec
+
+from threadrunner.api import chat as api
+from threadrunner.api.chat import message_conflicts, tool_conflicts
 from threadrunner.api.errors import InvalidParams
-from threadrunner.api.generation import GenerateParams, InfillParams, conflicts
+from threadrunner.api.generation import ApplyTemplateParams, GenerateParams, InfillParams, conflicts
 from threadrunner.api.sampling import SamplingParams
 from threadrunner.backends.base import PRIORITIES
 from threadrunner.engine.llama.sampler import Sampling
 from threadrunner.engine.llama.vocab import Vocab
 from threadrunner.engine.prompts import grammar_cost, json_schema
-from threadrunner.engine.prompts.chat import ChatPrompt, fit
+from threadrunner.engine.prompts.chat import ChatPrompt, Rendered, fit
+from threadrunner.engine.prompts.conversation import Message
 from threadrunner.engine.prompts.detokenizer import Cutter
 from threadrunner.engine.prompts.fim import InfillPrompts
 from threadrunner.engine.prompts.infill_ends import MiddleEnds, TimeBudget
@@ -37,9 +42,10 @@ class RequestBuilder:
     chat only: nothing else needs the template), BadGrammar, PromptTooLong, Unsupported.
     """
 
-    def __init__(self, vocab: Vocab, chat_template: str | None, context: int) -> None:
-        """`context` is the maximum of one request's tokens."""
-        self.chat_prompt = ChatPrompt(vocab, chat_template)
+    def __init__(self, vocab: Vocab, chat_template: str | None, tools_template: str | None, context: int) -> None:
+        """`context` is the maximum of one request's tokens; `tools_template` a template of its own for chats with
+        tools."""
+        self.chat_prompt = ChatPrompt(vocab, chat_template, tools_template)
         self._vocab = vocab
         self._context = context
         self._infill_prompts: InfillPrompts | None = None
@@ -71,9 +77,22 @@ class RequestBuilder:
         if params.raw:
             return self.chat_prompt.plain(params.prompt or ""), 0 if truncate else None
         messages = _messages(params)
+        tools = [] if params.tool_choice == "none" else plain_tools(params.tools)
+        variables = template_variables(params)
+
+        def build(messages: Sequence[Message]) -> Rendered:
+            return self.chat_prompt.chat(messages, tools, variables)
+
         if not truncate:
-            return self.chat_prompt.chat(messages), None
-        return fit(messages, self.chat_prompt.chat, self._context)
+            return build(messages).tokens, None
+        rendered, dropped = fit(messages, build, self._context)
+        return rendered.tokens, dropped
+
+    def apply_template(self, params: ApplyTemplateParams) -> Rendered:
+        """What a model is shown for a conversation."""
+        if problem := message_conflicts(params.messages) or tool_conflicts(params.tools, "auto"):
+            raise InvalidParams(problem)
+        return self.chat_prompt.chat(plain_messages(params.messages), plain_tools(params.tools), params.template_vars)
 
     def infill(self, id: int, params: InfillParams) -> Request:
         _refuse_conflicts(params)
@@ -111,13 +130,43 @@ def _refuse_conflicts(params: SamplingParams) -> None:
         raise InvalidParams("`max_tokens` and `logprobs` cannot be less than 0")
 
 
-def _messages(params: GenerateParams) -> list[Mapping[str, str]]:
-    messages: list[Mapping[str, str]] = []
-    if params.system is not None:
-        messages.append({"role": "system", "content": params.system})
+def _messages(params: GenerateParams) -> list[Message]:
+    system: list[Message] = [] if params.system is None else [{"role": "system", "content": params.system}]
     if params.messages is None:
-        return [*messages, {"role": "user", "content": params.prompt or ""}]
-    return [*messages, *({"role": m.role, "content": m.text} for m in params.messages)]
+        return [*system, {"role": "user", "content": params.prompt or ""}]
+    return [*system, *plain_messages(params.messages)]
+
+
+def plain_messages(messages: Sequence[api.Message]) -> list[Message]:
+    """Messages of the wire as a template's prompt takes them."""
+    return [
+        {
+            "role": m.role,
+            "content": m.text,
+            **({"tool_calls": msgspec.to_builtins(m.tool_calls)} if m.tool_calls else {}),
+            **({} if m.tool_call_id is None else {"tool_call_id": m.tool_call_id}),
+            **({} if m.reasoning is None else {"reasoning": m.reasoning}),
+        }
+        for m in messages
+    ]
+
+
+def plain_tools(tools: Sequence[api.Tool]) -> list[dict[str, Any]]:
+    """Tools of the wire as a template's prompt takes them: `parameters` always a schema of an object, since templates
+    look into it."""
+    plain = []
+    for tool in tools:
+        known = tool.function
+        parameters = known.parameters if isinstance(known.parameters, dict) else {"type": "object", "properties": {}}
+        function = {"name": known.name, "description": known.description, "parameters": parameters}
+        plain.append({"type": "function", "function": function})
+    return plain
+
+
+def template_variables(params: GenerateParams) -> dict[str, Any]:
+    """What the chat template is told beside the conversation; `reasoning` "off" in all ways that templates know."""
+    off = {"enable_thinking": False, "thinking": False} if params.reasoning == "off" else {}
+    return {**off, **params.template_vars}
 
 
 def _sampling(params: SamplingParams) -> Sampling:

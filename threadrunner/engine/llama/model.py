@@ -81,8 +81,9 @@ class Model:
         llama_cpp.llama_model_desc(self.handle, buffer, len(buffer))
         return buffer.value.decode("utf-8", "replace")
 
-    def chat_template(self) -> str | None:
-        text = llama_cpp.llama_model_chat_template(self.handle, None)
+    def chat_template(self, name: str | None = None) -> str | None:
+        """The model's template, or another that it has under a name, say "tool_use"."""
+        text = llama_cpp.llama_model_chat_template(self.handle, name.encode() if name else None)
         return text.decode("utf-8", "replace") if text else None
 
     def cell_bytes(self) -> int:

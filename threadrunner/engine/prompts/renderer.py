@@ -1,0 +1,192 @@
+"""One template and how it wants conversations put: found out by rendering made-up ones of the same shape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from threadrunner.engine.errors import BadTemplate, Refused
+from threadrunner.engine.prompts.canaries import Canary, Shape, Tool, canary, canary_tool, shape
+from threadrunner.engine.prompts.conversation import Form, Message, forms, put
+from threadrunner.engine.prompts.template import ChatTemplate
+
+_MAX_KNOWN = 256
+"""Shapes of conversations of which it is remembered how they are put."""
+_THOUGHTS = ("reasoning_content", "reasoning", "thinking")
+"""What templates call the thought before an answer."""
+CUT = "\uf8ff\uf8fe\uf8ff"
+"""Stands behind the text of an answer that is to be continued; in a made-up one only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How conversations of one shape are rendered."""
+
+    form: Form
+    continues: bool
+    """The last message is an answer, which stays open."""
+    opening: str
+    """What the template usually puts after the last message, to begin the answer."""
+
+
+class Renderer:
+    """Renders conversations by one template. Messages are as `normal` makes them."""
+
+    def __init__(self, template: ChatTemplate, bos: str, eos: str) -> None:
+        self.template = template
+        self._bos, self._eos = bos, eos
+        self._plans: dict[Shape, Plan] = {}
+        self._thoughts = [name for name in _THOUGHTS if name in template.members]
+        self._facts: tuple[bool, bool, bool] | None = None
+
+    def plan(self, messages: Sequence[Message], tools: Sequence[Tool], variables: Mapping[str, Any]) -> Plan:
+        """Raises Refused where the template takes such a conversation in no form, BadTemplate where it would leave
+        something out or fails."""
+        key = shape(messages, tools, variables)
+        known = self._plans.get(key)
+        if known is None:
+            if len(self._plans) >= _MAX_KNOWN:
+                self._plans.clear()
+            known = self._plans[key] = self._find_plan(messages, tools, variables)
+        return known
+
+    def _find_plan(self, messages: Sequence[Message], tools: Sequence[Tool], variables: Mapping[str, Any]) -> Plan:
+        words = canary(messages, tools)
+        last = messages[-1]
+        if last["role"] == "assistant" and not last.get("tool_calls"):
+            try:
+                form = self._find_form(words, variables, cut=True)
+                return Plan(form, True, "")
+            except BadTemplate:
+                pass  # it cannot be left open: closed, as any other
+        form = self._find_form(words, variables, cut=False)
+        return Plan(form, False, self._opening(words, form, variables))
+
+    def _find_form(self, words: Canary, variables: Mapping[str, Any], *, cut: bool) -> Form:
+        failures: list[BadTemplate] = []
+        usable: Form | None = None
+        for form in forms(words.messages):
+            if form.joined and not isinstance(failures[0], Refused):
+                continue
+            try:
+                text = self._canary_text(words, form, variables, cut)
+            except BadTemplate as error:
+                failures.append(error)
+                continue
+            if text is None:
+                continue
+            if lost := _what_is_lost(words, text):
+                failures.append(BadTemplate(f"the model's chat template leaves out {lost}"))
+            elif not words.mangled(text):
+                return form
+            else:
+                usable = usable or form
+        if usable is not None:
+            return usable
+        raise failures[0]
+
+    def _canary_text(self, words: Canary, form: Form, variables: Mapping[str, Any], cut: bool) -> str | None:
+        messages = put(words.messages, form)
+        if messages is None:
+            return None
+        if cut:
+            messages = [*messages[:-1], open_ended(messages[-1], CUT)]
+        text = self.render(messages, words.tools, variables, open_answer=not cut)
+        if not cut:
+            return text
+        head, found, _ = text.rpartition(CUT)
+        if not found:
+            raise BadTemplate("the model's chat template does not show the end of an answer")
+        return head
+
+    def _opening(self, words: Canary, form: Form, variables: Mapping[str, Any]) -> str:
+        messages = put(words.messages, form) or []
+        return self.opening(messages, words.tools, variables, self.render(messages, words.tools, variables))
+
+    def opening(
+        self, messages: Sequence[Message], tools: Sequence[Tool], variables: Mapping[str, Any], text: str
+    ) -> str:
+        """What of a rendered text stands behind the last message that is closed."""
+        try:
+            closed = self.render(messages, tools, variables, open_answer=False)
+        except BadTemplate:
+            return ""
+        same = next((i for i, (a, b) in enumerate(zip(closed, text, strict=False)) if a != b), len(closed))
+        return text[same:]
+
+    def render(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Tool] = (),
+        variables: Mapping[str, Any] = {},
+        *,
+        open_answer: bool = True,
+    ) -> str:
+        """Messages as they are to be put."""
+        shown = [self._with_thought(m) if "reasoning" in m else m for m in messages]
+        return self.template.render(
+            shown, bos=self._bos, eos=self._eos, tools=tools, variables=variables, open_answer=open_answer
+        )
+
+    def _with_thought(self, message: Message) -> Message:
+        thought = message["reasoning"]
+        rest = {key: value for key, value in message.items() if key != "reasoning"}
+        return {**rest, **dict.fromkeys(self._thoughts, thought)}
+
+    @property
+    def takes_tools(self) -> bool:
+        return self._known_facts()[0]
+
+    @property
+    def takes_calls(self) -> bool:
+        return self._known_facts()[1]
+
+    @property
+    def takes_results(self) -> bool:
+        return self._known_facts()[2]
+
+    def _known_facts(self) -> tuple[bool, bool, bool]:
+        if self._facts is None:
+            tools = any(self._shows_tools(roles) for roles in (("system", "user"), ("user",)))
+            self._facts = (tools, *self._shows_round([canary_tool()] if tools else []))
+        return self._facts
+
+    def _shows_tools(self, roles: Sequence[str]) -> bool:
+        words = canary([{"role": role, "content": "x"} for role in roles], [canary_tool()])
+        try:
+            return not words.tools_missing(self.render(words.messages, words.tools))
+        except BadTemplate:
+            return False
+
+    def _shows_round(self, tools: Sequence[Tool]) -> tuple[bool, bool]:
+        """Whether a call, a result is to be seen in some form."""
+        call = {"id": "call", "type": "function", "function": {"name": "x", "arguments": {}}}
+        asked = {"role": "assistant", "content": "", "tool_calls": [call]}
+        result = {"role": "tool", "content": "x", "tool_call_id": "call", "name": "x"}
+        words = canary([{"role": "user", "content": "x"}, asked, result], tools)
+        seen: tuple[bool, bool] = (False, False)
+        for form in forms(words.messages):
+            try:
+                text = self._canary_text(words, form, {}, cut=False) or ""
+            except BadTemplate:
+                continue
+            missing = words.missing(text)
+            seen = max(seen, (1 not in missing and not words.mangled(text), 2 not in missing), key=sum)
+            if all(seen):
+                break
+        return seen
+
+
+def _what_is_lost(words: Canary, text: str) -> str:
+    if lost := words.missing(text):
+        who = " and ".join(sorted({words.messages[i]["role"] for i in lost}))
+        return f"what `{who}` says here; use another model, or `raw`"
+    return "the tools; use another model" if words.tools_missing(text) else ""
+
+
+def open_ended(message: Message, end: str) -> Message:
+    """An answer, or a thought before any answer, with `end` behind its text."""
+    if not message["content"].strip() and message.get("reasoning"):
+        return {**message, "reasoning": message["reasoning"] + end}
+    return {**message, "content": message["content"] + end}
