@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -13,6 +13,8 @@ from threadrunner.api.errors import InvalidParams
 from threadrunner.api.generation import ApplyTemplateParams, GenerateParams, InfillParams, conflicts
 from threadrunner.api.sampling import SamplingParams
 from threadrunner.backends.base import PRIORITIES
+from threadrunner.backends.steer import steer
+from threadrunner.engine.dialect import Dialect
 from threadrunner.engine.llama.sampler import Sampling
 from threadrunner.engine.llama.vocab import Vocab
 from threadrunner.engine.prompts import grammar_cost, json_schema
@@ -22,6 +24,8 @@ from threadrunner.engine.prompts.detokenizer import Cutter
 from threadrunner.engine.prompts.fim import InfillPrompts
 from threadrunner.engine.prompts.infill_ends import MiddleEnds, TimeBudget
 from threadrunner.engine.sequence import Priority, Request
+from threadrunner.engine.tools.generic import in_words
+from threadrunner.engine.tools.sink import ToolSpec
 
 MAX_CANDIDATES = 64
 """Answers to one prompt; the API allows fewer, which callers in this process do not pass through."""
@@ -46,6 +50,7 @@ class RequestBuilder:
         """`context` is the maximum of one request's tokens; `tools_template` a template of its own for chats with
         tools."""
         self.chat_prompt = ChatPrompt(vocab, chat_template, tools_template)
+        self._dialect = Dialect(vocab, tools_template or chat_template, lambda: self.chat_prompt.takes_tools)
         self._vocab = vocab
         self._context = context
         self._infill_prompts: InfillPrompts | None = None
@@ -60,33 +65,44 @@ class RequestBuilder:
     def generate(self, id: int, params: GenerateParams) -> tuple[Request, int | None]:
         """The request, and how many turns `truncate` left out of it (None: it was not asked for)."""
         _refuse_conflicts(params)
-        prompt, truncated = self._prompt(params)
+        tools = tool_specs(params)
+        prompt, truncated = self._prompt(params, tools)
         request = Request(
             id,
-            prompt,
+            prompt.tokens,
             _sampling(params),
             max_tokens=params.max_tokens,
             priority=priority_of(params.priority),
             stops=params.stop,
             n=params.n,
         )
+        if not params.raw and params.prompt_tokens is None:
+            steer(request, self._dialect, params, tools, prompt.opening)
         return request, truncated
 
-    def _prompt(self, params: GenerateParams) -> tuple[list[int], int | None]:
+    def _prompt(self, params: GenerateParams, tools: Sequence[ToolSpec]) -> tuple[Rendered, int | None]:
         truncate = params.context_overflow == "truncate"
         if params.raw:
-            return self.chat_prompt.plain(params.prompt or ""), 0 if truncate else None
+            return Rendered(self.chat_prompt.plain(params.prompt or ""), "", ""), 0 if truncate else None
+        build = self._builder(params, tools)
         messages = _messages(params)
-        tools = [] if params.tool_choice == "none" else plain_tools(params.tools)
+        return fit(messages, build, self._context) if truncate else (build(messages), None)
+
+    def _builder(self, params: GenerateParams, tools: Sequence[ToolSpec]) -> Callable[[Sequence[Message]], Rendered]:
+        """Renders a conversation: tools as the template has them, or in words where it has none."""
         variables = template_variables(params)
+        prompt, told = self.chat_prompt, plain_tools(params.tools) if tools else []
+        if told and not self._dialect.generic:
+            return lambda messages: prompt.chat(messages, told, variables)
+        must = params.tool_choice not in ("auto", "none")
 
-        def build(messages: Sequence[Message]) -> Rendered:
-            return self.chat_prompt.chat(messages, tools, variables)
+        def in_our_words(messages: Sequence[Message]) -> Rendered:
+            known = prompt.takes_calls and prompt.takes_results
+            if told or not known and any(m["role"] == "tool" or m.get("tool_calls") for m in messages):
+                messages = in_words(messages, tools, must=must)
+            return prompt.chat(messages, (), variables)
 
-        if not truncate:
-            return build(messages).tokens, None
-        rendered, dropped = fit(messages, build, self._context)
-        return rendered.tokens, dropped
+        return in_our_words
 
     def apply_template(self, params: ApplyTemplateParams) -> Rendered:
         """What a model is shown for a conversation."""
@@ -135,6 +151,14 @@ def _messages(params: GenerateParams) -> list[Message]:
     if params.messages is None:
         return [*system, {"role": "user", "content": params.prompt or ""}]
     return [*system, *plain_messages(params.messages)]
+
+
+def tool_specs(params: GenerateParams) -> list[ToolSpec]:
+    """The tools that the model is told of: none where it must call none, so that it is not tempted."""
+    if params.tool_choice == "none":
+        return []
+    functions = [tool.function for tool in params.tools]
+    return [ToolSpec(f.name, f.parameters if isinstance(f.parameters, dict) else {}, f.description) for f in functions]
 
 
 def plain_messages(messages: Sequence[api.Message]) -> list[Message]:

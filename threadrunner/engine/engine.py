@@ -23,6 +23,8 @@ from threadrunner.engine.prompts.detokenizer import Detokenizer
 from threadrunner.engine.reply import Reply
 from threadrunner.engine.scheduler import Chunk, Scheduler, batch_of
 from threadrunner.engine.sequence import Priority, Request, Sequence
+from threadrunner.engine.steering import Rules, Steering
+from threadrunner.engine.tools.splitter import Splitter
 
 log = logging.getLogger("threadrunner.engine")
 
@@ -108,10 +110,14 @@ class Engine:
         sampler.see_prompt(request.prompt)
         cutters = request.cutters() if request.cutters else []
         text = Detokenizer(request.stops, cutters, skip=len(request.forced))
-        splitter = request.splitter() if request.splitter else None
-        reply = Reply(text, splitter, request.thought_budget)
+        reply = Reply(text, self._splitter(request, sampler), request.thought_budget)
         self._arrivals += 1
         return Sequence(request, index, sampler, reply, self._arrivals, list(request.prompt))
+
+    def _splitter(self, request: Request, sampler: Sampler) -> Splitter | None:
+        if request.splitter is None:
+            return None
+        return request.splitter(Steering(self._guide, sampler, request.rules or Rules()))
 
     def _enqueue(self, sequence: Sequence) -> None:
         self._waiting.append(sequence)
@@ -217,7 +223,13 @@ class Engine:
         data = request.markers.get(token) or self._vocab.piece(token)
         if logprob is not None and not reply.takes(data):
             sequence.logprobs.append((logprob, reply.position))
-        for part in reply.add(data):
+        try:
+            parts = reply.add(data)
+        except EngineError as error:  # what the answer is to be kept to cannot be followed
+            self.cancel(request.id)
+            yield Broken(request.id, error)
+            return
+        for part in parts:
             yield Text(request.id, sequence.index, part)
         if reply.stopped:
             yield from self._finish(sequence, "stop")
@@ -230,6 +242,8 @@ class Engine:
             sequence.decided = list(sequence.request.thought_end)
         if sequence.decided:
             return sequence.decided.pop(0), None
+        if sequence.generated == 0 and sequence.request.first:
+            sequence.sampler.exempt(sequence.request.first, self.context, logits_at)
         return sequence.sampler.sample(self.context, logits_at)
 
     def _finish(self, sequence: Sequence, reason: str) -> Iterator[Event]:

@@ -12,7 +12,8 @@ from threadrunner.engine.prompts.detokenizer import Cutter
 if TYPE_CHECKING:
     from threadrunner.engine.llama.sampler import Logprob, Sampler, Sampling
     from threadrunner.engine.reply import Reply
-    from threadrunner.engine.tools.splitter import Splitter
+    from threadrunner.engine.steering import Rules
+    from threadrunner.engine.tools.splitter import Listener, Splitter
 
 
 class Priority(IntEnum):
@@ -40,10 +41,13 @@ class Request:
     """New ones for each candidate, whose text they follow."""
     stop_tokens: frozenset[int] = frozenset()
     """These end the answer as the model's own end tokens do."""
-    splitter: Callable[[], Splitter] | None = None
+    splitter: Callable[[Listener], Splitter] | None = None
     """A new one for each candidate; None: all that is said is text."""
     markers: Mapping[int, bytes] = field(default_factory=dict)
     """Control tokens that the splitter is shown, with their texts."""
+    rules: Rules | None = None
+    first: frozenset[int] = frozenset()
+    """Tokens that may begin the answer whatever its constraint is, which does not hold then: those of a thought."""
     thought_budget: int | None = None
     thought_end: tuple[int, ...] = ()
     """What is said for the model when the budget is spent."""

@@ -6,9 +6,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from threadrunner.engine.tools.channels import ChannelSplitter
 from threadrunner.engine.tools.harmony import HarmonyCalls
 from threadrunner.engine.tools.json_calls import JsonCalls, NamedCalls
 from threadrunner.engine.tools.literal_calls import GemmaCalls, PythonCalls
+from threadrunner.engine.tools.splitter import Layout, Listener, Splitter, ThoughtTags
 from threadrunner.engine.tools.tagged_calls import TaggedCalls
 
 Syntax = JsonCalls | NamedCalls | TaggedCalls | PythonCalls | GemmaCalls | HarmonyCalls
@@ -94,12 +96,13 @@ FAMILIES = (
 GENERIC = CallFamily("generic", JsonCalls("", "", also_open=("<tool_call>",)), ())
 
 THOUGHTS = (
-    ("<think>", "</think>"),
-    ("[THINK]", "[/THINK]"),
-    ("<seed:think>", "</seed:think>"),
-    ("<|START_THINKING|>", "<|END_THINKING|>"),
-    ("<|inner_prefix|>", "<|inner_suffix|>"),
-    ("<|channel>thought\n", "<channel|>"),
+    ThoughtTags("<|channel|>analysis<|message|>", "<|end|>", "<|start|>assistant<|channel|>final<|message|>"),
+    ThoughtTags("<think>", "</think>"),
+    ThoughtTags("[THINK]", "[/THINK]"),
+    ThoughtTags("<seed:think>", "</seed:think>"),
+    ThoughtTags("<|START_THINKING|>", "<|END_THINKING|>", ""),
+    ThoughtTags("<|inner_prefix|>", "<|inner_suffix|>", ""),
+    ThoughtTags("<|channel>thought\n", "<channel|>", ""),
 )
 
 
@@ -111,13 +114,21 @@ def call_family(template: str | None) -> CallFamily | None:
     return next((family for family in FAMILIES if all(word in text for word in family.words)), None)
 
 
-def thought_tags(template: str | None, is_token: Callable[[str], bool]) -> tuple[str, str] | None:
+def thought_tags(template: str | None, is_token: Callable[[str], bool]) -> ThoughtTags | None:
     """The tags that a model's thoughts stand in; None where neither its template nor its vocabulary has some."""
     text = _unescaped(template or "")
     for tags in THOUGHTS:
-        if tags[1] in text or (is_token(tags[0]) and is_token(tags[1])):
+        # a template may cut a thought off from earlier answers by its end alone, as DeepSeek's do
+        in_template = tags.begin in text if tags.channels else tags.end in text
+        if in_template or (is_token(tags.begin) and is_token(tags.end)):
             return tags
     return None
+
+
+def splitter(layout: Layout, listener: Listener, new_id: Callable[[], str]) -> Splitter:
+    """The one for such a layout."""
+    kind = ChannelSplitter if layout.thought is not None and layout.thought.channels else Splitter
+    return kind(layout, listener, new_id)
 
 
 def _unescaped(template: str) -> str:

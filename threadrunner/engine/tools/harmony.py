@@ -1,31 +1,33 @@
-"""gpt-oss: all that is said stands in channels, `<|channel|>NAME<|message|>…<|end|>`, a call in one to a function."""
+"""gpt-oss's calls: a message to a function, `to=functions.NAME` in its header and the arguments' JSON in its body."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from threadrunner.engine.tools.lark import CallGrammar, quote
 from threadrunner.engine.tools.sink import CallSink
 from threadrunner.engine.tools.source import Malformed, Reading, Source
 
-_TO = re.compile(r"to=functions\.([A-Za-z0-9_.:/-]+)")
+HARMONY_MARKS = ("<|start|>", "<|channel|>", "<|message|>", "<|constrain|>", "<|end|>", "<|call|>", "<|return|>")
+MAX_HEADER = 256
+_NAME = re.compile(r"to=functions\.([A-Za-z0-9_.:/-]+)")
 
 
 @dataclass(frozen=True, slots=True)
 class HarmonyCalls:
-    """`to=functions.NAME` in a channel's header, the arguments' JSON in its body."""
+    """See the module."""
 
-    opens = ("to=functions.",)
-    bare = False
-    marks = ("<|start|>", "<|channel|>", "<|message|>", "<|constrain|>", "<|end|>", "<|call|>", "<|return|>")
+    opens: ClassVar[tuple[str, ...]] = ("to=functions.",)
+    bare: ClassVar[bool] = False
+    marks: ClassVar[tuple[str, ...]] = HARMONY_MARKS
 
     def read(self, source: Source, sink: CallSink) -> Reading[None]:
         begin = source.at - len(self.opens[0])
         header = yield from source.until("<|message|>")
-        found = _TO.match(source.text, begin)
-        if not found or len(header) > 256:
+        found = _NAME.match(source.text, begin)
+        if not found or len(header) > MAX_HEADER:
             raise Malformed("no function's name")
         yield from source.blanks()
         if (yield from source.next_char()) != "{":
@@ -37,13 +39,17 @@ class HarmonyCalls:
     def lark(self, grammar: CallGrammar) -> str:
         calls = []
         for i, tool in enumerate(grammar.tools):
-            body = f"{quote('to=functions.' + tool.name)} channel {grammar.marked('<|message|>')} {grammar.arguments(i)}"
+            to = quote(f"to=functions.{tool.name}")
+            body = f"{to} channel {grammar.marked('<|message|>')} {grammar.arguments(i)}"
             calls.append(grammar.rule(f"call_{i}", body))
-        commentary = grammar.marked("<|channel|>commentary")
-        grammar.rule("channel", f'{commentary}? (" " {grammar.marked("<|constrain|>")}? "json")?')
+        channel = grammar.marked("<|channel|>commentary")
+        grammar.rule("channel", f'({channel})? (" " ({grammar.marked("<|constrain|>")})? "json")?')
         return f"({' | '.join(calls)})"
 
-
-def channels(text: str) -> Iterator[str]:
-    """The name of the channel that a header says: analysis, commentary or final."""
-    yield from re.findall(r"<\|channel\|>(\w+)", text)
+    @staticmethod
+    def lead(grammar: CallGrammar) -> str:
+        """What may stand before a call at the answer's beginning: a thought, the call's channel."""
+        thought = grammar.marked("<|channel|>analysis<|message|>")
+        end = grammar.marked("<|end|><|start|>assistant")
+        channel = grammar.marked("<|channel|>commentary")
+        return f'({thought} /(.|\\n)*/ {end})? ({channel})? " "'

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -149,3 +149,25 @@ class Source:
             raise Malformed("not a JSON string") from None
         assert isinstance(value, str)
         return value
+
+
+class Literals:
+    """Finds the first of some texts, and how far none can have begun."""
+
+    def __init__(self, literals: Iterable[str]) -> None:
+        longest_first = sorted(literals, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+        self._beginnings = {literal[:n] for literal in longest_first for n in range(1, len(literal))}
+        self._longest = max(map(len, longest_first), default=0)
+
+    def find(self, source: Source) -> tuple[re.Match[str] | None, int]:
+        """From the source's place on: the first one and where it begins, or None and where one may have begun."""
+        text = source.text
+        found = self._pattern.search(text, source.at) if self._pattern else None
+        if found is not None:
+            return found, found.start()
+        if not source.ended:
+            for begin in range(max(source.at, len(text) - self._longest + 1), len(text)):
+                if text[begin:] in self._beginnings:
+                    return None, begin
+        return None, len(text)

@@ -8,15 +8,16 @@ whole or none. The first part of a call has its id and name and no text; the nex
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from threadrunner.engine.tools.lark import CallGrammar
 from threadrunner.engine.tools.sink import CallSink, ToolSpec
-from threadrunner.engine.tools.source import Malformed, Reading, Source, TextEnded
+from threadrunner.engine.tools.source import Literals, Malformed, Reading, Source, TextEnded
 
 PartKind = Literal["text", "reasoning", "call"]
+Thoughts = Literal["split", "aloud", "dropped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,23 @@ class CallSyntax(Protocol):
     def read(self, source: Source, sink: CallSink) -> Reading[None]:
         """What follows a marker. Raises Malformed, TextEnded."""
 
+    def lark(self, grammar: CallGrammar) -> str:
+        """An expression for one call or several, with their markers; its rules are added to the grammar."""
+
+
+@dataclass(frozen=True, slots=True)
+class ThoughtTags:
+    """What a thought stands between, and what is said behind it to begin the answer."""
+
+    begin: str
+    end: str
+    then: str = "\n\n"
+
+    @property
+    def channels(self) -> bool:
+        """Not only thoughts, all that is said stands between such tags."""
+        return self.begin.startswith("<|channel|>")
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -63,10 +81,11 @@ class Layout:
 
     syntax: CallSyntax | None = None
     tools: Mapping[str, ToolSpec] = field(default_factory=dict)
-    thought: tuple[str, str] | None = None
-    """The tags around a thought."""
+    thought: ThoughtTags | None = None
     thinking: bool = False
     """The prompt ends within a thought."""
+    thoughts: Thoughts = "split"
+    """Given apart from the text, as a part of it with its tags, or not at all."""
     many: bool = True
     """Whether there may be more than one call."""
     hidden: frozenset[str] = frozenset()
@@ -84,7 +103,7 @@ class Listener(Protocol):
         """The answer begins."""
 
 
-class _Enough(Exception):  # noqa: N818
+class Enough(Exception):  # noqa: N818
     """The one call that is allowed is there."""
 
 
@@ -114,8 +133,8 @@ class Splitter:
         syntax = layout.syntax if layout.tools else None
         self._syntax = syntax
         self._opens = syntax.opens if syntax else ()
-        self._stops = _Literals({*self._opens, *layout.hidden})
-        self._close = _Literals({layout.thought[1]} if layout.thought else ())
+        self._stops = Literals({*self._opens, *layout.hidden})
+        self._close = Literals({layout.thought.end} if layout.thought else ())
         self._run = self._answer()
         self._done = False
         self._advance()
@@ -157,41 +176,53 @@ class Splitter:
                 yield from self._plain()
         except TextEnded:
             self._rest()
-        except _Enough:
+        except Enough:
             self.stopped = True
 
     def _opening(self) -> Reading[None]:
         source, tags = self._source, self.layout.thought
         if tags is not None and not self.thinking:
             yield from source.blanks()
-            self.thinking = yield from source.optional(tags[0])
+            self.thinking = yield from source.optional(tags.begin)
             source.at = source.at if self.thinking else 0
         if self.thinking:
+            self._begin = 0 if self.layout.thoughts == "aloud" else source.at
             yield from self._thought()
         if self._syntax is not None and self._syntax.bare:
             yield from self._bare_calls()
 
-    def _thought(self) -> Reading[None]:
-        source = self._source
-        self._begin = source.at
+    def _thought(self, close: Literals | None = None) -> Reading[None]:
+        source, close = self._source, close or self._close
+        self.thinking = True
+        aloud = self.layout.thoughts == "aloud"
         begun = False
         while True:
-            found, safe = self._close.find(source)
-            end = len(source.text[:safe].rstrip()) if not source.ended else len(source.text.rstrip())
-            if end > self._begin:
-                text = source.text[self._begin : end]
-                piece = text if begun else text.lstrip()
-                begun = begun or bool(piece)
-                if piece:
-                    self._out.append(Part("reasoning", piece, (end - len(piece), end)))
-                self._begin = end
+            found, safe = close.find(source)
+            if aloud and safe > self._begin:
+                self._give_text(safe)
+            elif not aloud:
+                begun = self._give_thought(safe, begun)
+            source.at = max(source.at, safe)
             if found is not None:
                 break
-            source.at = max(source.at, safe)
             yield from source.more()
-        self._begin = source.at = found.end()
+        source.at = found.end()
+        if aloud:
+            self._give_text(source.at)
+        self._begin = source.at
         self.thinking = False
         self._listener.thought_ends()
+
+    def _give_thought(self, end: int, begun: bool) -> bool:
+        """The thought up to there, but for blanks around it; whether any of it was given."""
+        text = self._source.text[self._begin : end].rstrip()
+        piece = text if begun else text.lstrip()
+        if piece:
+            end = self._begin + len(text)
+            self._begin = end
+            if self.layout.thoughts == "split":
+                self._out.append(Part("reasoning", piece, (end - len(piece), end)))
+        return begun or bool(piece)
 
     def _plain(self) -> Reading[None]:
         source = self._source
@@ -302,7 +333,7 @@ class Splitter:
         self._resume = self._source.at
         self._begin = self._source.at
         if not self.layout.many:
-            raise _Enough
+            raise Enough
 
     def _flush(self) -> None:
         self._out += self._held or []
@@ -318,7 +349,7 @@ class Splitter:
 
     def _give_text(self, end: int) -> None:
         text = self._source.text[self._begin : end]
-        if not self._said and (self.calls or self._begin):
+        if not self._said and self._begin and self.layout.thoughts != "aloud":
             text = text.lstrip()  # behind a thought or a call
         self._begin = end
         if text:
@@ -343,25 +374,3 @@ def _check_arguments(text: str) -> None:
         raise Malformed("arguments are no JSON") from None
     if not isinstance(value, dict):
         raise Malformed("arguments are no object")
-
-
-class _Literals:
-    """Finds the first of some texts, and how far none can have begun."""
-
-    def __init__(self, literals: Iterable[str]) -> None:
-        longest_first = sorted(literals, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
-        self._beginnings = {literal[:n] for literal in longest_first for n in range(1, len(literal))}
-        self._longest = max(map(len, longest_first), default=0)
-
-    def find(self, source: Source) -> tuple[re.Match[str] | None, int]:
-        """From the source's place on: the first one and where it begins, or None and where one may have begun."""
-        text = source.text
-        found = self._pattern.search(text, source.at) if self._pattern else None
-        if found is not None:
-            return found, found.start()
-        if not source.ended:
-            for begin in range(max(source.at, len(text) - self._longest + 1), len(text)):
-                if text[begin:] in self._beginnings:
-                    return None, begin
-        return None, len(text)
