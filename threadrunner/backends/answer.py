@@ -10,7 +10,7 @@ from threadrunner.api.fields import FinishReason
 from threadrunner.api.generation import Choice, Generated, Timings, TokenLogprob, Usage
 from threadrunner.api.sampling import SamplingParams
 from threadrunner.engine.events import Ended
-from threadrunner.engine.llama.sampler import Logprob
+from threadrunner.engine.llama.logprobs import Logprob
 from threadrunner.engine.llama.vocab import Vocab
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
 
 from threadrunner.api.errors import InvalidParams
 from threadrunner.api.generation import GenerateParams, InfillParams, conflicts
 from threadrunner.api.sampling import SamplingParams
 from threadrunner.backends.base import PRIORITIES
-from threadrunner.engine.llama.sampler import Sampling
+from threadrunner.backends.sampling import sampling_of
+from threadrunner.engine.llama.sampling import Sampling
 from threadrunner.engine.llama.vocab import Vocab
-from threadrunner.engine.prompts import grammar_cost, json_schema
 from threadrunner.engine.prompts.chat import ChatPrompt, fit
 from threadrunner.engine.prompts.detokenizer import Cutter
 from threadrunner.engine.prompts.fim import InfillPrompts
@@ -37,11 +36,13 @@ class RequestBuilder:
     chat only: nothing else needs the template), BadGrammar, PromptTooLong, Unsupported.
     """
 
-    def __init__(self, vocab: Vocab, chat_template: str | None, context: int) -> None:
-        """`context` is the maximum of one request's tokens."""
+    def __init__(self, vocab: Vocab, chat_template: str | None, context: int, usual: Sampling | None = None) -> None:
+        """`context` is the maximum of one request's tokens; `usual` is how tokens are chosen where a request says
+        nothing of it."""
         self.chat_prompt = ChatPrompt(vocab, chat_template)
         self._vocab = vocab
         self._context = context
+        self._usual = usual or Sampling()
         self._infill_prompts: InfillPrompts | None = None
 
     @property
@@ -58,7 +59,7 @@ class RequestBuilder:
         request = Request(
             id,
             prompt,
-            _sampling(params),
+            self._sampling(params),
             max_tokens=params.max_tokens,
             priority=priority_of(params.priority),
             stops=params.stop,
@@ -67,6 +68,8 @@ class RequestBuilder:
         return request, truncated
 
     def _prompt(self, params: GenerateParams) -> tuple[list[int], int | None]:
+        if params.prompt_tokens is not None:
+            return self._checked(params.prompt_tokens), None
         truncate = params.context_overflow == "truncate"
         if params.raw:
             return self.chat_prompt.plain(params.prompt or ""), 0 if truncate else None
@@ -74,6 +77,14 @@ class RequestBuilder:
         if not truncate:
             return self.chat_prompt.chat(messages), None
         return fit(messages, self.chat_prompt.chat, self._context)
+
+    def _checked(self, tokens: list[int]) -> list[int]:
+        if (largest := max(tokens)) >= self._vocab.n_tokens:
+            raise InvalidParams(f"`prompt_tokens` has {largest}; this model's are 0 to {self._vocab.n_tokens - 1}")
+        return tokens
+
+    def _sampling(self, params: SamplingParams) -> Sampling:
+        return sampling_of(params, self._usual, self._vocab.n_tokens)
 
     def infill(self, id: int, params: InfillParams) -> Request:
         _refuse_conflicts(params)
@@ -91,7 +102,7 @@ class RequestBuilder:
         return Request(
             id,
             prompt.tokens,
-            _sampling(params),
+            self._sampling(params),
             max_tokens=max_tokens,
             priority=priority_of(params.priority),
             stops=params.stop,
@@ -118,31 +129,3 @@ def _messages(params: GenerateParams) -> list[Mapping[str, str]]:
     if params.messages is None:
         return [*messages, {"role": "user", "content": params.prompt or ""}]
     return [*messages, *({"role": m.role, "content": m.text} for m in params.messages)]
-
-
-def _sampling(params: SamplingParams) -> Sampling:
-    grammar = params.grammar
-    if params.json_schema not in (None, False):
-        grammar = json_schema.to_grammar(params.json_schema)
-    elif grammar is not None:
-        json_schema.check_grammar(grammar)
-    if grammar is not None:
-        grammar_cost.check(grammar)
-    usual = Sampling()
-    return Sampling(
-        temperature=_given(params.temperature, usual.temperature),
-        top_k=_given(params.top_k, usual.top_k),
-        top_p=_given(params.top_p, usual.top_p),
-        min_p=_given(params.min_p, usual.min_p),
-        repeat_penalty=_given(params.repeat_penalty, usual.repeat_penalty),
-        seed=params.seed,
-        grammar=grammar,
-        logprobs=params.logprobs,
-    )
-
-
-T = TypeVar("T")
-
-
-def _given(value: T | None, usual: T) -> T:
-    return usual if value is None else value

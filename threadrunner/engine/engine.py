@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from threadrunner.engine.cells import Cells
+from threadrunner.engine.constraints.guide import Guide, Matcher
 from threadrunner.engine.errors import PromptTooLong, QueueFull, Unsupported
 from threadrunner.engine.events import Broken, Ended, Event, Prefilled, Text
 from threadrunner.engine.interruption import Interruption
@@ -54,6 +55,7 @@ class Engine:
         self._vocab = vocab
         self.context = context
         self.limits = limits
+        self._guide = Guide(vocab.table)
         self.scheduler = Scheduler()
         self.cells = Cells(context, store, recurrent=model.recurrent, window=model.n_swa)
         self._waiting: list[Sequence] = []
@@ -96,14 +98,27 @@ class Engine:
         seed = request.sampling.seed
         if seed is None:
             seed = int.from_bytes(os.urandom(4), "little")
-        candidates = [self._candidate(request, i, (seed + i) % 0xFFFFFFFF) for i in range(request.n)]
+        # llama.cpp takes seed 2**32 - 1 for "make one up", hence the modulus
+        matchers = self._matchers(request)
+        candidates = [self._candidate(request, i, (seed + i) % 0xFFFFFFFF, matchers[i]) for i in range(request.n)]
         if len(candidates) > 1:
             self._siblings[request.id] = candidates[1:]
         self._enqueue(candidates[0])
 
-    def _candidate(self, request: Request, index: int, seed: int) -> Sequence:
-        # llama.cpp takes seed 2**32 - 1 for "make one up", hence the modulus in add()
-        sampler = Sampler(self._model, self._vocab, request.sampling, seed, request.forced)
+    def _matchers(self, request: Request) -> list[Matcher] | list[None]:
+        constraint = request.sampling.constraint
+        return [None] * request.n if constraint is None else self._guide.matchers(constraint, request.n)
+
+    def _candidate(self, request: Request, index: int, seed: int, matcher: Matcher | None) -> Sequence:
+        sampler = Sampler(
+            self._model,
+            self._vocab,
+            request.sampling,
+            seed,
+            forced=request.forced,
+            matcher=matcher,
+            stop_tokens=request.stop_tokens,
+        )
         sampler.see_prompt(request.prompt)
         cutters = request.cutters() if request.cutters else []
         text = Detokenizer(request.stops, cutters, skip=len(request.forced))
@@ -217,7 +232,7 @@ class Engine:
         piece = text.add(data)
         if piece:
             yield Text(request.id, sequence.index, piece)
-        if text.stopped:
+        if text.stopped or sequence.sampler.complete:
             yield from self._finish(sequence, "stop")
         elif sequence.generated == request.max_tokens or len(sequence.tokens) >= self.limits.context:
             yield from self._finish(sequence, "length")
