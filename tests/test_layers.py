@@ -47,7 +47,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "backends": {"engine", "api", *COMMON},
     "backends.base": {"api"},
     "engine": set(),
-    "engine.llama": set(),
+    "engine.constraints": {"engine.llama.errors"},
+    "engine.llama": {"engine.constraints"},
     "engine.prompts": {"engine.llama", "engine.errors"},
 }  # fmt: skip
 

@@ -11,7 +11,7 @@ from tests.backends.harness import Loaded, assert_same_or_close, greedy
 from threadrunner.api.generation import Generated, GenerateParams
 from threadrunner.backends.base import Finished
 from threadrunner.engine.events import Broken, Ended
-from threadrunner.engine.llama.sampler import Sampling
+from threadrunner.engine.llama.sampling import Sampling
 from threadrunner.engine.sequence import Priority, Request
 
 STORY = "Once upon a time, in a small house by the sea, there lived an old man and his grey cat. "

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.backends.harness import Loaded, assert_same_or_close, greedy
 from threadrunner.engine.events import Ended, Event
-from threadrunner.engine.llama.sampler import Sampling
+from threadrunner.engine.llama.sampling import Sampling
 from threadrunner.engine.sequence import Request
 
 TURNS = [

@@ -122,9 +122,17 @@ def conflicts(params: SamplingParams) -> str | None:
         return problem
     if params.grammar is not None and params.json_schema not in (None, False):
         return "give at most one of `grammar` and `json_schema`"
-    if len(msgspec.json.encode(params.json_schema)) > MAX_SCHEMA_BYTES:
+    if _size(params.json_schema) > MAX_SCHEMA_BYTES:
         return f"`json_schema` has more than {MAX_SCHEMA_BYTES} bytes"
     return None
+
+
+def _size(schema: object) -> int:
+    """In bytes of JSON; 0 for one that nests too deep to be written, which a backend refuses with its place."""
+    try:
+        return len(msgspec.json.encode(schema))
+    except RecursionError:
+        return 0
 
 
 def _generate_conflicts(params: GenerateParams) -> str | None:

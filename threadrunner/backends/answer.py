@@ -12,7 +12,7 @@ from threadrunner.api.generation import Choice, Generated, Timings, TokenLogprob
 from threadrunner.api.sampling import SamplingParams
 from threadrunner.backends.base import Piece
 from threadrunner.engine.events import Ended, Text
-from threadrunner.engine.llama.sampler import Logprob
+from threadrunner.engine.llama.logprobs import Logprob
 from threadrunner.engine.llama.vocab import Vocab
 
 

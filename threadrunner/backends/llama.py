@@ -39,6 +39,7 @@ from threadrunner.engine.llama.context import Context
 from threadrunner.engine.llama.errors import BadGrammar, DamagedModel, EngineError, LoadError
 from threadrunner.engine.llama.library import build
 from threadrunner.engine.llama.model import Model
+from threadrunner.engine.llama.recommended import recommended
 from threadrunner.engine.llama.vocab import Vocab
 from threadrunner.engine.threads import Threads
 
@@ -254,7 +255,13 @@ def _whole(spec: ModelSpec, model: Model, context: Context, max_tokens: int, thr
         name=spec.name,
         model=model,
         vocab=vocab,
-        requests=RequestBuilder(vocab, model.chat_template(), model.chat_template("tool_use"), max_tokens),
+        requests=RequestBuilder(
+            vocab,
+            model.chat_template(),
+            model.chat_template("tool_use"),
+            max_tokens,
+            recommended(model.meta).sampling,
+        ),
         engine=Engine(model, vocab, context, limits, _store(spec, model)),
         embedder=Embedder(
             model, pooling=context.pooling, remembers=context.remembers, threads=threads, max_tokens=max_tokens

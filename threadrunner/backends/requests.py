@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -13,11 +13,11 @@ from threadrunner.api.errors import InvalidParams
 from threadrunner.api.generation import ApplyTemplateParams, GenerateParams, InfillParams, conflicts
 from threadrunner.api.sampling import SamplingParams
 from threadrunner.backends.base import PRIORITIES
+from threadrunner.backends.sampling import sampling_of
 from threadrunner.backends.steer import steer
 from threadrunner.engine.dialect import Dialect
-from threadrunner.engine.llama.sampler import Sampling
+from threadrunner.engine.llama.sampling import Sampling
 from threadrunner.engine.llama.vocab import Vocab
-from threadrunner.engine.prompts import grammar_cost, json_schema
 from threadrunner.engine.prompts.chat import ChatPrompt, Rendered, fit
 from threadrunner.engine.prompts.conversation import Message
 from threadrunner.engine.prompts.detokenizer import Cutter
@@ -46,13 +46,21 @@ class RequestBuilder:
     chat only: nothing else needs the template), BadGrammar, PromptTooLong, Unsupported.
     """
 
-    def __init__(self, vocab: Vocab, chat_template: str | None, tools_template: str | None, context: int) -> None:
-        """`context` is the maximum of one request's tokens; `tools_template` a template of its own for chats with
-        tools."""
+    def __init__(
+        self,
+        vocab: Vocab,
+        chat_template: str | None,
+        tools_template: str | None,
+        context: int,
+        usual: Sampling | None = None,
+    ) -> None:
+        """`tools_template` is a template of its own for chats with tools, `context` the maximum of one request's
+        tokens, `usual` how tokens are chosen where a request says nothing of it."""
         self.chat_prompt = ChatPrompt(vocab, chat_template, tools_template)
         self._dialect = Dialect(vocab, tools_template or chat_template, lambda: self.chat_prompt.takes_tools)
         self._vocab = vocab
         self._context = context
+        self._usual = usual or Sampling()
         self._infill_prompts: InfillPrompts | None = None
 
     @property
@@ -70,7 +78,7 @@ class RequestBuilder:
         request = Request(
             id,
             prompt.tokens,
-            _sampling(params),
+            self._sampling(params),
             max_tokens=params.max_tokens,
             priority=priority_of(params.priority),
             stops=params.stop,
@@ -81,6 +89,8 @@ class RequestBuilder:
         return request, truncated
 
     def _prompt(self, params: GenerateParams, tools: Sequence[ToolSpec]) -> tuple[Rendered, int | None]:
+        if params.prompt_tokens is not None:
+            return Rendered(self._checked(params.prompt_tokens), "", ""), None
         truncate = params.context_overflow == "truncate"
         if params.raw:
             return Rendered(self.chat_prompt.plain(params.prompt or ""), "", ""), 0 if truncate else None
@@ -98,7 +108,7 @@ class RequestBuilder:
 
         def in_our_words(messages: Sequence[Message]) -> Rendered:
             known = prompt.takes_calls and prompt.takes_results
-            if told or not known and any(m["role"] == "tool" or m.get("tool_calls") for m in messages):
+            if told or (not known and any(m["role"] == "tool" or m.get("tool_calls") for m in messages)):
                 messages = in_words(messages, tools, must=must)
             return prompt.chat(messages, (), variables)
 
@@ -109,6 +119,14 @@ class RequestBuilder:
         if problem := message_conflicts(params.messages) or tool_conflicts(params.tools, "auto"):
             raise InvalidParams(problem)
         return self.chat_prompt.chat(plain_messages(params.messages), plain_tools(params.tools), params.template_vars)
+
+    def _checked(self, tokens: list[int]) -> list[int]:
+        if (largest := max(tokens)) >= self._vocab.n_tokens:
+            raise InvalidParams(f"`prompt_tokens` has {largest}; this model's are 0 to {self._vocab.n_tokens - 1}")
+        return tokens
+
+    def _sampling(self, params: SamplingParams) -> Sampling:
+        return sampling_of(params, self._usual, self._vocab.n_tokens)
 
     def infill(self, id: int, params: InfillParams) -> Request:
         _refuse_conflicts(params)
@@ -126,7 +144,7 @@ class RequestBuilder:
         return Request(
             id,
             prompt.tokens,
-            _sampling(params),
+            self._sampling(params),
             max_tokens=max_tokens,
             priority=priority_of(params.priority),
             stops=params.stop,
@@ -191,31 +209,3 @@ def template_variables(params: GenerateParams) -> dict[str, Any]:
     """What the chat template is told beside the conversation; `reasoning` "off" in all ways that templates know."""
     off = {"enable_thinking": False, "thinking": False} if params.reasoning == "off" else {}
     return {**off, **params.template_vars}
-
-
-def _sampling(params: SamplingParams) -> Sampling:
-    grammar = params.grammar
-    if params.json_schema not in (None, False):
-        grammar = json_schema.to_grammar(params.json_schema)
-    elif grammar is not None:
-        json_schema.check_grammar(grammar)
-    if grammar is not None:
-        grammar_cost.check(grammar)
-    usual = Sampling()
-    return Sampling(
-        temperature=_given(params.temperature, usual.temperature),
-        top_k=_given(params.top_k, usual.top_k),
-        top_p=_given(params.top_p, usual.top_p),
-        min_p=_given(params.min_p, usual.min_p),
-        repeat_penalty=_given(params.repeat_penalty, usual.repeat_penalty),
-        seed=params.seed,
-        grammar=grammar,
-        logprobs=params.logprobs,
-    )
-
-
-T = TypeVar("T")
-
-
-def _given(value: T | None, usual: T) -> T:
-    return usual if value is None else value

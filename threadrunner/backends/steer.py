@@ -14,20 +14,19 @@ from threadrunner.engine.tools.families import splitter
 from threadrunner.engine.tools.sink import ToolSpec
 from threadrunner.engine.tools.splitter import Thoughts
 
-
 _THOUGHTS: dict[ReasoningMode, Thoughts] = {"split": "split", "raw": "aloud", "off": "dropped"}
 
 
-def steer(
-    request: Request, dialect: Dialect, params: GenerateParams, tools: Sequence[ToolSpec], opening: str
-) -> None:
+def steer(request: Request, dialect: Dialect, params: GenerateParams, tools: Sequence[ToolSpec], opening: str) -> None:
     """Complete the request. `opening` is what stands open at the prompt's end. Raises BadGrammar."""
     choice = params.tool_choice
     if isinstance(choice, NamedTool):
         tools = [tool for tool in tools if tool.name == choice.function.name]
     if not tools and dialect.thought is None:
         return
-    speech = dialect.speech(tools, opening=opening, thoughts=_THOUGHTS[params.reasoning], many=params.parallel_tool_calls)
+    speech = dialect.speech(
+        tools, opening=opening, thoughts=_THOUGHTS[params.reasoning], many=params.parallel_tool_calls
+    )
     answer = request.sampling.constraint
     if tools and choice not in ("auto", "none"):
         answer = speech.required()

@@ -14,9 +14,9 @@ from threadrunner.engine.constraints.constraint import Constraint
 from threadrunner.engine.llama.errors import BadGrammar
 from threadrunner.engine.llama.vocab import Vocab
 from threadrunner.engine.tools.families import GENERIC, call_family, thought_tags
+from threadrunner.engine.tools.harmony import HARMONY_MARKS, HarmonyCalls
 from threadrunner.engine.tools.lark import CallGrammar
 from threadrunner.engine.tools.sink import ToolSpec
-from threadrunner.engine.tools.harmony import HARMONY_MARKS, HarmonyCalls
 from threadrunner.engine.tools.splitter import Layout, Thoughts, ThoughtTags
 
 log = logging.getLogger("threadrunner.engine")

@@ -9,14 +9,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from threadrunner.engine.cells import Cells
+from threadrunner.engine.constraints.guide import Guide, Matcher
 from threadrunner.engine.errors import PromptTooLong, QueueFull, Unsupported
 from threadrunner.engine.events import Broken, Ended, Event, Prefilled, Text
 from threadrunner.engine.interruption import Interruption
 from threadrunner.engine.kv_store import KvStore
 from threadrunner.engine.llama.context import ABORTED, NO_ROOM, OK, Context
 from threadrunner.engine.llama.errors import EngineError
+from threadrunner.engine.llama.logprobs import Logprob
 from threadrunner.engine.llama.model import Model
-from threadrunner.engine.llama.sampler import Logprob, Sampler
+from threadrunner.engine.llama.sampler import Sampler
 from threadrunner.engine.llama.vocab import Vocab
 from threadrunner.engine.prefix_cache import common_length
 from threadrunner.engine.prompts.detokenizer import Detokenizer
@@ -57,6 +59,7 @@ class Engine:
         self._vocab = vocab
         self.context = context
         self.limits = limits
+        self._guide = Guide(vocab.table)
         self.scheduler = Scheduler()
         self.cells = Cells(context, store, recurrent=model.recurrent, window=model.n_swa)
         self._waiting: list[Sequence] = []
@@ -99,14 +102,27 @@ class Engine:
         seed = request.sampling.seed
         if seed is None:
             seed = int.from_bytes(os.urandom(4), "little")
-        candidates = [self._candidate(request, i, (seed + i) % 0xFFFFFFFF) for i in range(request.n)]
+        # llama.cpp takes seed 2**32 - 1 for "make one up", hence the modulus
+        matchers = self._matchers(request)
+        candidates = [self._candidate(request, i, (seed + i) % 0xFFFFFFFF, matchers[i]) for i in range(request.n)]
         if len(candidates) > 1:
             self._siblings[request.id] = candidates[1:]
         self._enqueue(candidates[0])
 
-    def _candidate(self, request: Request, index: int, seed: int) -> Sequence:
-        # llama.cpp takes seed 2**32 - 1 for "make one up", hence the modulus in add()
-        sampler = Sampler(self._model, self._vocab, request.sampling, seed, request.forced)
+    def _matchers(self, request: Request) -> list[Matcher] | list[None]:
+        constraint = request.sampling.constraint
+        return [None] * request.n if constraint is None else self._guide.matchers(constraint, request.n)
+
+    def _candidate(self, request: Request, index: int, seed: int, matcher: Matcher | None) -> Sequence:
+        sampler = Sampler(
+            self._model,
+            self._vocab,
+            request.sampling,
+            seed,
+            forced=request.forced,
+            matcher=matcher,
+            stop_tokens=request.stop_tokens,
+        )
         sampler.see_prompt(request.prompt)
         cutters = request.cutters() if request.cutters else []
         text = Detokenizer(request.stops, cutters, skip=len(request.forced))
@@ -231,7 +247,7 @@ class Engine:
             return
         for part in parts:
             yield Text(request.id, sequence.index, part)
-        if reply.stopped:
+        if reply.stopped or sequence.sampler.complete:
             yield from self._finish(sequence, "stop")
         elif sequence.generated == request.max_tokens or len(sequence.tokens) >= self.limits.context:
             yield from self._finish(sequence, "length")
@@ -243,7 +259,9 @@ class Engine:
         if sequence.decided:
             return sequence.decided.pop(0), None
         if sequence.generated == 0 and sequence.request.first:
-            sequence.sampler.exempt(sequence.request.first, self.context, logits_at)
+            token = sequence.sampler.begin_free(sequence.request.first, self.context, logits_at)
+            if token is not None:
+                return token, None
         return sequence.sampler.sample(self.context, logits_at)
 
     def _finish(self, sequence: Sequence, reason: str) -> Iterator[Event]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from threadrunner.engine.llama.errors import EngineError
-from threadrunner.engine.llama.sampler import Logprob
+from threadrunner.engine.llama.logprobs import Logprob
 from threadrunner.engine.reply import Told
 from threadrunner.engine.sequence import Sequence
 from threadrunner.engine.tools.splitter import Part

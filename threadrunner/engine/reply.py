@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -122,5 +121,3 @@ class Reply:
                 shares.append((entry, text))
                 room -= len(text)
         return shares
-
-

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from threadrunner.engine.prompts.detokenizer import Cutter
 
 if TYPE_CHECKING:
-    from threadrunner.engine.llama.sampler import Logprob, Sampler, Sampling
+    from threadrunner.engine.llama.logprobs import Logprob
+    from threadrunner.engine.llama.sampler import Sampler
+    from threadrunner.engine.llama.sampling import Sampling
     from threadrunner.engine.reply import Reply
     from threadrunner.engine.steering import Rules
     from threadrunner.engine.tools.splitter import Listener, Splitter

@@ -81,7 +81,11 @@ def test_a_thought_aloud_is_text_and_one_dropped_is_none() -> None:
 def test_a_prompt_may_have_opened_the_thought() -> None:
     which = layout("hermes", thinking=True)
     assert joined(parts(which, "hm\n</think>\n\nSo.")) == ("So.", "hm", ())
-    assert joined(parts(layout("hermes", thinking=True, thoughts="aloud"), "hm</think>So.")) == ("hm</think>So.", "", ())
+    assert joined(parts(layout("hermes", thinking=True, thoughts="aloud"), "hm</think>So.")) == (
+        "hm</think>So.",
+        "",
+        (),
+    )
 
 
 def test_without_tools_calls_are_text() -> None:

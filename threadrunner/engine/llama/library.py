@@ -88,9 +88,3 @@ def reason() -> str:
 def build() -> str:
     """Which llama.cpp this is; saved state is not carried from one to another."""
     return importlib.metadata.version("llama-cpp-python")
-
-
-def json_schema_to_gbnf(schema: str) -> str:
-    """llama_cpp's own converter from a JSON schema to a grammar. It asserts, indexes and recurses without care: expect
-    any exception (see prompts/json_schema.py)."""
-    return str(_submodule("llama_grammar").json_schema_to_gbnf(schema))

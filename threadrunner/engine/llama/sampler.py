@@ -1,56 +1,32 @@
-"""From logits to a token: one llama.cpp sampler chain a candidate, and a grammar beside it."""
+"""From logits to a token: one llama.cpp sampler chain a candidate, and a constraint beside it."""
 
 from __future__ import annotations
 
 import ctypes
 import math
-import os
-import tempfile
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from threadrunner.engine.constraints.guide import Matcher
+from threadrunner.engine.llama import chain
 from threadrunner.engine.llama.context import Context
 from threadrunner.engine.llama.errors import BadGrammar, DamagedModel
 from threadrunner.engine.llama.library import llama_cpp
+from threadrunner.engine.llama.logprobs import Logprob, logprob_of
 from threadrunner.engine.llama.model import Model
+from threadrunner.engine.llama.sampling import Sampling
 from threadrunner.engine.llama.vocab import Vocab
 
 if TYPE_CHECKING:
-    # in functions only, since numpy takes 60 ms to load: grammars, healing and logprobs alone read logits in Python
+    # in functions only, since numpy takes 60 ms to load: constraints, healing and logprobs alone read logits in Python
     import numpy as np
     from numpy.typing import NDArray
 
-PENALTY_WINDOW = 64
-MIN_TEMPERATURE = 1e-5
-"""Below it the choice is greedy: at 1e-38 a logit divided by it is infinite, and two of them differ by NaN."""
-MIN_PENALTY, MAX_PENALTY = 1e-3, 1e3
-"""Likewise: logits are divided and multiplied by it."""
 _NEVER = -math.inf
 _NO_NUMBERS = "the model's scores are not numbers (NaN): its weights are damaged, or too large for their type"
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How tokens are chosen: as in api.generation, the grammar as GBNF."""
-
-    temperature: float = 0.8
-    top_k: int = 40
-    top_p: float = 0.95
-    min_p: float = 0.05
-    repeat_penalty: float = 1.0
-    seed: int | None = None
-    grammar: str | None = None
-    logprobs: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Logprob:
-    """A token, its log-probability, and the likeliest tokens at its place with theirs, the likeliest first."""
-
-    token: int
-    logprob: float
-    top: tuple[tuple[int, float], ...]
+_NOTHING_TO_SAY = "the grammar leaves the model nothing to say"
 
 
 class _Candidates:
@@ -64,7 +40,7 @@ class _Candidates:
         self.array = llama_cpp.llama_token_data_array()
         self.array.data = self._data.ctypes.data_as(ctypes.POINTER(llama_cpp.llama_token_data))
 
-    def fill(self, logits: NDArray[np.float32], allowed: list[int] | None) -> None:
+    def fill(self, logits: NDArray[np.float32], allowed: NDArray[np.intp] | None) -> None:
         """All tokens with their logits, or only the allowed ones."""
         data = self._data
         count = len(data) if allowed is None else len(allowed)
@@ -85,94 +61,152 @@ def _candidates(n_vocab: int) -> _Candidates:
 
 
 class Sampler:
-    """Chooses the tokens of one candidate; its state is what the candidate has said so far.
+    """Chooses the tokens of one candidate; its state is what the candidate has said so far."""
 
-    `forced` are bytes that the answer must begin with: only tokens that agree with them pass until they are said.
-    """
-
-    def __init__(self, model: Model, vocab: Vocab, sampling: Sampling, seed: int, forced: bytes = b"") -> None:
-        """Raises BadGrammar."""
+    def __init__(
+        self,
+        model: Model,
+        vocab: Vocab,
+        sampling: Sampling,
+        seed: int,
+        *,
+        forced: bytes = b"",
+        matcher: Matcher | None = None,
+        stop_tokens: frozenset[int] = frozenset(),
+    ) -> None:
+        """`forced` are bytes that the answer must begin with: only tokens that agree with them pass until they are
+        said. What comes after them is for the `matcher`. `stop_tokens` end the answer beside the model's own ends."""
         self._to_free: list[llama_cpp.llama_sampler_p] = []
         self._n_vocab = model.n_vocab
         self._vocab = vocab
         self._logprobs = sampling.logprobs
         self._forced = forced
-        self._grammar = None
-        if sampling.grammar is not None:
-            self._grammar = _init_grammar(model, sampling.grammar)
-            self._to_free.append(self._grammar)
-        self._penalizes = sampling.repeat_penalty != 1.0
+        self._matcher = matcher
+        self._remembers = _memory(sampling)
+        self._is_mirostat = sampling.mirostat != 0
+        self._endless_until = math.inf if sampling.ignore_eos else sampling.min_tokens
+        self._ends = [*{*vocab.ends(), *stop_tokens}] if self._endless_until else []
+        self._chosen = 0
         params = llama_cpp.llama_sampler_chain_default_params()
         params.no_perf = True
         self._chain = llama_cpp.llama_sampler_chain_init(params)
         self._to_free.append(self._chain)
-        for sampler in _chain(sampling, seed, model.n_vocab):
+        for sampler in chain.samplers(sampling, seed, model):
             llama_cpp.llama_sampler_chain_add(self._chain, sampler)
 
     def see_prompt(self, tokens: list[int]) -> None:
-        """The repeat penalty counts the prompt's last tokens too."""
-        if self._penalizes:
-            for token in tokens[-PENALTY_WINDOW:]:
+        """Penalties count the prompt's last tokens too."""
+        if self._remembers:
+            for token in tokens[-self._remembers :]:
                 llama_cpp.llama_sampler_accept(self._chain, token)
 
+    @property
+    def complete(self) -> bool:
+        """Nothing can follow what was said."""
+        return self._matcher is not None and not self._forced and self._matcher.complete
+
+    @property
+    def constrained(self) -> bool:
+        return self._matcher is not None
+
+    def follow(self, matcher: Matcher) -> None:
+        """From here on, in place of what was followed before."""
+        self._matcher = matcher
+
+    def begin_free(self, tokens: frozenset[int], context: Context, index: int) -> int | None:
+        """The choice without the constraint, which holds no more, if it is among these tokens; else None."""
+        token = self._choose(self._logits(context, index), None)
+        if token not in tokens:
+            return None
+        self._matcher = None
+        self._chosen += 1
+        return token
+
     def sample(self, context: Context, index: int) -> tuple[int, Logprob | None]:
-        """The next token after the batch's `index`. Raises BadGrammar when the grammar leaves no token, DamagedModel
+        """The next token after the batch's `index`. Raises BadGrammar when the constraint leaves no token, DamagedModel
         when the model gave no numbers to choose by."""
         logits = context.logits(index)
         # One NaN within the network makes all logits NaN, and llama.cpp's sort by size has no place for it. That is all
         # that is looked at: reading 150,000 floats for each token would cost more than choosing it.
         if not logits or math.isnan(logits[0]):
             raise DamagedModel(_NO_NUMBERS)
-        if self._grammar is None and not self._forced:
-            token = llama_cpp.llama_sampler_sample(self._chain, context.handle, index)
-        else:
-            token = self._sample_constrained(context, index)
+        with _forbidden(logits, self._ends if self._chosen < self._endless_until else []):
+            if self._matcher is None and not self._forced:
+                token = llama_cpp.llama_sampler_sample(self._chain, context.handle, index)
+            else:
+                token = self._sample_constrained(context, index)
+        self._chosen += 1
         if not math.isfinite(logits[token]):
             raise DamagedModel(_NO_NUMBERS)
-        logprob = None if self._logprobs is None else self._logprob(context, index, token, self._logprobs)
-        return token, logprob
+        if self._logprobs is None:
+            return token, None
+        return token, logprob_of(self._logits(context, index), token, self._logprobs)
 
     def _sample_constrained(self, context: Context, index: int) -> int:
-        grammar = self._grammar
-        if grammar is not None and not self._forced and not self._penalizes:
-            # nearly always the unconstrained choice fits, and asking for one token costs nothing beside asking for all
-            token = llama_cpp.llama_sampler_sample(self._chain, context.handle, index)
-            if _fits(grammar, token):
-                llama_cpp.llama_sampler_accept(grammar, token)
+        """Nearly always the unconstrained choice fits, and asking for one token costs nothing beside asking for all."""
+        logits = self._logits(context, index)
+        if not self._forced and not self._is_mirostat:  # which learns from each choice
+            if self._remembers:
+                token = self._choose(logits, None)
+            else:
+                token = llama_cpp.llama_sampler_sample(self._chain, context.handle, index)
+            if self._takes(token):
                 return token
-        candidates = _candidates(self._n_vocab)
-        candidates.fill(self._logits(context, index), self._vocab.agreeing(self._forced) if self._forced else None)
-        array = ctypes.byref(candidates.array)
-        if grammar is not None:
-            llama_cpp.llama_sampler_apply(grammar, array)
-            if not candidates.any_possible():
-                raise BadGrammar("the grammar leaves the model nothing to say")
-        llama_cpp.llama_sampler_apply(self._chain, array)
-        token = int(candidates.array.data[candidates.array.selected].id)
-        llama_cpp.llama_sampler_accept(self._chain, token)
-        if grammar is not None:
-            # accepting a token that the grammar refuses ends the process; a chain may still pick one of probability 0
-            if not _fits(grammar, token):
-                raise BadGrammar("the grammar leaves the model nothing to say")
-            llama_cpp.llama_sampler_accept(grammar, token)
-        self._forced = self._forced[len(self._vocab.piece(token)) :]
+        allowed = self._allowed()
+        token = self._choose(logits, allowed)
+        if not self._takes(token):
+            # it goes on after the forced bytes as the constraint does not; one that ends with them always may be said
+            within = [t for t in allowed.tolist() if len(self._vocab.piece(t)) <= len(self._forced)]
+            token = self._choose(logits, _ids(within))
+            if not self._takes(token):
+                raise BadGrammar(_NOTHING_TO_SAY)
         return token
+
+    def _allowed(self) -> NDArray[np.intp]:
+        if self._forced:
+            return _ids(self._vocab.agreeing(self._forced))
+        assert self._matcher is not None
+        return self._matcher.allowed()
+
+    def _choose(self, logits: NDArray[np.float32], allowed: NDArray[np.intp] | None) -> int:
+        """By the chain, which is not told. Raises BadGrammar."""
+        candidates = _candidates(self._n_vocab)
+        candidates.fill(logits, allowed)
+        if not candidates.any_possible():
+            return self._end_among(allowed)
+        array = candidates.array
+        llama_cpp.llama_sampler_apply(self._chain, ctypes.byref(array))
+        chosen = array.data[array.selected]
+        if chosen.logit == _NEVER:
+            return self._end_among(allowed)
+        return int(chosen.id)
+
+    def _end_among(self, allowed: NDArray[np.intp] | None) -> int:
+        """Where all else is forbidden, an end that `min_tokens` does not want yet. Raises BadGrammar."""
+        ends = [] if allowed is None else sorted({*self._ends}.intersection(allowed.tolist()))
+        if not ends:
+            raise BadGrammar(_NOTHING_TO_SAY)
+        return ends[0]
+
+    def _takes(self, token: int) -> bool:
+        """Go on by this token, if forced bytes and constraint agree to it."""
+        matcher = self._matcher
+        if self._forced:
+            piece = self._vocab.piece(token)
+            beyond = piece[len(self._forced) :]
+            if matcher is not None and beyond and not matcher.take_text(beyond):
+                return False
+            self._forced = self._forced[len(piece) :]
+        elif matcher is not None and not matcher.take(token):
+            return False
+        if self._remembers:
+            llama_cpp.llama_sampler_accept(self._chain, token)
+        return True
 
     def _logits(self, context: Context, index: int) -> NDArray[np.float32]:
         import numpy as np
 
         return np.ctypeslib.as_array(context.logits(index), shape=(self._n_vocab,))
-
-    def _logprob(self, context: Context, index: int, token: int, count: int) -> Logprob:
-        """By the model's own distribution, before temperature and cuts."""
-        import numpy as np
-
-        logits = self._logits(context, index).astype(np.float64)
-        logits -= np.logaddexp.reduce(logits)
-        count = min(count, self._n_vocab)
-        top = np.argpartition(logits, -count)[-count:].tolist() if count else []
-        ranked = sorted(((token, float(logits[token])) for token in top), key=lambda pair: -pair[1])
-        return Logprob(token, float(logits[token]), tuple(pair for pair in ranked if pair[1] > _NEVER))
 
     def close(self) -> None:
         """May be called again; nothing else may be called after it."""
@@ -183,47 +217,26 @@ class Sampler:
         self.close()
 
 
-def _fits(grammar: llama_cpp.llama_sampler_p, token: int) -> bool:
-    one = llama_cpp.llama_token_data(token, 1.0, 0.0)
-    array = llama_cpp.llama_token_data_array(ctypes.pointer(one), 1, -1, False)
-    llama_cpp.llama_sampler_apply(grammar, ctypes.byref(array))
-    return one.logit > _NEVER
+def _memory(sampling: Sampling) -> int:
+    """How many tokens the chain remembers; where it remembers any it must be told of what is chosen, once."""
+    penalties = chain.window_of(sampling.penalty_window) if sampling.penalizes else 0
+    return max(penalties, chain.window_of(sampling.dry_window) if sampling.dry_multiplier else 0)
 
 
-def _chain(sampling: Sampling, seed: int, n_vocab: int) -> list[llama_cpp.llama_sampler_p]:
-    """llama.cpp's own order: penalties, cuts, temperature, choice. Numbers that C's types would wrap are bounded."""
-    chain = []
-    if sampling.repeat_penalty != 1.0:
-        penalty = min(max(MIN_PENALTY, sampling.repeat_penalty), MAX_PENALTY)
-        chain.append(llama_cpp.llama_sampler_init_penalties(n_vocab, PENALTY_WINDOW, penalty, 0.0, 0.0))
-    if not sampling.temperature >= MIN_TEMPERATURE:
-        return [*chain, llama_cpp.llama_sampler_init_greedy()]
-    if sampling.top_k > 0:
-        chain.append(llama_cpp.llama_sampler_init_top_k(min(sampling.top_k, n_vocab)))
-    if sampling.top_p < 1.0:
-        chain.append(llama_cpp.llama_sampler_init_top_p(sampling.top_p, 1))
-    if sampling.min_p > 0.0:
-        chain.append(llama_cpp.llama_sampler_init_min_p(sampling.min_p, 1))
-    return [*chain, llama_cpp.llama_sampler_init_temp(sampling.temperature), llama_cpp.llama_sampler_init_dist(seed)]
+def _ids(tokens: list[int]) -> NDArray[np.intp]:
+    import numpy as np
+
+    return np.array(tokens, np.intp)
 
 
-def _init_grammar(model: Model, grammar: str) -> llama_cpp.llama_sampler_p:
-    """llama.cpp's parser writes what it dislikes to stderr and nowhere else, so stderr is a file for that moment.
-    Raises BadGrammar."""
-    if "\0" in grammar:
-        raise BadGrammar("a grammar cannot contain the character NUL")
-    with tempfile.TemporaryFile() as captured:
-        stderr = os.dup(2)
-        try:
-            os.dup2(captured.fileno(), 2)
-            made = llama_cpp.llama_sampler_init_grammar(model.vocab, grammar.encode(), b"root")
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
-        if made:
-            return made
-        captured.seek(0)
-        first_line = captured.read(4096).decode("utf-8", "replace").partition("\n")[0]
-        complaint = first_line.partition("error parsing grammar: ")[2]
-    complaint = complaint or "it needs a rule named root, and no left recursion"
-    raise BadGrammar(f"not a grammar that llama.cpp understands: {complaint}")
+@contextmanager
+def _forbidden(logits: ctypes._Pointer[ctypes.c_float], tokens: list[int]) -> Iterator[None]:
+    """While within, these tokens cannot be chosen."""
+    kept = [logits[token] for token in tokens]
+    for token in tokens:
+        logits[token] = _NEVER
+    try:
+        yield
+    finally:
+        for token, score in zip(tokens, kept, strict=True):
+            logits[token] = score

@@ -228,4 +228,3 @@ class NamedCalls:
         calls_text = grammar.repeated(one, quote(self.between) if self.between else "")
         begin, end = self.section
         return f"{grammar.marked(begin)} {calls_text} {grammar.marked(end)}" if begin else calls_text
-

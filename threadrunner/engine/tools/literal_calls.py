@@ -162,13 +162,19 @@ class GemmaCalls:
         grammar.rule("gemma_text", f"{mark} /[^<]*/ {mark}")
         grammar.rule("gemma_number", r"/-?(0|[1-9][0-9]*)(\.[0-9]+)?/")
         grammar.rule("gemma_list", '"[" (gemma_value ("," gemma_value)*)? "]"')
-        grammar.rule("gemma_object", '"{" (/[A-Za-z0-9_]+/ ":" gemma_value ("," /[A-Za-z0-9_]+/ ":" gemma_value)*)? "}"')
+        grammar.rule(
+            "gemma_object", '"{" (/[A-Za-z0-9_]+/ ":" gemma_value ("," /[A-Za-z0-9_]+/ ":" gemma_value)*)? "}"'
+        )
         grammar.rule("gemma_value", 'gemma_text | gemma_number | "true" | "false" | "null" | gemma_list | gemma_object')
         return grammar.repeated(grammar.rule("block", body), "")
 
     def _value(self, grammar: CallGrammar, name: str, schema: object) -> str:
         choices = schema.get("enum") if isinstance(schema, dict) else None
-        if isinstance(choices, list) and choices and all(isinstance(choice, str) and "<" not in choice for choice in choices):
+        if (
+            isinstance(choices, list)
+            and choices
+            and all(isinstance(choice, str) and "<" not in choice for choice in choices)
+        ):
             mark = grammar.marked(self.quotes)
             return f"{mark} ({' | '.join(map(quote, choices))}) {mark}"
         kinds = {

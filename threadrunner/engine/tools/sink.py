@@ -85,7 +85,13 @@ def types_of(schema: object) -> set[str]:
     if not isinstance(schema, dict):
         return set()
     kind = schema.get("type")
-    kinds = {kind} if isinstance(kind, str) else {k for k in kind if isinstance(k, str)} if isinstance(kind, list) else set()
+    kinds = (
+        {kind}
+        if isinstance(kind, str)
+        else {k for k in kind if isinstance(k, str)}
+        if isinstance(kind, list)
+        else set()
+    )
     for key in ("anyOf", "oneOf"):
         if isinstance(schema.get(key), list):
             kinds = kinds.union(*map(types_of, schema[key]))

@@ -20,11 +20,11 @@ _SCALAR_END = re.compile(r"[,}\]\s]")
 _BLANKS = re.compile(r"\s*")
 
 
-class Malformed(Exception):  # noqa: N818 - a reader's way to say no, not an error
+class Malformed(Exception):
     """This is not what the reader reads; the text is no call."""
 
 
-class TextEnded(Exception):  # noqa: N818
+class TextEnded(Exception):
     """The answer ended within what is being read."""
 
 

@@ -103,7 +103,7 @@ class Listener(Protocol):
         """The answer begins."""
 
 
-class Enough(Exception):  # noqa: N818
+class Enough(Exception):
     """The one call that is allowed is there."""
 
 

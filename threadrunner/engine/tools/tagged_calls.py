@@ -11,6 +11,7 @@ from threadrunner.engine.tools.lark import CallGrammar, quote
 from threadrunner.engine.tools.sink import CallSink, Members, as_json, types_of
 from threadrunner.engine.tools.source import Malformed, Reading, Source
 
+
 @dataclass(frozen=True, slots=True)
 class TaggedCalls:
     """The fields are what stands before and after a call's name, a parameter's name and its value; white space between
@@ -108,4 +109,4 @@ class TaggedCalls:
             return grammar.free_text(name, ("\n" if self.lined else "") + self.value[1])
         return f"{grammar.json(name, schema)} {close}"
 
-__all__ = ["TaggedCalls", "TextEnded"]
+
