@@ -50,6 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine.constraints": {"engine.llama.errors"},
     "engine.llama": {"engine.constraints"},
     "engine.prompts": {"engine.llama", "engine.errors"},
+    "engine.tools": set(),
 }  # fmt: skip
 
 # Programs that are started in the same interpreter, where a command becomes its process.

@@ -51,7 +51,7 @@ class AnswerBuilder:
         choices = [self._choice(self.ended[i]) for i in range(self.candidates)]
         first = self.ended[0].sequence
         generated = sum(e.sequence.generated for e in self.ended.values())
-        thought = sum(e.sequence.reply.thought_tokens for e in self.ended.values())
+        thought = sum(e.sequence.utterance.thought_tokens for e in self.ended.values())
         return Generated(
             text=choices[0].text,
             finish_reason=choices[0].finish_reason,

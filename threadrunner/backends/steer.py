@@ -11,29 +11,31 @@ from threadrunner.engine.dialect import Dialect, Speech
 from threadrunner.engine.sequence import Request
 from threadrunner.engine.steering import Rules
 from threadrunner.engine.tools.families import splitter
+from threadrunner.engine.tools.layout import Thoughts
 from threadrunner.engine.tools.sink import ToolSpec
-from threadrunner.engine.tools.splitter import Thoughts
 
 _THOUGHTS: dict[ReasoningMode, Thoughts] = {"split": "split", "raw": "aloud", "off": "dropped"}
 
 
 def steer(request: Request, dialect: Dialect, params: GenerateParams, tools: Sequence[ToolSpec], opening: str) -> None:
     """Complete the request. `opening` is what stands open at the prompt's end. Raises BadGrammar."""
-    choice = params.tool_choice
+    choice, many = params.tool_choice, params.parallel_tool_calls
     if isinstance(choice, NamedTool):
         tools = [tool for tool in tools if tool.name == choice.function.name]
+        many = False
     if not tools and dialect.thought is None:
         return
-    speech = dialect.speech(
-        tools, opening=opening, thoughts=_THOUGHTS[params.reasoning], many=params.parallel_tool_calls
-    )
+    speech = dialect.speech(tools, opening=opening, thoughts=_THOUGHTS[params.reasoning], many=many)
     answer = request.sampling.constraint
     if tools and choice not in ("auto", "none"):
         answer = speech.required()
     elif tools and params.json_schema not in (None, False):
         answer = speech.calls_or_json(params.json_schema)
     _complete(request, dialect, speech)
-    request.rules = Rules(answer, speech.calls if tools else None, speech.tokens)
+    if tools:
+        request.rules = Rules(answer, speech.calls, speech.arguments, speech.tokens)
+    else:
+        request.rules = Rules(answer)
     if params.reasoning == "off" or params.reasoning_budget is not None:
         request.thought_budget = 0 if params.reasoning == "off" else params.reasoning_budget
     # what holds for the answer does not hold in a thought

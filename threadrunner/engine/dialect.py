@@ -16,8 +16,8 @@ from threadrunner.engine.llama.vocab import Vocab
 from threadrunner.engine.tools.families import GENERIC, call_family, thought_tags
 from threadrunner.engine.tools.harmony import HARMONY_MARKS, HarmonyCalls
 from threadrunner.engine.tools.lark import CallGrammar
+from threadrunner.engine.tools.layout import Layout, Thoughts, ThoughtTags
 from threadrunner.engine.tools.sink import ToolSpec
-from threadrunner.engine.tools.splitter import Layout, Thoughts, ThoughtTags
 
 log = logging.getLogger("threadrunner.engine")
 
@@ -54,6 +54,11 @@ class Speech:
         grammar, calls = self._grammar()
         answer = grammar.json("answer", {} if isinstance(schema, bool) else schema)
         return Constraint.of_lark(grammar.text(f"({calls}) | {answer}"))
+
+    def arguments(self, name: str) -> Constraint:
+        """The arguments of one tool alone."""
+        held = next((_held(tool) for tool in self.tools if tool.name == name), {"type": "object"})
+        return Constraint.of_schema(dict(held))
 
     def _grammar(self) -> tuple[CallGrammar, str]:
         """A tool whose schema cannot be held takes any object: one odd tool must not end requests."""
@@ -135,13 +140,21 @@ def _stands_open(opening: str, thought: ThoughtTags) -> bool:
     return begin >= 0 and thought.end not in opening[begin:]
 
 
-def _held(tool: ToolSpec) -> Mapping[str, object]:
-    parameters = dict(tool.parameters) if tool.parameters else {"type": "object"}
+def _held(tool: ToolSpec) -> Mapping[str, Any]:
+    parameters = _closed(tool.parameters) if tool.parameters else {"type": "object"}
     problem = _problem(json.dumps(parameters))
     if not problem:
         return parameters
     log.warning("tool %s: its arguments are kept to any JSON object, not to its schema: %s", tool.name, problem)
     return {"type": "object"}
+
+
+def _closed(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Without members that the schema does not name, where it leaves that open: weak models make some up."""
+    own = {"type", "properties", "required", "title", "description", "$defs", "definitions", "$schema"}
+    if parameters.get("properties") and parameters.keys() <= own:
+        return {**parameters, "additionalProperties": False}
+    return dict(parameters)
 
 
 @lru_cache(maxsize=1024)

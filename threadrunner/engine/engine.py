@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from threadrunner.engine.candidates import Candidates
 from threadrunner.engine.cells import Cells
-from threadrunner.engine.constraints.guide import Guide, Matcher
 from threadrunner.engine.errors import PromptTooLong, QueueFull, Unsupported
 from threadrunner.engine.events import Broken, Ended, Event, Prefilled, Text
 from threadrunner.engine.interruption import Interruption
@@ -18,15 +17,10 @@ from threadrunner.engine.llama.context import ABORTED, NO_ROOM, OK, Context
 from threadrunner.engine.llama.errors import EngineError
 from threadrunner.engine.llama.logprobs import Logprob
 from threadrunner.engine.llama.model import Model
-from threadrunner.engine.llama.sampler import Sampler
 from threadrunner.engine.llama.vocab import Vocab
 from threadrunner.engine.prefix_cache import common_length
-from threadrunner.engine.prompts.detokenizer import Detokenizer
-from threadrunner.engine.reply import Reply
 from threadrunner.engine.scheduler import Chunk, Scheduler, batch_of
 from threadrunner.engine.sequence import Priority, Request, Sequence
-from threadrunner.engine.steering import Rules, Steering
-from threadrunner.engine.tools.splitter import Splitter
 
 log = logging.getLogger("threadrunner.engine")
 
@@ -59,13 +53,12 @@ class Engine:
         self._vocab = vocab
         self.context = context
         self.limits = limits
-        self._guide = Guide(vocab.table)
+        self._candidates = Candidates(model, vocab)
         self.scheduler = Scheduler()
         self.cells = Cells(context, store, recurrent=model.recurrent, window=model.n_swa)
         self._waiting: list[Sequence] = []
         self._siblings: dict[int, list[Sequence]] = {}
         """By request, the candidates that wait for the first one's prompt to be evaluated."""
-        self._arrivals = 0
         self._interruption = Interruption(context, min_prefill=self.scheduler.min_chunk, recurrent=model.recurrent)
 
     # requests
@@ -99,41 +92,10 @@ class Engine:
         free = max(0, self.limits.max_running - self.active)
         if len(self._waiting) >= self.limits.max_queued + free:
             raise QueueFull(len(self._waiting), self.limits.max_queued)
-        seed = request.sampling.seed
-        if seed is None:
-            seed = int.from_bytes(os.urandom(4), "little")
-        # llama.cpp takes seed 2**32 - 1 for "make one up", hence the modulus
-        matchers = self._matchers(request)
-        candidates = [self._candidate(request, i, (seed + i) % 0xFFFFFFFF, matchers[i]) for i in range(request.n)]
+        candidates = self._candidates.make(request)
         if len(candidates) > 1:
             self._siblings[request.id] = candidates[1:]
         self._enqueue(candidates[0])
-
-    def _matchers(self, request: Request) -> list[Matcher] | list[None]:
-        constraint = request.sampling.constraint
-        return [None] * request.n if constraint is None else self._guide.matchers(constraint, request.n)
-
-    def _candidate(self, request: Request, index: int, seed: int, matcher: Matcher | None) -> Sequence:
-        sampler = Sampler(
-            self._model,
-            self._vocab,
-            request.sampling,
-            seed,
-            forced=request.forced,
-            matcher=matcher,
-            stop_tokens=request.stop_tokens,
-        )
-        sampler.see_prompt(request.prompt)
-        cutters = request.cutters() if request.cutters else []
-        text = Detokenizer(request.stops, cutters, skip=len(request.forced))
-        reply = Reply(text, self._splitter(request, sampler), request.thought_budget)
-        self._arrivals += 1
-        return Sequence(request, index, sampler, reply, self._arrivals, list(request.prompt))
-
-    def _splitter(self, request: Request, sampler: Sampler) -> Splitter | None:
-        if request.splitter is None:
-            return None
-        return request.splitter(Steering(self._guide, sampler, request.rules or Rules()))
 
     def _enqueue(self, sequence: Sequence) -> None:
         self._waiting.append(sequence)
@@ -235,26 +197,26 @@ class Engine:
             yield from self._finish(sequence, "stop")
             return
         sequence.tokens.append(token)
-        reply = sequence.reply
+        utterance = sequence.utterance
         data = request.markers.get(token) or self._vocab.piece(token)
-        if logprob is not None and not reply.takes(data):
-            sequence.logprobs.append((logprob, reply.position))
+        if logprob is not None and not utterance.takes(data):
+            sequence.logprobs.append((logprob, utterance.position))
         try:
-            parts = reply.add(data)
+            parts = utterance.add(data)
         except EngineError as error:  # what the answer is to be kept to cannot be followed
             self.cancel(request.id)
             yield Broken(request.id, error)
             return
         for part in parts:
             yield Text(request.id, sequence.index, part)
-        if reply.stopped or sequence.sampler.complete:
+        if utterance.stopped or sequence.sampler.complete:
             yield from self._finish(sequence, "stop")
         elif sequence.generated == request.max_tokens or len(sequence.tokens) >= self.limits.context:
             yield from self._finish(sequence, "length")
 
     def _choose(self, sequence: Sequence, logits_at: int) -> tuple[int, Logprob | None]:
         """The sampler's choice, unless the next tokens are decided: those that end a thought past its budget."""
-        if sequence.reply.thought_must_end:
+        if sequence.utterance.thought_must_end:
             sequence.decided = list(sequence.request.thought_end)
         if sequence.decided:
             return sequence.decided.pop(0), None
@@ -265,16 +227,16 @@ class Engine:
         return sequence.sampler.sample(self.context, logits_at)
 
     def _finish(self, sequence: Sequence, reason: str) -> Iterator[Event]:
-        for part in sequence.reply.finish(cut=reason == "length"):
+        for part in sequence.utterance.finish(cut=reason == "length"):
             yield Text(sequence.request.id, sequence.index, part)
         yield self._end(sequence, reason)
 
     def _end(self, sequence: Sequence, reason: str) -> Ended:
         self.cells.finish(sequence)
         sequence.sampler.close()
-        reply = sequence.reply
-        logprobs = reply.shares(sequence.logprobs)
-        return Ended(sequence.request.id, sequence.index, reply.text, reason, sequence, logprobs, reply.told())
+        utterance = sequence.utterance
+        logprobs = utterance.shares(sequence.logprobs)
+        return Ended(sequence.request.id, sequence.index, utterance.text, reason, sequence, logprobs, utterance.told())
 
     # sequences come and go
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from threadrunner.engine.llama.errors import EngineError
 from threadrunner.engine.llama.logprobs import Logprob
-from threadrunner.engine.reply import Told
 from threadrunner.engine.sequence import Sequence
-from threadrunner.engine.tools.splitter import Part
+from threadrunner.engine.tools.layout import AnswerPart
+from threadrunner.engine.utterance import Told
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Text:
 
     id: int
     index: int
-    part: Part
+    part: AnswerPart
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from threadrunner.engine.llama.logprobs import Logprob
     from threadrunner.engine.llama.sampler import Sampler
     from threadrunner.engine.llama.sampling import Sampling
-    from threadrunner.engine.reply import Reply
     from threadrunner.engine.steering import Rules
-    from threadrunner.engine.tools.splitter import Listener, Splitter
+    from threadrunner.engine.tools.layout import CallListener
+    from threadrunner.engine.tools.splitter import Splitter
+    from threadrunner.engine.utterance import Utterance
 
 
 class Priority(IntEnum):
@@ -43,7 +44,7 @@ class Request:
     """New ones for each candidate, whose text they follow."""
     stop_tokens: frozenset[int] = frozenset()
     """These end the answer as the model's own end tokens do."""
-    splitter: Callable[[Listener], Splitter] | None = None
+    splitter: Callable[[CallListener], Splitter] | None = None
     """A new one for each candidate; None: all that is said is text."""
     markers: Mapping[int, bytes] = field(default_factory=dict)
     """Control tokens that the splitter is shown, with their texts."""
@@ -65,7 +66,7 @@ class Sequence:
     request: Request
     index: int
     sampler: Sampler
-    reply: Reply
+    utterance: Utterance
     arrival: int
     """Its number among all candidates that came."""
     tokens: list[int]
@@ -77,7 +78,7 @@ class Sequence:
     cached: int = 0
     """Tokens of the prompt that were known when it began to run."""
     logprobs: list[tuple[Logprob, int]] = field(default_factory=list)
-    """Each with the reply's position before the token."""
+    """Each with the utterance's position before the token."""
     decided: list[int] = field(default_factory=list)
     """Tokens that come next, whatever the model would say."""
     started_at: float = 0.0

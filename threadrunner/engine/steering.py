@@ -23,6 +23,8 @@ class Rules:
     """From the end of the thought on."""
     call: Callable[[], Constraint] | None = None
     """From the beginning of the first call on; made when there is one, since most answers have none."""
+    arguments: Callable[[str], Constraint] | None = None
+    """For the arguments of a call that is not written as `call` has it, by the tool's name."""
     marks: Mapping[str, int] = field(default_factory=dict)
     """Markers that are a token each."""
 
@@ -34,15 +36,19 @@ class Steering:
         self._guide = guide
         self._sampler = sampler
         self._rules = rules
+        self._for_arguments = False
 
     def call_begins(self, text: str) -> bool:
-        """See tools.splitter.Listener. What was said must fit what the call is kept to; else it is left to itself."""
+        """See CallListener. What was said must fit what the call is kept to; else it is left to itself."""
         if self._sampler.constrained:
             return True
         if self._rules.call is None:
             return False
+        return self._follow(self._rules.call, text)
+
+    def _follow(self, constraint: Callable[[], Constraint], text: str) -> bool:
         try:
-            matcher = self._guide.matchers(self._rules.call(), 1)[0]
+            matcher = self._guide.matchers(constraint(), 1)[0]
             if not self._said(matcher, text):
                 return False
         except BadGrammar as error:
@@ -50,6 +56,20 @@ class Steering:
             return False
         self._sampler.follow(matcher)
         return True
+
+    def arguments_begin(self, name: str, text: str) -> bool:
+        """Likewise."""
+        if self._sampler.constrained:
+            return True
+        if self._rules.arguments is None:
+            return False
+        arguments = self._rules.arguments
+        self._for_arguments = self._follow(lambda: arguments(name), text)
+        return self._for_arguments
+
+    def arguments_end(self) -> None:
+        if self._for_arguments:
+            self._sampler.follow(None)
 
     def thought_ends(self) -> None:
         """Raises BadGrammar."""

@@ -1,5 +1,7 @@
 """Answers as families of models write them, and what is in each."""
 
+# ruff: noqa: RUF001 - DeepSeek's markers have wide bars
+
 from __future__ import annotations
 
 import itertools
@@ -7,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from threadrunner.engine.tools.families import FAMILIES, GENERIC, THOUGHTS, splitter
+from threadrunner.engine.tools.layout import AnswerPart, Layout
 from threadrunner.engine.tools.sink import ToolSpec
-from threadrunner.engine.tools.splitter import Layout, Part
 
 SYNTAXES = {family.name: family.syntax for family in (*FAMILIES, GENERIC)}
 CHANNELS, THINK = THOUGHTS[0], THOUGHTS[1]
@@ -39,6 +41,12 @@ class Heard:
         self.begun.append(text)
         return self.keeps
 
+    def arguments_begin(self, name: str, text: str) -> bool:
+        return False
+
+    def arguments_end(self) -> None:
+        """Nothing was begun."""
+
     def thought_ends(self) -> None:
         self.thoughts += 1
 
@@ -48,7 +56,9 @@ def layout(family: str, **changes: object) -> Layout:
     return Layout(**{"syntax": SYNTAXES[family], "tools": TOOLS, "thought": thought, **changes})  # type: ignore[arg-type]
 
 
-def parts(which: Layout, pieces: Iterable[str], *, cut: bool = False, listener: Heard | None = None) -> list[Part]:
+def parts(
+    which: Layout, pieces: Iterable[str], *, cut: bool = False, listener: Heard | None = None
+) -> list[AnswerPart]:
     ids = itertools.count()
     made = splitter(which, listener or Heard(), lambda: f"id{next(ids)}")
     found = [part for piece in pieces for part in made.feed(piece)]
@@ -59,7 +69,7 @@ Answer = tuple[str, str, tuple[tuple[str, str], ...]]
 """Text, reasoning, calls: each a name and its arguments."""
 
 
-def joined(found: Iterable[Part]) -> Answer:
+def joined(found: Iterable[AnswerPart]) -> Answer:
     """What the parts are together. Each call begins with a part that has no text, and they come in order."""
     text = {"text": "", "reasoning": ""}
     calls: dict[int, tuple[str, str]] = {}
@@ -83,8 +93,8 @@ NOW = ("time", "{}")
 SAMPLES: list[tuple[str, str, Answer]] = [
     (
         "hermes",
-        '<think>\nhm\n</think>\n\nI look.\n<tool_call>\n{"name": "weather", "arguments": {"city": "Bonn"}}\n</tool_call>'
-        '\n<tool_call>\n{"name": "time", "arguments": {}}\n</tool_call>\nDone.',
+        '<think>\nhm\n</think>\n\nI look.\n<tool_call>\n{"name": "weather", "arguments": {"city": "Bonn"}}\n'
+        '</tool_call>\n<tool_call>\n{"name": "time", "arguments": {}}\n</tool_call>\nDone.',
         ("I look.\nDone.", "hm", (BONN, NOW)),
     ),
     ("hermes", '<tool_call>{"arguments": {"city": "Bonn"}, "name": "weather"}', ("", "", (BONN,))),
@@ -98,6 +108,9 @@ SAMPLES: list[tuple[str, str, Answer]] = [
         '<tool_call>\n{"name": "weather", "arguments": {"city": "a\\"}</tool_call>", "days": 2}}\n</tool_call>',
         ("", "", (("weather", '{"city": "a\\"}</tool_call>", "days": 2}'),)),
     ),
+    ("hermes", '```json\n{\n  "name": "weather",\n  "arguments": {"city": "Bonn"}\n}\n```', ("", "", (BONN,))),
+    ("hermes", '{"name": "weather", "arguments": {"city": "Bonn"}}', ("", "", (BONN,))),
+    ("hermes", '```json\n{"city": "Bonn"}\n```', ('```json\n{"city": "Bonn"}\n```', "", ())),
     ("hermes", "a <tool_call> b", ("a <tool_call> b", "", ())),
     ("hermes", '<tool_call>{"name": "rm", "arguments": {}}</tool_call>',
      ('<tool_call>{"name": "rm", "arguments": {}}</tool_call>', "", ())),

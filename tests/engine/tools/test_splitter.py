@@ -9,7 +9,7 @@ import pytest
 
 from tests.engine.tools.samples import BONN, SAMPLES, SYNTAXES, Answer, Heard, joined, layout, parts
 from threadrunner.engine.tools.families import FAMILIES
-from threadrunner.engine.tools.splitter import Layout, Part
+from threadrunner.engine.tools.layout import AnswerPart, Layout
 
 NAMES = [f"{i}-{sample[0]}" for i, sample in enumerate(SAMPLES)]
 
@@ -118,11 +118,11 @@ def test_nothing_is_lost_of_10000_random_texts() -> None:
         assert_all_there(which, text, whole)
 
 
-def assert_all_there(which: Layout, text: str, found: list[Part]) -> None:
+def assert_all_there(which: Layout, text: str, found: list[AnswerPart]) -> None:
     """Text and thought are what was said where they stand, and between them is markup or a call with all it has."""
     at, calls = 0, ""
     said = len(text) if which.many or not any(part.call for part in found) else max(p.span[1] for p in found)
-    for part in [*found, Part("text", "", (said, said))]:
+    for part in [*found, AnswerPart("text", "", (said, said))]:
         if part.call is not None:
             calls += f"{part.call.name}\n" * (part.text == "") + part.text
             continue

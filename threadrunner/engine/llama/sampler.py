@@ -109,7 +109,7 @@ class Sampler:
     def constrained(self) -> bool:
         return self._matcher is not None
 
-    def follow(self, matcher: Matcher) -> None:
+    def follow(self, matcher: Matcher | None) -> None:
         """From here on, in place of what was followed before."""
         self._matcher = matcher
 

@@ -1,6 +1,8 @@
 """How the families of models write calls and thoughts: one row each, found by the vocabulary's markers and the words of
 the chat template."""
 
+# ruff: noqa: RUF001 - DeepSeek's markers have wide bars
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -9,8 +11,9 @@ from dataclasses import dataclass
 from threadrunner.engine.tools.channels import ChannelSplitter
 from threadrunner.engine.tools.harmony import HarmonyCalls
 from threadrunner.engine.tools.json_calls import JsonCalls, NamedCalls
+from threadrunner.engine.tools.layout import CallListener, Layout, ThoughtTags
 from threadrunner.engine.tools.literal_calls import GemmaCalls, PythonCalls
-from threadrunner.engine.tools.splitter import Layout, Listener, Splitter, ThoughtTags
+from threadrunner.engine.tools.splitter import Splitter
 from threadrunner.engine.tools.tagged_calls import TaggedCalls
 
 Syntax = JsonCalls | NamedCalls | TaggedCalls | PythonCalls | GemmaCalls | HarmonyCalls
@@ -87,7 +90,7 @@ FAMILIES = (
     CallFamily("granite", JsonCalls("<|tool_call|>", "", listed=True), ("<|tool_call|>",)),
     CallFamily("functionary", NamedCalls("<function=", ">", "</function>"), ("<function=", "<|python_tag|>")),
     CallFamily("functionary-2", NamedCalls(">>>", "\n"), (">>>all",)),
-    CallFamily("hermes", JsonCalls("<tool_call>", "</tool_call>", around="\n"), ("<tool_call>",)),
+    CallFamily("hermes", JsonCalls("<tool_call>", "</tool_call>", around="\n", also_bare=True), ("<tool_call>",)),
     CallFamily(
         "llama", JsonCalls("", "", arguments_key="parameters", also_open=("<|python_tag|>",), between="; "),
         ("parameters", "ipython"), ends=("<|eom_id|>",),
@@ -125,7 +128,7 @@ def thought_tags(template: str | None, is_token: Callable[[str], bool]) -> Thoug
     return None
 
 
-def splitter(layout: Layout, listener: Listener, new_id: Callable[[], str]) -> Splitter:
+def splitter(layout: Layout, listener: CallListener, new_id: Callable[[], str]) -> Splitter:
     """The one for such a layout."""
     kind = ChannelSplitter if layout.thought is not None and layout.thought.channels else Splitter
     return kind(layout, listener, new_id)

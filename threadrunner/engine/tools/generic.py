@@ -1,4 +1,4 @@
-"""Tools for models whose template knows none: told in the system text, calls and results as text of the conversation."""
+"""Tools for models whose template knows none: told in the system text; calls and results are text too."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from threadrunner.engine.tools.lark import CallGrammar, quote
 from threadrunner.engine.tools.sink import CallSink
-from threadrunner.engine.tools.source import Malformed, Reading, Source
+from threadrunner.engine.tools.source import Malformed, Reading, TextSource
 
 HARMONY_MARKS = ("<|start|>", "<|channel|>", "<|message|>", "<|constrain|>", "<|end|>", "<|call|>", "<|return|>")
 MAX_HEADER = 256
@@ -23,7 +23,7 @@ class HarmonyCalls:
     bare: ClassVar[bool] = False
     marks: ClassVar[tuple[str, ...]] = HARMONY_MARKS
 
-    def read(self, source: Source, sink: CallSink) -> Reading[None]:
+    def read(self, source: TextSource, sink: CallSink) -> Reading[None]:
         begin = source.at - len(self.opens[0])
         header = yield from source.until("<|message|>")
         found = _NAME.match(source.text, begin)

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from threadrunner.engine.tools.lark import CallGrammar, quote
 from threadrunner.engine.tools.sink import CallSink
-from threadrunner.engine.tools.source import Malformed, Reading, Source
+from threadrunner.engine.tools.source import Malformed, Reading, TextSource
 
 _NAME_KEYS = {"name", "tool_name", "tool"}
 _ARGUMENT_KEYS = {"arguments", "parameters", "args"}
 _OTHER_KEYS = {"type", "id", "tool_call_id", "function", "index"}
+FENCE = "```"
 NAME = re.compile(r"[A-Za-z0-9_.:/-]+")
 
 
@@ -32,6 +33,8 @@ class JsonCalls:
     """`{NAME: {…}}` instead."""
     between: str = "\n"
     also_open: tuple[str, ...] = ()
+    also_bare: bool = False
+    """Small models leave the opening out, or fence the JSON as code."""
 
     @property
     def opens(self) -> tuple[str, ...]:
@@ -39,23 +42,29 @@ class JsonCalls:
 
     @property
     def bare(self) -> bool:
-        return not self.opening
+        return self.also_bare or not self.opening
 
     @property
     def marks(self) -> tuple[str, ...]:
         return tuple(filter(None, (self.closing,)))
 
-    def read(self, source: Source, sink: CallSink) -> Reading[None]:
+    def read(self, source: TextSource, sink: CallSink) -> Reading[None]:
         """What follows the opening marker, one call or a list, and the closing marker if it is there."""
         yield from source.blanks()
+        fenced = yield from source.optional(FENCE)
+        if fenced:
+            yield from source.optional("json")
+            yield from source.blanks()
         if (yield from source.next_char()) == "[":
             yield from source.literal("[")
             yield from self._list(source, sink)
         else:
             yield from _call(source, sink)
+        if fenced:
+            yield from take_end(source, FENCE)
         yield from take_end(source, self.closing)
 
-    def _list(self, source: Source, sink: CallSink) -> Reading[None]:
+    def _list(self, source: TextSource, sink: CallSink) -> Reading[None]:
         while True:
             yield from source.blanks()
             yield from _call(source, sink)
@@ -86,7 +95,7 @@ class JsonCalls:
         return f"{quote(head)} {grammar.arguments(i)} {quote('}')}"
 
 
-def take_end(source: Source, closing: str) -> Reading[None]:
+def take_end(source: TextSource, closing: str) -> Reading[None]:
     """A closing marker that follows; many models leave it out."""
     if not closing:
         return
@@ -96,7 +105,7 @@ def take_end(source: Source, closing: str) -> Reading[None]:
         source.at = at
 
 
-def _call(source: Source, sink: CallSink) -> Reading[None]:
+def _call(source: TextSource, sink: CallSink) -> Reading[None]:
     """One object. Where the name comes before the arguments, these are told as they come."""
     yield from source.literal("{")
     begun, told, late = False, False, ""
@@ -115,7 +124,7 @@ def _call(source: Source, sink: CallSink) -> Reading[None]:
             begun = True
         elif key in _ARGUMENT_KEYS or (not begun and first == "{" and (key == "function" or key in sink.tools)):
             if begun and not told and first == "{":
-                yield from source.json(sink.arguments)
+                yield from sink.object(source)
                 told = True
             elif key in _ARGUMENT_KEYS:
                 late = yield from source.json()
@@ -136,7 +145,7 @@ def _call(source: Source, sink: CallSink) -> Reading[None]:
     sink.end()
 
 
-def _nested(source: Source, sink: CallSink, key: str) -> Reading[str]:
+def _nested(source: TextSource, sink: CallSink, key: str) -> Reading[str]:
     """`"function": {"name": …, "arguments": …}` as OpenAI has it, or `NAME: {…}`."""
     text = yield from source.json()
     if key != "function":
@@ -190,7 +199,7 @@ class NamedCalls:
     def marks(self) -> tuple[str, ...]:
         return tuple(filter(None, (self.separator.strip(), self.closing.strip(), self.section[1], self.skipped)))
 
-    def read(self, source: Source, sink: CallSink) -> Reading[None]:
+    def read(self, source: TextSource, sink: CallSink) -> Reading[None]:
         section, end = self.section
         opened = section and source.text.endswith(section, 0, source.at)
         if opened and section != self.opening:
@@ -209,7 +218,7 @@ class NamedCalls:
         if (yield from source.next_char()) != "{":
             raise Malformed("no object")
         sink.begin(name)
-        yield from source.json(sink.arguments)
+        yield from sink.object(source)
         sink.end()
         yield from take_end(source, self.closing.strip())
         yield from take_end(source, end)

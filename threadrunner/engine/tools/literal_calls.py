@@ -12,7 +12,7 @@ from typing import Any
 from threadrunner.engine.tools.json_calls import NAME, take_end
 from threadrunner.engine.tools.lark import CallGrammar, quote
 from threadrunner.engine.tools.sink import CallSink, Members, ToolSpec, types_of
-from threadrunner.engine.tools.source import Malformed, Reading, Source
+from threadrunner.engine.tools.source import Malformed, Reading, TextSource
 
 _PLACES = re.compile(r"""["'()\[\]{},]""")
 _STRING_ENDS = {quote_: re.compile(rf"[{quote_}\\]") for quote_ in "\"'"}
@@ -38,7 +38,7 @@ class PythonCalls:
     def marks(self) -> tuple[str, ...]:
         return (self.closing,)
 
-    def read(self, source: Source, sink: CallSink) -> Reading[None]:
+    def read(self, source: TextSource, sink: CallSink) -> Reading[None]:
         yield from source.blanks()
         listed = yield from source.optional("[")
         while True:
@@ -65,7 +65,7 @@ class PythonCalls:
         return f'{grammar.marked(self.opening)} "[" {inner} "]" {grammar.marked(self.closing)}'
 
 
-def _keywords(source: Source, members: Members) -> Reading[None]:
+def _keywords(source: TextSource, members: Members) -> Reading[None]:
     while True:
         yield from source.blanks()
         if (yield from source.optional(")")):
@@ -81,7 +81,7 @@ def _keywords(source: Source, members: Members) -> Reading[None]:
             source.at += 1
 
 
-def _literal(source: Source) -> Reading[str]:
+def _literal(source: TextSource) -> Reading[str]:
     """The text of a value, up to the comma or bracket that ends it."""
     begin, depth, quoted = source.at, 0, ""
     while True:
@@ -140,7 +140,7 @@ class GemmaCalls:
     def marks(self) -> tuple[str, ...]:
         return (self.closing, self.quotes)
 
-    def read(self, source: Source, sink: CallSink) -> Reading[None]:
+    def read(self, source: TextSource, sink: CallSink) -> Reading[None]:
         yield from source.blanks()
         yield from source.literal("call:")
         name = yield from source.word(NAME)

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from threadrunner.engine.tools.source import Reading, TextSource
+
 
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
@@ -39,6 +41,9 @@ class CallSink(Protocol):
 
     def arguments(self, text: str) -> None:
         """The next part of the arguments' JSON."""
+
+    def object(self, source: TextSource) -> Reading[None]:
+        """Read the arguments, an object of JSON, and tell of it as it comes."""
 
     def end(self) -> None:
         """The call is whole. Raises Malformed where its arguments are no JSON object."""

@@ -28,7 +28,7 @@ class TextEnded(Exception):
     """The answer ended within what is being read."""
 
 
-class Source:
+class TextSource:
     """See the module. Offsets are in characters from the answer's beginning."""
 
     def __init__(self) -> None:
@@ -160,7 +160,7 @@ class Literals:
         self._beginnings = {literal[:n] for literal in longest_first for n in range(1, len(literal))}
         self._longest = max(map(len, longest_first), default=0)
 
-    def find(self, source: Source) -> tuple[re.Match[str] | None, int]:
+    def find(self, source: TextSource) -> tuple[re.Match[str] | None, int]:
         """From the source's place on: the first one and where it begins, or None and where one may have begun."""
         text = source.text
         found = self._pattern.search(text, source.at) if self._pattern else None

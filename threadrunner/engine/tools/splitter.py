@@ -9,98 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Literal, Protocol
 
-from threadrunner.engine.tools.lark import CallGrammar
-from threadrunner.engine.tools.sink import CallSink, ToolSpec
-from threadrunner.engine.tools.source import Literals, Malformed, Reading, Source, TextEnded
-
-PartKind = Literal["text", "reasoning", "call"]
-Thoughts = Literal["split", "aloud", "dropped"]
-
-
-@dataclass(frozen=True, slots=True)
-class CallHead:
-    """Which call: its number in the answer, its id and its function's name."""
-
-    index: int
-    id: str
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A piece of an answer. `span` is where it stands in what the model said, in characters."""
-
-    kind: PartKind
-    text: str
-    span: tuple[int, int] = (0, 0)
-    call: CallHead | None = None
-
-
-class CallSyntax(Protocol):
-    """How a family writes its calls."""
-
-    @property
-    def opens(self) -> tuple[str, ...]:
-        """Markers that a call begins with."""
-
-    @property
-    def bare(self) -> bool:
-        """Whether one may begin without a marker, at the answer's beginning."""
-
-    @property
-    def marks(self) -> tuple[str, ...]:
-        """Its other markers."""
-
-    def read(self, source: Source, sink: CallSink) -> Reading[None]:
-        """What follows a marker. Raises Malformed, TextEnded."""
-
-    def lark(self, grammar: CallGrammar) -> str:
-        """An expression for one call or several, with their markers; its rules are added to the grammar."""
-
-
-@dataclass(frozen=True, slots=True)
-class ThoughtTags:
-    """What a thought stands between, and what is said behind it to begin the answer."""
-
-    begin: str
-    end: str
-    then: str = "\n\n"
-
-    @property
-    def channels(self) -> bool:
-        """Not only thoughts, all that is said stands between such tags."""
-        return self.begin.startswith("<|channel|>")
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """What one answer may be made of."""
-
-    syntax: CallSyntax | None = None
-    tools: Mapping[str, ToolSpec] = field(default_factory=dict)
-    thought: ThoughtTags | None = None
-    thinking: bool = False
-    """The prompt ends within a thought."""
-    thoughts: Thoughts = "split"
-    """Given apart from the text, as a part of it with its tags, or not at all."""
-    many: bool = True
-    """Whether there may be more than one call."""
-    hidden: frozenset[str] = frozenset()
-    """Markers that are control tokens, and never shown."""
-
-
-class Listener(Protocol):
-    """Who may act on what the splitter finds, before the model says more."""
-
-    def call_begins(self, text: str) -> bool:
-        """`text` is what was said of it so far. Whether the call is kept to its grammar from here on, so that it may be
-        told as it comes; else it is held until it is whole."""
-
-    def thought_ends(self) -> None:
-        """The answer begins."""
+from threadrunner.engine.tools.layout import AnswerPart, CallHead, CallListener, Layout
+from threadrunner.engine.tools.sink import ToolSpec
+from threadrunner.engine.tools.source import Literals, Malformed, Reading, TextEnded, TextSource
 
 
 class Enough(Exception):
@@ -110,7 +22,7 @@ class Enough(Exception):
 class Splitter:
     """See the module. `feed` it what is said, and `finish` at the end."""
 
-    def __init__(self, layout: Layout, listener: Listener, new_id: Callable[[], str]) -> None:
+    def __init__(self, layout: Layout, listener: CallListener, new_id: Callable[[], str]) -> None:
         self.layout = layout
         self.thinking = layout.thinking
         self.stopped = False
@@ -118,8 +30,8 @@ class Splitter:
         self.calls = 0
         self._listener = listener
         self._new_id = new_id
-        self._source = Source()
-        self._out: list[Part] = []
+        self._source = TextSource()
+        self._out: list[AnswerPart] = []
         self._begin = 0
         """What is before it was given, or is markup."""
         self._said = False
@@ -129,7 +41,7 @@ class Splitter:
         self._resume = 0
         self._call: CallHead | None = None
         self._kept_to = False
-        self._held: list[Part] | None = None
+        self._held: list[AnswerPart] | None = None
         syntax = layout.syntax if layout.tools else None
         self._syntax = syntax
         self._opens = syntax.opens if syntax else ()
@@ -143,7 +55,7 @@ class Splitter:
     def tools(self) -> Mapping[str, ToolSpec]:
         return self.layout.tools
 
-    def feed(self, text: str) -> list[Part]:
+    def feed(self, text: str) -> list[AnswerPart]:
         """What may be given once `text` is there too."""
         if self._done:
             return []
@@ -151,7 +63,7 @@ class Splitter:
         self._advance()
         return self._take()
 
-    def finish(self, cut: bool) -> list[Part]:
+    def finish(self, cut: bool) -> list[AnswerPart]:
         """What was held back. `cut`: the answer did not end by itself."""
         self._cut = cut
         self._source.ended = True
@@ -163,7 +75,7 @@ class Splitter:
         if next(self._run, self) is self:
             self._done = True
 
-    def _take(self) -> list[Part]:
+    def _take(self) -> list[AnswerPart]:
         out, self._out = self._out, []
         return out
 
@@ -221,7 +133,7 @@ class Splitter:
             end = self._begin + len(text)
             self._begin = end
             if self.layout.thoughts == "split":
-                self._out.append(Part("reasoning", piece, (end - len(piece), end)))
+                self._out.append(AnswerPart("reasoning", piece, (end - len(piece), end)))
         return begun or bool(piece)
 
     def _plain(self) -> Reading[None]:
@@ -253,7 +165,7 @@ class Splitter:
             if self.calls and not source.ended and (yield from source.next_char()) in ",;":
                 source.at += 1
                 yield from source.blanks()
-            if source.at >= len(source.text) or source.text[source.at] not in "{[":
+            if source.at >= len(source.text) or source.text[source.at] not in "{[`":
                 source.at = at
                 return
             count = self.calls
@@ -314,7 +226,7 @@ class Splitter:
     def arguments(self, text: str) -> None:
         assert self._call is not None
         end = self._source.at
-        part = Part("call", text, (end, end), self._call)
+        part = AnswerPart("call", text, (end, end), self._call)
         if self._held is not None:
             self._held.append(part)
             if self._kept_to:
@@ -323,6 +235,15 @@ class Splitter:
             self._out.append(part)
         if self._held is None:
             self._resume = end
+
+    def object(self, source: TextSource) -> Reading[None]:
+        assert self._call is not None
+        late = not self._kept_to  # written in another way than its grammar has it: the arguments can be kept to theirs
+        if late and self._listener.arguments_begin(self._call.name, source.text[source.at :]):
+            self._kept_to = True
+        yield from source.json(self.arguments)
+        if late:
+            self._listener.arguments_end()
 
     def end(self) -> None:
         if self._held is not None:
@@ -355,7 +276,7 @@ class Splitter:
         if text:
             self._said = True
             self._after_call = False
-            self._out.append(Part("text", text, (end - len(text), end)))
+            self._out.append(AnswerPart("text", text, (end - len(text), end)))
 
     def _rest(self) -> None:
         source = self._source

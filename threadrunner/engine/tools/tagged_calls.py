@@ -9,7 +9,7 @@ from typing import Any
 from threadrunner.engine.tools.json_calls import NAME, take_end
 from threadrunner.engine.tools.lark import CallGrammar, quote
 from threadrunner.engine.tools.sink import CallSink, Members, as_json, types_of
-from threadrunner.engine.tools.source import Malformed, Reading, Source
+from threadrunner.engine.tools.source import Malformed, Reading, TextSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class TaggedCalls:
         texts = (self.closing, *self.name, *self.key, *self.value, self.end)
         return tuple(text for text in texts if text.strip())
 
-    def read(self, source: Source, sink: CallSink) -> Reading[None]:
+    def read(self, source: TextSource, sink: CallSink) -> Reading[None]:
         before, after = self.name
         if not (before and source.text.endswith(before, 0, source.at)):
             yield from source.blanks()
@@ -64,7 +64,7 @@ class TaggedCalls:
             yield from source.literal(self.closing)
             members.end()
 
-    def _parameter(self, source: Source, properties: Mapping[str, Any], members: Members) -> Reading[None]:
+    def _parameter(self, source: TextSource, properties: Mapping[str, Any], members: Members) -> Reading[None]:
         key = (yield from source.until(self.key[1])).strip()
         if not key or len(key) > 256:
             raise Malformed("no parameter's name")
@@ -108,5 +108,3 @@ class TaggedCalls:
         if types_of(schema) == {"string"} or not isinstance(schema, dict) or not types_of(schema):
             return grammar.free_text(name, ("\n" if self.lined else "") + self.value[1])
         return f"{grammar.json(name, schema)} {close}"
-
-

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from threadrunner.engine.prompts.detokenizer import Detokenizer
-from threadrunner.engine.tools.splitter import CallHead, Part, Splitter
+from threadrunner.engine.tools.layout import AnswerPart, CallHead
+from threadrunner.engine.tools.splitter import Splitter
 
 T = TypeVar("T")
 
@@ -20,7 +21,7 @@ class Told:
     """Each with its arguments."""
 
 
-class Reply:
+class Utterance:
     """Without a splitter all is text. Stop strings and other cuts are about the text alone: in a call's arguments or in
     a thought they would end what the client cannot use half of."""
 
@@ -63,12 +64,12 @@ class Reply:
         """See Detokenizer."""
         return self._text.takes(data)
 
-    def add(self, data: bytes) -> list[Part]:
+    def add(self, data: bytes) -> list[AnswerPart]:
         """What may be shown once a token's bytes are there too."""
         splitter = self._splitter
         if splitter is None:
             piece = self._text.add(data)
-            return [Part("text", piece)] if piece else []
+            return [AnswerPart("text", piece)] if piece else []
         before = splitter.thinking
         piece = self._text.decode(data)
         self._said += len(piece)
@@ -76,16 +77,16 @@ class Reply:
         self.thought_tokens += before or splitter.thinking
         return parts
 
-    def finish(self, cut: bool) -> list[Part]:
+    def finish(self, cut: bool) -> list[AnswerPart]:
         """What was held back. `cut`: the answer did not end by itself."""
         parts = []
         if self._splitter is not None and not self._text.stopped:
             parts = self._shown(self._splitter.finish(cut))
         if not self._text.stopped and (rest := self._text.finish()):
-            parts.append(Part("text", rest))
+            parts.append(AnswerPart("text", rest))
         return parts
 
-    def _shown(self, parts: list[Part]) -> list[Part]:
+    def _shown(self, parts: list[AnswerPart]) -> list[AnswerPart]:
         shown = []
         for part in parts:
             if self._text.stopped:
@@ -93,7 +94,7 @@ class Reply:
             if part.kind == "text":
                 self._spans.append((*part.span, part.text))
                 if piece := self._text.say(part.text):
-                    shown.append(Part("text", piece))
+                    shown.append(AnswerPart("text", piece))
                 continue
             if part.call is None:
                 self._reasoning.append(part.text)
@@ -113,7 +114,7 @@ class Reply:
         if self._splitter is None:
             return [(entry, part) for (entry, _), part in zip(entries, self._text.parts(begins), strict=False)]
         shares, room = [], len(self.text)
-        for (entry, begin), end in zip(entries, [*begins[1:], self._said], strict=True):
+        for (entry, begin), end in zip(entries, [*begins, self._said][1:], strict=True):
             inside = [span for span in self._spans if span[0] < end and begin < span[1]]
             within = begin == end and any(span[0] <= begin < span[1] for span in self._spans)
             text = "".join(text[max(begin - at, 0) : end - at] for at, _, text in inside)[:room]
