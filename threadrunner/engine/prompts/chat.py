@@ -15,7 +15,7 @@ from threadrunner.engine.errors import BadTemplate, PromptTooLong, Refused
 from threadrunner.engine.llama.vocab import Vocab
 from threadrunner.engine.prompts import markup
 from threadrunner.engine.prompts.canaries import Tool
-from threadrunner.engine.prompts.conversation import Message, normal, put
+from threadrunner.engine.prompts.conversation import Message, normal, put, put_tools
 from threadrunner.engine.prompts.markup import Change, Marks
 from threadrunner.engine.prompts.renderer import Plan, Renderer, open_ended
 from threadrunner.engine.prompts.sandbox import words
@@ -211,7 +211,7 @@ class _Work:
         messages = self._put(change)
         if self.plan.continues:
             messages = [*messages[:-1], open_ended(messages[-1], self.marks.cut)]
-        tools = markup.changed_value(self.tools, change)
+        tools = markup.changed_value(put_tools(self.tools, self.plan.form), change)
         variables = {name: markup.changed_value(value, change) for name, value in self.variables.items()}
         text = self.renderer.render(messages, tools, variables, open_answer=not self.plan.continues)
         return text.rpartition(self.marks.cut)[0] if self.plan.continues else text
@@ -226,7 +226,7 @@ class _Work:
             return usual
         closed = self.said[:-1] if self.plan.continues else self.said
         messages = put(closed, self.plan.form) or closed
-        return self.renderer.opening(messages, self.tools, self.variables, text)
+        return self.renderer.opening(messages, put_tools(self.tools, self.plan.form), self.variables, text)
 
 
 def fit(

@@ -31,6 +31,9 @@ _SCHEMA_WORDS = words(
 )
 _TYPES = frozenset(("array", "boolean", "function", "integer", "null", "number", "object", "string"))
 
+_TEXTS = frozenset(("content", "name", "reasoning"))
+_PLAIN_ID = re.compile(r"[A-Za-z0-9_.:-]*\Z")
+
 Change = Callable[[str], str]
 
 
@@ -129,12 +132,20 @@ def pieces(vocab: Vocab, text: str) -> list[int | str]:
 
 def changed(message: Message, change: Change) -> dict[str, Any]:
     """The message with each of its texts changed: content, thought, ids, names and all of calls' arguments."""
-    new = {key: change(value) if isinstance(value, str) and key != "role" else value for key, value in message.items()}
+    new = {key: change(value) if key in _TEXTS else value for key, value in message.items()}
+    if "tool_call_id" in message:
+        new["tool_call_id"] = _id(message["tool_call_id"], change)
     if calls := message.get("tool_calls"):
         new["tool_calls"] = [
-            {**call, "id": change(call["id"]), "function": changed_value(call["function"], change)} for call in calls
+            {**call, "id": _id(call["id"], change), "function": changed_value(call["function"], change)}
+            for call in calls
         ]
     return new
+
+
+def _id(id: str, change: Change) -> str:
+    """Ids that are plain stay: Mistral's templates count their letters."""
+    return id if _PLAIN_ID.match(id) else change(id)
 
 
 def changed_value(value: Any, change: Change) -> Any:

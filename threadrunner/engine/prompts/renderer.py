@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from threadrunner.engine.errors import BadTemplate, Refused
 from threadrunner.engine.prompts.canaries import Canary, Shape, Tool, canary, canary_tool, shape
-from threadrunner.engine.prompts.conversation import Form, Message, forms, put
-from threadrunner.engine.prompts.template import ChatTemplate
+from threadrunner.engine.prompts.conversation import Changes, Form, Message, changes, forms, put, put_tools
+from threadrunner.engine.prompts.template import MAX_SECONDS, ChatTemplate
 
+_TOOL_ROLES = (("system", "user"), ("user",))
+_TOOL_FORMS = (Form(), Form(filled_schemas=True))
 _MAX_KNOWN = 256
 """Shapes of conversations of which it is remembered how they are put."""
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
@@ -37,6 +40,8 @@ class Renderer:
         self.template = template
         self._bos, self._eos = bos, eos
         self._plans: dict[Shape, Plan] = {}
+        self._forms: dict[Changes, Form] = {}
+        """What served last, by what may make a difference."""
         self._thoughts = [name for name in _THOUGHTS if name in template.members]
         self._facts: tuple[bool, bool, bool] | None = None
 
@@ -64,35 +69,38 @@ class Renderer:
         return Plan(form, False, self._opening(words, form, variables))
 
     def _find_form(self, words: Canary, variables: Mapping[str, Any], *, cut: bool) -> Form:
+        may = changes(words.messages, bool(words.tools))
+        if (known := self._forms.get(may)) is not None and not self._failure(words, known, variables, cut):
+            return known  # so a conversation that grows is not tried in all forms at each turn
         failures: list[BadTemplate] = []
-        usable: Form | None = None
-        for form in forms(words.messages):
-            if form.joined and not isinstance(failures[0], Refused):
+        end = time.monotonic() + MAX_SECONDS
+        for form in forms(may):
+            if failures and (time.monotonic() > end or (form.joined and not isinstance(failures[0], Refused))):
                 continue
-            try:
-                text = self._canary_text(words, form, variables, cut)
-            except BadTemplate as error:
-                failures.append(error)
-                continue
-            if text is None:
-                continue
-            if lost := _what_is_lost(words, text):
-                failures.append(BadTemplate(f"the model's chat template leaves out {lost}"))
-            elif not words.mangled(text):
+            failure = self._failure(words, form, variables, cut)
+            if failure is None:
+                self._forms[may] = form
                 return form
-            else:
-                usable = usable or form
-        if usable is not None:
-            return usable
+            failures.append(failure)
         raise failures[0]
 
-    def _canary_text(self, words: Canary, form: Form, variables: Mapping[str, Any], cut: bool) -> str | None:
+    def _failure(self, words: Canary, form: Form, variables: Mapping[str, Any], cut: bool) -> BadTemplate | None:
+        """Why a conversation cannot be put so; None where it can."""
+        try:
+            text = self._canary_text(words, form, variables, cut)
+        except BadTemplate as error:
+            return error
+        if lost := _what_is_lost(words, text):
+            return BadTemplate(f"the model's chat template leaves out {lost}")
+        return BadTemplate("the model's chat template mangles calls' arguments") if words.mangled(text) else None
+
+    def _canary_text(self, words: Canary, form: Form, variables: Mapping[str, Any], cut: bool) -> str:
         messages = put(words.messages, form)
         if messages is None:
-            return None
+            raise BadTemplate("a system message is the last")
         if cut:
             messages = [*messages[:-1], open_ended(messages[-1], CUT)]
-        text = self.render(messages, words.tools, variables, open_answer=not cut)
+        text = self.render(messages, put_tools(words.tools, form), variables, open_answer=not cut)
         if not cut:
             return text
         head, found, _ = text.rpartition(CUT)
@@ -102,7 +110,8 @@ class Renderer:
 
     def _opening(self, words: Canary, form: Form, variables: Mapping[str, Any]) -> str:
         messages = put(words.messages, form) or []
-        return self.opening(messages, words.tools, variables, self.render(messages, words.tools, variables))
+        tools = put_tools(words.tools, form)
+        return self.opening(messages, tools, variables, self.render(messages, tools, variables))
 
     def opening(
         self, messages: Sequence[Message], tools: Sequence[Tool], variables: Mapping[str, Any], text: str
@@ -148,14 +157,14 @@ class Renderer:
 
     def _known_facts(self) -> tuple[bool, bool, bool]:
         if self._facts is None:
-            tools = any(self._shows_tools(roles) for roles in (("system", "user"), ("user",)))
+            tools = any(self._shows_tools(roles, form) for roles in _TOOL_ROLES for form in _TOOL_FORMS)
             self._facts = (tools, *self._shows_round([canary_tool()] if tools else []))
         return self._facts
 
-    def _shows_tools(self, roles: Sequence[str]) -> bool:
+    def _shows_tools(self, roles: Sequence[str], form: Form) -> bool:
         words = canary([{"role": role, "content": "x"} for role in roles], [canary_tool()])
         try:
-            return not words.tools_missing(self.render(words.messages, words.tools))
+            return not words.tools_missing(self._canary_text(words, form, {}, cut=False))
         except BadTemplate:
             return False
 
@@ -166,9 +175,9 @@ class Renderer:
         result = {"role": "tool", "content": "x", "tool_call_id": "call", "name": "x"}
         words = canary([{"role": "user", "content": "x"}, asked, result], tools)
         seen: tuple[bool, bool] = (False, False)
-        for form in forms(words.messages):
+        for form in forms(changes(words.messages, bool(tools))):
             try:
-                text = self._canary_text(words, form, {}, cut=False) or ""
+                text = self._canary_text(words, form, {}, cut=False)
             except BadTemplate:
                 continue
             missing = words.missing(text)

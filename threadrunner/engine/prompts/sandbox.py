@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from jinja2 import filters, nodes, pass_environment
@@ -53,11 +53,22 @@ _REMOVED = ("batch", "center", "format", "pprint", "slice", "urlize", "wordwrap"
 class Given(list[Any]):
     """A list from outside: a template may read it, and change only copies."""
 
+    def __str__(self) -> str:
+        return json.dumps(self, ensure_ascii=False)
+
+
+class GivenObject(dict[str, Any]):
+    """An object from outside. Written out as it is, it is JSON: Python's own form would mean nothing to a model, and
+    templates forget `tojson`."""
+
+    def __str__(self) -> str:
+        return json.dumps(self, ensure_ascii=False)
+
 
 def given(value: Any) -> Any:
     """A copy for a template of what JSON can hold."""
     if isinstance(value, Mapping):
-        return {key: given(part) for key, part in value.items()}
+        return GivenObject((key, given(part)) for key, part in value.items())
     if isinstance(value, (list, tuple)):
         return Given(map(given, value))
     return value
@@ -209,8 +220,20 @@ def _to_json(
         str(value)  # an error where Jinja is told to be strict; else a clear one below
         raise SecurityError("`tojson` of what is not defined")
     return json.dumps(
-        _shown(value), ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+        _shown(value),
+        ensure_ascii=ensure_ascii,
+        indent=indent,
+        separators=separators,
+        sort_keys=sort_keys,
+        default=_as_list,
     )
+
+
+def _as_list(value: Any) -> Any:
+    """What a filter such as `map` gives is no list yet."""
+    if not isinstance(value, Iterator):
+        raise SecurityError(f"`tojson` of {type(value).__name__}")
+    return _shown(list(value))
 
 
 def _from_json(text: str) -> Any:
