@@ -107,7 +107,8 @@ def _tools(prompt: ChatPrompt) -> str:
     as_json = [json.dumps(DESCRIPTION, ensure_ascii=only)[1:-1] for only in (False, True)]
     if not any(way in text for way in (DESCRIPTION, *as_json)):
         return "the description is mangled"
-    for word in ("zweather", "zclock", "Ztime", "zplace", "zunit", "Zwhere", "Zcelsius", "Zkelvin", "zmore", "zdeep"):
+    # not enum's values: Seed-OSS and Command R+ do not show them
+    for word in ("zweather", "zclock", "Ztime", "zplace", "zunit", "Zwhere", "zmore"):
         if word not in text:
             return f"no {word}"
     return as_python(text) or in_order(rendered, "Zask") or opens(rendered, "Zask")

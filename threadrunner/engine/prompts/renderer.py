@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ _MAX_KNOWN = 256
 """Shapes of conversations of which it is remembered how they are put."""
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 """What templates call the thought before an answer."""
+_BEGUN = re.compile(r"([<\[][^<>\[\]\s]*)?\Z")
 CUT = "\uf8ff\uf8fe\uf8ff"
 """Stands behind the text of an answer that is to be continued; in a made-up one only."""
 
@@ -111,7 +113,12 @@ class Renderer:
     def _opening(self, words: Canary, form: Form, variables: Mapping[str, Any]) -> str:
         messages = put(words.messages, form) or []
         tools = put_tools(words.tools, form)
-        return self.opening(messages, tools, variables, self.render(messages, tools, variables))
+        text = self.render(messages, tools, variables)
+        opening = self.opening(messages, tools, variables, text)
+        if opening or not (last := words.said[-1]):
+            return opening
+        # it begins the answer unasked, say by the mark that ends a user's text
+        return text[max(text.rfind(word) + len(word) for word in last) :]
 
     def opening(
         self, messages: Sequence[Message], tools: Sequence[Tool], variables: Mapping[str, Any], text: str
@@ -122,6 +129,9 @@ class Renderer:
         except BadTemplate:
             return ""
         same = next((i for i, (a, b) in enumerate(zip(closed, text, strict=False)) if a != b), len(closed))
+        if same < len(closed):  # both may go on with a token, of which the first letters are the same
+            begun = _BEGUN.search(text[max(0, same - 48) : same])
+            same -= len(begun[0]) if begun else 0
         return text[same:]
 
     def render(
