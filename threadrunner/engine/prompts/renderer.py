@@ -198,10 +198,12 @@ class Renderer:
 
 
 def _what_is_lost(words: Canary, text: str) -> str:
+    if words.tools_missing(text):
+        return "the tools; use another model"
     if lost := words.missing(text):
         who = " and ".join(sorted({words.messages[i]["role"] for i in lost}))
         return f"what `{who}` says here; use another model, or `raw`"
-    return "the tools; use another model" if words.tools_missing(text) else ""
+    return ""
 
 
 def open_ended(message: Message, end: str) -> Message:
