@@ -161,13 +161,7 @@ class ChatPrompt:
             plan = renderer.plan(said, tools, variables)
         marks = Marks(self._vocab, [*markup.texts(said), *markup.texts(tools), *markup.texts(variables)])
         rendering = Rendering(self._vocab, renderer, plan, marks, said, tools, variables)
-        text, pieces = rendering.split()
-        tokens = []
-        for piece in pieces:
-            if isinstance(piece, int):
-                tokens.append(piece)
-            elif clean := marks.clean(piece):
-                tokens += self._vocab.tokenize(clean)
+        text, tokens = rendering.tokens()
         text = marks.clean(text)
         opening = rendering.opening(text)
         if self._vocab.add_bos and tokens[:1] != [self._vocab.bos]:

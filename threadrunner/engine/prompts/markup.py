@@ -98,7 +98,8 @@ def _unseen(texts: Iterable[str]) -> str:
             if secrets.randbelow(8)
             else chr(0xF0000 + secrets.randbelow(1 << 16))
         )
-        if not any(mark in text or _in_json(mark) in text for text in texts):
+        escaped = _in_json(mark)
+        if not any(mark in text or escaped in text for text in texts):
             return mark
 
 
@@ -107,12 +108,13 @@ def _in_json(mark: str) -> str:
     return json.dumps(mark)[1:-1]
 
 
-def pieces(vocab: Vocab, text: str) -> list[int | str]:
-    """Control tokens as ids, what is between them as text: the same cuts that llama.cpp's tokenizer makes."""
+def pieces(vocab: Vocab, text: str, tokens: list[int]) -> list[int | str]:
+    """Control tokens as ids, what is between them as text: the same cuts that llama.cpp's tokenizer has made, whose
+    `tokens` these are."""
     found_pieces: list[int | str] = []
     at = 0
     strip_next = False
-    for token in vocab.tokenize(text, special=True):
+    for token in tokens:
         if not vocab.is_markup(token):
             continue
         name = vocab.marker(token)

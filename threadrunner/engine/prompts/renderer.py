@@ -63,38 +63,43 @@ class Renderer:
         last = messages[-1]
         if last["role"] == "assistant" and not last.get("tool_calls"):
             try:
-                form = self._find_form(words, variables, cut=True)
+                form, _ = self._find_form(words, variables, cut=True)
                 return Plan(form, True, "")
             except BadTemplate:
                 pass  # it cannot be left open: closed, as any other
-        form = self._find_form(words, variables, cut=False)
-        return Plan(form, False, self._opening(words, form, variables))
+        form, text = self._find_form(words, variables, cut=False)
+        return Plan(form, False, self._opening(words, form, variables, text))
 
-    def _find_form(self, words: Canary, variables: Mapping[str, Any], *, cut: bool) -> Form:
+    def _find_form(self, words: Canary, variables: Mapping[str, Any], *, cut: bool) -> tuple[Form, str]:
+        """The first form that shows all of a conversation, and what comes of it."""
         may = changes(words.messages, bool(words.tools))
-        if (known := self._forms.get(may)) is not None and not self._failure(words, known, variables, cut):
-            return known  # so a conversation that grows is not tried in all forms at each turn
+        if (known := self._forms.get(may)) is not None:  # so one that grows is not tried in all forms at each turn
+            try:
+                return known, self._whole(words, known, variables, cut)
+            except BadTemplate:
+                pass
         failures: list[BadTemplate] = []
         end = time.monotonic() + MAX_SECONDS
         for form in forms(may):
             if failures and (time.monotonic() > end or (form.joined and not isinstance(failures[0], Refused))):
                 continue
-            failure = self._failure(words, form, variables, cut)
-            if failure is None:
+            try:
+                text = self._whole(words, form, variables, cut)
+            except BadTemplate as error:
+                failures.append(error)
+            else:
                 self._forms[may] = form
-                return form
-            failures.append(failure)
+                return form, text
         raise failures[0]
 
-    def _failure(self, words: Canary, form: Form, variables: Mapping[str, Any], cut: bool) -> BadTemplate | None:
-        """Why a conversation cannot be put so; None where it can."""
-        try:
-            text = self._canary_text(words, form, variables, cut)
-        except BadTemplate as error:
-            return error
+    def _whole(self, words: Canary, form: Form, variables: Mapping[str, Any], cut: bool) -> str:
+        """The text in that form. Raises BadTemplate where it is not all there."""
+        text = self._canary_text(words, form, variables, cut)
         if lost := _what_is_lost(words, text):
-            return BadTemplate(f"the model's chat template leaves out {lost}")
-        return BadTemplate("the model's chat template mangles calls' arguments") if words.mangled(text) else None
+            raise BadTemplate(f"the model's chat template leaves out {lost}")
+        if words.mangled(text):
+            raise BadTemplate("the model's chat template mangles calls' arguments")
+        return text
 
     def _canary_text(self, words: Canary, form: Form, variables: Mapping[str, Any], cut: bool) -> str:
         messages = put(words.messages, form)
@@ -110,11 +115,8 @@ class Renderer:
             raise BadTemplate("the model's chat template does not show the end of an answer")
         return head
 
-    def _opening(self, words: Canary, form: Form, variables: Mapping[str, Any]) -> str:
-        messages = put(words.messages, form) or []
-        tools = put_tools(words.tools, form)
-        text = self.render(messages, tools, variables)
-        opening = self.opening(messages, tools, variables, text)
+    def _opening(self, words: Canary, form: Form, variables: Mapping[str, Any], text: str) -> str:
+        opening = self.opening(put(words.messages, form) or [], put_tools(words.tools, form), variables, text)
         if opening or not (last := words.said[-1]):
             return opening
         # it begins the answer unasked, say by the mark that ends a user's text

@@ -26,18 +26,28 @@ class Rendering:
     tools: Sequence[Tool]
     variables: Mapping[str, Any]
 
-    def split(self) -> tuple[str, list[int | str]]:
-        """The rendered text, and its pieces."""
+    def tokens(self) -> tuple[str, list[int]]:
+        """The rendered text, with marks, and its tokens."""
+        vocab = self.vocab
         text = self._text(self.marks.escape)
-        found = markup.pieces(self.vocab, text)
+        tokens = vocab.tokenize(text, special=True)
         if self._needs_proof():
             # a text's last characters and the template's next ones could make a control token together: with marks
             # wherever one could begin or end they cannot, so both must give the same tokens
             sure = self._text(lambda text: self.marks.fence(self.marks.escape(text)))
-            sure_found = markup.pieces(self.vocab, sure)
-            if [p for p in sure_found if isinstance(p, int)] != [p for p in found if isinstance(p, int)]:
-                return sure, sure_found
-        return text, found
+            sure_tokens = vocab.tokenize(sure, special=True)
+            if [t for t in sure_tokens if vocab.is_markup(t)] != [t for t in tokens if vocab.is_markup(t)]:
+                return sure, self._without_marks(sure, sure_tokens)
+        return text, tokens if self.marks.inert else self._without_marks(text, tokens)
+
+    def _without_marks(self, text: str, tokens: list[int]) -> list[int]:
+        kept: list[int] = []
+        for piece in markup.pieces(self.vocab, text, tokens):
+            if isinstance(piece, int):
+                kept.append(piece)
+            elif clean := self.marks.clean(piece):
+                kept += self.vocab.tokenize(clean)
+        return kept
 
     def _needs_proof(self) -> bool:
         return bool(self.tools) or any(
