@@ -12,7 +12,8 @@ from typing import Any
 from jinja2 import TemplateError, meta, nodes
 
 from threadrunner.engine.errors import BadTemplate, Refused
-from threadrunner.engine.prompts.sandbox import MAX_CHARS, Bounding, Sandbox, given
+from threadrunner.engine.prompts.bounds import MAX_CHARS, given
+from threadrunner.engine.prompts.sandbox import Bounding, Sandbox
 
 MAX_SECONDS = 2.0
 MAX_SOURCE = 1 << 20
@@ -25,7 +26,7 @@ class ChatTemplate:
         """Raises BadTemplate for one that is too long or not valid."""
         if len(source) > MAX_SOURCE:
             raise BadTemplate("the model's chat template is too long")
-        env = Sandbox()
+        env = self._env = Sandbox()
         try:
             parsed = env.parse(source)
             self.reads = frozenset(meta.find_undeclared_variables(parsed))
@@ -57,6 +58,7 @@ class ChatTemplate:
         names = {**variables, "messages": messages, **self._tool_names(tools)}
         parts: list[str] = []
         size = 0
+        self._env.bounds.begin()
         deadline = time.monotonic() + MAX_SECONDS
         before = sys.gettrace()
         sys.settrace(_clock(deadline))  # a loop that puts nothing out is stopped too
