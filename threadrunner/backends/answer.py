@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from threadrunner.api.fields import FinishReason
-from threadrunner.api.generation import Choice, Generated, Timings, TokenLogprob, Usage
+from threadrunner.api.generation import Choice, Generated, GenerateParams, Timings, TokenLogprob, Usage
 from threadrunner.api.sampling import SamplingParams
-from threadrunner.engine.events import Ended
+from threadrunner.backends.base import Piece
+from threadrunner.backends.checked import checked
+from threadrunner.engine.events import Ended, Text
 from threadrunner.engine.llama.logprobs import Logprob
 from threadrunner.engine.llama.vocab import Vocab
+from threadrunner.engine.sequence import Request
 
 
 class AnswerBuilder:
@@ -22,7 +25,7 @@ class AnswerBuilder:
         model: str,
         vocab: Vocab,
         params: SamplingParams,
-        prompt_tokens: int,
+        request: Request,
         arrived: float,
         truncated: int | None,
     ) -> None:
@@ -31,15 +34,42 @@ class AnswerBuilder:
         self.stream = params.stream
         self.candidates = params.n
         self.wants_logprobs = params.logprobs is not None
-        self.prompt_tokens = prompt_tokens
+        self.request = request
+        self.prompt_tokens = len(request.prompt)
+        self.checked = checked(params, request)
+        self._echo = self._prompt_text(params)
+        self._begun: set[int] = set()
+        """Candidates of which a piece was shown."""
         self.arrived = arrived
         self.truncated = truncated
         self.ended: dict[int, Ended] = {}
+
+    def _prompt_text(self, params: SamplingParams) -> str:
+        if not isinstance(params, GenerateParams) or not params.echo:
+            return ""
+        return self.vocab.detokenize(self.request.prompt) if params.prompt is None else params.prompt
+
+    def text(self, event: Text) -> list[Piece]:
+        """What may be shown of a candidate as it grows: nothing that a check could still take back."""
+        return self._shown(event.index, event.text) if self.stream and self.checked is None else []
+
+    def end(self, event: Ended) -> list[Piece]:
+        """A candidate is complete; what of it was not shown yet."""
+        self.ended[event.index] = event
+        if not self.stream:
+            return []
+        return self._shown(event.index, event.text if self.checked is not None else "")
+
+    def _shown(self, index: int, text: str) -> list[Piece]:
+        before = "" if index in self._begun else self._echo
+        self._begun.add(index)
+        return [Piece(self.request.id, index, before + text)] if before or text else []
 
     def result(self) -> Generated:
         choices = [self._choice(self.ended[i]) for i in range(self.candidates)]
         first = self.ended[0].sequence
         generated = sum(e.sequence.generated for e in self.ended.values())
+        generated += self.checked.tokens if self.checked is not None else 0
         return Generated(
             text=choices[0].text,
             finish_reason=choices[0].finish_reason,
@@ -49,6 +79,7 @@ class AnswerBuilder:
             choices=choices if self.candidates > 1 else UNSET,
             logprobs=choices[0].logprobs,
             truncated_turns=UNSET if self.truncated is None else self.truncated,
+            prompt_logprobs=self._prompt_logprobs(),
         )
 
     def _timings(self, generated: int) -> Timings:
@@ -68,7 +99,13 @@ class AnswerBuilder:
     def _choice(self, ended: Ended) -> Choice:
         reason: FinishReason = "length" if ended.reason == "length" else "stop"
         logprobs = [self._logprob(*pair) for pair in ended.logprobs] if self.wants_logprobs else UNSET
-        return Choice(ended.text, reason, logprobs)
+        return Choice(self._echo + ended.text, reason, logprobs)
+
+    def _prompt_logprobs(self) -> list[TokenLogprob | None] | UnsetType:
+        if self.request.scored is None:
+            return UNSET
+        entries = self.ended[0].sequence.prompt_logprobs
+        return [None, *(self._logprob(entry, self._text(entry.token)) for entry in entries)]
 
     def _logprob(self, entry: Logprob, text: str) -> TokenLogprob:
         return TokenLogprob(text, entry.logprob, [(self._text(i), p) for i, p in entry.top])

@@ -42,7 +42,7 @@ class RequestBuilder:
         self.chat_prompt = ChatPrompt(vocab, chat_template)
         self._vocab = vocab
         self._context = context
-        self._usual = usual or Sampling()
+        self.usual = usual or Sampling()
         self._infill_prompts: InfillPrompts | None = None
 
     @property
@@ -64,6 +64,7 @@ class RequestBuilder:
             priority=priority_of(params.priority),
             stops=params.stop,
             n=params.n,
+            scored=params.prompt_logprobs,
         )
         return request, truncated
 
@@ -84,7 +85,7 @@ class RequestBuilder:
         return tokens
 
     def _sampling(self, params: SamplingParams) -> Sampling:
-        return sampling_of(params, self._usual, self._vocab.n_tokens)
+        return sampling_of(params, self.usual, self._vocab.n_tokens)
 
     def infill(self, id: int, params: InfillParams) -> Request:
         _refuse_conflicts(params)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from threadrunner.engine.candidates import CandidateMaker
 from threadrunner.engine.cells import Cells
-from threadrunner.engine.constraints.guide import Guide, Matcher
 from threadrunner.engine.errors import PromptTooLong, QueueFull, Unsupported
 from threadrunner.engine.events import Broken, Ended, Event, Prefilled, Text
 from threadrunner.engine.interruption import Interruption
@@ -17,11 +16,10 @@ from threadrunner.engine.kv_store import KvStore
 from threadrunner.engine.llama.context import ABORTED, NO_ROOM, OK, Context
 from threadrunner.engine.llama.errors import EngineError
 from threadrunner.engine.llama.model import Model
-from threadrunner.engine.llama.sampler import Sampler
 from threadrunner.engine.llama.vocab import Vocab
 from threadrunner.engine.prefix_cache import common_length
-from threadrunner.engine.prompts.detokenizer import Detokenizer
 from threadrunner.engine.scheduler import Chunk, Scheduler, batch_of
+from threadrunner.engine.scoring import score_prompts, scored_in_parts
 from threadrunner.engine.sequence import Priority, Request, Sequence
 
 log = logging.getLogger("threadrunner.engine")
@@ -55,13 +53,12 @@ class Engine:
         self._vocab = vocab
         self.context = context
         self.limits = limits
-        self._guide = Guide(vocab.table)
+        self._maker = CandidateMaker(model, vocab)
         self.scheduler = Scheduler()
         self.cells = Cells(context, store, recurrent=model.recurrent, window=model.n_swa)
         self._waiting: list[Sequence] = []
         self._siblings: dict[int, list[Sequence]] = {}
         """By request, the candidates that wait for the first one's prompt to be evaluated."""
-        self._arrivals = 0
         self._interruption = Interruption(context, min_prefill=self.scheduler.min_chunk, recurrent=model.recurrent)
 
     # requests
@@ -95,35 +92,10 @@ class Engine:
         free = max(0, self.limits.max_running - self.active)
         if len(self._waiting) >= self.limits.max_queued + free:
             raise QueueFull(len(self._waiting), self.limits.max_queued)
-        seed = request.sampling.seed
-        if seed is None:
-            seed = int.from_bytes(os.urandom(4), "little")
-        # llama.cpp takes seed 2**32 - 1 for "make one up", hence the modulus
-        matchers = self._matchers(request)
-        candidates = [self._candidate(request, i, (seed + i) % 0xFFFFFFFF, matchers[i]) for i in range(request.n)]
+        candidates = self._maker.candidates(request)
         if len(candidates) > 1:
             self._siblings[request.id] = candidates[1:]
         self._enqueue(candidates[0])
-
-    def _matchers(self, request: Request) -> list[Matcher] | list[None]:
-        constraint = request.sampling.constraint
-        return [None] * request.n if constraint is None else self._guide.matchers(constraint, request.n)
-
-    def _candidate(self, request: Request, index: int, seed: int, matcher: Matcher | None) -> Sequence:
-        sampler = Sampler(
-            self._model,
-            self._vocab,
-            request.sampling,
-            seed,
-            forced=request.forced,
-            matcher=matcher,
-            stop_tokens=request.stop_tokens,
-        )
-        sampler.see_prompt(request.prompt)
-        cutters = request.cutters() if request.cutters else []
-        text = Detokenizer(request.stops, cutters, skip=len(request.forced))
-        self._arrivals += 1
-        return Sequence(request, index, sampler, text, self._arrivals, list(request.prompt))
 
     def _enqueue(self, sequence: Sequence) -> None:
         self._waiting.append(sequence)
@@ -165,7 +137,7 @@ class Engine:
         """
         self.admit()
         cautious = self._interruption.begin_step()
-        chunks = self._make_room(self.scheduler.schedule(self.cells.running, cautious))
+        chunks = self._make_room(scored_in_parts(self.scheduler.schedule(self.cells.running, cautious)))
         if not chunks:
             return []
         context = self.context
@@ -179,6 +151,7 @@ class Engine:
             return self._recover(chunks, status)
         if context.n_tokens > len(chunks):
             self.scheduler.pace.learn(context.n_tokens, time.monotonic() - began)
+        score_prompts(context, chunks)
         events: list[Event] = []
         for sequence, size, logits_at in chunks:
             if sequence.seq < 0:
@@ -192,7 +165,11 @@ class Engine:
         context.clear_batch()
         for sequence, size, logits_at in chunks:
             begin = sequence.evaluated
-            context.add(sequence.seq, begin, sequence.tokens[begin : begin + size], logits_at is not None)
+            tokens = sequence.tokens[begin : begin + size]
+            if sequence.scoring:
+                context.add_all_outputs(sequence.seq, begin, tokens)
+            else:
+                context.add(sequence.seq, begin, tokens, logits_at is not None)
 
     def _advance(self, sequence: Sequence, logits_at: int | None) -> Iterator[Event]:
         """A chunk of the sequence was evaluated: sample its next token if there are logits for it."""
@@ -269,7 +246,7 @@ class Engine:
         """Whether a sequence no less urgent evaluates much of its prompt at present: several requests with one long
         text between them, sent at once, would each evaluate it."""
         leaders = [s for s in self.cells.running if not s.generated and s.priority <= sequence.priority]
-        if not leaders or self._model.recurrent:
+        if not leaders or self._model.recurrent or sequence.scoring:
             return False
         shared = max(common_length(leader.tokens, sequence.tokens) for leader in leaders)
         return shared >= WORTH_A_WAIT and shared >= self.cells.cache.match(sequence.tokens)[0] + WORTH_A_WAIT
@@ -304,8 +281,10 @@ class Engine:
 
     def _recover(self, chunks: list[Chunk[Sequence]], status: int) -> list[Event]:
         """After an abort or a failure: what llama.cpp has in the cache is what counts."""
-        for chunk in chunks:
-            self.cells.resync(chunk.sequence)
+        for sequence, *_ in chunks:
+            self.cells.resync(sequence)
+            if sequence.scoring:  # of what is in the cache, the logits of a part may be lost
+                self.cells.rewind(sequence, len(sequence.prompt_logprobs))
         if status == ABORTED:
             return []
         if status == NO_ROOM and self.cells.evict_one():

@@ -41,6 +41,10 @@ class Request:
     """New ones for each candidate, whose text they follow."""
     stop_tokens: frozenset[int] = frozenset()
     """These end the answer as the model's own end tokens do."""
+    first: int = 0
+    """The number of its first candidate."""
+    scored: int | None = None
+    """Also find the log-probability of each token of the prompt, and this many likeliest at its place."""
 
 
 @dataclass(slots=True, eq=False)
@@ -66,6 +70,8 @@ class Sequence:
     """Tokens of the prompt that were known when it began to run."""
     logprobs: list[tuple[Logprob, int]] = field(default_factory=list)
     """With the length of the text before the token."""
+    prompt_logprobs: list[Logprob] = field(default_factory=list)
+    """Of the prompt's second token and those after it, as far as they are known."""
     started_at: float = 0.0
     first_token_at: float = 0.0
 
@@ -73,6 +79,14 @@ class Sequence:
     def remaining(self) -> int:
         """Tokens to evaluate before the next one can be sampled."""
         return len(self.tokens) - self.evaluated
+
+    @property
+    def scoring(self) -> bool:
+        """Its prompt's logits are wanted, so that no part of it may come from a cache. Other candidates than the first
+        have the same prompt."""
+        request = self.request
+        wanted = request.scored is not None and self.index == request.first
+        return wanted and len(self.prompt_logprobs) < len(request.prompt) - 1
 
     @property
     def uncached(self) -> int:

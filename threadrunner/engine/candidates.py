@@ -1,0 +1,49 @@
+"""From a request to the sequences that answer it."""
+
+from __future__ import annotations
+
+import os
+
+from threadrunner.engine.constraints.guide import Guide, Matcher
+from threadrunner.engine.llama.model import Model
+from threadrunner.engine.llama.sampler import Sampler
+from threadrunner.engine.llama.vocab import Vocab
+from threadrunner.engine.prompts.detokenizer import Detokenizer
+from threadrunner.engine.sequence import Request, Sequence
+
+
+class CandidateMaker:
+    """Makes the candidates of one model's requests."""
+
+    def __init__(self, model: Model, vocab: Vocab) -> None:
+        self._model = model
+        self._vocab = vocab
+        self._guide = Guide(vocab.table)
+        self._arrivals = 0
+
+    def candidates(self, request: Request) -> list[Sequence]:
+        """Of each the sampler is the caller's to close. Raises BadGrammar."""
+        constraint = request.sampling.constraint
+        matchers: list[Matcher] | list[None] = [None] * request.n
+        if constraint is not None:
+            matchers = self._guide.matchers(constraint, request.n)
+        seed = request.sampling.seed
+        if seed is None:
+            seed = int.from_bytes(os.urandom(4), "little")
+        return [self._candidate(request, request.first + i, seed, matcher) for i, matcher in enumerate(matchers)]
+
+    def _candidate(self, request: Request, index: int, seed: int, matcher: Matcher | None) -> Sequence:
+        sampler = Sampler(
+            self._model,
+            self._vocab,
+            request.sampling,
+            (seed + index) % 0xFFFFFFFF,  # llama.cpp takes seed 2**32 - 1 for "make one up"
+            forced=request.forced,
+            matcher=matcher,
+            stop_tokens=request.stop_tokens,
+        )
+        sampler.see_prompt(request.prompt)
+        cutters = request.cutters() if request.cutters else []
+        text = Detokenizer(request.stops, cutters, skip=len(request.forced))
+        self._arrivals += 1
+        return Sequence(request, index, sampler, text, self._arrivals, list(request.prompt))
