@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from threadrunner.api.chat import CallPart, FunctionCall, ToolCall
 from threadrunner.api.fields import FinishReason
-from threadrunner.api.generation import Choice, Generated, Timings, TokenLogprob, Usage
+from threadrunner.api.generation import Choice, Generated, GenerateParams, Timings, TokenLogprob, Usage
 from threadrunner.api.sampling import SamplingParams
 from threadrunner.backends.base import Piece
+from threadrunner.backends.checked import checked
 from threadrunner.engine.events import Ended, Text
 from threadrunner.engine.llama.logprobs import Logprob
 from threadrunner.engine.llama.vocab import Vocab
+from threadrunner.engine.sequence import Request
 
 
 class AnswerBuilder:
@@ -24,7 +26,7 @@ class AnswerBuilder:
         model: str,
         vocab: Vocab,
         params: SamplingParams,
-        prompt_tokens: int,
+        request: Request,
         arrived: float,
         truncated: int | None,
     ) -> None:
@@ -33,25 +35,53 @@ class AnswerBuilder:
         self.stream = params.stream
         self.candidates = params.n
         self.wants_logprobs = params.logprobs is not None
-        self.prompt_tokens = prompt_tokens
+        self.request = request
+        self.prompt_tokens = len(request.prompt)
+        self.checked = checked(params, request)
+        self._echo = self._prompt_text(params)
+        self._begun: set[int] = set()
+        """Candidates of which a piece was shown."""
         self.arrived = arrived
         self.truncated = truncated
         self.ended: dict[int, Ended] = {}
 
-    def piece(self, event: Text) -> Piece:
+    def _prompt_text(self, params: SamplingParams) -> str:
+        if not isinstance(params, GenerateParams) or not params.echo:
+            return ""
+        return self.vocab.detokenize(self.request.prompt) if params.prompt is None else params.prompt
+
+    def pieces(self, event: Text) -> list[Piece]:
+        """What may be shown of a candidate as it grows: nothing that a check could still take back."""
+        if not self.stream or self.checked is not None:
+            return []
         part = event.part
+        if part.kind == "text":
+            return self._shown(event.index, part.text)
         if part.call is None:
-            return Piece(event.id, event.index, part.text, part.kind)
+            return [Piece(event.id, event.index, part.text, part.kind)]
         head = CallPart(part.call.index)
         if part.text == "":  # the first of a call
             head = CallPart(part.call.index, part.call.id, part.call.name)
-        return Piece(event.id, event.index, part.text, "call", head)
+        return [Piece(event.id, event.index, part.text, "call", head)]
+
+    def end(self, event: Ended) -> list[Piece]:
+        """A candidate is complete; what of it was not shown yet."""
+        self.ended[event.index] = event
+        if not self.stream:
+            return []
+        return self._shown(event.index, event.text if self.checked is not None else "")
+
+    def _shown(self, index: int, text: str) -> list[Piece]:
+        before = "" if index in self._begun else self._echo
+        self._begun.add(index)
+        return [Piece(self.request.id, index, before + text)] if before or text else []
 
     def result(self) -> Generated:
         choices = [self._choice(self.ended[i]) for i in range(self.candidates)]
         first = self.ended[0].sequence
         generated = sum(e.sequence.generated for e in self.ended.values())
         thought = sum(e.sequence.utterance.thought_tokens for e in self.ended.values())
+        generated += self.checked.tokens if self.checked is not None else 0
         return Generated(
             text=choices[0].text,
             finish_reason=choices[0].finish_reason,
@@ -63,6 +93,7 @@ class AnswerBuilder:
             tool_calls=choices[0].tool_calls,
             reasoning=choices[0].reasoning,
             truncated_turns=UNSET if self.truncated is None else self.truncated,
+            prompt_logprobs=self._prompt_logprobs(),
         )
 
     def _timings(self, generated: int) -> Timings:
@@ -84,7 +115,13 @@ class AnswerBuilder:
         calls = [ToolCall(head.id, FunctionCall(head.name, arguments)) for head, arguments in told.calls]
         reason: FinishReason = "length" if ended.reason == "length" else "tool_calls" if calls else "stop"
         logprobs = [self._logprob(*pair) for pair in ended.logprobs] if self.wants_logprobs else UNSET
-        return Choice(ended.text, reason, logprobs, calls or UNSET, told.reasoning or UNSET)
+        return Choice(self._echo + ended.text, reason, logprobs, calls or UNSET, told.reasoning or UNSET)
+
+    def _prompt_logprobs(self) -> list[TokenLogprob | None] | UnsetType:
+        if self.request.scored is None:
+            return UNSET
+        entries = self.ended[0].sequence.prompt_logprobs
+        return [None, *(self._logprob(entry, self._text(entry.token)) for entry in entries)]
 
     def _logprob(self, entry: Logprob, text: str) -> TokenLogprob:
         return TokenLogprob(text, entry.logprob, [(self._text(i), p) for i, p in entry.top])

@@ -25,15 +25,12 @@ class Candidates:
         self._arrivals = 0
 
     def make(self, request: Request) -> list[Sequence]:
-        """All of a request's. Raises BadGrammar."""
+        """All of a request's; each one's sampler is the caller's to close. Raises BadGrammar."""
         seed = request.sampling.seed
         if seed is None:
             seed = int.from_bytes(os.urandom(4), "little")
-        # llama.cpp takes seed 2**32 - 1 for "make one up", hence the modulus
-        return [
-            self._candidate(request, i, (seed + i) % 0xFFFFFFFF, matcher)
-            for i, matcher in enumerate(self._matchers(request))
-        ]
+        matchers = self._matchers(request)
+        return [self._candidate(request, request.first_index + i, seed, matcher) for i, matcher in enumerate(matchers)]
 
     def _matchers(self, request: Request) -> list[Matcher] | list[None]:
         constraint = request.sampling.constraint
@@ -44,7 +41,7 @@ class Candidates:
             self._model,
             self._vocab,
             request.sampling,
-            seed,
+            (seed + index) % 0xFFFFFFFF,  # llama.cpp takes seed 2**32 - 1 for "make one up"
             forced=request.forced,
             matcher=matcher,
             stop_tokens=request.stop_tokens,
