@@ -1,4 +1,4 @@
-"""Calls, results and thinking in a conversation, over the socket: a real daemon, a backend that says what it is told."""
+"""Calls, results and thinking in a conversation, over the socket; the backend says what it is told to."""
 
 from __future__ import annotations
 

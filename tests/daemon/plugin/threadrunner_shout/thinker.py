@@ -1,7 +1,8 @@
 """A backend that says what the prompt tells it to, in pieces of every kind.
 
 The prompt is a script, its steps separated by `;`: `think TEXT`, `say TEXT`, `call NAME ARGUMENTS`, `cut` (the token
-limit), `hang` (nothing more, until it is cancelled), `shown` (says what it was shown). After results it says the last one.
+limit), `hang` (nothing more, until it is cancelled), `shown` (says what it was shown). After results it says the last
+one.
 """
 
 import json
