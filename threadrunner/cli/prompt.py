@@ -10,7 +10,6 @@ from threadrunner.cli import render, request, signals, stdin
 from threadrunner.cli.flags import UsageError
 from threadrunner.client import autostart
 from threadrunner.wire import messages
-from threadrunner.wire.framing import FRAME_LIMIT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ def gather(options: Options) -> dict[str, Any]:
     if options.schema is not None:
         params["json_schema"] = _schema(options.schema)
     if options.grammar is not None:
-        params["grammar"] = stdin.decode(_file(options.grammar), options.grammar)
+        params["grammar"] = stdin.file(options.grammar)
     if options.thinking is not None:
         params["reasoning"] = "off" if options.thinking == "off" else "split"
     return {**params, **_model_and_conversation(options), **request.keep_alive(), **_rare(options)}
@@ -75,7 +74,7 @@ def _rare(options: Options) -> dict[str, Any]:
 
     params: dict[str, Any] = tools.settings(options.set or [])
     if options.tools is not None:
-        params["tools"] = tools.read(stdin.decode(_file(options.tools), options.tools), options.tools)
+        params["tools"] = tools.read(stdin.file(options.tools), options.tools)
     if options.tool_choice is not None:
         params["tool_choice"] = tools.choice(options.tool_choice)
     return params
@@ -109,20 +108,12 @@ def _model_and_conversation(options: Options) -> dict[str, Any]:
 
 def _schema(path: str) -> dict[str, Any] | bool:
     try:
-        schema = messages.decode(stdin.decode(_file(path), path).encode())
+        schema = messages.decode(stdin.file(path).encode())
     except messages.DecodeError as error:
         raise UsageError(f'{path}: {error}; expected a JSON Schema, e.g. {{"type": "object"}}') from None
     if not isinstance(schema, (dict, bool)):
         raise UsageError(f'{path}: a JSON Schema is an object, e.g. {{"type": "object"}}, or true')
     return schema
-
-
-def _file(path: str) -> bytes:
-    try:
-        with open(os.path.expanduser(path), "rb") as file:
-            return file.read(FRAME_LIMIT + 1)
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from None
 
 
 def _as_text(params: dict[str, Any], options: Options) -> int:

@@ -22,6 +22,11 @@ def shown(how: str | None) -> bool:
     return how == "show" if how else os.isatty(1) and os.isatty(2)
 
 
+def param(how: str) -> str:
+    """The param `reasoning` for --thinking."""
+    return "off" if how == "off" else "split"
+
+
 class Thought:
     """Takes the pieces of an answer that are no text. Each write leaves the terminal as it was, since the process may
     end after any of them."""

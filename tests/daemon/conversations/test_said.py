@@ -124,8 +124,17 @@ def test_a_call_that_its_token_limit_cut_cannot_be_made() -> None:
     ],
 )
 def test_results_must_be_those_of_the_calls_that_wait(waiting: list[str], given: list[str], says: str) -> None:
-    conflict = results_conflict([call(id) for id in waiting], [ToolResult(id, "x") for id in given])
+    conflict = results_conflict([call(id) for id in waiting], [ToolResult(id, "x") for id in given], "")
     assert says in (conflict or "") and bool(says) == bool(conflict)
+
+
+def test_a_prompt_beside_results_goes_on_without_those_that_are_missing() -> None:
+    turns, given = [calling(1, "a", "b")], [ToolResult("b", "2")]
+    assert results_conflict(open_calls(turns), given, "go on") is None
+    assert shape(messages(turns, Asked("go on", given)))[2:] == [
+        ("tool", NOT_GIVEN, "a"), ("tool", "2", "b"), ("user", "go on"),
+    ]  # fmt: skip
+    assert unanswered_calls(turns, Asked("go on", given)) == 1
 
 
 def test_calls_and_their_results_leave_the_window_as_a_whole() -> None:

@@ -133,8 +133,9 @@ def open_calls(turns: Sequence[PastTurn]) -> Sequence[ToolCall]:
     return next((turn.calls for turn in reversed(turns) if answered(turn)), ())
 
 
-def results_conflict(waiting: Sequence[ToolCall], results: Sequence[ToolResult]) -> str | None:
-    """Why these cannot be the results of the calls that wait, as an InvalidParams would put it."""
+def results_conflict(waiting: Sequence[ToolCall], results: Sequence[ToolResult], prompt: str) -> str | None:
+    """Why these cannot be the results of the calls that wait, as an InvalidParams would put it. A prompt beside them
+    goes on without those that are missing."""
     names = {call.id: call.function.name for call in waiting}
     given = [result.tool_call_id for result in results]
     if not names:
@@ -146,7 +147,9 @@ def results_conflict(waiting: Sequence[ToolCall], results: Sequence[ToolResult])
         if given.count(id) > 1:
             return f"there are two results for the call {id!r}"
     missing = [id for id in names if id not in given]
-    return f"give the results of all calls at once; {', '.join(missing)} has none" if missing else None
+    if missing and not prompt:
+        return f"give the results of all calls at once; {', '.join(missing)} has none"
+    return None
 
 
 def unanswered_calls(turns: Sequence[PastTurn], asked: Asked) -> int:

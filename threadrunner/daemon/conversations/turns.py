@@ -104,7 +104,7 @@ def open_turn(
         if replace:
             drop_last(db, session, replace)
         if results:
-            _check_results(store, session, results)
+            _check_results(store, session, results, prompt)
         _remember(db, session, params, update, now)
         turn = insert_turn(db, session, prompt, Parts(results), state="open", began=now)
         opened = OpenTurn(turn, session, name, store.number)
@@ -124,12 +124,12 @@ def _remember(db: sqlite3.Connection, session: int, params: dict[str, Any], upda
     )  # fmt: skip
 
 
-def _check_results(store: Store, session: int, results: Sequence[ToolResult]) -> None:
+def _check_results(store: Store, session: int, results: Sequence[ToolResult], prompt: str) -> None:
     """Before anything is written, so that a mistyped id leaves no trace. While an earlier turn is still being answered
     it may make the call yet; its end is waited for, and this turn looked at again. Raises InvalidParams."""
     if store.rows(f"{_OPEN} AND session = ?", session):
         return
-    if conflict := results_conflict(open_calls(_past(store, session, 1 << 62)), results):
+    if conflict := results_conflict(open_calls(_past(store, session, 1 << 62)), results, prompt):
         raise InvalidParams(conflict)
 
 

@@ -169,8 +169,10 @@ class SessionTurn:
     async def _answered(self, opened: OpenTurn) -> tuple[Generated, Future[None]]:
         """The answer, and when it is in the file."""
         history = await self._history(opened)
-        if self._results and (conflict := results_conflict(open_calls(history.turns), self._results)):
-            raise InvalidParams(conflict)
+        if self._results:
+            waiting = open_calls(history.turns)
+            if conflict := results_conflict(waiting, self._results, self._params.prompt or ""):
+                raise InvalidParams(conflict)
         sources = await self._remembered(opened) if self._params.memory and self._params.prompt else None
         shown = TurnWindow(self._params, self._results, history.turns, history.window_start, history.window_limit)
         result = await self._generated(shown)
