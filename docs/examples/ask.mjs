@@ -78,7 +78,7 @@ class Daemon {
 
 const daemon = await Daemon.connect();
 const { result, cancel } = daemon.request("generate", { prompt: process.argv.slice(2).join(" ") }, (name, params) => {
-  if (name === "token") process.stdout.write(params.text);
+  if (name === "token" && !params.kind) process.stdout.write(params.text);
 });
 process.once("SIGINT", cancel);
 try {

@@ -15,6 +15,8 @@ def main() -> int:
     params = {"prompt": " ".join(sys.argv[1:]), "max_tokens": 200}
     try:
         for name, value in autostart.request("generate", params):
+            if name == "token" and "kind" in value:  # what it thinks, or a call: docs/examples/tool_loop.py
+                continue
             if name == "token":
                 print(value["text"], end="", flush=True)
             elif name == "progress":  # loading or downloading a model, or reading a long prompt

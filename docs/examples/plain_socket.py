@@ -24,7 +24,7 @@ connection.sendall(json.dumps(request).encode() + b"\n")
 
 for line in connection.makefile("rb"):
     message = json.loads(line)
-    if message.get("method") == "token":
+    if message.get("method") == "token" and "kind" not in message["params"]:  # with one it is no text, but a thought
         print(message["params"]["text"], end="", flush=True)
     elif message.get("id") == 1:  # the result or the error, which comes last
         print()

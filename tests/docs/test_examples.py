@@ -58,6 +58,21 @@ def test_ask_many_gives_up(troubled: Daemon) -> None:
     assert troubled.wire().call("generate", prompt="count")["text"].endswith(" cancelled, 0 others")
 
 
+def test_tool_loop(shell: Shell, plugin: Path) -> None:
+    """The backend makes the calls that its prompt names; one of them cannot be made, which is its result."""
+    shell.use(plugin, "thinker")
+    (shell.work / "file.txt").write_text("a\nb\n")
+    calls = [f'call count_lines {{"path": "{shell.work / name}"}}' for name in ("file.txt", "nothing.txt")]
+    command = [sys.executable, str(EXAMPLES / "tool_loop.py")]
+    done = run([*command, f"think which?; {calls[0]}"], with_the_command(shell))
+    assert (done.returncode, done.stdout) == (0, "so: 2\n"), done.stderr
+    done = run([*command, "; ".join(calls)], with_the_command(shell))
+    assert done.stdout.startswith("so: error: FileNotFoundError"), done.stderr
+    with shell.wire() as wire:
+        first, second = wire.call("sessions.show")["turns"]
+    assert len(first["tool_calls"]) == len(second["tool_results"]) == 2
+
+
 def test_plain_socket(shell: Shell) -> None:
     done = run([sys.executable, str(EXAMPLES / "plain_socket.py"), "hello"], with_the_command(shell))
     assert (done.returncode, done.stdout) == (0, "lorem ipsum dolor sit amet hello.\n"), done.stderr

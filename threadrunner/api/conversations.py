@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
+from threadrunner.api.chat import CallId, Tool, ToolCall, Tools
 from threadrunner.api.fields import INT64_MAX, NewName, NoteText, Query, SessionName, SessionParams, described
 from threadrunner.api.names import LAST
 
@@ -28,6 +29,16 @@ class SessionInfo(Struct, kw_only=True):
     created: float = 0.0
     used: float = 0.0
     forked_from: str | None = None
+    tools: (
+        Annotated[list[Tool], described("that each turn is generated with; absent in `sessions.list`")] | UnsetType
+    ) = UNSET
+
+
+class ToolResult(Struct, forbid_unknown_fields=True):
+    """What a call came to. Whoever has made the call says so: nothing is ever executed here."""
+
+    tool_call_id: CallId
+    content: str
 
 
 class Source(Struct):
@@ -42,7 +53,9 @@ class Source(Struct):
 
 class Turn(Struct, kw_only=True):
     """A prompt and its answer. `state`: open (being generated), done, stopped (cancelled or timed out: the answer is
-    what had been said), failed (see `error`), lost (the daemon was killed under it)."""
+    what had been said), failed (see `error`), lost (the daemon was killed under it).
+
+    Where the answer is a call, the next turn begins with its result, and may have no prompt: it is empty then."""
 
     number: int
     prompt: str
@@ -56,6 +69,10 @@ class Turn(Struct, kw_only=True):
     ended: float | None = None
     in_window: Annotated[bool, described("false: the model is not shown it any more, the context is full")] = True
     sources: list[Source] | UnsetType = UNSET
+    tool_results: Annotated[list[ToolResult], described("of the calls of the turn before")] | UnsetType = UNSET
+    tool_calls: Annotated[list[ToolCall], described("what the answer asks for")] | UnsetType = UNSET
+    reasoning: Annotated[str, described("what the model thought before it answered")] | UnsetType = UNSET
+    reasoning_tokens: Annotated[int, described("the part of `completion_tokens` that was thought")] | UnsetType = UNSET
 
 
 class SessionsListParams(Struct, forbid_unknown_fields=True):
@@ -108,6 +125,9 @@ class ImportedTurn(Struct, forbid_unknown_fields=True):
     model: str | None = None
     began: float | None = None
     ended: float | None = None
+    tool_results: list[ToolResult] = []
+    tool_calls: list[ToolCall] = []
+    reasoning: str | None = None
 
 
 class SessionImportParams(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -118,6 +138,7 @@ class SessionImportParams(Struct, forbid_unknown_fields=True, kw_only=True):
     backend: str | None = None
     mode: str | None = None
     params: SessionParams = field(default_factory=dict)
+    tools: Tools = field(default_factory=list)
     append: Annotated[bool, described("add the turns to a conversation that is there")] = False
 
 

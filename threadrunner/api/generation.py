@@ -42,7 +42,10 @@ class GenerateParams(SamplingParams, kw_only=True, forbid_unknown_fields=True):
     session: (
         Annotated[
             SessionName,
-            described("`prompt` is this conversation's next turn; `@last`, `@new`; made if it does not exist"),
+            described(
+                "`prompt` is this conversation's next turn, or `messages` with the results of its open calls, and the "
+                "user's if there is one; `@last`, `@new`; made if it does not exist"
+            ),
         ]
         | None
     ) = None
@@ -146,7 +149,9 @@ def _generate_conflicts(params: GenerateParams) -> str | None:
         return "`echo` repeats a prompt that is continued as it is: give `raw` too, or `prompt_tokens`"
     if params.grammar is not None and params.tools and params.tool_choice != "none":
         return "give at most one of `grammar` and `tools`: a call has a grammar of its own"
-    return message_conflicts(params.messages or ()) or tool_conflicts(params.tools, params.tool_choice)
+    # A session's results answer calls that the session knows.
+    messages = params.messages if params.session is None else None
+    return message_conflicts(messages or ()) or tool_conflicts(params.tools, params.tool_choice)
 
 
 class EmbedParams(Target, kw_only=True, forbid_unknown_fields=True):
@@ -213,6 +218,9 @@ class Generated(Struct):
     lost_answers: (
         Annotated[int, described("number of preceding turns whose answers were lost when a daemon was killed")]
         | UnsetType
+    ) = UNSET
+    unanswered_calls: (
+        Annotated[int, described("calls of the turn before that have no result: the model was told so")] | UnsetType
     ) = UNSET
     sources: Annotated[list[Source], described("what `memory` put before the prompt")] | UnsetType = UNSET
     tool_calls: list[ToolCall] | UnsetType = UNSET

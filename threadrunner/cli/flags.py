@@ -69,6 +69,11 @@ class Options:
     session: str | None = None
     mode: str | None = None
     memory = False
+    tools: str | None = None
+    tool_choice: str | None = None
+    result: list[str] | None = None
+    thinking: str | None = None
+    set: list[str] | None = None
 
     def __init__(self) -> None:
         self.words: list[str] = []
@@ -114,6 +119,12 @@ def seconds(text: str) -> float:
     return value
 
 
+def thinking(text: str) -> str:
+    if text not in ("show", "hide", "off"):
+        raise ValueError(f"expected show, hide or off, got {_short(text)}")
+    return text
+
+
 FLAGS: tuple[Flag, ...] = (
     # short, long, what its value is called ("": it has none), the value's type, help
     ("-h", "--help", "", None, "show this help"),
@@ -131,8 +142,13 @@ FLAGS: tuple[Flag, ...] = (
     ("", "--stop", "TEXT", str, "end the answer before TEXT; may be repeated"),
     ("", "--schema", "FILE", str, "the answer is JSON that fits the JSON Schema in FILE"),
     ("", "--grammar", "FILE", str, "the answer fits the GBNF grammar in FILE"),
+    ("", "--tools", "FILE", str, "functions that the model may ask to call, as JSON; they are never called here"),
+    ("", "--tool-choice", "CHOICE", str, "auto, none, required, or the name of the tool to call"),
+    ("", "--result", "ID[=TEXT]", str, "with -c or -S: what a call came to; without TEXT, the piped text"),
+    ("", "--thinking", "HOW", thinking, "show what the model thinks, hide it, or off: do without"),
+    ("", "--set", "NAME=VALUE", str, "another param, e.g. repeat_penalty=1.1; may be repeated"),
     ("", "--raw", "", None, "no chat template: the model continues the text as it is"),
-    ("", "--json", "", None, "one event per line: token, progress, result or error"),
+    ("", "--json", "", None, "one event per line: token, progress, call, result or error"),
     ("", "--no-stream", "", None, "print the answer when it is complete"),
     ("", "--stats", "", None, "print to stderr how many tokens, and how fast"),
     ("", "--timeout", "SECONDS", seconds, "give up after this time (exit code 4)"),
@@ -140,7 +156,26 @@ FLAGS: tuple[Flag, ...] = (
     ("", "--offline", "", None, "never fetch a missing model"),
     ("", "--version", "", None, "print the version"),
 )
-REPEATABLE = ("--stop",)
+REPEATABLE = ("--stop", "--result", "--set")
+SETTABLE = (
+    "min_p", "typical_p", "top_n_sigma", "repeat_penalty", "presence_penalty", "frequency_penalty", "penalty_window",
+    "dry", "xtc", "mirostat", "dynamic_temperature", "logit_bias", "min_tokens", "ignore_eos", "reasoning",
+    "reasoning_budget", "template_vars", "parallel_tool_calls", "json_schema_check", "logprobs", "prompt_logprobs",
+    "echo", "n", "replace", "context_overflow", "priority", "keep_alive",
+)  # fmt: skip
+"""What --set takes: the params of `generate` that no flag sets, and nothing else does."""
+
+
+_OF_PARAMS = {"json_schema": "--schema", "messages": "--result"}
+
+
+def named(place: str) -> str:
+    """The flag that sets a member of params, or a part of one such as `dry.multiplier` or `tools[0].function`."""
+    name = place.partition(".")[0].partition("[")[0]
+    flag = _OF_PARAMS.get(name, f"--{name.replace('_', '-')}")
+    if name in SETTABLE:
+        return f"--set {place}"
+    return flag + place[len(name) :]
 
 
 def read(argv: list[str]) -> Options:

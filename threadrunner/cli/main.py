@@ -110,7 +110,7 @@ def _prompt(argv: list[str]) -> int:
 
         render.put(1, arguments.help_text() if options.help else arguments.version_text())
         return exits.OK
-    if not options.words and os.isatty(0):
+    if not options.words and options.result is None and os.isatty(0):
         raise flags.UsageError(_NO_PROMPT)
     if options.words and not options.forced and options.words[0] in flags.COMMANDS:
         raise flags.UsageError(
@@ -128,7 +128,7 @@ def _advice(error: ApiError) -> str:
     if error.kind == "InvalidParams":
         fault, at, place = text.partition(" - at `$.")
         if at:
-            text = f"--{place.rstrip('`').replace('_', '-')}: {fault.removeprefix('generate: ')}"
+            text = f"{flags.named(place.rstrip('`'))}: {fault.removeprefix('generate: ')}"
     return text or f"the daemon answered with error {error.code} ({error.kind}) and no text; see `threadrunner logs`"
 
 

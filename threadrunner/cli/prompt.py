@@ -10,13 +10,13 @@ from threadrunner.cli import render, request, signals, stdin
 from threadrunner.cli.flags import UsageError
 from threadrunner.client import autostart
 from threadrunner.wire import messages
-from threadrunner.wire.framing import FRAME_LIMIT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from threadrunner.cli.flags import Options
+    from threadrunner.cli.thinking import Thought
 
 _GRACE_SECONDS = 1  # beyond --timeout, for a daemon that does not keep to it
 _LEAST_SECONDS = 0.001  # what may be left of --timeout; a request must have some
@@ -40,7 +40,7 @@ def run(options: Options) -> int:
 def gather(options: Options) -> dict[str, Any]:
     """The params of `generate`. Raises UsageError."""
     priority = "interactive" if os.isatty(1) else "normal"
-    params: dict[str, Any] = {"prompt": _text(options), "stream": not options.no_stream, "priority": priority}
+    params: dict[str, Any] = {**_said(options), "stream": not options.no_stream, "priority": priority}
     params |= {name: value for name in _SAME_NAME if (value := getattr(options, name)) is not None}
     if options.system is not None:
         params["system"] = request.words_text([options.system])
@@ -49,8 +49,35 @@ def gather(options: Options) -> dict[str, Any]:
     if options.schema is not None:
         params["json_schema"] = _schema(options.schema)
     if options.grammar is not None:
-        params["grammar"] = stdin.decode(_file(options.grammar), options.grammar)
-    return {**params, **_model_and_conversation(options), **request.keep_alive()}
+        params["grammar"] = stdin.file(options.grammar)
+    if options.thinking is not None:
+        params["reasoning"] = "off" if options.thinking == "off" else "split"
+    return {**params, **_model_and_conversation(options), **request.keep_alive(), **_rare(options)}
+
+
+def _said(options: Options) -> dict[str, Any]:
+    """The prompt, or results and what the words say beside them: then nothing but a result is read from a pipe."""
+    if options.result is None:
+        return {"prompt": _text(options)}
+    if options.session is None:
+        raise UsageError("--result belongs to a conversation: give -c, or -S NAME, too")
+    from threadrunner.cli import tools
+
+    return {"messages": tools.results(options.result, request.words_text(options.words))}
+
+
+def _rare(options: Options) -> dict[str, Any]:
+    """Params that few prompts have, whose code the others need not wait for."""
+    if options.tools is None and options.tool_choice is None and options.set is None:
+        return {}
+    from threadrunner.cli import tools
+
+    params: dict[str, Any] = tools.settings(options.set or [])
+    if options.tools is not None:
+        params["tools"] = tools.read(stdin.file(options.tools), options.tools)
+    if options.tool_choice is not None:
+        params["tool_choice"] = tools.choice(options.tool_choice)
+    return params
 
 
 def _text(options: Options) -> str:
@@ -81,7 +108,7 @@ def _model_and_conversation(options: Options) -> dict[str, Any]:
 
 def _schema(path: str) -> dict[str, Any] | bool:
     try:
-        schema = messages.decode(stdin.decode(_file(path), path).encode())
+        schema = messages.decode(stdin.file(path).encode())
     except messages.DecodeError as error:
         raise UsageError(f'{path}: {error}; expected a JSON Schema, e.g. {{"type": "object"}}') from None
     if not isinstance(schema, (dict, bool)):
@@ -89,35 +116,79 @@ def _schema(path: str) -> dict[str, Any] | bool:
     return schema
 
 
-def _file(path: str) -> bytes:
-    try:
-        with open(os.path.expanduser(path), "rb") as file:
-            return file.read(FRAME_LIMIT + 1)
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from None
-
-
 def _as_text(params: dict[str, Any], options: Options) -> int:
     answer, reply = render.AnswerWriter(), request.Reply("generate", params, watch=1)
+    other = _Other(options, reply, answer)
     streamed = 0  # characters
-    signals.before_end(reply.progress.clear, answer.break_off)
+    signals.before_end(reply.progress.clear, other.break_off, answer.break_off)
     try:
         for token in reply:
-            if token["index"] == 0:
+            if token["index"]:
+                continue
+            if "kind" in token:
+                other.piece(token)
+            else:
+                other.end()
                 answer.write(token["text"])
                 streamed += len(token["text"])
     except ApiError:
+        other.break_off()
         answer.break_off()
         raise
+    other.rest(reply.result)
     answer.write(reply.result["text"][streamed:])  # all of it, where nothing was streamed
     answer.finish()
     render.notices(reply.result)
+    if reply.result.get("tool_calls"):
+        from threadrunner.cli import tools
+
+        tools.show(reply.result)
     if options.stats:
         render.say(render.stats_line(reply.result))
     return exits.OK
 
 
+class _Other:
+    """What an answer has beside its text; most have nothing, and need not wait for the code."""
+
+    def __init__(self, options: Options, reply: request.Reply, answer: render.AnswerWriter) -> None:
+        self._how = options.thinking
+        self._reply = reply
+        self._answer = answer
+        self._thought: Thought | None = None
+
+    def piece(self, token: dict[str, Any]) -> None:
+        self._made().piece(token)
+
+    def rest(self, result: dict[str, Any]) -> None:
+        """What was not streamed."""
+        if self._thought is None and result.get("reasoning"):
+            self._made().piece({"kind": "reasoning", "text": result["reasoning"]})
+        self.end()
+
+    def end(self) -> None:
+        if self._thought is not None:
+            self._thought.end()
+
+    def break_off(self) -> None:
+        if self._thought is not None:
+            self._thought.break_off()
+
+    def _made(self) -> Thought:
+        if self._thought is None:
+            from threadrunner.cli import thinking
+
+            self._thought = thinking.Thought(thinking.shown(self._how), self._reply.progress)
+        self._answer.break_off()  # it may think again in the midst of an answer
+        return self._thought
+
+
 def _as_json(params: dict[str, Any], events: render.Events) -> int:
     for event, payload in autostart.request("generate", params, watch=1):
+        if event == "result" and payload.get("tool_calls"):
+            from threadrunner.cli import tools
+
+            for call in tools.events(payload):
+                events.emit("call", call)
         events.emit(event, {name: value for name, value in payload.items() if name != "request"})
     return exits.OK

@@ -133,8 +133,8 @@ class Events:
 
 
 class ProgressLine:
-    """How far a download, a load or a long prefill has come: a line on a terminal, erased when it is over. Where
-    standard error is not a terminal, only the start and the end of a download are reported."""
+    """How far a download, a load, a long prefill or a hidden thought has come: a line on a terminal, erased when it is
+    over. Where standard error is not a terminal, only the start and the end of a download are reported."""
 
     def __init__(self) -> None:
         self._terminal = os.isatty(2) and os.environ.get("TERM") != "dumb"
@@ -182,6 +182,8 @@ class ProgressLine:
     def _line(self, stage: str, done: int, total: int, now: float) -> str:
         if stage == "prefill":
             return f"reading the prompt: {done} of {total} tokens"
+        if stage in ("reasoning", "call"):
+            return f"{'thinking' if stage == 'reasoning' else 'writing a call'}, {counted(done, 'token')}"
         verb = {"load": "loading the model", "download": "fetching"}.get(stage, stage)
         if total <= 0:
             return f"{verb} … {size(done)}" if done > 1 else f"{verb} …"
@@ -210,6 +212,9 @@ def notices(result: dict[str, Any]) -> None:
         what = "the answer before this one was" if lost == 1 else f"{lost} answers before this one were"
         message = "that message was" if lost == 1 else "those messages were"
         say(f"{what} lost when the daemon was killed; {message} sent again together with this prompt")
+    if unanswered := result.get("unanswered_calls"):
+        what = "a call before this prompt has" if unanswered == 1 else f"{unanswered} calls before this prompt have"
+        say(f"{what} no result; the model was told that you went on without")
     if left := result.get("truncated_turns"):
         turns = "the oldest turn" if left == 1 else f"the {left} oldest turns"
         say(f"the conversation is longer than the model's context: it no longer sees {turns}; nothing was deleted")
@@ -217,10 +222,11 @@ def notices(result: dict[str, Any]) -> None:
 
 def stats_line(result: dict[str, Any]) -> str:
     usage, timings = result.get("usage") or {}, result.get("timings") or {}
+    thought = usage.get("reasoning_tokens")
     parts = [
         f"{result.get('model')}: prompt {usage.get('prompt_tokens', 0)} tokens "
-        f"({usage.get('cached_tokens', 0)} cached), answer {usage.get('completion_tokens', 0)} tokens "
-        f"({result.get('finish_reason')})",
+        f"({usage.get('cached_tokens', 0)} cached), answer {usage.get('completion_tokens', 0)} tokens"
+        f"{f', {thought} of them thought' if thought else ''} ({result.get('finish_reason')})",
         f"first token {timings.get('ttft_ms', 0):.0f} ms",
     ]
     if usage.get("completion_tokens", 0) > 1:  # one token has no rate

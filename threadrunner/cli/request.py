@@ -136,7 +136,8 @@ class Reply:
                 if event == "progress":
                     self.progress.show(payload["stage"], payload["done"], payload["total"])
                     continue
-                self.progress.finish()
+                if "kind" not in payload:  # a thought or a call may stay behind that line: see cli/thinking.py
+                    self.progress.finish()
                 if event == "token":
                     yield payload
                 elif event == "result":

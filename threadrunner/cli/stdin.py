@@ -1,4 +1,4 @@
-"""The piped input: all of it, as UTF-8 text, within the size of a frame."""
+"""The piped input, or a file: all of it, as UTF-8 text, within the size of a frame."""
 
 from __future__ import annotations
 
@@ -54,6 +54,15 @@ def _bytes() -> bytes:
                 "prompt; pipe in a part of it"
             )
         chunks.append(chunk)
+
+
+def file(path: str) -> str:
+    """A file's text, within the size of a frame. Raises UsageError."""
+    try:
+        with open(os.path.expanduser(path), "rb") as opened:
+            return decode(opened.read(FRAME_LIMIT + 1), path)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
 
 
 def decode(data: bytes, what: str) -> str:

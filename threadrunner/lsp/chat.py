@@ -18,21 +18,25 @@ CODE_CHARS = 200_000
 REPORT_CHARS = 80
 """Characters of the answer's end that a progress report shows."""
 RESULT = ("text", "finish_reason", "model", "usage", "timings")
+PARTS = ("tool_calls", "reasoning")
+"""What a result has besides, where the model has called or thought."""
+PASSED_ON = ("system", "mode", "max_tokens", "temperature", "seed", "tools", "tool_choice", "reasoning")
 
 
 async def chat(session: Session, request: Any, token: lsp.ProgressToken | None) -> dict[str, Any]:
-    """A conversation's next answer: {text, finish_reason, model, usage, timings}.
+    """A conversation's next answer: {text, finish_reason, model, usage, timings, tool_calls?, reasoning?}.
 
-    `request` is {prompt | messages, system?, mode?, uri?, range?, stream?, max_tokens?, temperature?, seed?}; the mode
-    is `code` where none is named. With `uri`, the file's text, or the range's, is sent too. Pieces are sent as
-    `threadrunner/token` {stream, text} when `stream` (any id) is given, and as `$/progress` reports when the client has
-    sent a work-done token. Raises JsonRpcException.
+    `request` is {prompt | messages, system?, mode?, uri?, range?, stream?, max_tokens?, temperature?, seed?, tools?,
+    tool_choice?, reasoning?}; the mode is `code` where none is named. With `uri`, the file's text, or the range's, is
+    sent too. Pieces of the text are sent as `threadrunner/token` {stream, text} when `stream` (any id) is given, and as
+    `$/progress` reports when the client has sent a work-done token. Calls and thinking are no text: they are in the
+    answer. Nothing calls a tool but the client, which answers with a message of role `tool`. Raises JsonRpcException.
     """
     if not isinstance(request, dict):
         raise JsonRpcInvalidParams(f"{CHAT} takes an object with `prompt` or `messages`")
     messages = _messages(session, request)
     options: dict[str, Any] = {"mode": "code", "context_overflow": "truncate"}
-    for name in ("system", "mode", "max_tokens", "temperature", "seed"):
+    for name in PASSED_ON:
         if request.get(name) is not None:
             options[name] = request[name]
     relay = _Relay(session.editor, request.get("stream"), token)
@@ -43,7 +47,7 @@ async def chat(session: Session, request: Any, token: lsp.ProgressToken | None) 
         raise JsonRpcException(error.message, code=error.code, data=error.data) from None
     finally:
         relay.end()
-    return {name: answer.get(name) for name in RESULT}
+    return {name: answer.get(name) for name in RESULT} | {name: answer[name] for name in PARTS if name in answer}
 
 
 class _Relay:
@@ -62,10 +66,14 @@ class _Relay:
         """A notification of the daemon."""
         if name != "token":
             return
-        self._text += payload["text"]
-        if self._stream is not None:
-            self._editor.notify(TOKEN, {"stream": self._stream, "text": payload["text"]})
-        self._report(lsp.WorkDoneProgressReport(message=self._text[-REPORT_CHARS:], cancellable=True))
+        if "kind" in payload:
+            doing = "thinking" if payload["kind"] == "reasoning" else "writing a call"
+        else:
+            self._text += payload["text"]
+            doing = self._text[-REPORT_CHARS:]
+            if self._stream is not None:
+                self._editor.notify(TOKEN, {"stream": self._stream, "text": payload["text"]})
+        self._report(lsp.WorkDoneProgressReport(message=doing, cancellable=True))
 
     def end(self) -> None:
         self._report(lsp.WorkDoneProgressEnd())
@@ -75,19 +83,20 @@ class _Relay:
             self._editor.notify(lsp.PROGRESS, lsp.ProgressParams(token=self._token, value=value))
 
 
-def _messages(session: Session, request: dict[str, Any]) -> list[dict[str, str]]:
-    """The conversation, with the file's text in its last message. Raises JsonRpcInvalidParams for an empty one."""
+def _messages(session: Session, request: dict[str, Any]) -> list[dict[str, Any]]:
+    """The conversation, with the file's text in the user's last message. Raises JsonRpcInvalidParams for an empty one."""
     messages = [dict(message) for message in request.get("messages") or []]
     if request.get("prompt"):
         messages.append({"role": "user", "content": str(request["prompt"])})
     if not messages:
         raise JsonRpcInvalidParams(f"{CHAT} takes an object with `prompt` or `messages`")
     document = session.documents.get(str(request.get("uri", "")))
-    if document is not None and session.ignore.completes(document.path):
+    asked = next((message for message in reversed(messages) if message.get("role") == "user"), None)
+    if document is not None and asked is not None and session.ignore.completes(document.path):
         text = document.whole()
         if isinstance(request.get("range"), dict):
             start, end = (document.place(lsp.Position(**request["range"][side])) for side in ("start", "end"))
             text = document.between(start, end) or text
         code = f"```{document.language}\n{text[:CODE_CHARS]}\n```"
-        messages[-1]["content"] = f"{messages[-1]['content']}\n\n{code}"
+        asked["content"] = f"{asked['content']}\n\n{code}"
     return messages

@@ -1,10 +1,16 @@
 """Which turns the model is shown: pure."""
 
-from threadrunner.daemon.conversations.window import PastTurn, choose, estimate, lost_answers, messages, shorter
+from typing import Any
+
+from threadrunner.daemon.conversations.said import Asked, PastTurn, lost_answers, messages
+from threadrunner.daemon.conversations.window import choose, estimate, shorter
+
+NOW = Asked("now")
+STAY = Asked("now", system="stay")
 
 
-def said(*turns: PastTurn, prompt: str = "now", system: str | None = None) -> list[tuple[str, str]]:
-    return [(message.role, message.content) for message in messages(system, list(turns), prompt)]
+def said(*turns: PastTurn, prompt: str = "now", system: str | None = None) -> list[tuple[str, Any]]:
+    return [(message.role, message.content) for message in messages(turns, Asked(prompt, system=system))]
 
 
 def done(id: int, size: int = 1, tokens: int | None = None) -> PastTurn:
@@ -45,35 +51,35 @@ def test_only_answers_lost_right_before_are_told() -> None:
 
 def test_a_window_that_fits_stays_where_it_is() -> None:
     turns = [done(1, tokens=100), done(2, tokens=200)]
-    window = choose(None, turns, "now", first=0, limit=4096, max_tokens=None)
+    window = choose(turns, NOW, first=0, limit=4096, max_tokens=None)
     assert (window.first, window.left_out, len(window.messages)) == (0, 0, 5)
 
 
 def test_a_full_context_loses_its_oldest_turns_far_enough_to_last() -> None:
     turns = [done(n, size=100, tokens=n * 200) for n in range(1, 11)]
-    window = choose("stay", turns, "now", first=0, limit=2048, max_tokens=100)
+    window = choose(turns, STAY, first=0, limit=2048, max_tokens=100)
     assert window.left_out == window.first - 1
     assert 4 <= window.left_out <= 7  # about half of the context goes
     assert window.messages[0].content == "stay"
     assert window.messages[1].content == turns[window.first - 1].prompt
     later = [*turns, done(11, size=10, tokens=1200)]
-    again = choose("stay", later, "now", first=window.first, limit=2048, max_tokens=100)
+    again = choose(later, STAY, first=window.first, limit=2048, max_tokens=100)
     assert again.first == window.first  # the prefix that is cached stays
 
 
 def test_a_prompt_that_fills_the_context_leaves_no_turn() -> None:
     turns = [done(1), done(2)]
-    window = choose("stay", turns, "word " * 4000, first=0, limit=1000, max_tokens=None)
+    window = choose(turns, STAY._replace(prompt="word " * 4000), first=0, limit=1000, max_tokens=None)
     assert [message.role for message in window.messages] == ["system", "user"]
     assert (window.first, window.left_out) == (3, 2)
 
 
 def test_after_an_overflow_the_window_is_always_shorter() -> None:
     turns = [done(1), done(2)]
-    window = shorter(None, turns, "now", first=0, limit=10**6, counted=5000)
+    window = shorter(turns, NOW, first=0, limit=10**6, counted=5000)
     assert (window.first, window.left_out) == (2, 1)
 
 
 def test_the_estimate_starts_from_what_the_model_counted() -> None:
-    assert estimate(None, [done(1, size=10, tokens=777)], "") == 777
-    assert estimate(None, [], "x" * 1000) > 200
+    assert estimate([done(1, size=10, tokens=777)], Asked("")) == 777
+    assert estimate([], Asked("x" * 1000)) > 200

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 
-from threadrunner.cli import render, request, transcript
+from threadrunner.cli import render, request, thinking, transcript
 from threadrunner.cli.flags import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from threadrunner.cli.chat.conversation import Chat
 
@@ -88,21 +89,41 @@ def _memory(chat: Chat, state: str) -> None:
     chat.say(_NEXT)
 
 
+def _thinking(chat: Chat, how: str) -> None:
+    if how not in ("show", "hide", "off"):
+        raise UsageError("/thinking show, /thinking hide, or /thinking off: the model does without")
+    chat.thinking = how == "show"
+    chat.settings["reasoning"] = thinking.param(how)
+    chat.say(_NEXT)
+
+
+def _result(chat: Chat, text: str) -> None:
+    chat.give(text)
+
+
 def _retry(chat: Chat, _: str) -> None:
-    chat.replace = 1
-    chat.turn(chat.last_turn()["prompt"])
+    turn = chat.last_turn()
+    chat.replace, chat.results = 1, _results(turn)
+    chat.turn(turn["prompt"])
+
+
+def _results(turn: dict[str, Any]) -> list[dict[str, Any]]:
+    """Those that a turn began with, as messages, for a turn in its place."""
+    return [{"role": "tool", **result} for result in turn.get("tool_results", ())]
 
 
 def _edit(chat: Chat, _: str) -> None:
-    chat.draft = chat.last_turn()["prompt"]
-    chat.replace = 1
+    turn = chat.last_turn()
+    chat.draft = turn["prompt"]
+    chat.replace, chat.results = 1, _results(turn)
     chat.say("change it and press Enter; without any text the old one is kept")
 
 
 def _undo(chat: Chat, _: str) -> None:
     chat.last_turn()
     (text,) = request.ask("sessions.undo", {"session": chat.session})["prompts"]
-    chat.say(f"deleted: {render.one_line(text)}")
+    chat.say(f"deleted: {render.one_line(text) or 'the results of calls'}")
+    chat.take_up()
 
 
 def _tokens(chat: Chat, _: str) -> None:
@@ -135,6 +156,8 @@ COMMANDS: dict[str, tuple[str, Callable[[Chat, str], None]]] = {
     "/session": ("[NAME] go to another conversation; without NAME, show this one", _session),
     "/mode": ("[NAME] take a preset; without NAME, list them", _mode),
     "/memory": ("[on|off] add relevant notes and past turns to each prompt", _memory),
+    "/thinking": ("show|hide|off what the model thinks; off: it does without", _thinking),
+    "/result": ("TEXT what came of the call that the model has asked for", _result),
     "/retry": ("answer the last prompt again", _retry),
     "/edit": ("change the last prompt", _edit),
     "/undo": ("delete the last turn", _undo),

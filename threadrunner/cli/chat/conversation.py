@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from threadrunner.api.errors import ApiError, SessionNotFound
 from threadrunner.api.names import LAST, NEW
-from threadrunner.cli import render, request, signals
+from threadrunner.cli import render, request, signals, stdin, thinking, tools
 from threadrunner.cli.chat.view import AnswerView, console
 from threadrunner.cli.flags import UsageError
 
@@ -31,6 +31,11 @@ class Chat:
         """What the input line starts with."""
         self.result: dict[str, Any] = {}
         """The latest answer's; empty while there is none."""
+        self.thinking = thinking.shown(options.thinking)
+        """Whether what the model thinks is shown."""
+        self.results: list[dict[str, Any]] = []
+        """Results of calls, as messages, that go with the next message."""
+        self._open: list[dict[str, Any]] = []  # the calls of the last answer; `results` are those of the first of them
         self.over = False
         self._truncated = 0  # turns that the model no longer sees, as far as the user was told
         self._console = console()
@@ -47,11 +52,18 @@ class Chat:
         so_far = render.counted(info["turns"], "turn")
         self.say(f"{info['name']}: {so_far} so far, with {info['model']}; /help shows the commands")
         for turn in turns:
-            self._console.print(f"> {render.printable(turn['prompt'])}", style="dim", markup=False)
-            if turn["answer"]:
-                view = AnswerView(self._console)
-                view.write(turn["answer"])
-                view.finish()
+            self._show(turn)
+
+    def _show(self, turn: dict[str, Any]) -> None:
+        for result in turn.get("tool_results", ()):
+            self.say(f"result of {result['tool_call_id']}: {result['content']}")
+        if turn["prompt"]:
+            self.say(f"> {turn['prompt']}")
+        if turn["answer"]:
+            view = AnswerView(self._console)
+            view.write(turn["answer"])
+            view.finish()
+        self._calls(_made(turn))
 
     def say(self, text: str) -> None:
         self._console.print(render.printable(text), style="dim", markup=False)
@@ -69,30 +81,73 @@ class Chat:
     def go_to(self, name: str) -> None:
         """Another conversation, new or old; of what the next turn changes only /memory is kept."""
         self.session, self.result, self._truncated = name, {}, 0
+        self.results, self._open = [], []
         self.settings = {key: value for key, value in self.settings.items() if key == "memory"}
         self.greet()
 
     def turn(self, message: str) -> None:
-        """Ask, and show the answer as it arrives. Raises ApiError, UsageError; KeyboardInterrupt, which stops it."""
-        params = {**self.always, **self.settings, "prompt": message, "session": self.session, "priority": "interactive"}
+        """Ask, and show the answer as it arrives; `message` may be empty where there are results. Raises ApiError,
+        UsageError; KeyboardInterrupt, which stops it."""
+        params = {**self.always, **self.settings, **self._said(message), "priority": "interactive"}
         if self.replace:
             params["replace"] = self.replace
-        reply = request.Reply("generate", {**params, **request.keep_alive()})
+        reply = request.Reply("generate", {**params, "session": self.session, **request.keep_alive()})
         view = AnswerView(self._console)
-        signals.before_end(reply.progress.clear)
+        thought = thinking.Thought(self.thinking, reply.progress)
+        signals.before_end(reply.progress.clear, thought.break_off)
         try:
             for token in reply:
-                view.write(token["text"])
+                if "kind" in token:
+                    view.finish()  # it may think again in the midst of an answer
+                    thought.piece(token)
+                else:
+                    thought.end()
+                    view.write(token["text"])
+            thought.end()
+            view.finish()
             self._answered(reply.result)
         finally:
+            thought.break_off()
             view.finish()
             if reply.begun:
-                self.settings, self.replace = {}, 0
+                self.settings, self.replace, self.results = {}, 0, []
             if self.session == NEW and self.result == {}:
                 self.session = self._name_without_answer()
 
+    def _said(self, message: str) -> dict[str, Any]:
+        if not self.results:
+            return {"prompt": message}
+        return {"messages": self.results + ([{"role": "user", "content": message}] if message else [])}
+
+    def take_up(self) -> None:
+        """Show the calls of what is the last turn now, if it has some."""
+        _, turns = self.look()
+        self.results = []
+        self._calls(_made(turns[-1]) if turns else [])
+
+    def give(self, text: str) -> None:
+        """The result of the first call that has none; with the last one's, the model is asked. Raises UsageError."""
+        waiting = self._open[len(self.results) :]
+        if not waiting:
+            raise UsageError("no call waits for a result")
+        self.results.append({"role": "tool", "tool_call_id": waiting[0]["id"], "content": text})
+        if len(waiting) > 1:
+            self.say(f"and of {tools.line(waiting[1])}?")
+        else:
+            self.turn("")
+
+    def _calls(self, calls: list[dict[str, Any]]) -> None:
+        """Show the calls of an answer; they wait for a result from now on."""
+        made = {call["id"] for call in tools.events({"tool_calls": calls})}
+        self._open = [call for call in calls if call["id"] in made]
+        for call in calls:
+            self.say(f"the model calls {tools.line(call)}")
+        if self._open:
+            self.say("/result TEXT says what came of it; any other message goes on without")
+
     def _answered(self, result: dict[str, Any]) -> None:
         self.session, self.result = result["session"], result
+        self._calls(result.get("tool_calls", []))
         truncated = result.get("truncated_turns", 0)
         if truncated == self._truncated:
             result = {**result, "truncated_turns": 0}  # the user knows
@@ -122,6 +177,11 @@ class Chat:
         return turns[-1]
 
 
+def _made(turn: dict[str, Any]) -> list[dict[str, Any]]:
+    calls: list[dict[str, Any]] = turn.get("tool_calls", []) if turn["state"] == "done" else []
+    return calls
+
+
 def _settings(options: Namespace) -> dict[str, Any]:
     """The params that the command line gives."""
     given = {
@@ -130,6 +190,8 @@ def _settings(options: Namespace) -> dict[str, Any]:
         "max_tokens": options.max_tokens,
         "mode": options.mode,
         "memory": options.memory or None,
+        "tools": None if options.tools is None else tools.read(stdin.file(options.tools), options.tools),
+        "reasoning": None if options.thinking is None else thinking.param(options.thinking),
     }
     target = request.target(options.model, options.backend, options.offline)
     return {

@@ -43,7 +43,8 @@ def run(options: Namespace) -> int:
 def _answer(chat: Chat, text: str) -> None:
     """One line of the user's: a command or a message. Raises ApiError, UsageError, OSError."""
     if not text:
-        chat.replace = 0
+        if chat.replace:
+            chat.replace, chat.results = 0, []
     elif text.startswith("/") and not text.startswith("//"):
         commands.run(chat, text)
     else:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from threadrunner.cli.arguments import COUNT, NUMBER, Parser, add_source
-from threadrunner.cli.flags import UsageError
+from threadrunner.cli.arguments import COUNT, NUMBER, Parser, add_source, converter
+from threadrunner.cli.flags import UsageError, thinking
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ def arguments(parser: Parser) -> None:
     parser.add_argument("-n", "--max-tokens", metavar="N", type=COUNT, help="end each answer after N tokens")
     parser.add_argument("--mode", metavar="NAME", help="a preset, see `threadrunner modes`")
     parser.add_argument("--memory", action="store_true", help="add relevant notes and past turns to each prompt")
+    parser.add_argument("--tools", metavar="FILE", help="functions that the model may ask to call, as JSON")
+    parser.add_argument("--thinking", metavar="HOW", type=converter(thinking), help="show, hide, or off: do without")
     add_source(parser)
 
 

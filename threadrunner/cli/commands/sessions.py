@@ -7,7 +7,7 @@ import os
 
 from threadrunner import exits
 from threadrunner.api.names import LAST
-from threadrunner.cli import render, request, stdin, transcript
+from threadrunner.cli import render, request, stdin, tools, transcript
 from threadrunner.cli.arguments import COUNT, Actions, Parser, add_json, run_action
 from threadrunner.cli.flags import UsageError
 
@@ -94,15 +94,25 @@ def show(options: Namespace) -> int:
         lines.append(f"copied from {session['forked_from']}\n")
     if session["system"]:
         lines.append(f"system prompt: {session['system']}\n")
+    if session.get("tools"):
+        lines.append(f"tools: {', '.join(tool['function']['name'] for tool in session['tools'])}\n")
     render.out("".join([*lines, *map(_turn, turns)]))
     return exits.OK
 
 
 def _turn(turn: dict[str, Any]) -> str:
     unseen = "" if turn["in_window"] else ", not shown to the model any more"
-    text = f"\n[{turn['number']}] {render.date(turn['began'])}{unseen}\n> {turn['prompt']}\n\n"
+    text = f"\n[{turn['number']}] {render.date(turn['began'])}{unseen}\n"
+    for result in turn.get("tool_results", ()):
+        text += f"result of {result['tool_call_id']}: {result['content']}\n"
+    if turn["prompt"] or not turn.get("tool_results"):
+        text += f"> {turn['prompt']}\n"
+    if turn.get("reasoning"):
+        text += "".join(f"\n| {line}" for line in turn["reasoning"].strip().splitlines()) + "\n"
+    text += "\n"
     if turn["answer"]:
         text += f"{turn['answer']}\n"
+    text += "".join(f"calls {tools.line(call)}\n" for call in turn.get("tool_calls", ()))
     if (state := _STATES.get(turn["state"])) is not None:
         text += f"({state}{': ' + turn['error'] if turn['error'] else ''})\n"
     return text
@@ -142,7 +152,7 @@ def undo(options: Namespace) -> int:
     if options.turns < 1:
         raise UsageError("-n: expected 1 or more turns")
     for text in request.ask("sessions.undo", {"session": options.session, "turns": options.turns})["prompts"]:
-        render.out(f"deleted: {render.one_line(text, 100)}\n")
+        render.out(f"deleted: {render.one_line(text, 100) or 'the results of calls'}\n")
     return exits.OK
 
 
@@ -179,7 +189,7 @@ def _portions(turns: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     portions: list[list[dict[str, Any]]] = [[]]
     chars = 0
     for turn in turns:
-        more = len(turn["prompt"]) + len(turn.get("answer") or "")
+        more = sum(len(text) for _, text in transcript.sections(turn))
         if portions[-1] and chars + more > _IMPORT_CHARS:
             portions.append([])
             chars = 0

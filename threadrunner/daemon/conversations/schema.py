@@ -79,6 +79,37 @@ MIGRATIONS = (
         DELETE FROM vectors WHERE kind = 'turn' AND id = old.id;
     END;
     """,
+    """
+    ALTER TABLE sessions ADD COLUMN tools TEXT;         -- that its turns are generated with
+    ALTER TABLE turns ADD COLUMN results TEXT;          -- of the calls of the turn before
+    ALTER TABLE turns ADD COLUMN calls TEXT;            -- of the answer
+    ALTER TABLE turns ADD COLUMN reasoning TEXT;        -- not searched: it is no part of what was said
+    ALTER TABLE turns ADD COLUMN reasoning_tokens INTEGER;
+    -- The text in results and calls, for the search: FTS5 reads its content where json_each cannot be used.
+    ALTER TABLE turns ADD COLUMN tool_words TEXT;
+    DROP TRIGGER turns_in;
+    DROP TRIGGER turns_out;
+    DROP TRIGGER turns_changed;
+    DROP TABLE turn_words;
+    CREATE VIRTUAL TABLE turn_words USING fts5 (
+        prompt, answer, tool_words,
+        content = 'turns', content_rowid = 'id', tokenize = 'unicode61 remove_diacritics 2');
+    INSERT INTO turn_words (turn_words) VALUES ('rebuild');
+    CREATE TRIGGER turns_in AFTER INSERT ON turns BEGIN
+        INSERT INTO turn_words (rowid, prompt, answer, tool_words)
+            VALUES (new.id, new.prompt, new.answer, new.tool_words);
+    END;
+    CREATE TRIGGER turns_out AFTER DELETE ON turns BEGIN
+        INSERT INTO turn_words (turn_words, rowid, prompt, answer, tool_words)
+            VALUES ('delete', old.id, old.prompt, old.answer, old.tool_words);
+    END;
+    CREATE TRIGGER turns_changed AFTER UPDATE OF prompt, answer, tool_words ON turns BEGIN
+        INSERT INTO turn_words (turn_words, rowid, prompt, answer, tool_words)
+            VALUES ('delete', old.id, old.prompt, old.answer, old.tool_words);
+        INSERT INTO turn_words (rowid, prompt, answer, tool_words)
+            VALUES (new.id, new.prompt, new.answer, new.tool_words);
+    END;
+    """,
 )
 
 

@@ -7,7 +7,9 @@ import json
 import re
 import sqlite3
 import time
+from typing import Any
 
+import msgspec
 from msgspec import UNSET
 
 from threadrunner.api.conversations import (
@@ -22,10 +24,24 @@ from threadrunner.api.conversations import (
 )
 from threadrunner.api.errors import InvalidParams, SessionNotFound
 from threadrunner.api.names import LAST
+from threadrunner.daemon.conversations.columns import Parts, parts_of, tools_of, tools_to_json
 from threadrunner.daemon.conversations.store import Store, to_json
 
-REMEMBERED_PARAMS = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty", "stop", "memory")
-"""What a conversation keeps of a turn's params. Seed, grammar, schema and max_tokens are about one answer."""
+REMEMBERED_PARAMS = (
+    "temperature", "dynamic_temperature", "top_k", "top_p", "min_p", "typical_p", "top_n_sigma", "xtc", "mirostat",
+    "repeat_penalty", "presence_penalty", "frequency_penalty", "penalty_window", "dry", "stop", "memory", "reasoning",
+    "reasoning_budget", "template_vars",
+)  # fmt: skip
+"""What a conversation keeps of a turn's params, in `params`; its tools have a column of their own, since a list of
+conversations need not carry them. Seed, grammar, schema, tool_choice and the limits are about one answer; logit_bias is
+about one model's tokens, and a conversation may change its model."""
+
+_LONG = ("prompt", "answer", "sources", "results", "calls", "reasoning")
+_CONTENT = (
+    "prompt, recalled, sources, results, answer, calls, tool_words, reasoning, state, model, error, prompt_tokens, "
+    "completion_tokens, reasoning_tokens, began, ended"
+)
+"""All columns of a turn but whose it is."""
 
 PAGE_CHARS = 1 << 20  # of one `sessions.show`: far below what a frame may have, even where each is six bytes of JSON
 
@@ -93,7 +109,7 @@ def free_name(store: Store, wanted: str) -> str:
 def listing(store: Store, limit: int, offset: int) -> SessionList:
     rows = store.rows(f"{INFO} {_LAST_USED_FIRST} LIMIT ? OFFSET ?", limit, offset)
     (total,) = store.rows("SELECT count(*) AS n FROM sessions")
-    return SessionList([info_of(row) for row in rows], total["n"])
+    return SessionList([msgspec.structs.replace(info_of(row), tools=UNSET) for row in rows], total["n"])
 
 
 def info(store: Store, name: str) -> SessionInfo | None:
@@ -113,7 +129,7 @@ def show(store: Store, name: str, after: int, last: int | None) -> SessionShown:
     turns: list[Turn] = []
     size = 0
     for row in store.rows(f"SELECT * FROM ({_NUMBERED}) WHERE number > ? ORDER BY number", session["id"], after):
-        size += len(row["prompt"]) + len(row["answer"] or "") + len(row["sources"] or "")
+        size += sum(len(row[name] or "") for name in _LONG)
         if turns and size > PAGE_CHARS:
             return SessionShown(info, turns, more=True)
         turns.append(_turn(row, session["window_start"]))
@@ -154,15 +170,13 @@ def fork(store: Store, name: str, new: str | None, turns: int | None) -> Session
         else:
             _check_free(db, new)
         made = db.execute(
-            "INSERT INTO sessions (name, model, backend, mode, system, params, created, used, forked_from) "
-            "SELECT ?, model, backend, mode, system, params, ?, ?, name FROM sessions WHERE id = ?",
+            "INSERT INTO sessions (name, model, backend, mode, system, params, tools, created, used, forked_from) "
+            "SELECT ?, model, backend, mode, system, params, tools, ?, ?, name FROM sessions WHERE id = ?",
             (new, now, now, session["id"]),
         )
         db.execute(
-            "INSERT INTO turns (session, prompt, recalled, sources, answer, state, model, error, prompt_tokens, "
-            "completion_tokens, began, ended) SELECT ?, prompt, recalled, sources, answer, state, model, error, "
-            "prompt_tokens, completion_tokens, began, ended FROM turns WHERE session = ? AND state != 'open' "
-            "ORDER BY id LIMIT ?",
+            f"INSERT INTO turns (session, {_CONTENT}) SELECT ?, {_CONTENT} FROM turns "
+            "WHERE session = ? AND state != 'open' ORDER BY id LIMIT ?",
             (made.lastrowid, session["id"], -1 if turns is None else turns),
         )
     return info_of(store.rows(f"{INFO} WHERE name = ?", new)[0])
@@ -186,20 +200,18 @@ def import_session(store: Store, params: SessionImportParams) -> SessionInfo:
         row = db.execute("SELECT id FROM sessions WHERE name = ?", (params.name,)).fetchone()
         if row is None:
             made = db.execute(
-                "INSERT INTO sessions (name, model, backend, mode, system, params, created, used) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO sessions (name, model, backend, mode, system, params, tools, created, used) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (params.name, params.model, params.backend, params.mode, params.system or None,
-                 to_json(params.params), now, now),
+                 to_json(params.params), tools_to_json(params.tools), now, now),
             )  # fmt: skip
-        session = made.lastrowid if row is None else row["id"]
-        db.executemany(
-            "INSERT INTO turns (session, prompt, answer, state, model, began, ended) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [
-                (session, turn.prompt, turn.answer, "lost" if turn.answer is None else "done", turn.model,
-                 now if turn.began is None else turn.began, turn.ended)
-                for turn in params.turns
-            ],
-        )  # fmt: skip
+        session = int(made.lastrowid or 0) if row is None else int(row["id"])
+        for turn in params.turns:
+            insert_turn(
+                db, session, turn.prompt, Parts(turn.tool_results, turn.tool_calls), answer=turn.answer,
+                reasoning=turn.reasoning, state="done" if turn.answer is not None or turn.tool_calls else "lost",
+                model=turn.model, began=now if turn.began is None else turn.began, ended=turn.ended,
+            )  # fmt: skip
     return info_of(store.rows(f"{INFO} WHERE name = ?", params.name)[0])
 
 
@@ -218,6 +230,14 @@ def search(store: Store, query: str, name: str | None, limit: int) -> list[Searc
     return [
         SearchHit(row["name"], row["number"], row["snippet"], round(-row["score"], 4), row["began"]) for row in rows
     ]
+
+
+def insert_turn(db: sqlite3.Connection, session: int, prompt: str, parts: Parts, **columns: Any) -> int:
+    """Append a turn inside a transaction; its id."""
+    columns = {"session": session, "prompt": prompt, **parts.columns(), **columns}
+    places = ", ".join("?" * len(columns))
+    made = db.execute(f"INSERT INTO turns ({', '.join(columns)}) VALUES ({places})", tuple(columns.values()))
+    return int(made.lastrowid or 0)
 
 
 def drop_last(db: sqlite3.Connection, session: int, turns: int) -> list[str]:
@@ -240,13 +260,20 @@ def match(query: str) -> str:
 def info_of(row: sqlite3.Row) -> SessionInfo:
     """A row of INFO as the API has it."""
     names = ("name", "model", "backend", "mode", "system", "turns", "created", "used", "forked_from")
-    return SessionInfo(**{name: row[name] for name in names}, params=json.loads(row["params"]))
+    return SessionInfo(
+        **{name: row[name] for name in names}, params=json.loads(row["params"]), tools=tools_of(row) or UNSET
+    )
 
 
 def _turn(row: sqlite3.Row, window_start: int) -> Turn:
     names = ("number", "prompt", "answer", "state", "model", "error", "prompt_tokens", "completion_tokens")
+    parts = parts_of(row)
     return Turn(
         **{name: row[name] for name in names},
+        tool_results=list(parts.results) or UNSET,
+        tool_calls=list(parts.calls) or UNSET,
+        reasoning=row["reasoning"] or UNSET,
+        reasoning_tokens=row["reasoning_tokens"] or UNSET,
         began=row["began"],
         ended=row["ended"],
         in_window=row["id"] >= window_start,

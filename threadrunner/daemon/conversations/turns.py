@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from threadrunner.api.conversations import SessionInfo, Source, TurnState
-from threadrunner.api.errors import SessionNotFound
+from threadrunner.api.chat import Tool, ToolCall
+from threadrunner.api.conversations import SessionInfo, Source, ToolResult, TurnState
+from threadrunner.api.errors import InvalidParams, SessionNotFound
 from threadrunner.api.names import LAST, NEW
+from threadrunner.daemon.conversations.columns import Parts, parts_of, tools_to_json
+from threadrunner.daemon.conversations.said import PastTurn, complete, open_calls, results_conflict
 from threadrunner.daemon.conversations.sessions import (
     INFO,
     check_name,
@@ -17,10 +21,10 @@ from threadrunner.daemon.conversations.sessions import (
     find,
     free_name,
     info_of,
+    insert_turn,
     slug,
 )
 from threadrunner.daemon.conversations.store import Store, to_json
-from threadrunner.daemon.conversations.window import PastTurn
 
 
 class OpenTurn(NamedTuple):
@@ -41,10 +45,12 @@ class SessionUpdate(NamedTuple):
     mode: str | None = None
     system: str | None = None
     params: dict[str, Any] | None = None
+    tools: Sequence[Tool] | None = None
 
 
 class Outcome(NamedTuple):
-    """How a turn ended. `error` is the kind of the error that ended it; counts are tokens."""
+    """How a turn ended. `error` is the kind of the error that ended it; counts are tokens, those of the thought are a
+    part of the completion's."""
 
     state: TurnState
     answer: str | None
@@ -52,6 +58,9 @@ class Outcome(NamedTuple):
     error: str | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    calls: Sequence[ToolCall] = ()
+    reasoning: str | None = None
+    reasoning_tokens: int | None = None
 
 
 class History(NamedTuple):
@@ -68,9 +77,17 @@ class History(NamedTuple):
 _OPEN = "SELECT id FROM turns WHERE state = 'open'"
 
 
-def open_turn(store: Store, name: str, prompt: str, update: SessionUpdate, replace: int = 0) -> OpenTurn:
-    """Append a prompt to a conversation, which is made if it does not exist; its last `replace` turns are deleted
-    first. Raises InvalidParams for a name that cannot be one, SessionNotFound, StorageFailed."""
+def open_turn(
+    store: Store,
+    name: str,
+    prompt: str,
+    update: SessionUpdate,
+    replace: int = 0,
+    results: Sequence[ToolResult] = (),
+) -> OpenTurn:
+    """Append a prompt, results or both to a conversation, which is made if it does not exist; its last `replace` turns
+    are deleted first. Raises InvalidParams for a name that cannot be one and for results of no open call,
+    SessionNotFound, StorageFailed."""
     now = time.time()
     with store.change() as db:
         if name == NEW:
@@ -86,18 +103,34 @@ def open_turn(store: Store, name: str, prompt: str, update: SessionUpdate, repla
             session, params = int(row["id"]), json.loads(row["params"])
         if replace:
             drop_last(db, session, replace)
-        params |= update.params or {}
-        db.execute(
-            "UPDATE sessions SET used = ?, model = coalesce(?, model), backend = coalesce(?, backend), "
-            "mode = coalesce(?, mode), system = nullif(coalesce(?, system), ''), params = ? WHERE id = ?",
-            (now, update.model, update.backend, update.mode, update.system, to_json(params), session),
-        )
-        turn = db.execute(
-            "INSERT INTO turns (session, prompt, state, began) VALUES (?, ?, 'open', ?)", (session, prompt, now)
-        )
-        opened = OpenTurn(int(turn.lastrowid or 0), session, name, store.number)
+        if results:
+            _check_results(store, session, results, prompt)
+        _remember(db, session, params, update, now)
+        turn = insert_turn(db, session, prompt, Parts(results), state="open", began=now)
+        opened = OpenTurn(turn, session, name, store.number)
         store.turn_locks.hold(opened.turn)  # before other daemons can see the turn
         return opened
+
+
+def _remember(db: sqlite3.Connection, session: int, params: dict[str, Any], update: SessionUpdate, now: float) -> None:
+    """`params` are those that the conversation has remembered so far."""
+    tools = None if update.tools is None else tools_to_json(update.tools) or ""
+    db.execute(
+        "UPDATE sessions SET used = ?, model = coalesce(?, model), backend = coalesce(?, backend), "
+        "mode = coalesce(?, mode), system = nullif(coalesce(?, system), ''), params = ?, "
+        "tools = nullif(coalesce(?, tools), '') WHERE id = ?",
+        (now, update.model, update.backend, update.mode, update.system, to_json(params | (update.params or {})),
+         tools, session),
+    )  # fmt: skip
+
+
+def _check_results(store: Store, session: int, results: Sequence[ToolResult], prompt: str) -> None:
+    """Before anything is written, so that a mistyped id leaves no trace. While an earlier turn is still being answered
+    it may make the call yet; its end is waited for, and this turn looked at again. Raises InvalidParams."""
+    if store.rows(f"{_OPEN} AND session = ?", session):
+        return
+    if conflict := results_conflict(open_calls(_past(store, session, 1 << 62)), results, prompt):
+        raise InvalidParams(conflict)
 
 
 def mark_lost(store: Store) -> None:
@@ -123,18 +156,27 @@ def history(store: Store, opened: OpenTurn) -> History | None:
     rows = store.rows(f"{INFO} WHERE id = ?", opened.session)
     if not rows or not store.rows("SELECT 1 FROM turns WHERE id = ?", opened.turn):
         raise SessionNotFound(f"the conversation {opened.name!r} was deleted while this turn waited")
-    before = store.rows("SELECT * FROM turns WHERE session = ? AND id < ? ORDER BY id", opened.session, opened.turn)
-    turns = [
-        PastTurn(
-            row["id"],
-            with_recalled(row["recalled"], row["prompt"]),
-            row["answer"],
-            row["state"],
-            row["prompt_tokens"] + (row["completion_tokens"] or 0) if row["prompt_tokens"] else None,
-        )
-        for row in before
-    ]
+    turns = _past(store, opened.session, opened.turn)
     return History(info_of(rows[0]), turns, rows[0]["window_start"], rows[0]["window_limit"])
+
+
+def _past(store: Store, session: int, before: int) -> list[PastTurn]:
+    """The turns of a conversation up to the one with the id `before`."""
+    rows = store.rows("SELECT * FROM turns WHERE session = ? AND id < ? ORDER BY id", session, before)
+    return [_past_turn(row) for row in rows]
+
+
+def _past_turn(row: sqlite3.Row) -> PastTurn:
+    tokens = row["prompt_tokens"]
+    if tokens:
+        tokens += (row["completion_tokens"] or 0) - (row["reasoning_tokens"] or 0)
+    # A call that was broken off was never made: it waits for no result, and the model is not shown it.
+    parts = parts_of(row)
+    calls = [call for call in parts.calls if complete(call)] if row["state"] == "done" else []
+    return PastTurn(
+        row["id"], with_recalled(row["recalled"], row["prompt"]), row["answer"], row["state"], tokens or None,
+        calls, parts.results, row["reasoning"],
+    )  # fmt: skip
 
 
 def save_recalled(store: Store, turn: int, text: str, sources: Sequence[Source]) -> None:
@@ -154,10 +196,12 @@ def finish(store: Store, turn: int, outcome: Outcome) -> None:
     """Write how the turn ended."""
     try:
         with store.change() as db:
+            rows = db.execute("SELECT results, calls FROM turns WHERE id = ?", (turn,)).fetchall()
+            parts = [parts_of(row)._replace(calls=outcome.calls).columns() for row in rows]  # none: it was deleted
+            columns = {**outcome._asdict(), "ended": time.time(), **(parts[0] if parts else {"calls": None})}
             db.execute(
-                "UPDATE turns SET state = ?, answer = ?, model = ?, error = ?, prompt_tokens = ?, "
-                "completion_tokens = ?, ended = ? WHERE id = ?",
-                (*outcome, time.time(), turn),
+                f"UPDATE turns SET {', '.join(f'{name} = ?' for name in columns)} WHERE id = ?",
+                (*columns.values(), turn),
             )
     finally:
         store.turn_locks.release(turn)

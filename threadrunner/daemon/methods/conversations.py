@@ -77,6 +77,10 @@ class SessionMethods:
             raise InvalidParams(
                 f"a conversation does not remember {', '.join(unknown)}; it may: {', '.join(REMEMBERED_PARAMS)}"
             )
+        for turn in params.turns:
+            ids = [call.id for call in turn.tool_calls]
+            if len(set(ids)) < len(ids):
+                raise InvalidParams("two calls of one turn have the same id")
         try:
             msgspec.convert({"prompt": "", **params.params}, GenerateParams)
         except msgspec.ValidationError as error:

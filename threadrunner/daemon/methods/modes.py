@@ -13,10 +13,27 @@ import msgspec
 from msgspec import Meta, Struct
 
 from threadrunner import config, paths
+from threadrunner.api.chat import ReasoningMode, TemplateVars
 from threadrunner.api.conversations import ModeInfo
 from threadrunner.api.errors import InvalidParams
-from threadrunner.api.fields import MaxTokens, MinP, ModelName, RepeatPenalty, Seed, Stop, Temperature, TopK, TopP
+from threadrunner.api.fields import (
+    INT32_MAX,
+    MaxTokens,
+    MinP,
+    ModelName,
+    Penalty,
+    PenaltyWindow,
+    RepeatPenalty,
+    Seed,
+    Stop,
+    Temperature,
+    TopK,
+    TopNSigma,
+    TopP,
+    TypicalP,
+)
 from threadrunner.api.generation import GenerateParams, InfillParams
+from threadrunner.api.sampling import Dry, DynamicTemperature, Mirostat, Xtc
 from threadrunner.daemon.methods.choice import NOTHING, Preference
 
 log = logging.getLogger("threadrunner.daemon.modes")
@@ -39,7 +56,19 @@ class Mode(Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=True):
     top_k: TopK | None = None
     top_p: TopP | None = None
     min_p: MinP | None = None
+    typical_p: TypicalP | None = None
+    top_n_sigma: TopNSigma | None = None
+    dynamic_temperature: DynamicTemperature | None = None
+    xtc: Xtc | None = None
+    mirostat: Mirostat | None = None
     repeat_penalty: RepeatPenalty | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    penalty_window: PenaltyWindow | None = None
+    dry: Dry | None = None
+    reasoning: ReasoningMode | None = None
+    reasoning_budget: Annotated[int, Meta(ge=0, le=INT32_MAX)] | None = None
+    template_vars: TemplateVars | None = None
     seed: Seed | None = None
     stop: Stop | None = None
 
@@ -72,7 +101,11 @@ BUILT_IN = {
     ),
 }
 
-_SAMPLING = ("max_tokens", "temperature", "top_k", "top_p", "min_p", "repeat_penalty", "seed", "stop")
+_SAMPLING = (
+    "max_tokens", "temperature", "dynamic_temperature", "top_k", "top_p", "min_p", "typical_p", "top_n_sigma", "xtc",
+    "mirostat", "repeat_penalty", "presence_penalty", "frequency_penalty", "penalty_window", "dry", "seed", "stop",
+)  # fmt: skip
+_THINKING = ("reasoning", "reasoning_budget", "template_vars")
 P = TypeVar("P", GenerateParams, InfillParams)
 
 
@@ -102,7 +135,7 @@ class Applied(NamedTuple, Generic[P]):
 
 def apply(mode: Mode, params: P, given: frozenset[str]) -> Applied[P]:
     """A mode sets what the request does not give; its template takes the prompt in any case."""
-    names = _SAMPLING if isinstance(params, InfillParams) else (*_SAMPLING, "system", "memory")
+    names = _SAMPLING if isinstance(params, InfillParams) else (*_SAMPLING, *_THINKING, "system", "memory")
     sets = {name: value for name in names if name not in given and (value := getattr(mode, name)) is not None}
     if isinstance(params, GenerateParams):
         if params.raw:
@@ -173,5 +206,9 @@ def _info(name: str, mode: Mode | str) -> ModeInfo:
         template=mode.template,
         memory=bool(mode.memory),
         built_in=mode is BUILT_IN.get(name),
-        params={name: value for name in _SAMPLING if (value := getattr(mode, name)) is not None},
+        params={
+            name: msgspec.to_builtins(value)
+            for name in (*_SAMPLING, *_THINKING)
+            if (value := getattr(mode, name)) is not None
+        },
     )

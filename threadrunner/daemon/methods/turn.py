@@ -9,14 +9,15 @@ from concurrent.futures import Future
 
 import msgspec
 
-from threadrunner.api.chat import CallPart, PieceKind
-from threadrunner.api.conversations import SessionInfo, Source
+from threadrunner.api.chat import Message
+from threadrunner.api.conversations import SessionInfo, Source, ToolResult
 from threadrunner.api.errors import ApiError, ContextOverflow, InvalidParams
 from threadrunner.api.generation import Generated, GenerateParams
 from threadrunner.api.names import LAST, NEW
-from threadrunner.daemon.conversations import sessions, turns, window
+from threadrunner.daemon.conversations import sessions, turns
 from threadrunner.daemon.conversations.queue import Conversations
 from threadrunner.daemon.conversations.recall import Recall
+from threadrunner.daemon.conversations.said import lost_answers, open_calls, results_conflict, unanswered_calls
 from threadrunner.daemon.conversations.sessions import REMEMBERED_PARAMS
 from threadrunner.daemon.conversations.store import Store
 from threadrunner.daemon.conversations.turns import History, OpenTurn, Outcome, SessionUpdate
@@ -24,6 +25,7 @@ from threadrunner.daemon.conversations.window import TurnWindow
 from threadrunner.daemon.methods.choice import NOTHING, ModelChoice, Preference
 from threadrunner.daemon.methods.generation import Generation, ModelEmbedder, deadline
 from threadrunner.daemon.methods.modes import Applied
+from threadrunner.daemon.methods.recorder import Recorder
 from threadrunner.daemon.workers.sink import Sink
 
 log = logging.getLogger("threadrunner.daemon.sessions")
@@ -33,43 +35,52 @@ LOOK_EVERY = 0.2
 """Seconds."""
 
 
-class Recorder:
-    """Passes an answer on and keeps its text, for the case that it ends early."""
-
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
-        self._pieces: list[str] = []
-
-    @property
-    def text(self) -> str:
-        return "".join(self._pieces)
-
-    def piece(self, index: int, text: str, kind: PieceKind = "text", call: CallPart | None = None) -> None:
-        if kind == "text":
-            self._pieces.append(text)
-        self._sink.piece(index, text, kind, call)
-
-    def progress(self, stage: str, done: int, total: int) -> None:
-        self._sink.progress(stage, done, total)
+TOOLS_BYTES = 1 << 20
+"""Of JSON, that a conversation remembers: they are in each page of `sessions.show`."""
 
 
 def check(params: GenerateParams) -> None:
     """What a turn of a conversation cannot be. Raises InvalidParams."""
-    if params.prompt is None:
-        raise InvalidParams("a session has its messages: give the next turn as `prompt`, or `sessions.import` a talk")
     if params.raw or params.n > 1:
         raise InvalidParams("a session's turns follow its chat template, one answer each: leave out `raw` and `n`")
+    if params.prompt is None and not _are_results(params.messages or []):
+        raise InvalidParams(
+            "a session has its messages: give the next turn as `prompt`, or as `messages` the results of its open "
+            "calls (role tool, with tool_call_id) and after them one message of the user at most; `sessions.import` "
+            "keeps a whole talk"
+        )
+    if (size := len(msgspec.json.encode(params.tools))) > TOOLS_BYTES:
+        raise InvalidParams(f"`tools` has {size} bytes; a session remembers at most {TOOLS_BYTES}")
     if params.session not in (None, NEW, LAST):
         sessions.check_name(str(params.session))
+
+
+def _are_results(messages: list[Message]) -> bool:
+    results = messages[:-1] if messages and messages[-1].role == "user" else messages
+    return bool(results) and all(message.role == "tool" and message.tool_call_id for message in results)
+
+
+def as_turn(params: GenerateParams) -> tuple[GenerateParams, list[ToolResult]]:
+    """The params with what the user says as their prompt, and the results that come with it."""
+    if params.prompt is not None:
+        return params, []
+    messages = params.messages or []
+    results = [ToolResult(message.tool_call_id, message.text) for message in messages if message.tool_call_id]
+    prompt = messages[-1].text if messages[-1].role == "user" else ""
+    return msgspec.structs.replace(params, prompt=prompt, messages=None), results
 
 
 def with_remembered(params: GenerateParams, given: frozenset[str], info: SessionInfo | None) -> GenerateParams:
     """The params with what the conversation remembers where the request says nothing; `info` is None for a new one."""
     if info is None:
         return params
-    remembered = {name: info.params[name] for name in REMEMBERED_PARAMS if name in info.params and name not in given}
+    kept = {name: info.params[name] for name in REMEMBERED_PARAMS if name in info.params and name not in given}
+    typed = msgspec.convert(kept, GenerateParams)
+    remembered = {name: getattr(typed, name) for name in kept}
     if "system" not in given:
         remembered["system"] = info.system
+    if "tools" not in given and info.tools:
+        remembered["tools"] = info.tools
     changed: GenerateParams = msgspec.structs.replace(params, **remembered)
     return changed
 
@@ -81,7 +92,8 @@ def to_remember(params: GenerateParams, given: frozenset[str], choice: ModelChoi
         backend=choice.backend,
         mode=params.mode,
         system=params.system if "system" in given else None,
-        params={name: getattr(params, name) for name in REMEMBERED_PARAMS if name in given},
+        params={name: msgspec.to_builtins(getattr(params, name)) for name in REMEMBERED_PARAMS if name in given},
+        tools=params.tools if "tools" in given else None,
     )
 
 
@@ -101,7 +113,7 @@ class SessionTurn:
         self._generation = generation
         self._recall = recall
         self._request = request
-        self._params = request.params
+        self._params, self._results = as_turn(request.params)
         self._choice: ModelChoice
         self._answer = Recorder(sink)
 
@@ -121,7 +133,7 @@ class SessionTurn:
                 # Submitted before any other task runs, so a turn that waited for this one sees it ended.
                 _log_failure(
                     self._conversations.submit(
-                        functools.partial(_broken_off, opened=opened, error=error, text=self._answer.text), opened
+                        functools.partial(_broken_off, opened=opened, outcome=self._broken_off(error)), opened
                     )
                 )
                 raise
@@ -150,20 +162,28 @@ class SessionTurn:
             params = with_remembered(params, given, info)
             self._params = msgspec.structs.replace(params, model=choice.name, backend=choice.backend)
             update = to_remember(params, given, choice)
-            return conversations.submit(lambda store: turns.open_turn(store, name, prompt, update, params.replace))
+            return conversations.submit(
+                lambda store: turns.open_turn(store, name, prompt, update, params.replace, self._results)
+            )
 
     async def _answered(self, opened: OpenTurn) -> tuple[Generated, Future[None]]:
         """The answer, and when it is in the file."""
         history = await self._history(opened)
-        sources = await self._remembered(opened) if self._params.memory else None
-        shown = TurnWindow(self._params, history.turns, history.window_start, history.window_limit)
+        if self._results:
+            waiting = open_calls(history.turns)
+            if conflict := results_conflict(waiting, self._results, self._params.prompt or ""):
+                raise InvalidParams(conflict)
+        sources = await self._remembered(opened) if self._params.memory and self._params.prompt else None
+        shown = TurnWindow(self._params, self._results, history.turns, history.window_start, history.window_limit)
         result = await self._generated(shown)
         saved = self._save(opened, history, shown, result)
         result.session = history.info.name
         if shown.window.left_out:
             result.truncated_turns = shown.window.left_out
-        if lost := window.lost_answers(history.turns):
+        if lost := lost_answers(history.turns):
             result.lost_answers = lost
+        if unanswered := unanswered_calls(history.turns, shown.asked):
+            result.unanswered_calls = unanswered
         if sources is not None:
             result.sources = sources
         return result, saved
@@ -200,8 +220,17 @@ class SessionTurn:
         first, limit, usage = shown.window.first, shown.limit, result.usage
         if (first, limit) != (history.window_start, history.window_limit):
             self._conversations.submit(lambda store: turns.save_window(store, opened.session, first, limit), opened)
-        outcome = Outcome("done", result.text, result.model, None, usage.prompt_tokens, usage.completion_tokens)
+        outcome = Outcome(
+            "done", result.text, result.model, None, usage.prompt_tokens, usage.completion_tokens,
+            result.tool_calls or (), result.reasoning or None, usage.reasoning_tokens or None,
+        )  # fmt: skip
         return self._conversations.submit(lambda store: turns.finish(store, opened.turn, outcome), opened)
+
+    def _broken_off(self, error: BaseException) -> Outcome:
+        """What there is of the answer."""
+        if isinstance(error, asyncio.CancelledError):
+            return self._answer.outcome("stopped", None)
+        return self._answer.outcome("failed", error.kind if isinstance(error, ApiError) else "InternalError")
 
 
 def _stopped(store: Store, opened: OpenTurn) -> None:
@@ -209,11 +238,8 @@ def _stopped(store: Store, opened: OpenTurn) -> None:
         turns.finish(store, opened.turn, Outcome("stopped", None))
 
 
-def _broken_off(store: Store, opened: OpenTurn, error: BaseException, text: str) -> None:
-    """Keep the part of the answer that there is."""
-    stopped = isinstance(error, asyncio.CancelledError)
-    kind = None if stopped else error.kind if isinstance(error, ApiError) else "InternalError"
-    turns.finish(store, opened.turn, Outcome("stopped" if stopped else "failed", text or None, None, kind))
+def _broken_off(store: Store, opened: OpenTurn, outcome: Outcome) -> None:
+    turns.finish(store, opened.turn, outcome)
 
 
 def _log_failure(saved: Future[None]) -> None:

@@ -1,0 +1,49 @@
+"""An answer on its way to a client, kept as far as it has come."""
+
+from __future__ import annotations
+
+from threadrunner.api.chat import CallPart, FunctionCall, PieceKind, ToolCall
+from threadrunner.api.conversations import TurnState
+from threadrunner.daemon.conversations.turns import Outcome
+from threadrunner.daemon.workers.sink import Sink
+
+
+class Recorder:
+    """Passes an answer on and keeps its parts, for the case that it ends early."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._pieces: dict[PieceKind, list[str]] = {"text": [], "reasoning": []}
+        self._calls: dict[int, _CallRecord] = {}
+
+    def outcome(self, state: TurnState, error: str | None) -> Outcome:
+        """What there is of the answer."""
+        text, reasoning = ("".join(self._pieces[kind]) or None for kind in ("text", "reasoning"))
+        calls = [record.call() for record in self._calls.values() if record.id and record.name]
+        return Outcome(state, text, None, error, calls=calls, reasoning=reasoning)
+
+    def piece(self, index: int, text: str, kind: PieceKind = "text", call: CallPart | None = None) -> None:
+        if call is not None:
+            self._calls.setdefault(call.index, _CallRecord()).add(call, text)
+        else:
+            self._pieces[kind].append(text)
+        self._sink.piece(index, text, kind, call)
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        self._sink.progress(stage, done, total)
+
+
+class _CallRecord:
+    """One call, as far as it has come."""
+
+    def __init__(self) -> None:
+        self.id = self.name = ""
+        self._arguments: list[str] = []
+
+    def add(self, part: CallPart, text: str) -> None:
+        self.id = part.id or self.id
+        self.name = part.name or self.name
+        self._arguments.append(text)
+
+    def call(self) -> ToolCall:
+        return ToolCall(self.id, FunctionCall(self.name, "".join(self._arguments)))
