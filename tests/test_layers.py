@@ -35,7 +35,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "daemon.models": {"daemon.gguf", "api"},
     "daemon.downloads": {"daemon.gguf", "daemon.models", "api"},
     "daemon.conversations": {"api"},
-    "daemon.workers": {"daemon.gguf", "daemon.models", "worker.messages", "backends.base", "api", *COMMON},
+    "daemon.workers": {
+        "daemon.gguf", "daemon.models", "worker.messages", "worker.vitals", "backends.base", "api", *COMMON,
+    },
     "daemon.methods": {
         "daemon.conversations", "daemon.downloads", "daemon.gguf", "daemon.live_config", "daemon.models",
         "daemon.tally", "daemon.workers",
@@ -44,6 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "daemon": {"api", "wire", *COMMON},
     "worker": {"backends", "api", *COMMON},
     "worker.messages": {"backends.base", "api.names"},
+    "worker.vitals": set(),
     "backends": {"engine", "api", *COMMON},
     "backends.base": {"api"},
     "engine": set(),

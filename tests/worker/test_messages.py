@@ -13,6 +13,8 @@ from threadrunner.worker.messages import (
     Done,
     FromWorker,
     Gauges,
+    Hurry,
+    LetGo,
     LoadFailed,
     Loading,
     Ready,
@@ -34,9 +36,10 @@ FROM_WORKER: list[FromWorker] = [
     Progress(1, 5, 9),
     Done(1, msgspec.json.encode(ANSWER)),
     Failed(1, -2, "no", {"limit": 3}),
+    LetGo(1),
     Gauges({"active": 1, "load": 0.5}),
 ]
-TO_WORKER: list[ToWorker] = [Submit(1, "embed", "normal", b"{}"), Cancel(1), Stop()]
+TO_WORKER: list[ToWorker] = [Submit(1, "embed", "normal", b"{}"), Cancel(1), Hurry(), Stop()]
 
 
 def bodies(data: bytes, size: int) -> list[bytes]:

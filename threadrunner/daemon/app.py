@@ -8,7 +8,8 @@ import gc
 import logging
 import os
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Awaitable, Callable
 
 from threadrunner import __version__, config, exits, paths
 from threadrunner.daemon import inherited
@@ -18,6 +19,9 @@ from threadrunner.daemon.live_config import LiveConfig
 from threadrunner.daemon.server import DaemonServer
 
 log = logging.getLogger("threadrunner.daemon")
+
+THREADS_WITHIN = 5.0
+"""Seconds that threads may take to end once everything else has."""
 
 
 def run(ready_fd: int | None = None) -> int:
@@ -66,4 +70,13 @@ def _serve(tell: Callable[[str], None]) -> None:
             LiveConfig(options, fault), listener, paths.models_dir(), paths.cache_dir(), lambda: str(file.path)
         )
         gc.freeze()  # imports are not garbage: keep them out of every collection, which would stall a token
-        asyncio.run(server.run(lambda: tell("ready\n")))
+        asyncio.run(_to_the_end(server.run(lambda: tell("ready\n"))))
+
+
+async def _to_the_end(serving: Awaitable[None]) -> None:
+    """Serve, and then end for sure. Python joins all threads first, and one that waits for a network file system which
+    does not answer (a model's file was there) cannot be ended."""
+    await serving
+    late = threading.Timer(THREADS_WITHIN, os._exit, [exits.OK])
+    late.daemon = True
+    late.start()

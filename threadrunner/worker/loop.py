@@ -32,6 +32,8 @@ from threadrunner.worker.messages import (
     Done,
     FromWorker,
     Gauges,
+    Hurry,
+    LetGo,
     Load,
     LoadFailed,
     Loading,
@@ -44,6 +46,7 @@ from threadrunner.worker.messages import (
     spec_of,
     to_worker,
 )
+from threadrunner.worker.vitals import Doing, VitalsPage
 
 log = logging.getLogger("threadrunner.worker")
 
@@ -102,7 +105,8 @@ class Listener(threading.Thread):
             while True:
                 for message in self._link.receive():
                     self._interrupt(message)
-                    self.inbox.put(message)
+                    if not isinstance(message, Hurry):
+                        self.inbox.put(message)
         except DaemonGone:
             if self.interruptible:
                 self.interruptible.interrupt_cancel(None)
@@ -118,17 +122,18 @@ class Listener(threading.Thread):
                 self.interruptible.interrupt_submit(message.priority)
             case Cancel():
                 self.interruptible.interrupt_cancel(message.id)
-            case Stop():
+            case Stop() | Hurry():
                 self.interruptible.interrupt_cancel(None)
 
 
 class Loop:
     """The computing thread: takes requests from the inbox and steps the backend while any is open."""
 
-    def __init__(self, link: Link, listener: Listener, backend: Backend) -> None:
+    def __init__(self, link: Link, listener: Listener, backend: Backend, vitals: VitalsPage) -> None:
         self._link = link
         self._listener = listener
         self._backend = backend
+        self._vitals = vitals
         self._observable = backend if isinstance(backend, Observable) else None  # a protocol's isinstance is slow
         self._open: set[int] = set()
         self._gauged = 0.0
@@ -145,7 +150,10 @@ class Loop:
         while self._take_messages():
             if not self._open:
                 continue
+            self._vitals.now(Doing.STEP)
+            began = time.monotonic()
             events = self._backend.step()
+            self._vitals.stepped(began)
             if events:
                 self._link.send(*map(self._outgoing, events))
             self._report(events)
@@ -153,6 +161,8 @@ class Loop:
     def _take_messages(self) -> bool:
         """Handle what is there; wait for a message when nothing is open. False once the worker must end."""
         while True:
+            if not self._open:
+                self._vitals.now(Doing.WAITING)
             try:
                 message = self._listener.inbox.get(block=not self._open)
             except queue.Empty:
@@ -161,14 +171,20 @@ class Loop:
                 case Submit():
                     self._submit(message)
                 case Cancel():
-                    self._open.discard(message.id)
-                    self._backend.cancel(message.id)
+                    self._cancel(message.id)
                 case Stop():
                     return False
                 case None:
                     raise DaemonGone
 
+    def _cancel(self, id: int) -> None:
+        self._vitals.now(Doing.CANCEL, id)
+        self._open.discard(id)
+        self._backend.cancel(id)
+        self._link.send(LetGo(id))
+
     def _submit(self, message: Submit) -> None:
+        self._vitals.now(Doing.SUBMIT, message.id)
         try:
             params = _params(message)
             self._backend.submit(message.id, params)
@@ -220,8 +236,8 @@ def find_backend(name: str) -> Backend:
     return backend
 
 
-def run(fd: int) -> int:
-    """The worker's whole life; `fd` is its socket. Returns the exit code."""
+def run(fd: int, vitals_fd: int) -> int:
+    """The worker's whole life; `fd` is its socket, `vitals_fd` its page (vitals.py). Returns the exit code."""
     confine.at_start()
     _log_to_stderr()
     link = Link(socket.socket(fileno=fd))
@@ -231,18 +247,18 @@ def run(fd: int) -> int:
         first = listener.inbox.get()
         if not isinstance(first, Load):
             return 1
-        return _serve(link, listener, first)
+        return _serve(link, listener, first, VitalsPage(vitals_fd))
     except DaemonGone:
         log.info("the daemon has gone")
         return 0
 
 
-def _serve(link: Link, listener: Listener, first: Load) -> int:
+def _serve(link: Link, listener: Listener, first: Load, vitals: VitalsPage) -> int:
     try:
         backend = find_backend(first.backend)
         if first.backend in BUILT_IN:  # an installed one may need the network
             confine.before_load(first.spec.cache_bytes)
-        loop = Loop(link, listener, backend)
+        loop = Loop(link, listener, backend, vitals)
         loop.load(spec_of(first))
     except ApiError as error:
         link.send(LoadFailed(error.code, error.message, error.data))
@@ -251,6 +267,7 @@ def _serve(link: Link, listener: Listener, first: Load) -> int:
         loop.run()
     finally:
         # Not only after Stop: where the kernel does not kill us with the daemon, the cache is still worth keeping.
+        vitals.now(Doing.CLOSE)
         backend.close()
     return 0
 

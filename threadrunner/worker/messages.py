@@ -1,4 +1,4 @@
-"""What daemon and worker say to each other: beside backends.base, the only module that both import.
+"""What daemon and worker say to each other: beside backends.base and vitals, the only module that both import.
 
 A frame is a 4-byte big-endian length and one msgpack message. A backend's events are messages as they are, its
 Finished excepted: params and results travel as raw JSON, since each side knows their type from the method, and the
@@ -40,16 +40,21 @@ class Submit(Struct, tag=True):
 
 
 class Cancel(Struct, tag=True):
-    """No answer follows, nor anything else about `id`."""
+    """Answered by LetGo; nothing else about `id` follows."""
 
     id: int
+
+
+class Hurry(Struct, tag=True):
+    """End whatever step is under way, as far as the backend can: its requests go on with the next. For the listening
+    thread alone."""
 
 
 class Stop(Struct, tag=True):
     """End: keep what should be kept, then exit 0."""
 
 
-ToWorker = Load | Submit | Cancel | Stop
+ToWorker = Load | Submit | Cancel | Hurry | Stop
 
 
 class Loading(Struct, tag=True):
@@ -80,13 +85,19 @@ class Done(Struct, tag=True):
     result: bytes
 
 
+class LetGo(Struct, tag=True):
+    """A cancelled request is forgotten; the computing thread says so, which shows that it does not hang."""
+
+    id: int
+
+
 class Gauges(Struct, tag=True):
     """What an Observable backend says of itself."""
 
     values: dict[str, int | float]
 
 
-FromWorker = Loading | Ready | LoadFailed | Piece | Progress | Done | Failed | Gauges
+FromWorker = Loading | Ready | LoadFailed | Piece | Progress | Done | Failed | LetGo | Gauges
 
 _encoder = msgspec.msgpack.Encoder()
 to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)

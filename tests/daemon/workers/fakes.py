@@ -27,6 +27,7 @@ class FakeProcess:
         self.asked: asyncio.Queue[asyncio.Future[bytes]] = asyncio.Queue()
         self.stopped = asyncio.Event()
         self.discarded: ApiError | None = None
+        self.pressed = False
 
     async def request(self, method: str, priority: str, params: Any, sink: Any) -> bytes:
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
@@ -35,6 +36,9 @@ class FakeProcess:
 
     def stop(self) -> None:
         self.stopped.set()
+
+    def press(self) -> None:
+        self.pressed = True
 
     def discard(self, reason: ApiError) -> None:
         self.discarded = reason
@@ -60,6 +64,7 @@ class FakeHost:
         self.started: asyncio.Queue[FakeProcess] = asyncio.Queue()
         self.events: list[str] = []
         self.no_room: Exception | None = None
+        self.room: asyncio.Event | None = None
 
     def start_worker(self, resident: Resident, fit: Awaitable[object]) -> FakeProcess:
         process = FakeProcess(resident)
@@ -69,6 +74,8 @@ class FakeHost:
     async def make_room(self, newcomer: Resident) -> None:
         if self.no_room:
             raise self.no_room
+        if self.room:
+            await self.room.wait()
 
     def announce(self, event: str, model: str, facts: dict[str, object]) -> None:
         self.events.append(event)

@@ -177,6 +177,8 @@ class Fleet:
                 if not plan.wait:
                     return
                 log.info("%s waits until a busy model can be unloaded", newcomer.model.name)
+                for busy in others.values():
+                    busy.press()
                 await self._movement.wait()
 
     def fits(self, model: ModelRef) -> bool:
