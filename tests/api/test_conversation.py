@@ -39,7 +39,7 @@ def test_a_round_of_tools_is_a_conversation() -> None:
         ({"prompt": "x", "tool_choice": "required"}, "there are no `tools`"),
         ({"prompt": "x", "tools": [WEATHER], "tool_choice": {"function": {"name": "time"}}}, "names 'time'"),
         (
-            {"prompt": "x", "tools": [{"function": {"name": "big", "parameters": {"title": "x" * 300_000}}}]},
+            {"prompt": "x", "tools": [{"function": {"name": "big", "parameters": {"title": "x" * 2**18}}}]},
             "'big' has",
         ),
         ({"prompt": "x", "json_schema": {"title": "x" * 300_000}}, "`json_schema` has more than"),
