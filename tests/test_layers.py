@@ -45,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "daemon": {"api", "wire", *COMMON},
     "worker": {"backends", "api", *COMMON},
-    "worker.messages": {"backends.base", "api.names"},
+    "worker.messages": {"backends.base", "api.chat", "api.names"},
     "worker.vitals": set(),
     "backends": {"engine", "api", *COMMON},
     "backends.base": {"api"},

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.worker.test_messages import decoded
 from threadrunner.api.generation import Generated, GenerateParams, Timings, Usage
 from threadrunner.backends.base import Event, Failed, Finished, ModelFacts, NotSupported, Params, Piece, Progress
 from threadrunner.worker.loop import DaemonGone, Link, Listener, Loop
@@ -24,7 +25,6 @@ from threadrunner.worker.messages import (
     Submit,
     ToWorker,
     Unpacker,
-    from_worker,
 )
 from threadrunner.worker.vitals import Doing, VitalsPage, create
 
@@ -72,7 +72,7 @@ class Daemon:
             self.listener.inbox.put(message)
         Loop(self.link, self.listener, backend, self.vitals).run()
         self._theirs.shutdown(socket.SHUT_WR)
-        return [from_worker.decode(body) for body in Unpacker().feed(self.socket.recv(1 << 20))]
+        return [decoded(body) for body in Unpacker().feed(self.socket.recv(1 << 20))]
 
     def run_through(self, backend: Scripted, *ids: int) -> list[FromWorker]:
         """The backend's whole script for these requests; it is stopped after it."""

@@ -156,17 +156,18 @@ class Loop:
             self._vitals.stepped(began)
             if events:
                 self._link.send(*map(self._outgoing, events))
-            self._report(events)
+            self._report()
 
     def _take_messages(self) -> bool:
         """Handle what is there; wait for a message when nothing is open. False once the worker must end."""
+        inbox = self._listener.inbox
         while True:
-            if not self._open:
+            if self._open:
+                if inbox.empty():  # not get(block=False): an exception for each token
+                    return True
+            else:
                 self._vitals.now(Doing.WAITING)
-            try:
-                message = self._listener.inbox.get(block=not self._open)
-            except queue.Empty:
-                return True
+            message = inbox.get()
             match message:
                 case Submit():
                     self._submit(message)
@@ -195,16 +196,18 @@ class Loop:
 
     def _outgoing(self, event: Event) -> FromWorker:
         if isinstance(event, Finished):
-            self._open.discard(event.id)
+            self._end(event.id)
             return Done(event.id, msgspec.json.encode(event.result))
         if isinstance(event, Failed):
-            self._open.discard(event.id)
+            self._end(event.id)
         return event
 
-    def _report(self, events: list[Event]) -> None:
-        now = time.monotonic()
-        ended = any(isinstance(event, (Finished, Failed)) for event in events)
-        if self._observable is not None and (ended or now - self._gauged > GAUGES_EVERY):
+    def _end(self, id: int) -> None:
+        self._open.discard(id)
+        self._gauged = 0.0  # the gauges have changed: they are due
+
+    def _report(self) -> None:
+        if self._observable is not None and (now := time.monotonic()) - self._gauged > GAUGES_EVERY:
             self._gauged = now
             self._link.send(Gauges(self._observable.gauges()))
 

@@ -1,18 +1,20 @@
 """What daemon and worker say to each other: beside backends.base and vitals, the only module that both import.
 
-A frame is a 4-byte big-endian length and one msgpack message. A backend's events are messages as they are, its
-Finished excepted: params and results travel as raw JSON, since each side knows their type from the method, and the
-daemon passes most of them on unread.
+A frame is a 4-byte big-endian length and one msgpack message; pieces of text have a shorter form. A backend's events
+are messages as they are, its Finished excepted: params and results travel as raw JSON, since each side knows their type
+from the method, and the daemon passes most of them on unread.
 """
 
 from __future__ import annotations
 
 import os
+import struct
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
+from threadrunner.api.chat import PieceKind
 from threadrunner.api.names import encodable_value
 from threadrunner.backends.base import Failed, ModelFacts, ModelSpec, Piece, Progress
 
@@ -116,13 +118,41 @@ def spec_of(load: Load) -> ModelSpec:
 
 def pack(message: ToWorker | FromWorker) -> bytes:
     """One frame. Raises ValueError where it would be over FRAME_LIMIT."""
+    if type(message) is Piece and message.call is None:
+        return _pack_piece(message)
     try:
         body = _encoder.encode(message)
     except UnicodeEncodeError:  # e.g. an error that names a file whose name is not UTF-8
         body = _encoder.encode(encodable_value(msgspec.to_builtins(message, builtin_types=[bytes])))
+    return _frame(body)
+
+
+def _frame(body: bytes) -> bytes:
     if len(body) > FRAME_LIMIT:
         raise ValueError(f"a message of {len(body)} bytes; the limit is {FRAME_LIMIT}")
     return len(body).to_bytes(4, "big") + body
+
+
+PIECE = ord("p")
+"""The first byte of a piece's body; no msgpack map begins with it."""
+_PIECE = struct.Struct(">BQHB")
+_KINDS: tuple[PieceKind, ...] = ("text", "reasoning")
+
+
+def _pack_piece(piece: Piece) -> bytes:
+    """Beside the text as JSON, which the daemon puts into its own message unread, there is only what says whose it is:
+    a token is the one message whose cost counts."""
+    try:
+        text = msgspec.json.encode(piece.text)
+    except UnicodeEncodeError:
+        text = msgspec.json.encode(encodable_value(piece.text))
+    return _frame(_PIECE.pack(PIECE, piece.id, piece.index, _KINDS.index(piece.kind)) + text[1:-1])
+
+
+def unpack_piece(body: bytes) -> tuple[int, int, bytes, PieceKind]:
+    """Of a body that begins with PIECE: request, candidate, the text as JSON has it between the quotes, kind."""
+    _, id, index, kind = _PIECE.unpack_from(body)
+    return id, index, body[_PIECE.size :], _KINDS[kind]
 
 
 class Unpacker:
@@ -131,7 +161,7 @@ class Unpacker:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> list[bytes]:
+    def feed(self, data: bytes | memoryview) -> list[bytes]:
         """The bodies that are complete now. Raises ValueError for a length over FRAME_LIMIT."""
         self._buffer += data
         bodies: list[bytes] = []

@@ -13,6 +13,7 @@ from threadrunner.api.errors import ApiError
 from threadrunner.backends.base import ModelFacts
 from threadrunner.daemon.models.catalog import ModelRef
 from threadrunner.daemon.workers.resident import Resident
+from threadrunner.daemon.workers.sink import EncodedPiece
 
 _pids = itertools.count(1_000_000_000)
 
@@ -87,7 +88,9 @@ class FakeSink:
     def __init__(self) -> None:
         self.heard: list[tuple[str, int, int]] = []
 
-    def piece(self, index: int, text: str) -> None: ...
+    def piece(self, piece: EncodedPiece) -> None: ...
+
+    def flush(self) -> None: ...
 
     def progress(self, stage: str, done: int, total: int) -> None:
         self.heard.append((stage, done, total))

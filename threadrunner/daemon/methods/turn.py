@@ -9,7 +9,6 @@ from concurrent.futures import Future
 
 import msgspec
 
-from threadrunner.api.chat import CallPart, PieceKind
 from threadrunner.api.conversations import SessionInfo, Source
 from threadrunner.api.errors import ApiError, ContextOverflow, InvalidParams
 from threadrunner.api.generation import Generated, GenerateParams
@@ -24,7 +23,7 @@ from threadrunner.daemon.conversations.window import TurnWindow
 from threadrunner.daemon.methods.choice import NOTHING, ModelChoice, Preference
 from threadrunner.daemon.methods.generation import Generation, ModelEmbedder, deadline
 from threadrunner.daemon.methods.modes import Applied
-from threadrunner.daemon.workers.sink import Sink
+from threadrunner.daemon.workers.sink import EncodedPiece, Sink
 
 log = logging.getLogger("threadrunner.daemon.sessions")
 
@@ -44,10 +43,13 @@ class Recorder:
     def text(self) -> str:
         return "".join(self._pieces)
 
-    def piece(self, index: int, text: str, kind: PieceKind = "text", call: CallPart | None = None) -> None:
-        if kind == "text":
-            self._pieces.append(text)
-        self._sink.piece(index, text, kind, call)
+    def piece(self, piece: EncodedPiece) -> None:
+        if piece.kind == "text":
+            self._pieces.append(piece.text)
+        self._sink.piece(piece)
+
+    def flush(self) -> None:
+        self._sink.flush()
 
     def progress(self, stage: str, done: int, total: int) -> None:
         self._sink.progress(stage, done, total)

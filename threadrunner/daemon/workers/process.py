@@ -11,12 +11,13 @@ from typing import Any, Protocol
 import msgspec
 
 from threadrunner import processes
+from threadrunner.api.chat import PieceKind
 from threadrunner.api.errors import BY_CODE, ApiError, InternalError, RemoteError, WorkerCrashed
 from threadrunner.backends.base import Failed, ModelFacts, ModelSpec, Piece, Progress
 from threadrunner.daemon.workers.crash import crash_error, hang_error, no_process_error, unkillable_error
 from threadrunner.daemon.workers.guard import Guard
 from threadrunner.daemon.workers.pipes import Hands, spawn
-from threadrunner.daemon.workers.sink import Sink
+from threadrunner.daemon.workers.sink import EncodedPiece, Sink, encoded
 from threadrunner.worker import messages as m
 from threadrunner.worker.vitals import Doing, Vitals
 
@@ -67,6 +68,7 @@ class WorkerProcess:
         self._ids = itertools.count(1)
         self._pending: dict[int, _Pending] = {}
         self._cancelled: dict[int, _Pending] = {}  # and not yet let go
+        self._unflushed: set[Sink] = set()
         self._guard: Guard | None = None
         self._hands: Hands | None = None
         self._process: asyncio.subprocess.Process | None = None
@@ -186,7 +188,7 @@ class WorkerProcess:
         fitting = asyncio.ensure_future(fit)
         try:
             guard = self._guard = Guard(self)
-            hands = await spawn(guard.fd, self._handle)
+            hands = await spawn(guard.fd, self)
             self.pid, self._process, self._hands = hands.process.pid, hands.process, hands
             fitting.add_done_callback(lambda _: self._fitted(fitting, load))
             if self._stopping:  # asked while the process was being made
@@ -239,11 +241,27 @@ class WorkerProcess:
         given_up.cancel()
         return ended.result() if ended.done() else None
 
-    def _handle(self, message: m.FromWorker) -> None:
+    # What its messages need: see pipes.Receiver.
+
+    def piece(self, id: int, index: int, json: bytes, kind: PieceKind) -> None:
+        """See Receiver."""
+        if pending := self._pending.get(id):
+            pending.sink.piece(EncodedPiece(index, json, kind))
+            self._unflushed.add(pending.sink)
+
+    def flush(self) -> None:
+        """See Receiver."""
+        for sink in self._unflushed:
+            sink.flush()
+        self._unflushed.clear()
+
+    def message(self, message: m.FromWorker) -> None:
+        """See Receiver."""
         match message:
             case Piece(id, index, text, kind, call):
                 if pending := self._pending.get(id):
-                    pending.sink.piece(index, text, kind, call)
+                    pending.sink.piece(encoded(index, text, kind, call))
+                    self._unflushed.add(pending.sink)
             case Progress(id, done, total):
                 if pending := self._pending.get(id):
                     pending.sink.progress("prefill", done, total)
