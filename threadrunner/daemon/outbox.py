@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any, Protocol
 
+import msgspec
 from msgspec import UNSET
 
 from threadrunner.daemon import encoding
@@ -43,7 +44,7 @@ class _Waiting:
         self.size += len(text)
 
     def message(self) -> bytes | None:
-        return self._replies.piece(self.first._replace(json=b"".join(self.texts)))
+        return self._replies.piece(msgspec.structs.replace(self.first, json=b"".join(self.texts)))
 
 
 class Outbox:
@@ -63,7 +64,8 @@ class Outbox:
     def piece(self, request: Hashable, piece: EncodedPiece, replies: Pieces) -> None:
         """A token of a request's answer, joined to what already waits of it; `replies` makes the message."""
         if not self.joining:
-            self._waiting.append(replies.piece(piece))
+            if (body := replies.piece(piece)) is not None:
+                self._waiting.append(body)
             return
         key = request, piece.candidate
         waiting = self._pieces.get(key)
@@ -90,6 +92,8 @@ class Outbox:
     def take(self) -> bytes:
         """All that waits, framed; the outbox is empty afterwards. Never fails: see encoding.py."""
         waiting, self._waiting = self._waiting, []
+        if len(waiting) == 1 and type(waiting[0]) is bytes:  # nearly always
+            return f.encode(waiting[0], self.framing)
         if self._pieces:
             self._pieces.clear()
         if self._progress:

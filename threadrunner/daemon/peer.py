@@ -36,12 +36,10 @@ class _Outlet:
         self._peer = peer
         self._key = key
         self._replies = replies
+        self.flush = peer.flush
 
     def piece(self, piece: EncodedPiece) -> None:
         self._peer.outbox.piece(self._key, piece, self._replies)
-
-    def flush(self) -> None:
-        self._peer.flush()
 
     def progress(self, stage: str, done: int, total: int) -> None:
         if (message := self._replies.progress(stage, done, total)) is not None:

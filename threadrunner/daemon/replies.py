@@ -40,9 +40,9 @@ class JsonRpc:
         """The notification `token`, of which only the text is new each time."""
         if not self._head:
             self._head = b'{"jsonrpc":"2.0","method":"token","params":{"request":%b,' % messages.encode(self.id)
-        body = b'%b"index":%d,"text":"%b"' % (self._head, piece.candidate, piece.json)
         if piece.kind == "text":
-            return body + b"}}"
+            return b'%b"index":%d,"text":"%b"}}' % (self._head, piece.candidate, piece.json)
+        body = b'%b"index":%d,"text":"%b"' % (self._head, piece.candidate, piece.json)
         body += b',"kind":"%b"' % piece.kind.encode()
         return body + b"}}" if piece.call is None else b'%b,"call":%b}}' % (body, msgspec.json.encode(piece.call))
 

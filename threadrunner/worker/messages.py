@@ -19,6 +19,7 @@ from threadrunner.api.names import encodable_value
 from threadrunner.backends.base import Failed, ModelFacts, ModelSpec, Piece, Progress
 
 FRAME_LIMIT = 64 << 20
+_SIZE = struct.Struct(">I")
 
 
 class Load(Struct, tag=True):
@@ -130,7 +131,7 @@ def pack(message: ToWorker | FromWorker) -> bytes:
 def _frame(body: bytes) -> bytes:
     if len(body) > FRAME_LIMIT:
         raise ValueError(f"a message of {len(body)} bytes; the limit is {FRAME_LIMIT}")
-    return len(body).to_bytes(4, "big") + body
+    return _SIZE.pack(len(body)) + body
 
 
 PIECE = ord("p")
@@ -161,18 +162,29 @@ class Unpacker:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
-    def feed(self, data: bytes | memoryview) -> list[bytes]:
-        """The bodies that are complete now. Raises ValueError for a length over FRAME_LIMIT."""
-        self._buffer += data
+    def feed(self, data: bytes | bytearray, count: int | None = None) -> list[bytes]:
+        """The bodies that are complete now, with the first `count` bytes of `data`, or all. Raises ValueError for a
+        length over FRAME_LIMIT."""
+        if count is None:
+            count = len(data)
+        if not self._buffer and count > 4 and _SIZE.unpack_from(data)[0] == count - 4:  # nearly always: one token
+            return [bytes(data[4:count])]
+        buffer: bytes | bytearray = data
+        if self._buffer:
+            self._buffer += memoryview(data)[:count]
+            buffer, count = self._buffer, len(self._buffer)
         bodies: list[bytes] = []
         at = 0
-        while len(self._buffer) - at >= 4:
-            size = int.from_bytes(self._buffer[at : at + 4], "big")
+        while count - at >= 4:
+            (size,) = _SIZE.unpack_from(buffer, at)
             if size > FRAME_LIMIT:
                 raise ValueError(f"a message of {size} bytes; the limit is {FRAME_LIMIT}")
-            if len(self._buffer) - at - 4 < size:
+            if count - at - 4 < size:
                 break
-            bodies.append(bytes(self._buffer[at + 4 : at + 4 + size]))
+            bodies.append(bytes(buffer[at + 4 : at + 4 + size]))
             at += 4 + size
-        del self._buffer[:at]
+        if buffer is self._buffer:
+            del self._buffer[:at]
+        elif at < count:
+            self._buffer += memoryview(data)[at:count]
         return bodies

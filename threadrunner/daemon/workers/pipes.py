@@ -37,37 +37,52 @@ class Receiver(Protocol):
         """All that has arrived was handed over."""
 
 
-class MessageStream(asyncio.BufferedProtocol):
-    """The worker's messages, each to the receiver as it arrives. Not a StreamReader: that wakes a task for each token,
-    which is a second turn of the event loop on a core that the worker computes on. And not a plain Protocol, for which
-    asyncio makes a buffer of 256 kB for each read: that was a third of what a token cost here."""
+class MessageStream:
+    """The worker's messages, each to the receiver as it arrives.
 
-    def __init__(self, receiver: Receiver) -> None:
+    Read by a callback of the loop's, in which a token takes the shortest way: not a StreamReader, which wakes a task
+    for each, nor a Protocol, whose transport makes a buffer of 256 kB for each read. While a model computes on all
+    cores every line of this is read from memory, not from a cache.
+    """
+
+    def __init__(self, sock: socket.socket, receiver: Receiver) -> None:
+        """The socket is non-blocking, and closed by `close`."""
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the worker has hung up; raises what made its messages unreadable."""
+        self._sock = sock
         self._receiver = receiver
         self._unpacker = m.Unpacker()
-        self._buffer = memoryview(bytearray(READ))
+        self._buffer = bytearray(READ)
+        asyncio.get_running_loop().add_reader(sock.fileno(), self._readable)
 
-    def get_buffer(self, _sizehint: int) -> memoryview:
-        return self._buffer
-
-    def buffer_updated(self, count: int) -> None:
-        if self.ended.done():
-            return
-        try:
-            for body in self._unpacker.feed(self._buffer[:count]):
-                if body[0] == m.PIECE:
-                    self._receiver.piece(*m.unpack_piece(body))
-                else:
-                    self._receiver.message(m.from_worker.decode(body))
-            self._receiver.flush()
-        except Exception as error:
-            self.ended.set_exception(error)
-
-    def connection_lost(self, _exc: Exception | None) -> None:
+    def close(self) -> None:
+        """Listen no longer."""
         if not self.ended.done():
             self.ended.set_result(None)
+        if self._sock.fileno() >= 0:
+            asyncio.get_running_loop().remove_reader(self._sock.fileno())
+            self._sock.close()
+
+    def _readable(self) -> None:
+        try:
+            count = self._sock.recv_into(self._buffer)
+            if count == 0:
+                self.close()
+                return
+            receiver = self._receiver
+            for body in self._unpacker.feed(self._buffer, count):
+                if body[0] == m.PIECE:
+                    receiver.piece(*m.unpack_piece(body))
+                else:
+                    receiver.message(m.from_worker.decode(body))
+            receiver.flush()
+        except (BlockingIOError, InterruptedError):
+            return
+        except ConnectionError:
+            self.close()
+        except Exception as error:
+            self.ended.set_exception(error)
+            self.close()
 
 
 class LastWords(asyncio.Protocol):
@@ -119,6 +134,7 @@ class Hands(NamedTuple):
 
     def close(self) -> None:
         self.transport.close()
+        self.link.close()
         self.words.close()
 
 
@@ -145,7 +161,10 @@ async def spawn(vitals_fd: int, receiver: Receiver) -> Hands:
             env={**os.environ, "PYTHONUNBUFFERED": "1"},  # a crash loses no last words
         )  # fmt: skip
         theirs.close()
-        transport, link = await loop.create_unix_connection(lambda: MessageStream(receiver), sock=sockets[0])
+        sockets[0].setblocking(False)
+        transport, _ = await loop.create_unix_connection(asyncio.Protocol, sock=sockets[0])
+        transport.pause_reading()
+        link = MessageStream(ours.enter_context(sockets[0].dup()), receiver)
         _, words = await loop.connect_read_pipe(lambda: LastWords(process.pid), reading)
         ours.pop_all()
     return Hands(process, transport, link, words)

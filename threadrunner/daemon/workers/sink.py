@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import msgspec
 
 from threadrunner.api.chat import CallPart, PieceKind
 
 
-class EncodedPiece(NamedTuple):
+class EncodedPiece(msgspec.Struct, frozen=True, gc=False):
     """A Piece as the worker has written it: the text is not decoded on its way to the client."""
 
     candidate: int
