@@ -55,7 +55,10 @@ MAY_IMPORT: dict[str, set[str]] = {
 }  # fmt: skip
 
 # Programs that are started in the same interpreter, where a command becomes its process.
-STARTS = {"cli.commands.daemon": {"daemon.app"}, "cli.commands.lsp": {"lsp.server", "lsp.once"}}
+STARTS = {
+    "cli.commands.daemon": {"daemon.app", "daemon.inherited", "daemon.workers.launch"},
+    "cli.commands.lsp": {"lsp.server", "lsp.once"},
+}
 
 
 @functools.cache

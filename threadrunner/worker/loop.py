@@ -9,6 +9,7 @@ the socket ends it everywhere.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import os
@@ -140,7 +141,14 @@ class Loop:
 
     def load(self, spec: ModelSpec) -> None:
         """Raises ApiError when the model cannot be loaded."""
-        facts = self._backend.load(spec, lambda done, total: self._link.send(Loading(done, total)))
+        told = (0, 0)
+
+        def report(done: int, total: int) -> None:
+            nonlocal told
+            if told != (told := (done, total)):  # llama.cpp reports each tensor, many to a percent
+                self._link.send(Loading(done, total))
+
+        facts = self._backend.load(spec, report)
         if isinstance(self._backend, Interruptible):
             self._listener.interruptible = self._backend
         self._link.send(Ready(facts))
@@ -239,13 +247,17 @@ def find_backend(name: str) -> Backend:
     return backend
 
 
-def run(fd: int, vitals_fd: int) -> int:
-    """The worker's whole life; `fd` is its socket, `vitals_fd` its page (vitals.py). Returns the exit code."""
+def run(fd: int, vitals_fd: int, expected: str = "") -> int:
+    """The worker's whole life; `fd` is its socket, `vitals_fd` its page (vitals.py), `expected` the backend that it
+    will probably be told to use. Returns the exit code."""
     confine.at_start()
     _log_to_stderr()
     link = Link(socket.socket(fileno=fd))
     listener = Listener(link)
     listener.start()
+    if expected in BUILT_IN:
+        with contextlib.suppress(Exception):  # it is raised again when the backend is made
+            importlib.import_module(BUILT_IN[expected].partition(":")[0])
     try:
         first = listener.inbox.get()
         if not isinstance(first, Load):

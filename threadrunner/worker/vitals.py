@@ -11,7 +11,6 @@ import enum
 import mmap
 import os
 import struct
-import tempfile
 import time
 from typing import NamedTuple
 
@@ -79,6 +78,8 @@ def create() -> int:
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("threadrunner-vitals")
     else:
+        import tempfile
+
         with tempfile.TemporaryFile() as file:
             fd = os.dup(file.fileno())
     os.ftruncate(fd, SIZE)

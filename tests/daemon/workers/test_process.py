@@ -9,6 +9,7 @@ from tests.support import PATIENCE, wait_for_exit
 from threadrunner.api.errors import ApiError, ModelLoadFailed
 from threadrunner.backends.base import ModelFacts, ModelSpec
 from threadrunner.daemon.workers import process
+from threadrunner.daemon.workers.child import ChildProcess
 from threadrunner.daemon.workers.crash import crash_error
 
 
@@ -55,7 +56,7 @@ class Owner:
 def test_a_process_that_cannot_be_killed_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that waits in the kernel for a disk or a driver; here its SIGKILL is lost."""
     monkeypatch.setattr(process, "KILL_WITHIN", 0.01)
-    monkeypatch.setattr(asyncio.subprocess.Process, "kill", lambda self: None)
+    monkeypatch.setattr(ChildProcess, "kill", lambda self: None)
 
     async def run() -> None:
         owner = Owner()
@@ -67,8 +68,7 @@ def test_a_process_that_cannot_be_killed_is_given_up(monkeypatch: pytest.MonkeyP
         worker.stop()
         crash = await asyncio.wait_for(owner.crash, PATIENCE)
         assert crash is not None and f"pid {pid}" in crash.message
-        assert worker._process
-        await worker._process.wait()  # its socket was closed, which ends one that can be ended
+        wait_for_exit(pid)  # its socket was closed, which ends one that can be ended
 
     asyncio.run(run())
 

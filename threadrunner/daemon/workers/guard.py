@@ -28,12 +28,12 @@ class Guarded(Protocol):
 
 
 class Guard:
-    """One for each process, which is given `fd`. A timer runs only while something is demanded."""
+    """One for each process. A timer runs only while something is demanded."""
 
-    def __init__(self, guarded: Guarded) -> None:
-        """Raises OSError where there is no descriptor for its page."""
-        self.fd = vitals.create()
-        self._page = vitals.VitalsPage(self.fd)
+    def __init__(self, guarded: Guarded, fd: int) -> None:
+        """`fd` is the process's page, and is closed by `close`."""
+        self._fd = fd
+        self._page = vitals.VitalsPage(fd)
         self._guarded = guarded
         self._watch = HangWatch()
         self._timer: asyncio.TimerHandle | None = None
@@ -66,7 +66,7 @@ class Guard:
             self._timer.cancel()
             self._timer = None
         self._page.close()
-        os.close(self.fd)
+        os.close(self._fd)
 
     def _demand(self) -> None:
         if self._timer is None:

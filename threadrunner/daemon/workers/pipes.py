@@ -8,10 +8,11 @@ import contextlib
 import logging
 import os
 import socket
-import sys
 from typing import NamedTuple, Protocol
 
 from threadrunner.api.chat import PieceKind
+from threadrunner.daemon.workers.child import ChildProcess
+from threadrunner.daemon.workers.launch import Launched
 from threadrunner.worker import messages as m
 
 log = logging.getLogger("threadrunner.daemon.worker")
@@ -126,7 +127,7 @@ class LastWords(asyncio.Protocol):
 class Hands(NamedTuple):
     """All that we hold of a process."""
 
-    process: asyncio.subprocess.Process
+    child: ChildProcess
     transport: asyncio.Transport
     """For messages to it."""
     link: MessageStream
@@ -138,33 +139,17 @@ class Hands(NamedTuple):
         self.words.close()
 
 
-async def spawn(vitals_fd: int, receiver: Receiver) -> Hands:
-    """A process that waits for Load. Raises OSError.
-
-    Standard error is a pipe of ours and not asyncio's, whose `wait` ends only when no process has the pipe open: a
-    child that a backend had started kept a dead worker in the list for as long as it lived itself.
-    """
+async def take_hold(launched: Launched, receiver: Receiver) -> Hands:
+    """Listen to a process; its descriptors, but for that of its page, are closed by `Hands.close`. Raises OSError."""
     loop = asyncio.get_running_loop()
-    with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
-        sockets = socket.socketpair()
-        ours.enter_context(sockets[0])
-        theirs.enter_context(sockets[1])
-        read, write = os.pipe()
-        reading = ours.enter_context(os.fdopen(read, "rb", buffering=0))
-        stderr = theirs.enter_context(os.fdopen(write, "wb"))
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-m", "threadrunner.worker", str(sockets[1].fileno()), str(vitals_fd),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=stderr,
-            pass_fds=[sockets[1].fileno(), vitals_fd],
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},  # a crash loses no last words
-        )  # fmt: skip
-        theirs.close()
-        sockets[0].setblocking(False)
-        transport, _ = await loop.create_unix_connection(asyncio.Protocol, sock=sockets[0])
+    child = ChildProcess(launched.pid)
+    with contextlib.ExitStack() as ours:
+        sock = ours.enter_context(socket.socket(fileno=launched.socket))
+        reading = ours.enter_context(os.fdopen(launched.stderr, "rb", buffering=0))
+        sock.setblocking(False)
+        transport, _ = await loop.create_unix_connection(asyncio.Protocol, sock=sock)
         transport.pause_reading()
-        link = MessageStream(ours.enter_context(sockets[0].dup()), receiver)
-        _, words = await loop.connect_read_pipe(lambda: LastWords(process.pid), reading)
+        link = MessageStream(ours.enter_context(sock.dup()), receiver)
+        _, words = await loop.connect_read_pipe(lambda: LastWords(launched.pid), reading)
         ours.pop_all()
-    return Hands(process, transport, link, words)
+    return Hands(child, transport, link, words)

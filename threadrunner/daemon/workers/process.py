@@ -16,7 +16,8 @@ from threadrunner.api.errors import BY_CODE, ApiError, InternalError, RemoteErro
 from threadrunner.backends.base import Failed, ModelFacts, ModelSpec, Piece, Progress
 from threadrunner.daemon.workers.crash import crash_error, hang_error, no_process_error, unkillable_error
 from threadrunner.daemon.workers.guard import Guard
-from threadrunner.daemon.workers.pipes import Hands, spawn
+from threadrunner.daemon.workers.launch import Launched, launch
+from threadrunner.daemon.workers.pipes import Hands, take_hold
 from threadrunner.daemon.workers.sink import EncodedPiece, Sink, encoded
 from threadrunner.worker import messages as m
 from threadrunner.worker.vitals import Doing, Vitals
@@ -60,8 +61,10 @@ class _Pending:
 class WorkerProcess:
     """One process. `start` it once, then any number of `request`s."""
 
-    def __init__(self, name: str, owner: ProcessOwner) -> None:
+    def __init__(self, name: str, owner: ProcessOwner, launched: Launched | None = None) -> None:
+        """`launched` is a process that is there already; it is made otherwise."""
         self.name = name
+        self._launched = launched
         self.pid: int | None = None
         self.gauges: dict[str, int | float] = {}
         self._owner = owner
@@ -71,7 +74,6 @@ class WorkerProcess:
         self._unflushed: set[Sink] = set()
         self._guard: Guard | None = None
         self._hands: Hands | None = None
-        self._process: asyncio.subprocess.Process | None = None
         self._life: asyncio.Task[None] | None = None
         self._unkillable = asyncio.Event()
         self._began = 0.0
@@ -133,8 +135,8 @@ class WorkerProcess:
 
     def kill(self) -> None:
         self._killed = True
-        if self._process and self._process.returncode is None:
-            self._process.kill()
+        if self._hands and not self._hands.child.exited.done():
+            self._hands.child.kill()
             asyncio.get_running_loop().call_later(KILL_WITHIN, self._unkillable.set)
 
     async def wait(self) -> None:
@@ -187,9 +189,10 @@ class WorkerProcess:
         crash: ApiError | None = None
         fitting = asyncio.ensure_future(fit)
         try:
-            guard = self._guard = Guard(self)
-            hands = await spawn(guard.fd, self)
-            self.pid, self._process, self._hands = hands.process.pid, hands.process, hands
+            launched = self._launched or launch(load.backend)
+            self._guard = Guard(self, launched.vitals)
+            hands = self._hands = await take_hold(launched, self)
+            self.pid = launched.pid
             fitting.add_done_callback(lambda _: self._fitted(fitting, load))
             if self._stopping:  # asked while the process was being made
                 self.kill()
@@ -208,7 +211,7 @@ class WorkerProcess:
             self._end(crash)
 
     def _failure(self, error: Exception) -> ApiError:
-        if self._process is None and isinstance(error, OSError):
+        if self._hands is None and isinstance(error, OSError):
             return no_process_error(self.name, error)
         log.error("worker %s", self.name, exc_info=error)
         return WorkerCrashed(f"the worker of {self.name} could not be run: {error}")
@@ -231,7 +234,7 @@ class WorkerProcess:
 
     async def _exit_code(self, hands: Hands) -> int | None:
         """None for a process that SIGKILL does not end. Raises what made its messages unreadable."""
-        ended: asyncio.Future[Any] = asyncio.ensure_future(hands.process.wait())
+        ended: asyncio.Future[Any] = hands.child.exited
         given_up: asyncio.Future[Any] = asyncio.ensure_future(self._unkillable.wait())
         await asyncio.wait([ended, given_up, hands.link.ended], return_when=asyncio.FIRST_COMPLETED)
         if hands.link.ended.done():
