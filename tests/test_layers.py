@@ -35,7 +35,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "daemon.models": {"daemon.gguf", "api"},
     "daemon.downloads": {"daemon.gguf", "daemon.models", "api"},
     "daemon.conversations": {"api"},
-    "daemon.workers": {"daemon.gguf", "daemon.models", "worker.messages", "backends.base", "api", *COMMON},
+    "daemon.workers": {
+        "daemon.gguf", "daemon.models", "worker.messages", "worker.vitals", "backends.base", "api", *COMMON,
+    },
     "daemon.methods": {
         "daemon.conversations", "daemon.downloads", "daemon.gguf", "daemon.live_config", "daemon.models",
         "daemon.tally", "daemon.workers",
@@ -43,7 +45,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "daemon": {"api", "wire", *COMMON},
     "worker": {"backends", "api", *COMMON},
-    "worker.messages": {"backends.base", "api.names"},
+    "worker.messages": {"backends.base", "api.chat", "api.names"},
+    "worker.vitals": set(),
     "backends": {"engine", "api", *COMMON},
     "backends.base": {"api"},
     "engine": set(),
@@ -54,7 +57,10 @@ MAY_IMPORT: dict[str, set[str]] = {
 }  # fmt: skip
 
 # Programs that are started in the same interpreter, where a command becomes its process.
-STARTS = {"cli.commands.daemon": {"daemon.app"}, "cli.commands.lsp": {"lsp.server", "lsp.once"}}
+STARTS = {
+    "cli.commands.daemon": {"daemon.app", "daemon.inherited", "daemon.workers.launch"},
+    "cli.commands.lsp": {"lsp.server", "lsp.once"},
+}
 
 
 @functools.cache

@@ -21,8 +21,9 @@ from threadrunner.api.models import CatalogModel
 from threadrunner.backends.base import ModelSpec
 from threadrunner.daemon.gguf.names import meant, printable
 from threadrunner.daemon.log import DailyFile
-from threadrunner.daemon.outbox import Outbox, Part
-from threadrunner.daemon.peer import JsonRpc
+from threadrunner.daemon.outbox import Outbox
+from threadrunner.daemon.replies import JsonRpc
+from threadrunner.daemon.workers.sink import encoded
 from threadrunner.wire import messages
 from threadrunner.wire.framing import FRAME_LIMIT
 from threadrunner.worker import messages as worker
@@ -76,7 +77,7 @@ def test_an_answer_that_is_too_large_for_a_message_says_so() -> None:
 def test_pieces_are_not_joined_to_more_than_a_message_holds() -> None:
     outbox = Outbox()
     for _ in range(40):
-        outbox.piece(1, Part(0), "\0" * 100_000, JsonRpc(1))
+        outbox.piece(1, encoded(0, "\0" * 100_000), JsonRpc(1))
     lines = outbox.take().splitlines()
     assert max(map(len, lines)) < FRAME_LIMIT
     assert sum(len(json.loads(line)["params"]["text"]) for line in lines) == 4_000_000

@@ -2,11 +2,15 @@
 
 import json
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from threadrunner.daemon.outbox import Outbox, Part
-from threadrunner.daemon.peer import JsonRpc
+from threadrunner.api.chat import CallPart
+from threadrunner.api.status import TokenNotice
+from threadrunner.daemon.outbox import Outbox
+from threadrunner.daemon.replies import JsonRpc
+from threadrunner.daemon.workers.sink import encoded
 from threadrunner.wire import messages
 
 
@@ -17,8 +21,8 @@ def read(outbox: Outbox) -> list[dict]:
 def test_pieces_of_one_answer_are_joined_and_others_kept_apart() -> None:
     outbox = Outbox()
     for n in range(1000):
-        outbox.piece(1, Part(0), f"{n},", JsonRpc(1))
-        outbox.piece(2, Part(0), "x", JsonRpc(2))
+        outbox.piece(1, encoded(0, f"{n},"), JsonRpc(1))
+        outbox.piece(2, encoded(0, "x"), JsonRpc(2))
     assert len(outbox) == 2
     first, second = read(outbox)
     assert first["params"]["text"] == "".join(f"{n}," for n in range(1000))
@@ -26,11 +30,40 @@ def test_pieces_of_one_answer_are_joined_and_others_kept_apart() -> None:
     assert outbox.take() == b""
 
 
+def test_a_client_that_keeps_up_gets_each_piece_by_itself_in_order() -> None:
+    outbox = Outbox()
+    outbox.joining = False
+    for text in ("a", 'b"\n\\', "\u00e9"):
+        outbox.piece("id", encoded(1, text), JsonRpc('the "id"'))
+    outbox.piece("id", encoded(1, "hm", "reasoning"), JsonRpc('the "id"'))
+    outbox.piece("id", encoded(1, "{", "call", CallPart(0, "c1", "f")), JsonRpc('the "id"'))
+    params = [message["params"] for message in read(outbox)]
+    assert [p["text"] for p in params] == ["a", 'b"\n\\', "\u00e9", "hm", "{"]
+    assert {(p["request"], p["index"]) for p in params} == {('the "id"', 1)}
+    assert [p.get("kind") for p in params] == [None, None, None, "reasoning", "call"]
+    assert params[-1]["call"] == {"index": 0, "id": "c1", "name": "f"}
+    assert all(msgspec.convert(p, TokenNotice) for p in params)
+
+
+def test_only_parts_of_one_thing_are_joined() -> None:
+    outbox = Outbox()
+    for text, kind, call in [
+        ("a", "reasoning", None),
+        ("b", "reasoning", None),
+        ("c", "text", None),
+        ("d", "call", CallPart(0, "1", "f")),
+        ("e", "call", CallPart(0)),
+        ("f", "call", CallPart(1, "2", "f")),
+    ]:
+        outbox.piece(1, encoded(0, text, kind, call), JsonRpc(1))
+    assert [message["params"]["text"] for message in read(outbox)] == ["ab", "c", "de", "f"]
+
+
 def test_a_result_stays_behind_its_pieces() -> None:
     outbox = Outbox()
-    outbox.piece(1, Part(0), "a", JsonRpc(1))
+    outbox.piece(1, encoded(0, "a"), JsonRpc(1))
     outbox.message({"id": 1, "result": "a"})
-    outbox.piece(2, Part(0), "b", JsonRpc(2))
+    outbox.piece(2, encoded(0, "b"), JsonRpc(2))
     assert [message.get("id") for message in read(outbox)] == [None, 1, None]
 
 
@@ -46,7 +79,7 @@ def test_joining_loses_and_reorders_nothing(writes: list[tuple[int, str, bool]])
     """Whatever is taken when: each answer's text is the same, and nothing of it follows its end."""
     outbox, got, want = Outbox(), [], {}
     for request, text, taken in writes:
-        outbox.piece(request, Part(0), text, JsonRpc(request))
+        outbox.piece(request, encoded(0, text), JsonRpc(request))
         want[request] = want.get(request, "") + text
         if taken:
             got += read(outbox)

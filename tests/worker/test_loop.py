@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,10 +11,22 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.worker.test_messages import decoded
 from threadrunner.api.generation import Generated, GenerateParams, Timings, Usage
 from threadrunner.backends.base import Event, Failed, Finished, ModelFacts, NotSupported, Params, Piece, Progress
 from threadrunner.worker.loop import DaemonGone, Link, Listener, Loop
-from threadrunner.worker.messages import Cancel, Done, FromWorker, Stop, Submit, ToWorker, Unpacker, from_worker
+from threadrunner.worker.messages import (
+    Cancel,
+    Done,
+    FromWorker,
+    Hurry,
+    LetGo,
+    Stop,
+    Submit,
+    ToWorker,
+    Unpacker,
+)
+from threadrunner.worker.vitals import Doing, VitalsPage, create
 
 ANSWER = Generated("a b", "stop", "m", Usage(), Timings())
 
@@ -47,8 +60,9 @@ class Scripted:
 class Daemon:
     """The other end of the worker's socket."""
 
-    def __init__(self) -> None:
+    def __init__(self, page: int) -> None:
         self.socket, self._theirs = socket.socketpair()
+        self.vitals = VitalsPage(page)
         self.link = Link(self._theirs)
         self.listener = Listener(self.link)  # not started: a test puts into its inbox what would arrive
 
@@ -56,9 +70,9 @@ class Daemon:
         """What the worker sends until it stops."""
         for message in messages:
             self.listener.inbox.put(message)
-        Loop(self.link, self.listener, backend).run()
+        Loop(self.link, self.listener, backend, self.vitals).run()
         self._theirs.shutdown(socket.SHUT_WR)
-        return [from_worker.decode(body) for body in Unpacker().feed(self.socket.recv(1 << 20))]
+        return [decoded(body) for body in Unpacker().feed(self.socket.recv(1 << 20))]
 
     def run_through(self, backend: Scripted, *ids: int) -> list[FromWorker]:
         """The backend's whole script for these requests; it is stopped after it."""
@@ -75,13 +89,16 @@ class Daemon:
     def close(self) -> None:
         self.socket.close()
         self._theirs.close()
+        self.vitals.close()
 
 
 @pytest.fixture
 def daemon() -> Iterator[Daemon]:
-    made = Daemon()
+    page = create()
+    made = Daemon(page)
     yield made
     made.close()
+    os.close(page)
 
 
 def generate(id: int) -> Submit:
@@ -120,8 +137,31 @@ def test_a_refused_request_ends_with_the_refusal(daemon: Daemon) -> None:
 
 def test_a_cancelled_request_is_not_stepped_for(daemon: Daemon) -> None:
     backend = Scripted([])
-    assert daemon.run(backend, generate(1), Cancel(1), Stop()) == []
+    assert daemon.run(backend, generate(1), Cancel(1), Stop()) == [LetGo(1)]
     assert (backend.submitted, backend.cancelled) == ([1], [1])
+
+
+def test_the_page_says_what_the_thread_is_in_even_if_it_never_returns(daemon: Daemon) -> None:
+    seen = []
+
+    class Watched(Scripted):
+        def submit(self, id: int, params: Params) -> None:
+            seen.append(daemon.vitals.read())
+
+        def step(self) -> list[Event]:
+            seen.append(daemon.vitals.read())
+            daemon.listener.inbox.put(Cancel(7))
+            return []
+
+        def cancel(self, id: int) -> None:
+            seen.append(daemon.vitals.read())
+            daemon.listener.inbox.put(Stop())
+
+    daemon.run(Watched([]), generate(7))
+    assert [(now.doing, now.request) for now in seen] == [(Doing.SUBMIT, 7), (Doing.STEP, 0), (Doing.CANCEL, 7)]
+    beats = [now.beats for now in seen]
+    assert beats == sorted(set(beats))
+    assert daemon.vitals.read().slowest > 0
 
 
 def test_the_end_of_the_socket_ends_the_loop(daemon: Daemon) -> None:
@@ -135,6 +175,19 @@ class Over(Exception):
 
 @pytest.mark.parametrize("message", [generate(1), Cancel(1), Stop()])
 def test_a_backend_hears_of_a_message_before_the_loop_can_take_it(message: ToWorker) -> None:
+    listener, heard = listened(message)
+    assert listener.inbox.get_nowait() == message
+    assert heard == [True]
+
+
+def test_hurry_is_for_the_step_under_way_and_never_reaches_the_loop() -> None:
+    listener, heard = listened(Hurry())
+    assert listener.inbox.empty()
+    assert heard == [True]
+
+
+def listened(message: ToWorker) -> tuple[Listener, list[bool]]:
+    """A listener that this message has reached; whether its inbox was empty when the backend heard of it."""
     arriving = [message]
 
     class Arriving:
@@ -155,5 +208,4 @@ def test_a_backend_hears_of_a_message_before_the_loop_can_take_it(message: ToWor
     listener.interruptible = Nosy()
     with pytest.raises(Over):
         listener.run()
-    assert listener.inbox.get_nowait() == message
-    assert heard == [True]
+    return listener, heard

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
+
 import msgspec
 import pytest
 
+from threadrunner.api.chat import CallPart
 from threadrunner.api.generation import Generated, Timings, Usage
 from threadrunner.backends.base import Failed, ModelFacts, Piece, Progress
 from threadrunner.worker.messages import (
     FRAME_LIMIT,
+    PIECE,
     Cancel,
     Done,
     FromWorker,
     Gauges,
+    Hurry,
+    LetGo,
     LoadFailed,
     Loading,
     Ready,
@@ -23,6 +29,7 @@ from threadrunner.worker.messages import (
     from_worker,
     pack,
     to_worker,
+    unpack_piece,
 )
 
 ANSWER = Generated("hi", "stop", "m", Usage(1, 0, 1), Timings())
@@ -31,12 +38,15 @@ FROM_WORKER: list[FromWorker] = [
     Ready(ModelFacts(context=8, facts={"a": [1, None]})),
     LoadFailed(-1, "no", {"path": "p"}),
     Piece(1, 0, "caf\u00e9"),
+    Piece(1 << 40, 3, 'a "quoted" \\ \n\0 text', "reasoning"),
+    Piece(2, 0, '{"a":', "call", CallPart(0, "x", "f")),
     Progress(1, 5, 9),
     Done(1, msgspec.json.encode(ANSWER)),
     Failed(1, -2, "no", {"limit": 3}),
+    LetGo(1),
     Gauges({"active": 1, "load": 0.5}),
 ]
-TO_WORKER: list[ToWorker] = [Submit(1, "embed", "normal", b"{}"), Cancel(1), Stop()]
+TO_WORKER: list[ToWorker] = [Submit(1, "embed", "normal", b"{}"), Cancel(1), Hurry(), Stop()]
 
 
 def bodies(data: bytes, size: int) -> list[bytes]:
@@ -44,9 +54,16 @@ def bodies(data: bytes, size: int) -> list[bytes]:
     return [body for at in range(0, len(data), size) for body in unpacker.feed(data[at : at + size])]
 
 
+def decoded(body: bytes) -> FromWorker:
+    if body[0] != PIECE:
+        return from_worker.decode(body)
+    id, index, text, kind = unpack_piece(body)
+    return Piece(id, index, json.loads(b'"%b"' % text), kind)
+
+
 @pytest.mark.parametrize("size", [1, 7, 1 << 16])
 def test_messages_arrive_as_they_were_sent_however_the_bytes_are_cut(size: int) -> None:
-    assert [from_worker.decode(b) for b in bodies(b"".join(map(pack, FROM_WORKER)), size)] == FROM_WORKER
+    assert [decoded(b) for b in bodies(b"".join(map(pack, FROM_WORKER)), size)] == FROM_WORKER
     assert [to_worker.decode(b) for b in bodies(b"".join(map(pack, TO_WORKER)), size)] == TO_WORKER
 
 

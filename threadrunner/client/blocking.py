@@ -106,6 +106,9 @@ class Connection:
         self._sock = sock
         self._path = path
         self._decoder = framing.Decoder()
+        self._poll = select.poll()
+        self._poll.register(sock.fileno(), select.POLLIN)
+        self._watched: int | None = None
         self._asked = False  # whether the daemon lives, and it has not said anything since
 
     def close(self) -> None:
@@ -204,11 +207,14 @@ class Connection:
             ) from None
 
     def _readable(self, seconds: float | None, watch: int | None = None) -> bool:
-        poll = select.poll()
-        poll.register(self._sock.fileno(), select.POLLIN)
-        if watch is not None:
-            poll.register(watch, 0)  # POLLERR and POLLHUP are reported without being asked for
-        ready = poll.poll(None if seconds is None else seconds * 1e3)
-        if any(fd == watch for fd, _ in ready):
-            raise BrokenPipeError("the reader of the answer has gone")
+        if watch != self._watched:
+            if self._watched is not None:
+                self._poll.unregister(self._watched)
+            if watch is not None:
+                self._poll.register(watch, 0)  # POLLERR and POLLHUP are reported without being asked for
+            self._watched = watch
+        ready = self._poll.poll(None if seconds is None else seconds * 1e3)
+        for fd, _ in ready:
+            if fd == watch:
+                raise BrokenPipeError("the reader of the answer has gone")
         return bool(ready)

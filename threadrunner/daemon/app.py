@@ -8,27 +8,32 @@ import gc
 import logging
 import os
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Awaitable, Callable
 
 from threadrunner import __version__, config, exits, paths
-from threadrunner.daemon import inherited
 from threadrunner.daemon import log as daemon_log
 from threadrunner.daemon.listener import CannotStart, DaemonSocket
 from threadrunner.daemon.live_config import LiveConfig
 from threadrunner.daemon.server import DaemonServer
+from threadrunner.daemon.workers.launch import Launched
+from threadrunner.daemon.workers.spare import Spare
 
 log = logging.getLogger("threadrunner.daemon")
 
+THREADS_WITHIN = 5.0
+"""Seconds that threads may take to end once everything else has."""
 
-def run(ready_fd: int | None = None) -> int:
-    """Serve until stopped; returns the exit code.
 
-    `ready_fd` is a pipe's end: it is told `ready` once clients can connect, or else why that will not be.
+def run(ready_fd: int | None = None, launched: Launched | None = None) -> int:
+    """Serve until stopped; returns the exit code. inherited.shed comes first.
+
+    `ready_fd` is a pipe's end: it is told `ready` once clients can connect, or else why that will not be. `launched` is
+    a worker that expects our own backend.
     """
-    inherited.shed(of_a_shell=ready_fd is not None)
     tell = _ReadySignal(ready_fd)
     try:
-        _serve(tell)
+        _serve(tell, launched)
     except (CannotStart, config.ConfigError, paths.PathError, OSError) as error:
         tell(f"{error}\n")
         if sys.stderr is not None:
@@ -51,7 +56,7 @@ class _ReadySignal:
             self._fd = None
 
 
-def _serve(tell: Callable[[str], None]) -> None:
+def _serve(tell: Callable[[str], None], launched: Launched | None) -> None:
     options, fault = config.readable()
     # Made private, but used as they are if they exist: people make one to put a model in. What must be private in any
     # case (logs, KV files, the socket) has its own mode.
@@ -62,8 +67,26 @@ def _serve(tell: Callable[[str], None]) -> None:
         log.info("threadrunner %s, home %s", __version__, paths.home())
         if fault:
             log.error("%s", fault)
-        server = DaemonServer(
-            LiveConfig(options, fault), listener, paths.models_dir(), paths.cache_dir(), lambda: str(file.path)
-        )
-        gc.freeze()  # imports are not garbage: keep them out of every collection, which would stall a token
-        asyncio.run(server.run(lambda: tell("ready\n")))
+
+        async def serve() -> None:
+            server = DaemonServer(
+                LiveConfig(options, fault),
+                listener,
+                paths.models_dir(),
+                paths.cache_dir(),
+                lambda: str(file.path),
+                Spare(launched, "llama"),
+            )
+            gc.freeze()  # imports are not garbage: keep them out of every collection, which would stall a token
+            await server.run(lambda: tell("ready\n"))
+
+        asyncio.run(_to_the_end(serve()))
+
+
+async def _to_the_end(serving: Awaitable[None]) -> None:
+    """Serve, and then end for sure. Python joins all threads first, and one that waits for a network file system which
+    does not answer (a model's file was there) cannot be ended."""
+    await serving
+    late = threading.Timer(THREADS_WITHIN, os._exit, [exits.OK])
+    late.daemon = True
+    late.start()

@@ -25,6 +25,7 @@ def shed(of_a_shell: bool) -> None:
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:  # closed ones get a place that nothing of ours then takes
         os.set_inheritable(fd, True)
     os.close(fd)
+    _keep_to_ourselves()
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, no worker's exit code could be read
     _raise_limit(resource.RLIMIT_NOFILE, DESCRIPTORS)
@@ -36,6 +37,15 @@ def shed(of_a_shell: bool) -> None:
         for limit in _LIMITS:
             _raise_limit(limit, resource.RLIM_INFINITY)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the event loop heeds it: a closed terminal ends no daemon
+
+
+def _keep_to_ourselves() -> None:
+    """Let no worker inherit a descriptor: a pipe's end that it had would not close with ours."""
+    with contextlib.suppress(OSError):  # a system without /dev/fd
+        for name in os.listdir("/dev/fd"):
+            if int(name) > 2:
+                with contextlib.suppress(OSError):  # the listing's own
+                    os.set_inheritable(int(name), False)
 
 
 def _raise_limit(limit: int, wanted: int) -> None:

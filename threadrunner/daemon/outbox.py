@@ -2,57 +2,49 @@
 
 A client that reads slowly gets its pieces joined: one text waits for each running answer, however many tokens it has
 (another is begun where it would become too long for a message), and one notice of progress. So a stopped reader costs
-the length of the answers, not a queue.
+the length of the answers, not a queue. A client that keeps up gets a message for each piece.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
+import msgspec
 from msgspec import UNSET
 
-from threadrunner.api.chat import CallPart, PieceKind
 from threadrunner.daemon import encoding
+from threadrunner.daemon.workers.sink import EncodedPiece
 from threadrunner.wire import framing as f
 
-PIECE_CHARS = 1 << 20
-"""Each is six bytes of JSON at most; see framing.FRAME_LIMIT."""
-
-
-class Part(NamedTuple):
-    """What a piece belongs to: the text, the thought or a call of candidate answer `candidate`."""
-
-    candidate: int
-    kind: PieceKind = "text"
-    call: CallPart | None = None
-
-    def continues(self, other: Part) -> bool:
-        """Whether its text may be joined to that of the one just before it. A call's first piece has its name."""
-        if self.call is None or other.call is None:
-            return self == other
-        same = (self.candidate, self.call.index) == (other.candidate, other.call.index)
-        return same and self.call.name is UNSET
+PIECE_BYTES = 8 << 20
+"""Of JSON; see framing.FRAME_LIMIT."""
 
 
 class Pieces(Protocol):
     """Makes the message of a text that waits no longer."""
 
-    def piece(self, index: int, text: str, kind: PieceKind, call: CallPart | None) -> Any | None: ...
+    def piece(self, piece: EncodedPiece) -> bytes | None: ...
 
 
 class _Waiting:
     """A candidate's text that may still grow."""
 
-    def __init__(self, part: Part, text: str, replies: Pieces) -> None:
-        self.part = part
-        self.texts = [text]
-        self.size = len(text)
+    def __init__(self, piece: EncodedPiece, replies: Pieces) -> None:
+        self.first = piece
+        self.texts = [piece.json]
+        self.size = len(piece.json)
         self._replies = replies
 
-    def message(self) -> Any | None:
-        part = self.part
-        return self._replies.piece(part.candidate, "".join(self.texts), part.kind, part.call)
+    def takes(self, piece: EncodedPiece) -> bool:
+        return self.size + len(piece.json) <= PIECE_BYTES and continues(self.first, piece)
+
+    def add(self, text: bytes) -> None:
+        self.texts.append(text)
+        self.size += len(text)
+
+    def message(self) -> bytes | None:
+        return self._replies.piece(msgspec.structs.replace(self.first, json=b"".join(self.texts)))
 
 
 class Outbox:
@@ -60,21 +52,27 @@ class Outbox:
 
     def __init__(self) -> None:
         self.framing: str | None = None
-        self._waiting: list[Any] = []
+        self.joining = True
+        """Whether pieces are joined: the client does not keep up."""
+        self._waiting: list[Any] = []  # bytes: a body that is ready
         self._pieces: dict[tuple[Hashable, int], _Waiting] = {}
         self._progress: dict[Hashable, dict[str, Any]] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def piece(self, request: Hashable, part: Part, text: str, replies: Pieces) -> None:
+    def piece(self, request: Hashable, piece: EncodedPiece, replies: Pieces) -> None:
         """A token of a request's answer, joined to what already waits of it; `replies` makes the message."""
-        waiting = self._pieces.get((request, part.candidate))
-        if waiting is not None and part.continues(waiting.part) and waiting.size + len(text) <= PIECE_CHARS:
-            waiting.texts.append(text)
-            waiting.size += len(text)
+        if not self.joining:
+            if (body := replies.piece(piece)) is not None:
+                self._waiting.append(body)
             return
-        made = self._pieces[request, part.candidate] = _Waiting(part, text, replies)
+        key = request, piece.candidate
+        waiting = self._pieces.get(key)
+        if waiting is not None and waiting.takes(piece):
+            waiting.add(piece.json)
+            return
+        made = self._pieces[key] = _Waiting(piece, replies)
         self._waiting.append(made)
 
     def progress(self, request: Hashable, message: dict[str, Any]) -> None:
@@ -93,9 +91,26 @@ class Outbox:
 
     def take(self) -> bytes:
         """All that waits, framed; the outbox is empty afterwards. Never fails: see encoding.py."""
-        messages = [m.message() if isinstance(m, _Waiting) else m for m in self._waiting]
-        self._waiting.clear()
-        self._pieces.clear()
-        self._progress.clear()
-        bodies = (encoding.encode(message) for message in messages if message is not None)
-        return b"".join(f.encode(body, self.framing) for body in bodies if body is not None)
+        waiting, self._waiting = self._waiting, []
+        if len(waiting) == 1 and type(waiting[0]) is bytes:  # nearly always
+            return f.encode(waiting[0], self.framing)
+        if self._pieces:
+            self._pieces.clear()
+        if self._progress:
+            self._progress.clear()
+        bodies = map(_body, waiting)
+        return b"".join([f.encode(body, self.framing) for body in bodies if body is not None])
+
+
+def _body(waiting: Any) -> bytes | None:
+    if type(waiting) is bytes:
+        return waiting
+    return waiting.message() if isinstance(waiting, _Waiting) else encoding.encode(waiting)
+
+
+def continues(first: EncodedPiece, piece: EncodedPiece) -> bool:
+    """Whether a piece's text may be joined to that of one just before it, of the same answer. A call's first piece has
+    its name."""
+    if first.call is None or piece.call is None:
+        return first.kind == piece.kind and first.call == piece.call
+    return first.call.index == piece.call.index and piece.call.name is UNSET

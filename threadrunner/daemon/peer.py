@@ -11,64 +11,22 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from threadrunner import paths
-from threadrunner.api.chat import CallPart, PieceKind
 from threadrunner.api.errors import ApiError, InternalError, InvalidRequest, Overloaded, ParseError, RequestCancelled
 from threadrunner.daemon import v1
 from threadrunner.daemon.methods.context import Outlet
-from threadrunner.daemon.outbox import Outbox, Part
-from threadrunner.daemon.workers.sink import SilentSink
+from threadrunner.daemon.outbox import Outbox
+from threadrunner.daemon.replies import JsonRpc, Replies, RequestId
+from threadrunner.daemon.workers.sink import EncodedPiece, SilentSink
 from threadrunner.wire import framing, messages
 
 log = logging.getLogger("threadrunner.daemon.peer")
 
-RequestId = int | str | None
-
 REQUESTS_LIMIT = 256  # open at the same time for one client
 BATCH_LIMIT = 64
 UNREAD_LIMIT = 256  # messages that wait for a client before we stop reading what it sends
-
-
-class Replies(Protocol):
-    """How one request's answer is written in the dialect that it was asked in."""
-
-    def piece(self, index: int, text: str, kind: PieceKind, call: CallPart | None) -> Any | None:
-        """The message that carries a piece of the answer; None where the dialect has none for its kind."""
-
-    def progress(self, stage: str, done: int, total: int) -> Any | None:
-        """The message that tells how far the request is; None where the dialect has none."""
-
-    def response(self, response: dict[str, Any]) -> Any:
-        """The last message, from a JSON-RPC response."""
-
-    def error(self, error: ApiError) -> Any:
-        """The last message of a request that ends with an error of the connection's own."""
-
-
-class JsonRpc(NamedTuple):
-    """Replies to a JSON-RPC request."""
-
-    id: RequestId
-
-    def piece(self, index: int, text: str, kind: PieceKind, call: CallPart | None) -> dict[str, Any]:
-        params: dict[str, Any] = {"request": self.id, "index": index, "text": text}
-        if kind != "text":
-            params["kind"] = kind
-        if call is not None:
-            params["call"] = call
-        return messages.notification("token", params)
-
-    def progress(self, stage: str, done: int, total: int) -> dict[str, Any]:
-        params = {"request": self.id, "stage": stage, "done": done, "total": total}
-        return messages.notification("progress", params)
-
-    def response(self, response: dict[str, Any]) -> dict[str, Any]:
-        return response
-
-    def error(self, error: ApiError) -> dict[str, Any]:
-        return messages.error(self.id, error.code, error.message, error.data)
 
 
 class _Outlet:
@@ -78,10 +36,10 @@ class _Outlet:
         self._peer = peer
         self._key = key
         self._replies = replies
+        self.flush = peer.flush
 
-    def piece(self, index: int, text: str, kind: PieceKind = "text", call: CallPart | None = None) -> None:
-        self._peer.outbox.piece(self._key, Part(index, kind, call), text, self._replies)
-        self._peer.flush()
+    def piece(self, piece: EncodedPiece) -> None:
+        self._peer.outbox.piece(self._key, piece, self._replies)
 
     def progress(self, stage: str, done: int, total: int) -> None:
         if (message := self._replies.progress(stage, done, total)) is not None:
@@ -124,6 +82,7 @@ class Peer(asyncio.Protocol):
 
     def __init__(self, dispatch: Dispatch, watcher: Watcher) -> None:
         self.outbox = Outbox()
+        self.outbox.joining = False
         self.events: frozenset[str] = frozenset()
         """Those that this connection has subscribed to."""
         self._dispatch = dispatch
@@ -171,10 +130,10 @@ class Peer(asyncio.Protocol):
         self._watcher.gone(self)
 
     def pause_writing(self) -> None:
-        self._paused = True
+        self._paused = self.outbox.joining = True
 
     def resume_writing(self) -> None:
-        self._paused = False
+        self._paused = self.outbox.joining = False
         self._transport.resume_reading()
         self.flush()
 
@@ -185,7 +144,8 @@ class Peer(asyncio.Protocol):
         if self._transport.is_closing():
             return
         if not self._paused:
-            self._transport.write(self.outbox.take())
+            if self.outbox:
+                self._transport.write(self.outbox.take())
         elif len(self.outbox) > UNREAD_LIMIT:
             self._transport.pause_reading()
 

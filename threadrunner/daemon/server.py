@@ -37,6 +37,7 @@ from threadrunner.daemon.models.last_used import LastUsed
 from threadrunner.daemon.peer import Peer
 from threadrunner.daemon.tally import Tally
 from threadrunner.daemon.workers.fleet import Fleet
+from threadrunner.daemon.workers.spare import Spare
 from threadrunner.daemon.workers.watch import Watch
 from threadrunner.paths import PathError
 from threadrunner.wire import messages
@@ -55,14 +56,20 @@ class DaemonServer:
     """Serves one listening socket until `stop`. `log_file` gives today's file, for `status`."""
 
     def __init__(
-        self, options: LiveConfig, listener: DaemonSocket, models_dir: str, cache_dir: str, log_file: Callable[[], str]
+        self,
+        options: LiveConfig,
+        listener: DaemonSocket,
+        models_dir: str,
+        cache_dir: str,
+        log_file: Callable[[], str],
+        spare: Spare,
     ) -> None:
         self.socket = listener.path
         self.started = time.monotonic()
         self._config = options
         self._config.look = self._configure
         self._log_file = log_file
-        self._fleet = Fleet(options.current, cache_dir, self._announce, self._changed)
+        self._fleet = Fleet(options.current, cache_dir, self._announce, self._changed, spare)
         self._conversations = Conversations(paths.sessions_file())
         self._recall = Recall(self._conversations)
         self._catalog = Catalog(models_dir, options.current.aliases)

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from threadrunner.api.chat import CallPart, PieceKind
 from threadrunner.api.errors import ApiError, InvalidParams
+from threadrunner.daemon.workers.sink import EncodedPiece
 from threadrunner.wire import messages
 
 
@@ -39,13 +39,13 @@ def to_request(message: dict[str, Any]) -> dict[str, Any]:
 
 
 class V1Replies:
-    """A line's answer as v1 has it; see peer.Replies."""
+    """A line's answer as v1 has it; see replies.Replies."""
 
     def __init__(self, stream: bool) -> None:
         self._stream = stream
 
-    def piece(self, _index: int, text: str, kind: PieceKind, _call: CallPart | None) -> dict[str, Any] | None:
-        return {"token": text, "eos": False} if kind == "text" else None
+    def piece(self, piece: EncodedPiece) -> bytes | None:
+        return b'{"token":"%b","eos":false}' % piece.json if piece.kind == "text" else None
 
     def progress(self, stage: str, done: int, total: int) -> None:
         """v1 tells of no progress."""

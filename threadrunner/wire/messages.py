@@ -27,7 +27,7 @@ def decode(frame: bytes, depth_limit: int = DEPTH_LIMIT) -> Any:
     except UnicodeDecodeError as error:
         raise DecodeError(f"not UTF-8 at byte {error.start}") from None
     try:
-        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        value = _json.decode(text)
     except RecursionError:
         raise DecodeError(f"nested deeper than {depth_limit}") from None
     except ValueError as error:
@@ -50,6 +50,9 @@ def _finite(digits: str) -> float:
     if number - number:  # of an infinity that is NaN, which counts as true
         raise ValueError(f"{digits:.20} is too large for a number")
     return number
+
+
+_json = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)  # json.loads makes one for each message
 
 
 def _deeper(value: Any, limit: int) -> bool:

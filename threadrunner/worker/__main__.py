@@ -1,8 +1,8 @@
-"""`python -m threadrunner.worker FD`: how the daemon starts a worker, past the shell's argument parser."""
+"""`python -m threadrunner.worker FD VITALS_FD [BACKEND]`: how the daemon starts a worker, past the shell's parser."""
 
 import sys
 
 from threadrunner.worker.loop import run
 
 if __name__ == "__main__":
-    sys.exit(run(int(sys.argv[1])))
+    sys.exit(run(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:4]))

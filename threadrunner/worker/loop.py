@@ -9,6 +9,7 @@ the socket ends it everywhere.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import os
@@ -32,6 +33,8 @@ from threadrunner.worker.messages import (
     Done,
     FromWorker,
     Gauges,
+    Hurry,
+    LetGo,
     Load,
     LoadFailed,
     Loading,
@@ -44,6 +47,7 @@ from threadrunner.worker.messages import (
     spec_of,
     to_worker,
 )
+from threadrunner.worker.vitals import Doing, VitalsPage
 
 log = logging.getLogger("threadrunner.worker")
 
@@ -102,7 +106,8 @@ class Listener(threading.Thread):
             while True:
                 for message in self._link.receive():
                     self._interrupt(message)
-                    self.inbox.put(message)
+                    if not isinstance(message, Hurry):
+                        self.inbox.put(message)
         except DaemonGone:
             if self.interruptible:
                 self.interruptible.interrupt_cancel(None)
@@ -118,24 +123,32 @@ class Listener(threading.Thread):
                 self.interruptible.interrupt_submit(message.priority)
             case Cancel():
                 self.interruptible.interrupt_cancel(message.id)
-            case Stop():
+            case Stop() | Hurry():
                 self.interruptible.interrupt_cancel(None)
 
 
 class Loop:
     """The computing thread: takes requests from the inbox and steps the backend while any is open."""
 
-    def __init__(self, link: Link, listener: Listener, backend: Backend) -> None:
+    def __init__(self, link: Link, listener: Listener, backend: Backend, vitals: VitalsPage) -> None:
         self._link = link
         self._listener = listener
         self._backend = backend
+        self._vitals = vitals
         self._observable = backend if isinstance(backend, Observable) else None  # a protocol's isinstance is slow
         self._open: set[int] = set()
         self._gauged = 0.0
 
     def load(self, spec: ModelSpec) -> None:
         """Raises ApiError when the model cannot be loaded."""
-        facts = self._backend.load(spec, lambda done, total: self._link.send(Loading(done, total)))
+        told = (0, 0)
+
+        def report(done: int, total: int) -> None:
+            nonlocal told
+            if told != (told := (done, total)):  # llama.cpp reports each tensor, many to a percent
+                self._link.send(Loading(done, total))
+
+        facts = self._backend.load(spec, report)
         if isinstance(self._backend, Interruptible):
             self._listener.interruptible = self._backend
         self._link.send(Ready(facts))
@@ -145,30 +158,42 @@ class Loop:
         while self._take_messages():
             if not self._open:
                 continue
+            self._vitals.now(Doing.STEP)
+            began = time.monotonic()
             events = self._backend.step()
+            self._vitals.stepped(began)
             if events:
                 self._link.send(*map(self._outgoing, events))
-            self._report(events)
+            self._report()
 
     def _take_messages(self) -> bool:
         """Handle what is there; wait for a message when nothing is open. False once the worker must end."""
+        inbox = self._listener.inbox
         while True:
-            try:
-                message = self._listener.inbox.get(block=not self._open)
-            except queue.Empty:
-                return True
+            if self._open:
+                if inbox.empty():  # not get(block=False): an exception for each token
+                    return True
+            else:
+                self._vitals.now(Doing.WAITING)
+            message = inbox.get()
             match message:
                 case Submit():
                     self._submit(message)
                 case Cancel():
-                    self._open.discard(message.id)
-                    self._backend.cancel(message.id)
+                    self._cancel(message.id)
                 case Stop():
                     return False
                 case None:
                     raise DaemonGone
 
+    def _cancel(self, id: int) -> None:
+        self._vitals.now(Doing.CANCEL, id)
+        self._open.discard(id)
+        self._backend.cancel(id)
+        self._link.send(LetGo(id))
+
     def _submit(self, message: Submit) -> None:
+        self._vitals.now(Doing.SUBMIT, message.id)
         try:
             params = _params(message)
             self._backend.submit(message.id, params)
@@ -179,16 +204,18 @@ class Loop:
 
     def _outgoing(self, event: Event) -> FromWorker:
         if isinstance(event, Finished):
-            self._open.discard(event.id)
+            self._end(event.id)
             return Done(event.id, msgspec.json.encode(event.result))
         if isinstance(event, Failed):
-            self._open.discard(event.id)
+            self._end(event.id)
         return event
 
-    def _report(self, events: list[Event]) -> None:
-        now = time.monotonic()
-        ended = any(isinstance(event, (Finished, Failed)) for event in events)
-        if self._observable is not None and (ended or now - self._gauged > GAUGES_EVERY):
+    def _end(self, id: int) -> None:
+        self._open.discard(id)
+        self._gauged = 0.0  # the gauges have changed: they are due
+
+    def _report(self) -> None:
+        if self._observable is not None and (now := time.monotonic()) - self._gauged > GAUGES_EVERY:
             self._gauged = now
             self._link.send(Gauges(self._observable.gauges()))
 
@@ -220,29 +247,33 @@ def find_backend(name: str) -> Backend:
     return backend
 
 
-def run(fd: int) -> int:
-    """The worker's whole life; `fd` is its socket. Returns the exit code."""
+def run(fd: int, vitals_fd: int, expected: str = "") -> int:
+    """The worker's whole life; `fd` is its socket, `vitals_fd` its page (vitals.py), `expected` the backend that it
+    will probably be told to use. Returns the exit code."""
     confine.at_start()
     _log_to_stderr()
     link = Link(socket.socket(fileno=fd))
     listener = Listener(link)
     listener.start()
+    if expected in BUILT_IN:
+        with contextlib.suppress(Exception):  # it is raised again when the backend is made
+            importlib.import_module(BUILT_IN[expected].partition(":")[0])
     try:
         first = listener.inbox.get()
         if not isinstance(first, Load):
             return 1
-        return _serve(link, listener, first)
+        return _serve(link, listener, first, VitalsPage(vitals_fd))
     except DaemonGone:
         log.info("the daemon has gone")
         return 0
 
 
-def _serve(link: Link, listener: Listener, first: Load) -> int:
+def _serve(link: Link, listener: Listener, first: Load, vitals: VitalsPage) -> int:
     try:
         backend = find_backend(first.backend)
         if first.backend in BUILT_IN:  # an installed one may need the network
             confine.before_load(first.spec.cache_bytes)
-        loop = Loop(link, listener, backend)
+        loop = Loop(link, listener, backend, vitals)
         loop.load(spec_of(first))
     except ApiError as error:
         link.send(LoadFailed(error.code, error.message, error.data))
@@ -251,6 +282,7 @@ def _serve(link: Link, listener: Listener, first: Load) -> int:
         loop.run()
     finally:
         # Not only after Stop: where the kernel does not kill us with the daemon, the cache is still worth keeping.
+        vitals.now(Doing.CLOSE)
         backend.close()
     return 0
 

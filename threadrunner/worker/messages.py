@@ -1,22 +1,25 @@
-"""What daemon and worker say to each other: beside backends.base, the only module that both import.
+"""What daemon and worker say to each other: beside backends.base and vitals, the only module that both import.
 
-A frame is a 4-byte big-endian length and one msgpack message. A backend's events are messages as they are, its
-Finished excepted: params and results travel as raw JSON, since each side knows their type from the method, and the
-daemon passes most of them on unread.
+A frame is a 4-byte big-endian length and one msgpack message; pieces of text have a shorter form. A backend's events
+are messages as they are, its Finished excepted: params and results travel as raw JSON, since each side knows their type
+from the method, and the daemon passes most of them on unread.
 """
 
 from __future__ import annotations
 
 import os
+import struct
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
+from threadrunner.api.chat import PieceKind
 from threadrunner.api.names import encodable_value
 from threadrunner.backends.base import Failed, ModelFacts, ModelSpec, Piece, Progress
 
 FRAME_LIMIT = 64 << 20
+_SIZE = struct.Struct(">I")
 
 
 class Load(Struct, tag=True):
@@ -40,16 +43,21 @@ class Submit(Struct, tag=True):
 
 
 class Cancel(Struct, tag=True):
-    """No answer follows, nor anything else about `id`."""
+    """Answered by LetGo; nothing else about `id` follows."""
 
     id: int
+
+
+class Hurry(Struct, tag=True):
+    """End whatever step is under way, as far as the backend can: its requests go on with the next. For the listening
+    thread alone."""
 
 
 class Stop(Struct, tag=True):
     """End: keep what should be kept, then exit 0."""
 
 
-ToWorker = Load | Submit | Cancel | Stop
+ToWorker = Load | Submit | Cancel | Hurry | Stop
 
 
 class Loading(Struct, tag=True):
@@ -80,13 +88,19 @@ class Done(Struct, tag=True):
     result: bytes
 
 
+class LetGo(Struct, tag=True):
+    """A cancelled request is forgotten; the computing thread says so, which shows that it does not hang."""
+
+    id: int
+
+
 class Gauges(Struct, tag=True):
     """What an Observable backend says of itself."""
 
     values: dict[str, int | float]
 
 
-FromWorker = Loading | Ready | LoadFailed | Piece | Progress | Done | Failed | Gauges
+FromWorker = Loading | Ready | LoadFailed | Piece | Progress | Done | Failed | LetGo | Gauges
 
 _encoder = msgspec.msgpack.Encoder()
 to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
@@ -105,13 +119,41 @@ def spec_of(load: Load) -> ModelSpec:
 
 def pack(message: ToWorker | FromWorker) -> bytes:
     """One frame. Raises ValueError where it would be over FRAME_LIMIT."""
+    if type(message) is Piece and message.call is None:
+        return _pack_piece(message)
     try:
         body = _encoder.encode(message)
     except UnicodeEncodeError:  # e.g. an error that names a file whose name is not UTF-8
         body = _encoder.encode(encodable_value(msgspec.to_builtins(message, builtin_types=[bytes])))
+    return _frame(body)
+
+
+def _frame(body: bytes) -> bytes:
     if len(body) > FRAME_LIMIT:
         raise ValueError(f"a message of {len(body)} bytes; the limit is {FRAME_LIMIT}")
-    return len(body).to_bytes(4, "big") + body
+    return _SIZE.pack(len(body)) + body
+
+
+PIECE = ord("p")
+"""The first byte of a piece's body; no msgpack map begins with it."""
+_PIECE = struct.Struct(">BQHB")
+_KINDS: tuple[PieceKind, ...] = ("text", "reasoning")
+
+
+def _pack_piece(piece: Piece) -> bytes:
+    """Beside the text as JSON, which the daemon puts into its own message unread, there is only what says whose it is:
+    a token is the one message whose cost counts."""
+    try:
+        text = msgspec.json.encode(piece.text)
+    except UnicodeEncodeError:
+        text = msgspec.json.encode(encodable_value(piece.text))
+    return _frame(_PIECE.pack(PIECE, piece.id, piece.index, _KINDS.index(piece.kind)) + text[1:-1])
+
+
+def unpack_piece(body: bytes) -> tuple[int, int, bytes, PieceKind]:
+    """Of a body that begins with PIECE: request, candidate, the text as JSON has it between the quotes, kind."""
+    _, id, index, kind = _PIECE.unpack_from(body)
+    return id, index, body[_PIECE.size :], _KINDS[kind]
 
 
 class Unpacker:
@@ -120,18 +162,29 @@ class Unpacker:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """The bodies that are complete now. Raises ValueError for a length over FRAME_LIMIT."""
-        self._buffer += data
+    def feed(self, data: bytes | bytearray, count: int | None = None) -> list[bytes]:
+        """The bodies that are complete now, with the first `count` bytes of `data`, or all. Raises ValueError for a
+        length over FRAME_LIMIT."""
+        if count is None:
+            count = len(data)
+        if not self._buffer and count > 4 and _SIZE.unpack_from(data)[0] == count - 4:  # nearly always: one token
+            return [bytes(data[4:count])]
+        buffer: bytes | bytearray = data
+        if self._buffer:
+            self._buffer += memoryview(data)[:count]
+            buffer, count = self._buffer, len(self._buffer)
         bodies: list[bytes] = []
         at = 0
-        while len(self._buffer) - at >= 4:
-            size = int.from_bytes(self._buffer[at : at + 4], "big")
+        while count - at >= 4:
+            (size,) = _SIZE.unpack_from(buffer, at)
             if size > FRAME_LIMIT:
                 raise ValueError(f"a message of {size} bytes; the limit is {FRAME_LIMIT}")
-            if len(self._buffer) - at - 4 < size:
+            if count - at - 4 < size:
                 break
-            bodies.append(bytes(self._buffer[at + 4 : at + 4 + size]))
+            bodies.append(bytes(buffer[at + 4 : at + 4 + size]))
             at += 4 + size
-        del self._buffer[:at]
+        if buffer is self._buffer:
+            del self._buffer[:at]
+        elif at < count:
+            self._buffer += memoryview(data)[at:count]
         return bodies

@@ -20,7 +20,7 @@ from threadrunner.daemon.conversations.recall import Recall
 from threadrunner.daemon.methods.choice import NOTHING, ModelChoice, Preference, choose_model
 from threadrunner.daemon.methods.modes import Applied
 from threadrunner.daemon.methods.turn import SessionTurn
-from threadrunner.daemon.workers.sink import SilentSink, Sink
+from threadrunner.daemon.workers.sink import SilentSink, Sink, encoded
 
 Answer = Callable[[GenerateParams, Sink], Awaitable[str]]
 
@@ -28,7 +28,7 @@ Answer = Callable[[GenerateParams, Sink], Awaitable[str]]
 async def echo(params: GenerateParams, sink: Sink) -> str:
     assert params.messages
     text = f"heard {len(params.messages)}"
-    sink.piece(0, text)
+    sink.piece(encoded(0, text))
     return text
 
 
@@ -143,7 +143,7 @@ def test_a_prompt_that_alone_does_not_fit_fails(tmp_path: Path) -> None:
 
 def test_the_part_of_an_answer_that_there_is_is_kept(tmp_path: Path) -> None:
     async def crash(params: GenerateParams, sink: Sink) -> str:
-        sink.piece(0, "half an ans")
+        sink.piece(encoded(0, "half an ans"))
         raise WorkerCrashed("gone")
 
     async def work(room: Room) -> None:

@@ -13,6 +13,7 @@ from threadrunner.api.errors import ApiError
 from threadrunner.backends.base import ModelFacts
 from threadrunner.daemon.models.catalog import ModelRef
 from threadrunner.daemon.workers.resident import Resident
+from threadrunner.daemon.workers.sink import EncodedPiece
 
 _pids = itertools.count(1_000_000_000)
 
@@ -27,6 +28,7 @@ class FakeProcess:
         self.asked: asyncio.Queue[asyncio.Future[bytes]] = asyncio.Queue()
         self.stopped = asyncio.Event()
         self.discarded: ApiError | None = None
+        self.pressed = False
 
     async def request(self, method: str, priority: str, params: Any, sink: Any) -> bytes:
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
@@ -35,6 +37,9 @@ class FakeProcess:
 
     def stop(self) -> None:
         self.stopped.set()
+
+    def press(self) -> None:
+        self.pressed = True
 
     def discard(self, reason: ApiError) -> None:
         self.discarded = reason
@@ -60,6 +65,7 @@ class FakeHost:
         self.started: asyncio.Queue[FakeProcess] = asyncio.Queue()
         self.events: list[str] = []
         self.no_room: Exception | None = None
+        self.room: asyncio.Event | None = None
 
     def start_worker(self, resident: Resident, fit: Awaitable[object]) -> FakeProcess:
         process = FakeProcess(resident)
@@ -69,6 +75,8 @@ class FakeHost:
     async def make_room(self, newcomer: Resident) -> None:
         if self.no_room:
             raise self.no_room
+        if self.room:
+            await self.room.wait()
 
     def announce(self, event: str, model: str, facts: dict[str, object]) -> None:
         self.events.append(event)
@@ -80,7 +88,9 @@ class FakeSink:
     def __init__(self) -> None:
         self.heard: list[tuple[str, int, int]] = []
 
-    def piece(self, index: int, text: str) -> None: ...
+    def piece(self, piece: EncodedPiece) -> None: ...
+
+    def flush(self) -> None: ...
 
     def progress(self, stage: str, done: int, total: int) -> None:
         self.heard.append((stage, done, total))

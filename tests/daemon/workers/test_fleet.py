@@ -135,6 +135,7 @@ class TestRoom:
                 for _ in range(5):
                     await asyncio.sleep(0)
                 assert not busy.stopped.is_set()
+                assert busy.pressed, "it may hang, and would be waited for in vain"
             await busy.stopped.wait()
             busy.end()
             (await fake.started.get()).load()

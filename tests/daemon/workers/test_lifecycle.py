@@ -5,6 +5,7 @@ import random
 import pytest
 
 from threadrunner.api.errors import ModelLoadFailed, WorkerCrashed
+from threadrunner.daemon.workers.hang import HANG
 from threadrunner.daemon.workers.lifecycle import Grant, Lifecycle, Refuse, StartWorker, State, StopWorker
 
 
@@ -74,11 +75,51 @@ def test_a_load_that_nobody_waits_for_any_more_goes_on_and_expires(worker: Lifec
     assert worker.expires_at == 302
 
 
-def test_unload_while_starting_is_done_once_loaded(worker: Lifecycle) -> None:
+def test_a_load_that_no_request_waits_for_is_ended_by_unload_or_by_its_time(worker: Lifecycle) -> None:
+    """It may hang, and then it would never be loaded."""
     worker.acquire(1, 0)
-    worker.abandon(1, 0)
     assert worker.unload(1) == []
-    assert worker.loaded(2) == [StopWorker()]
+    worker.abandon(1, 2)
+    assert worker.expires_at == 2
+    assert worker.tick(2) == [StopWorker()]
+    assert worker.loaded(3) == [], "it was faster than the signal"
+    assert worker.load_failed(ModelLoadFailed("no"), 3) == []
+    assert worker.acquire(2, 3) == []
+    assert worker.exited(None, 4) == [StartWorker()]
+    worker.abandon(2, 5)
+    assert worker.tick(304) == []
+    assert worker.tick(305) == [StopWorker()]
+
+
+def test_unload_waits_for_those_that_wait_for_the_load(worker: Lifecycle) -> None:
+    worker.acquire(1, 0)
+    assert worker.unload(1) == []
+    assert worker.loaded(2) == [Grant(1)]
+    assert worker.release(3) == [StopWorker()]
+
+
+def test_workers_that_hang_one_after_the_other_are_started_ever_more_rarely(worker: Lifecycle) -> None:
+    hang, now, waits = WorkerCrashed("hung", cause=HANG), 0.0, []
+    for _ in range(4):
+        assert worker.acquire("t", now) == [StartWorker()]
+        worker.loaded(now)
+        worker.discard()
+        worker.release(now)
+        assert worker.exited(hang, now) == []
+        early = worker.acquire("early", now)
+        if early != [StartWorker()]:
+            waits.append(early[0].error.facts["retry_in_s"])
+            now += waits[-1]
+        else:
+            worker.abandon("early", now)
+            worker.exited(None, now)
+    assert waits == [2, 4, 8]
+    worker.acquire("good", now)
+    worker.loaded(now)
+    worker.answered()
+    worker.release(now)
+    worker.exited(hang, now)
+    assert worker.acquire("next", now) == [StartWorker()], "one answer in between, and it is chance again"
 
 
 def test_a_discarded_worker_is_replaced_for_all_that_wait(worker: Lifecycle) -> None:
@@ -136,7 +177,7 @@ def test_a_crash_while_loading_is_a_failed_load(worker: Lifecycle) -> None:
 
 
 def test_those_who_came_between_a_failure_and_the_exit_are_refused_too(worker: Lifecycle) -> None:
-    for now in (0, 1):
+    for now in (0, 10):
         worker.acquire(now, now)
         worker.load_failed(ModelLoadFailed("no"), now)
         assert worker.acquire("late", now) == []
@@ -162,8 +203,8 @@ class Outside:
                     assert self.process is None, "two processes at once"
                     self.process = "starting"
                 case StopWorker():
-                    assert self.process == "ready"
-                    assert not self.held, "unloaded under a request"
+                    assert self.process in ("starting", "ready")
+                    assert not self.held and not self.waiting, "unloaded under a request"
                     self.process = "stopping"
                 case Grant(ticket):
                     self.waiting.remove(ticket)

@@ -111,7 +111,7 @@ class TestMemoryTotal:
         specs: list[Any] = []
 
         class Recorded(FakeProcess):
-            def __init__(self, name: str, owner: Resident) -> None:
+            def __init__(self, name: str, owner: Resident, launched: None) -> None:
                 super().__init__(owner)
 
             def start(self, backend: str, spec: Any, fit: Any) -> None:

@@ -11,8 +11,11 @@ import pytest
 
 from tests.daemon.workers.fakes import FakeHost, FakeProcess, FakeSink
 from threadrunner.api.errors import ApiError, InternalError, ModelLoadFailed, WorkerCrashed
+from threadrunner.api.generation import GenerateParams
 from threadrunner.daemon.models.catalog import ModelRef
+from threadrunner.daemon.workers.hang import HANG
 from threadrunner.daemon.workers.lifecycle import State
+from threadrunner.daemon.workers.process import identity
 from threadrunner.daemon.workers.resident import Resident
 
 
@@ -150,6 +153,93 @@ def test_a_changed_file_is_tried_at_once_after_failures() -> None:
         assert resident.lifecycle.error
         resident.fingerprint = "another file's"
         host.no_room = None
+        await ready(resident, host)
+
+    scenario(play)
+
+
+def test_a_worker_that_hangs_gets_no_new_request_and_is_followed_by_the_next() -> None:
+    async def play(resident: Resident, host: FakeHost) -> None:
+        process = await ready(resident, host)
+        resident.doomed([])
+        waiting = asyncio.create_task(used(resident))
+        await asyncio.sleep(0)  # it has asked
+        assert host.started.empty()
+        process.end(WorkerCrashed("hung", cause=HANG))
+        (await host.started.get()).load()
+        await waiting
+
+    scenario(play)
+
+
+def test_a_request_that_hung_twice_is_refused_and_no_other() -> None:
+    evil, good = GenerateParams(prompt="evil"), GenerateParams(prompt="good")
+
+    async def ask(resident: Resident, host: FakeHost, params: GenerateParams, answer: bytes | None) -> None:
+        """One request, which is answered, or in which the worker hangs."""
+        request = asyncio.create_task(asked(resident, params))
+        if resident.process is None:
+            (await host.started.get()).load()
+        process = resident.process
+        assert isinstance(process, FakeProcess)
+        pending = await process.asked.get()
+        if answer is None:
+            resident.doomed([identity("generate", params)])
+            pending.set_exception(WorkerCrashed("hung", cause=HANG))
+            process.end(WorkerCrashed("hung", cause=HANG))
+        else:
+            pending.set_result(answer)
+        with contextlib.suppress(WorkerCrashed):
+            await request
+
+    async def asked(resident: Resident, params: GenerateParams) -> bytes:
+        async with resident.lease(None, FakeSink()) as lease:
+            return await lease.request("generate", "normal", params, FakeSink())
+
+    async def play(resident: Resident, host: FakeHost) -> None:
+        for _ in range(2):
+            await ask(resident, host, evil, None)
+            await ask(resident, host, good, b"{}")
+        with pytest.raises(WorkerCrashed, match="2 times the worker of m hung") as refused:
+            await asked(resident, evil)
+        assert 50 < refused.value.facts["retry_in_s"] <= 60
+        await ask(resident, host, good, b"{}")
+        await ask(resident, host, GenerateParams(prompt="evil", seed=3), b"{}")
+
+    scenario(play)
+
+
+def test_unload_presses_a_busy_worker() -> None:
+    async def play(resident: Resident, host: FakeHost) -> None:
+        process = await ready(resident, host)
+        async with resident.lease(None, FakeSink()):
+            resident.unload()
+            assert process.pressed
+            assert not process.stopped.is_set()
+        assert process.stopped.is_set()
+
+    scenario(play)
+
+
+@pytest.mark.parametrize("spawned", [False, True])
+def test_unload_ends_a_load_that_no_request_waits_for(spawned: bool) -> None:
+    async def play(resident: Resident, host: FakeHost) -> None:
+        use = asyncio.create_task(used(resident))
+        if spawned:
+            process = await host.started.get()
+        else:  # it waits for room
+            host.room = asyncio.Event()
+            await asyncio.sleep(0)
+        use.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await use
+        resident.unload()
+        if spawned:
+            assert process.stopped.is_set()
+            process.end()
+        assert resident.gone.is_set()
+        assert resident.lifecycle.state is State.STOPPED
+        host.room = None
         await ready(resident, host)
 
     scenario(play)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from threadrunner.api.chat import CallPart, FunctionCall, PieceKind, ToolCall
 from threadrunner.api.conversations import TurnState
 from threadrunner.daemon.conversations.turns import Outcome
-from threadrunner.daemon.workers.sink import Sink
+from threadrunner.daemon.workers.sink import EncodedPiece, Sink, decoded
 
 
 class Recorder:
@@ -13,21 +13,24 @@ class Recorder:
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
-        self._pieces: dict[PieceKind, list[str]] = {"text": [], "reasoning": []}
+        self._pieces: dict[PieceKind, list[bytes]] = {"text": [], "reasoning": []}
         self._calls: dict[int, _CallRecord] = {}
 
     def outcome(self, state: TurnState, error: str | None) -> Outcome:
         """What there is of the answer."""
-        text, reasoning = ("".join(self._pieces[kind]) or None for kind in ("text", "reasoning"))
+        text, reasoning = (decoded(self._pieces[kind]) or None for kind in ("text", "reasoning"))
         calls = [record.call() for record in self._calls.values() if record.id and record.name]
         return Outcome(state, text, None, error, calls=calls, reasoning=reasoning)
 
-    def piece(self, index: int, text: str, kind: PieceKind = "text", call: CallPart | None = None) -> None:
-        if call is not None:
-            self._calls.setdefault(call.index, _CallRecord()).add(call, text)
+    def piece(self, piece: EncodedPiece) -> None:
+        if piece.call is not None:
+            self._calls.setdefault(piece.call.index, _CallRecord()).add(piece.call, piece.json)
         else:
-            self._pieces[kind].append(text)
-        self._sink.piece(index, text, kind, call)
+            self._pieces[piece.kind].append(piece.json)
+        self._sink.piece(piece)
+
+    def flush(self) -> None:
+        self._sink.flush()
 
     def progress(self, stage: str, done: int, total: int) -> None:
         self._sink.progress(stage, done, total)
@@ -38,12 +41,12 @@ class _CallRecord:
 
     def __init__(self) -> None:
         self.id = self.name = ""
-        self._arguments: list[str] = []
+        self._arguments: list[bytes] = []
 
-    def add(self, part: CallPart, text: str) -> None:
+    def add(self, part: CallPart, json: bytes) -> None:
         self.id = part.id or self.id
         self.name = part.name or self.name
-        self._arguments.append(text)
+        self._arguments.append(json)
 
     def call(self) -> ToolCall:
-        return ToolCall(self.id, FunctionCall(self.name, "".join(self._arguments)))
+        return ToolCall(self.id, FunctionCall(self.name, decoded(self._arguments)))

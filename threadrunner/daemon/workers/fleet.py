@@ -20,6 +20,7 @@ from threadrunner.daemon.workers.reload import Reloads
 from threadrunner.daemon.workers.resident import Lease, Resident
 from threadrunner.daemon.workers.roster import Roster
 from threadrunner.daemon.workers.sink import Sink
+from threadrunner.daemon.workers.spare import Spare
 from threadrunner.daemon.workers.watch import Watch
 
 log = logging.getLogger("threadrunner.daemon.fleet")
@@ -36,11 +37,19 @@ MAX_CACHE_BYTES = 1 << 60
 class Fleet:
     """The residents, by backend and file. `changed` is called when one was loaded, has ended or is idle."""
 
-    def __init__(self, config: Config, cache_dir: str, announce: Announce, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        cache_dir: str,
+        announce: Announce,
+        changed: Callable[[], None],
+        spare: Spare | None = None,
+    ) -> None:
         self.config = config
         self.announce = announce
         self._cache_dir = cache_dir
         self._on_change = changed
+        self._spare = spare or Spare()
         self.roster = Roster()
         self._retired: set[Resident] = set()  # replaced by a newer file's, still finishing what they had begun
         self._measured: dict[str, int] = {}  # path -> bytes that it took when it was last loaded
@@ -104,6 +113,7 @@ class Fleet:
         """End every process, busy or not, and wait for that."""
         self._watch.close()
         self._reloads.close()
+        self._spare.close()
         await asyncio.gather(*(resident.close() for resident in self.every))
 
     def status(self) -> list[ModelStatus]:
@@ -119,7 +129,7 @@ class Fleet:
 
     def start_worker(self, resident: Resident, fit: Awaitable[object]) -> WorkerProcess:
         """A process that loads the resident's model once `fit` allows it, and reports to the resident."""
-        process = WorkerProcess(resident.model.name, resident)
+        process = WorkerProcess(resident.model.name, resident, self._spare.take(resident.backend))
         process.start(resident.backend, self._spec(resident), fit)
         return process
 
@@ -177,6 +187,8 @@ class Fleet:
                 if not plan.wait:
                     return
                 log.info("%s waits until a busy model can be unloaded", newcomer.model.name)
+                for busy in others.values():
+                    busy.press()
                 await self._movement.wait()
 
     def fits(self, model: ModelRef) -> bool:

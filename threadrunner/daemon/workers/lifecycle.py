@@ -4,6 +4,8 @@
                             |                   |
                          load_failed, exited    exited (a crash: the requests under way are failed by their owner)
 
+    A load that no request waits for is idle, too: starting --idle or unload--> stopping.
+
     `discard` leads from starting and ready to stopping at once, under requests: the caller has killed the process.
 
 Rule: only this module decides whether a worker is started or stopped. A caller never looks at `state` first and
@@ -18,6 +20,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from threadrunner.api.errors import ApiError, ModelLoadFailed
+from threadrunner.daemon.workers.hang import HANG
 
 MAX_BACKOFF = 60.0
 """Seconds."""
@@ -69,6 +72,7 @@ class Lifecycle:
         self.idle_since = 0.0
         self._keep_alive = keep_alive
         self._failures = 0
+        self._hangs = 0
         self._retry_at = 0.0
 
     def __repr__(self) -> str:
@@ -87,7 +91,7 @@ class Lifecycle:
     @property
     def expires_at(self) -> float | None:
         """When `tick` must be called; None while nothing happens by time."""
-        if self.state is not State.READY or not self.idle or self._keep_alive < 0:
+        if self.state not in (State.STARTING, State.READY) or not self.idle or self._keep_alive < 0:
             return None
         return self.idle_since + self._keep_alive
 
@@ -103,7 +107,7 @@ class Lifecycle:
         return self._start() if self.state is State.STOPPED else []
 
     def abandon(self, ticket: Hashable, now: float) -> None:
-        """The ticket's holder stopped waiting. The load goes on: the next prompt will need it."""
+        """The ticket's holder stopped waiting. The load goes on, for the keep-alive time: the next prompt needs it."""
         if ticket in self.waiting:
             self.waiting.remove(ticket)
             self._now_idle(now)
@@ -114,8 +118,14 @@ class Lifecycle:
         self._now_idle(now)
         return self.tick(now)
 
+    def answered(self) -> None:
+        """A request was answered: the worker does not hang with each."""
+        self._hangs = 0
+
     def loaded(self, now: float) -> list[Effect]:
         """The model is loaded: all that wait are granted."""
+        if self.state is not State.STARTING:  # it was given up in the same moment
+            return []
         self.state = State.READY
         self.error = None
         self._failures = 0
@@ -127,13 +137,14 @@ class Lifecycle:
 
     def load_failed(self, error: ApiError, now: float) -> list[Effect]:
         """The load failed; the worker ends by itself, or has ended. All that wait are refused with the error."""
+        if self.state is not State.STARTING:  # it was given up in the same moment: they wait for the next one
+            return []
         self.error = error
         if error.facts.get("reason") == "resources":  # the machine's, and passing: nothing is wrong with the model
             self.state = State.STOPPING
             return self._refuse_all(error)
         self._failures += 1
-        # The first failure may be a passing one (a file not yet complete), so the next request tries at once.
-        self._retry_at = now + (min(MAX_BACKOFF, 2.0 ** (self._failures - 1)) if self._failures > 1 else 0.0)
+        self._retry_at = now + _backoff(self._failures)
         self.state = State.STOPPING
         return self._refuse_all(error)
 
@@ -144,6 +155,9 @@ class Lifecycle:
             effects = self.load_failed(crash or ModelLoadFailed("the worker ended before the model was loaded"), now)
         elif crash is not None:
             self.error = crash
+            if crash.facts.get("cause") == HANG:
+                self._hangs += 1
+                self._retry_at = now + _backoff(self._hangs)
         self.state = State.STOPPED
         if not self.waiting:
             return effects
@@ -171,7 +185,7 @@ class Lifecycle:
 
     def forgive(self) -> None:
         """The cause of past failures may be gone (the file has changed): try again without delay."""
-        self._failures = 0
+        self._failures = self._hangs = 0
         self._retry_at = 0.0
 
     def _start(self) -> list[Effect]:
@@ -189,8 +203,14 @@ class Lifecycle:
 
     def _backing_off(self, now: float) -> ApiError:
         assert self.error is not None
-        wait = self._retry_at - now
+        wait, failures = self._retry_at - now, max(self._failures, self._hangs)
         return ModelLoadFailed(
-            f"{self.error.message} (failed {self._failures} times; the next try is possible in {wait:.0f} s)",
-            **{**self.error.facts, "failures": self._failures, "retry_in_s": round(wait, 1)},
+            f"{self.error.message} (failed {failures} times; the next try is possible in {wait:.0f} s)",
+            **{**self.error.facts, "failures": failures, "retry_in_s": round(wait, 1)},
         )
+
+
+def _backoff(failures: int) -> float:
+    """Seconds until the next try. The first failure may be a passing one (a file not yet complete), so the next request
+    tries at once."""
+    return min(MAX_BACKOFF, 2.0 ** (failures - 1)) if failures > 1 else 0.0

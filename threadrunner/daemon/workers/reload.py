@@ -10,17 +10,21 @@ import functools
 import logging
 from typing import Protocol
 
-from threadrunner.api.errors import ApiError, WorkerCrashed
+from threadrunner.api.errors import ApiError, Timeout, WorkerCrashed
 from threadrunner.api.generation import GenerateParams
 from threadrunner.daemon.models.catalog import ModelRef
 from threadrunner.daemon.workers import file_change
 from threadrunner.daemon.workers.file_change import Reaction
 from threadrunner.daemon.workers.lifecycle import State
-from threadrunner.daemon.workers.resident import Resident, ResidentHost
+from threadrunner.daemon.workers.resident import Lease, Resident, ResidentHost
 from threadrunner.daemon.workers.roster import Roster
 from threadrunner.daemon.workers.sink import SilentSink
 
 log = logging.getLogger("threadrunner.daemon.fleet")
+
+PROBE_WITHIN = 300.0
+"""Seconds from the new model's load to its first token: more than any machine takes for one pass over the weights that
+it has just read. Meanwhile the old model answers."""
 
 _PROBE = GenerateParams(prompt="Hello", max_tokens=1, temperature=0.0)
 
@@ -116,13 +120,21 @@ class Reloads:
                 await old.gone.wait()
         try:
             async with successor.lease(old.lifecycle.keep_alive, SilentSink()) as lease:
-                await lease.request("generate", "normal", _PROBE, SilentSink())
+                await self._probe(lease)
                 if not early and old in host.current:
                     self._take_over(old, successor, successor.fingerprint)
         except ApiError as error:
             log.error("the new %s cannot be used, the old one stays: %s", model.shown_path, error.message)
             self._rejected[_key(old, model)] = fingerprint
             await successor.close()
+
+    async def _probe(self, lease: Lease) -> None:
+        """Raises ApiError where the model gives no token."""
+        try:
+            async with asyncio.timeout(PROBE_WITHIN):
+                await lease.request("generate", "normal", _PROBE, SilentSink())
+        except TimeoutError:
+            raise Timeout(f"it was loaded and gave no token within {PROBE_WITHIN:g} s") from None
 
     def _take_over(self, old: Resident, successor: Resident, fingerprint: str) -> None:
         self._rejected.pop(_key(old, successor.model), None)

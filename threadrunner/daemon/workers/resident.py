@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Hashable
 from typing import Protocol
 
 import msgspec
@@ -19,8 +19,10 @@ from threadrunner.backends.base import ModelFacts
 from threadrunner.daemon.gguf.check import check_gguf
 from threadrunner.daemon.models.catalog import ModelRef, file_fingerprint
 from threadrunner.daemon.workers import file_change
+from threadrunner.daemon.workers.crash import quarantined_error
 from threadrunner.daemon.workers.lifecycle import Effect, Grant, Lifecycle, Refuse, StartWorker, State, StopWorker
-from threadrunner.daemon.workers.process import WorkerProcess
+from threadrunner.daemon.workers.process import WorkerProcess, identity
+from threadrunner.daemon.workers.quarantine import Quarantine
 from threadrunner.daemon.workers.sink import Sink
 
 log = logging.getLogger("threadrunner.daemon.resident")
@@ -58,7 +60,11 @@ class Lease:
 
     async def request(self, method: str, priority: str, params: msgspec.Struct, sink: Sink) -> bytes:
         """The JSON of the method's result. Raises ApiError."""
-        return await self._process.request(method, priority, params, sink)
+        resident = self.resident
+        resident.refuse_quarantined(method, params)
+        answer = await self._process.request(method, priority, params, sink)
+        resident.answered(method, params)
+        return answer
 
 
 class Resident:
@@ -78,6 +84,7 @@ class Resident:
         """Set while there is no process and none is on its way."""
         self.gone.set()
         self._host = host
+        self._quarantine = Quarantine()
         self._sinks: set[Sink] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._starting: asyncio.Task[None] | None = None
@@ -127,9 +134,26 @@ class Resident:
         finally:
             self._sinks.discard(sink)
 
+    def refuse_quarantined(self, method: str, params: msgspec.Struct) -> None:
+        """Raises WorkerCrashed for a request under which workers have hung, until it may be tried again."""
+        if self._quarantine and (wait := self._quarantine.wait(request := identity(method, params), _now())):
+            raise quarantined_error(self.model.name, self._quarantine.times(request), wait)
+
+    def answered(self, method: str, params: msgspec.Struct) -> None:
+        """A request has its answer."""
+        self.lifecycle.answered()
+        if self._quarantine:
+            self._quarantine.pardon(identity(method, params))
+
     def unload(self) -> None:
-        """Unload it as soon as it is idle."""
+        """Unload it as soon as it is idle, or at once where it hangs."""
         self._apply(self.lifecycle.unload(_now()))
+        self.press()
+
+    def press(self) -> None:
+        """Its memory is needed as soon as its requests are done: end it if it hangs."""
+        if self.process and self.lifecycle.state is State.READY:
+            self.process.press()
 
     def discard(self, reason: ApiError) -> None:
         """End its process now: what runs ends with `reason`, requests that wait get the next worker."""
@@ -162,9 +186,15 @@ class Resident:
                     self.gone.clear()
                     self._starting = asyncio.create_task(self._start(), name=f"start {self.model.name}")
                 case StopWorker():
-                    assert self.process
-                    self.process.stop()
+                    self._stop()
         self._set_timer()
+
+    def _stop(self) -> None:
+        if self.process:
+            self.process.stop()
+        elif self._starting:  # it waits for its file, or for memory
+            self._starting.cancel()
+            self.ended(None)
 
     def _set_timer(self) -> None:
         if self._timer:
@@ -221,6 +251,12 @@ class Resident:
         log.error("%s: %s", self.model.name, error.message)
         self._host.announce("model.failed", self.model.name, {**error.data, "message": error.message})
         self._apply(self.lifecycle.load_failed(error, _now()))
+
+    def doomed(self, suspects: list[Hashable]) -> None:
+        log.warning("%s hangs, and its worker is ended", self.model.name)
+        self._quarantine.hung(suspects, _now())
+        self.lifecycle.discard()
+        self._set_timer()
 
     def ended(self, crash: ApiError | None) -> None:
         had_process, self.process = self.process is not None, None

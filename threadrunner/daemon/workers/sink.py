@@ -2,16 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
+import msgspec
+
 from threadrunner.api.chat import CallPart, PieceKind
+
+
+class EncodedPiece(msgspec.Struct, frozen=True, gc=False):
+    """A Piece as the worker has written it: the text is not decoded on its way to the client."""
+
+    candidate: int
+    json: bytes
+    """The text as JSON has it between the quotes."""
+    kind: PieceKind = "text"
+    call: CallPart | None = None
+
+    @property
+    def text(self) -> str:
+        return decoded([self.json])
+
+
+def decoded(parts: Iterable[bytes]) -> str:
+    """The text of parts like EncodedPiece.json."""
+    text: str = msgspec.json.decode(b'"%b"' % b"".join(parts))
+    return text
+
+
+def encoded(index: int, text: str, kind: PieceKind = "text", call: CallPart | None = None) -> EncodedPiece:
+    return EncodedPiece(index, msgspec.json.encode(text)[1:-1], kind, call)
 
 
 class Sink(Protocol):
     """Receives pieces of an answer, and how far a load or a prefill is."""
 
-    def piece(self, index: int, text: str, kind: PieceKind = "text", call: CallPart | None = None) -> None:
-        """The next text of the answer number `index`; `kind` and `call` as in backends.base.Piece."""
+    def piece(self, piece: EncodedPiece) -> None:
+        """The next text of an answer. It may be kept until `flush`."""
+
+    def flush(self) -> None:
+        """No more pieces arrive at the moment: what arrived in one go is sent in one go."""
 
     def progress(self, stage: str, done: int, total: int) -> None:
         """`stage` is load, prefill or download; `done` and `total` are in its own unit."""
@@ -20,6 +50,8 @@ class Sink(Protocol):
 class SilentSink:
     """A sink for the daemon's own requests."""
 
-    def piece(self, index: int, text: str, kind: PieceKind = "text", call: CallPart | None = None) -> None: ...
+    def piece(self, piece: EncodedPiece) -> None: ...
+
+    def flush(self) -> None: ...
 
     def progress(self, stage: str, done: int, total: int) -> None: ...

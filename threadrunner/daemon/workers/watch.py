@@ -21,6 +21,9 @@ log = logging.getLogger("threadrunner.daemon.watch")
 DEBOUNCE_MS = 50
 STEP_MS = 50
 
+BEGIN_AFTER = 1.0
+"""Seconds until the first watch begins."""
+
 POLL_S = 2.0
 """Seconds between two looks where there are no events: the kernel has no watches left, or a folder may not be read."""
 
@@ -56,8 +59,10 @@ class Watch:
         self._stop.set()
 
     async def _run(self) -> None:
-        # Only now, and beside the loop: it brings anyio, 50 ms that neither the daemon's start nor a first token waits
-        # for.
+        # Not yet, and beside the loop: it brings anyio, 50 ms of a core that the first token is computed on. What
+        # happens meanwhile is seen when the watch begins.
+        self._stop = asyncio.Event()
+        await _at_most(BEGIN_AFTER, self._stop)
         watchfiles = await asyncio.to_thread(importlib.import_module, "watchfiles")
         while self._paths:
             self._stop = stop = asyncio.Event()

@@ -1,12 +1,17 @@
 """A backend that does on request what cannot be had otherwise: crashes, loads that fail, answers that never end.
 
-The model's name says how the load goes (`fail`, `crash`, `exit`, anything else loads); the prompt how the answer goes:
-`drip` never ends, `wide N` gives N pieces of 1 kB, `crash SIGNAL` ends the worker by it, `raise` breaks in Python,
-`file` gives what the model's file held at the load, `head` its beginning; one that holds `bad` does not load.
+The model's name says how the load goes: `fail`, `crash`, `exit`, `hang`; anything else loads.
+
+The prompt says how the answer goes: `drip` never ends; `wide N` gives N pieces of 1 kB; `crash SIGNAL` ends the worker
+by it; `raise` breaks in Python; `hang WHERE` hangs in native code in `submit`, `step`, `cancel` or `close`, with the
+GIL, and `spin` in Python; `child` starts a process that keeps our standard error open; `file` gives what the model's
+file held at the load, `head` its beginning; one that holds `bad` does not load.
 """
 
+import ctypes
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -17,9 +22,28 @@ from threadrunner.api.errors import ModelLoadFailed
 from threadrunner.backends.base import Event, Finished, ModelFacts, ModelSpec, Params, Piece
 
 
+def hang() -> None:
+    """As an endless loop in C does: no other thread runs, no signal handler. PyDLL keeps the GIL, CDLL does not."""
+    ctypes.PyDLL(None).sleep(3600)
+
+
+def _break(what: str, rest: list[str]) -> None:
+    match what:
+        case "crash":
+            os.kill(os.getpid(), signal.Signals[rest[0]])
+        case "raise":
+            raise RuntimeError("the backend is broken")
+        case "hang" if rest == ["step"]:
+            hang()
+        case "spin":
+            while True:
+                pass
+
+
 class TroubleBackend:
     def __init__(self) -> None:
         self._open: dict[int, list[str]] = {}
+        self._hangs_in_close = False
         self._cancelled = 0
         self._active: dict[int, int] = {}
 
@@ -31,6 +55,8 @@ class TroubleBackend:
             self._file = self._held.read()
             if self._file.startswith("bad"):
                 raise ModelLoadFailed(f"{spec.path} is bad")
+        if spec.name == "hang":
+            hang()
         if spec.name == "crash":
             os.kill(os.getpid(), signal.SIGSEGV)
         if spec.name == "exit":
@@ -42,6 +68,9 @@ class TroubleBackend:
         assert isinstance(params, t.GenerateParams)
         said = params.messages[-1].content if params.messages else params.prompt
         assert said
+        if said == "hang submit":
+            hang()
+        self._hangs_in_close |= said == "hang close"
         self._open[id] = said.split()
         self._active[id] = 0
 
@@ -49,11 +78,11 @@ class TroubleBackend:
         events: list[Event] = []
         for id, (what, *rest) in list(self._open.items()):
             self._active[id] += 1
+            _break(what, rest)
             match what:
-                case "crash":
-                    os.kill(os.getpid(), signal.Signals[rest[0]])
-                case "raise":
-                    raise RuntimeError("the backend is broken")
+                case "child":
+                    child = subprocess.Popen(["sleep", "3600"], stdin=subprocess.DEVNULL)
+                    self._end(id, events, str(child.pid))
                 case "wide":
                     if self._active[id] <= int(rest[0]):
                         events.append(Piece(id, 0, "x" * 1023 + "\n"))
@@ -63,7 +92,7 @@ class TroubleBackend:
                     self._end(id, events, self._file)
                 case "head":
                     self._end(id, events, self._file[:20])
-                case "drip":
+                case "drip" | "hang" if rest != ["close"]:
                     time.sleep(0.002)  # the work of a token
                     events.append(Piece(id, 0, "drip "))
                 case _:
@@ -77,7 +106,9 @@ class TroubleBackend:
 
     def cancel(self, id: int) -> None:
         self._cancelled += 1
-        del self._open[id]
+        if self._open.pop(id) == ["hang", "cancel"]:
+            hang()
 
     def close(self) -> None:
-        pass
+        if self._hangs_in_close:
+            hang()

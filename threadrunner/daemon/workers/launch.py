@@ -1,0 +1,67 @@
+"""Starts a worker's process. Imports next to nothing: a daemon that a prompt has started begins a worker before its own
+imports, since that prompt will need one, and both have 100 ms of imports that two cores do at the same time.
+"""
+
+from __future__ import annotations
+
+import _socket  # the C part of `socket`: its Python part would be waited for here
+import os
+import sys
+from typing import NamedTuple
+
+from threadrunner.worker import vitals
+
+
+class Launched(NamedTuple):
+    """A process that waits for Load, and our file descriptors for it."""
+
+    pid: int
+    socket: int
+    """For messages."""
+    stderr: int
+    """What it writes to standard error can be read here."""
+    vitals: int
+    """Its page, see worker/vitals.py."""
+
+    def close(self) -> None:
+        """Close the descriptors, which ends a process that waits for Load."""
+        for fd in (self.socket, self.stderr, self.vitals):
+            os.close(fd)
+
+
+def launch(expected: str = "") -> Launched:
+    """A new process; it imports the backend that is `expected` before it is told which it needs. Raises OSError."""
+    ours: list[int] = []
+    theirs: list[int] = []
+    try:
+        mine, its = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        ours.append(mine.detach())
+        theirs.append(its.detach())
+        read, write = os.pipe()
+        ours.append(read)
+        theirs.append(write)
+        ours.append(vitals.create())
+        return Launched(_spawn(theirs[0], ours[2], write, expected), ours[0], read, ours[2])
+    except BaseException:
+        for fd in ours:
+            os.close(fd)
+        raise
+    finally:
+        for fd in theirs:
+            os.close(fd)
+
+
+def _spawn(sock: int, page: int, stderr: int, expected: str) -> int:
+    argv = [sys.executable, "-P", "-m", "threadrunner.worker", str(sock), str(page), *([expected] if expected else [])]
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+        (os.POSIX_SPAWN_DUP2, stderr, 2),
+    ]
+    for fd in (sock, page):
+        os.set_inheritable(fd, True)
+    try:
+        # unbuffered: a crash loses no last words
+        return os.posix_spawn(argv[0], argv, {**os.environ, "PYTHONUNBUFFERED": "1"}, file_actions=actions)
+    finally:
+        os.set_inheritable(page, False)
