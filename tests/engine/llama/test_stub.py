@@ -26,6 +26,7 @@ KINDS: dict[str, set[Any]] = {
     "bool": {ctypes.c_bool},
     "bytes": {ctypes.c_char_p},
     "Array[c_char]": {ctypes.c_char_p},
+    "Array[c_float]": {ctypes.POINTER(ctypes.c_float)},
     "Array[c_int32]": {ctypes.POINTER(ctypes.c_int32)},
     "Array[c_uint8]": {ctypes.POINTER(ctypes.c_uint8)},
     "c_void_p": {ctypes.c_void_p},
