@@ -164,7 +164,7 @@ class Option(NamedTuple):
 
     def _check_items(self, value: list[Any], where: str) -> None:
         example = '["CUDA0", "CUDA1"]' if self.item is str else "[3, 1]"
-        if not all(type(item) is self.item and item for item in value) or len(value) > 64:
+        if not all(type(item) is self.item and item != "" for item in value) or len(value) > 64:
             raise ConfigError(f"{where}: {self.name} must be a list such as {example}, not {_short(value)}")
         if self.item is float and (not all(0 <= item < 1e6 for item in value)):
             raise ConfigError(f"{where}: {self.name} must be numbers from 0 to a million, not {_short(value)}")

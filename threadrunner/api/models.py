@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta, Struct, field
 
@@ -56,6 +56,10 @@ class ModelShown(CatalogModel, kw_only=True):
     architecture: str | None = None
     files: list[str] = field(default_factory=list)
     source: Annotated[str, described("where it is fetched from; empty: nowhere")] = ""
+    settings: Annotated[dict[str, Any], described("the options that count when it is loaded next")] = field(
+        default_factory=dict
+    )
+    facts: Annotated[dict[str, Any], described("while it is loaded: as in `status`")] = field(default_factory=dict)
 
 
 class Removed(Struct):

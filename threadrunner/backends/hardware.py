@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from threadrunner import machine
@@ -61,7 +61,7 @@ class Attempt:
         )
         return max(0, model.size_bytes - held)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self, model: Model) -> dict[str, Any]:
         """For `status`: what is where, why, and how much of each device that takes. After the load."""
         spare = self.cache_bytes - self.cache_bytes / _CACHES
         taken = [
@@ -89,7 +89,7 @@ class Attempt:
             "cache_type_k": self.attention.type_k,
             "cache_type_v": self.attention.type_v,
             "mlock": self.where.mlock,
-            "warnings": library.warnings("mlock"),
+            "warnings": model.warnings,
         }
 
 
@@ -98,40 +98,66 @@ def attempts(spec: ModelSpec, n_ubatch: int) -> Iterator[Attempt]:
     rest of its memory may be too little, and each attempt leaves more of it free. Raises LoadError."""
     wanted = spec.hardware
     attention = Attention(wanted.flash_attention, wanted.cache_type_k, wanted.cache_type_v)
-    types = attention.types
+    _ = attention.types  # an error for those that there are not
     library.start(wanted.numa)
     gpus = _gpus(wanted)
     if not gpus:
         reason = offload.place([], 0, [], Wish(wanted.gpu_layers), 0).reason
         yield Attempt(Placement(reason), Where(mlock=wanted.mlock), attention)
         return
-    header = tensors.read(spec.path)
-    cells = _cells(spec, header, header.cell_bytes(*types))
-    layers = [
-        LayerBytes(layer.dense, layer.experts, _CACHES * cells * layer.cell_bytes(*types)) for layer in header.layers
-    ]
+    yield from _on_gpus(spec, gpus, attention, n_ubatch)
+
+
+def _on_gpus(spec: ModelSpec, gpus: list[Device], attention: Attention, n_ubatch: int) -> Iterator[Attempt]:
+    wanted, layout = spec.hardware, tensors.read(spec.path)
+    layers = _layers(spec, layout, attention)
     wish = Wish(wanted.gpu_layers, wanted.cpu_moe, tuple(wanted.tensor_split))
-    reserve = MARGIN + 4 * n_ubatch * (header.n_vocab + _FLOATS_A_TOKEN * header.n_embd)
+    reserve = MARGIN + 4 * n_ubatch * (layout.n_vocab + _FLOATS_A_TOKEN * layout.n_embd)
     rooms = [Room(gpu.name, gpu.free) for gpu in gpus]
-    tried: Placement | None = None
     auto = wanted.gpu_layers == offload.AUTO
+    tried: Placement | None = None
     for more in (1, 2, 4) if auto else (1,):
-        placement = offload.place(layers, header.output, rooms, wish, more * reserve)
-        if tried and placement.by_device == tried.by_device and placement.cpu_moe == tried.cpu_moe:
+        placement = offload.place(layers, layout.output, rooms, wish, more * reserve)
+        if placement.on_cpu:
+            yield Attempt(Placement(placement.reason), Where(mlock=wanted.mlock), attention)
+            return
+        if tried and (placement.by_device, placement.cpu_moe) == (tried.by_device, tried.cpu_moe):
             continue
         tried = placement
-        used = () if placement.on_cpu else tuple(gpus)
-        where = Where(placement.gpu_layers, used, placement.by_device, placement.cpu_moe, wanted.mlock)
-        placement = _without_devices(placement) if placement.on_cpu else placement
-        cache = sum(layer.cache for layer in layers)
-        yield Attempt(placement, where, attention, cache, last=not auto or placement.on_cpu)
-        if placement.on_cpu:
+        yield _attempt(placement, gpus, attention, wanted.mlock, sum(layer.cache for layer in layers), not auto)
+        if not auto:
             return
     yield Attempt(Placement("no GPU is used: loading failed with it"), Where(mlock=wanted.mlock), attention)
 
 
-def _without_devices(placement: Placement) -> Placement:
-    return Placement(placement.reason)
+def _attempt(
+    placement: Placement, gpus: list[Device], attention: Attention, mlock: bool, cache_bytes: int, last: bool
+) -> Attempt:
+    """With the devices that get a layer: any other would only lose memory to compute buffers."""
+    used = [at for at, count in enumerate(placement.by_device) if count]
+    placement = replace(
+        placement,
+        by_device=tuple(placement.by_device[at] for at in used),
+        device_bytes=tuple(placement.device_bytes[at] for at in used),
+        cache_shares=tuple(placement.cache_shares[at] for at in used),
+    )
+    devices = tuple(gpus[at] for at in used)
+    where = Where(placement.gpu_layers, devices, placement.by_device, placement.cpu_moe, mlock)
+    return Attempt(placement, where, attention, cache_bytes, last)
+
+
+def _layers(spec: ModelSpec, layout: tensors.ModelLayout, attention: Attention) -> list[LayerBytes]:
+    """What each would take, with a cache that nothing bounds."""
+    types = attention.types
+    cells = 0
+    if cell_bytes := layout.cell_bytes(*types):
+        size = sizing.choose(
+            asked=spec.context, trained=layout.trained, cell_bytes=cell_bytes, model_bytes=0, free=None, limit=0
+        )
+        cells = size.cells
+    return [
+        LayerBytes(layer.dense, layer.experts, _CACHES * cells * layer.cell_bytes(*types)) for layer in layout.layers
+    ]
 
 
 def _gpus(wanted: Hardware) -> list[Device]:
@@ -151,13 +177,3 @@ def _gpus(wanted: Hardware) -> list[Device]:
         names = ", ".join(gpu.name for gpu in gpus)
         raise LoadError(f"tensor_split has {len(wanted.tensor_split)} parts, and the GPUs are {names}: a part for each")
     return gpus[wanted.main_gpu : wanted.main_gpu + 1] if wanted.main_gpu >= 0 else gpus
-
-
-def _cells(spec: ModelSpec, header: tensors.ModelLayout, cell_bytes: int) -> int:
-    """How many a cache would have that nothing bounds."""
-    if not cell_bytes:
-        return 0
-    size = sizing.choose(
-        asked=spec.context, trained=header.trained, cell_bytes=cell_bytes, model_bytes=0, free=None, limit=0
-    )
-    return size.cells

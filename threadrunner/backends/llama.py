@@ -104,7 +104,7 @@ class LlamaBackend:
             "cells": size.cells,
             "cache": size.reason,
             "cache_bytes": size.cells * loaded.model.cell_bytes(*attempt.attention.types),
-            **attempt.facts(),
+            **attempt.facts(loaded.model),
             "load_ms": round((time.monotonic() - began) * 1e3, 1),
         }
         self._loaded = loaded

@@ -74,9 +74,16 @@ def show(options: Namespace) -> int:
         ("kept by", model["keeper"]),
         ("source", model["source"]),
         *(("file", file) for file in model["files"]),
+        *((f"option {name}", _value(value)) for name, value in model["settings"].items() if value not in ("auto", [])),
+        *((name, str(model["facts"].get(name, ""))) for name in ("gpu", "cache")),
     ]
     render.out(render.table([row for row in rows if row[1] not in ("", "-")]))
     return exits.OK
+
+
+def _value(value: Any) -> str:
+    """As config.toml has it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def pull(options: Namespace) -> int:

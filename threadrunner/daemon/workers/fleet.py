@@ -79,7 +79,7 @@ class Fleet:
         resident = self.roster.resident(model, backend, self)
         if resident.process is None:  # now, and not when it is loaded: a fault there would be remembered for a while
             try:
-                resident.lifecycle.default_keep_alive = self._settings(model).keep_alive
+                resident.lifecycle.default_keep_alive = self.settings(model).keep_alive
             except ConfigError as error:
                 raise InvalidParams(f"{error}. Mend config.toml, and ask again") from None
         self._reloads.look_at(
@@ -123,7 +123,15 @@ class Fleet:
         self.config = config
         for resident in self.every:
             with contextlib.suppress(ConfigError):  # then as it was; the next load says what is wrong
-                resident.lifecycle.default_keep_alive = self._settings(resident.model).keep_alive
+                resident.lifecycle.default_keep_alive = self.settings(resident.model).keep_alive
+
+    def settings(self, model: ModelRef) -> ModelSettings:
+        """The options in force for a model, under any of its names. Raises ConfigError."""
+        aliases = self.config.aliases
+        file = os.path.basename(model.shown_path)
+        names = [model.name, aliases.get(model.name, ""), model.shown_path, file, file.removesuffix(".gguf")]
+        names += [alias for alias, target in aliases.items() if target in names]
+        return model_settings.settings(self.config, [name for name in names if name])
 
     # What a resident needs: see ResidentHost.
 
@@ -135,7 +143,7 @@ class Fleet:
 
     def _spec(self, resident: Resident) -> ModelSpec:
         config, model = self.config, resident.model
-        own = self._settings(model)
+        own = self.settings(model)
         return ModelSpec(
             name=model.name,
             path=model.files[0] if model.path else "",
@@ -148,14 +156,6 @@ class Fleet:
             cache_dir=self._cache_dir if config.cache_bytes else "",
             cache_bytes=min(config.cache_bytes, MAX_CACHE_BYTES),
         )
-
-    def _settings(self, model: ModelRef) -> ModelSettings:
-        """The options in force for a model, under any of its names. Raises ConfigError."""
-        aliases = self.config.aliases
-        file = os.path.basename(model.shown_path)
-        names = [model.name, aliases.get(model.name, ""), model.shown_path, file, file.removesuffix(".gguf")]
-        names += [alias for alias, target in aliases.items() if target in names]
-        return model_settings.settings(self.config, [name for name in names if name])
 
     def changed(self) -> None:
         """A resident was loaded, has ended or has become idle."""
@@ -210,7 +210,7 @@ class Fleet:
     def _check_limits(self, newcomer: Resident) -> None:
         """Raises ModelLoadFailed for a model that an option does not allow, even if it were the only one."""
         try:
-            self._settings(newcomer.model)
+            self.settings(newcomer.model)
         except ConfigError as error:
             raise ModelLoadFailed(str(error)) from None
         needed = newcomer.model.size_bytes
@@ -261,7 +261,7 @@ class Fleet:
 
     def _vram_need(self, model: ModelRef) -> eviction.VramNeed:
         expected = self._vram_measured.get(model.path, 0) or model.size_bytes + eviction.USUAL_CACHE
-        return vram.need(self._settings(model).gpu_layers, expected, self._vram_capacity, self._vram_held())
+        return vram.need(self.settings(model).gpu_layers, expected, self._vram_capacity, self._vram_held())
 
     def _available(self) -> int:
         """Bytes for models: the machine's, within our own limit, minus what models that are loading will still take."""

@@ -63,6 +63,8 @@ class Model:
         if not handle:
             raise LoadError(library.reason())
         self.handle = handle
+        self.warnings = library.warnings("mlock")
+        """What was asked for and could not be had, e.g. memory that the system does not lock."""
         self._closed = False
         try:
             self._look()
