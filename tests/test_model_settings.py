@@ -105,3 +105,10 @@ def test_from_the_environment(tmp_path: Path) -> None:
     assert (options.gpu_layers, options.devices, options.tensor_split) == ("12", ["CUDA0", "CUDA1"], [2.0, 1.0])
     with pytest.raises(ConfigError, match="THREADRUNNER_TENSOR_SPLIT must be of type list"):
         read(tmp_path, "", THREADRUNNER_TENSOR_SPLIT="two")
+
+
+def test_the_documentation_names_each() -> None:
+    docs = Path(__file__).parent.parent / "docs"
+    for page in ("configuration.md", "gpu.md"):
+        text = (docs / page).read_text()
+        assert [name for name in ModelSettings._fields if f"`{name}`" not in text] == []
