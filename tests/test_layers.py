@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "threadrunner"
 
-COMMON = {"config", "exits", "machine", "paths", "processes", "threadrunner"}
+COMMON = {"config", "exits", "machine", "model_settings", "paths", "processes", "threadrunner"}
 """Modules that every process may use; `threadrunner` is the package itself, for its version."""
 
 # A package, or a module where it differs from its package -> what it may import beside itself.
@@ -23,6 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "paths": set(),
     "processes": set(),
     "config": {"paths"},
+    "model_settings": {"config"},
     "wire": set(),
     "api": {"wire"},
     "client": {"api", "wire", *COMMON},

@@ -29,9 +29,26 @@ class Bounds(NamedTuple):
     """The minimum of a value that is not 0, where 0 has a meaning of its own."""
 
 
+class Words(NamedTuple):
+    """What an option that is a word may be."""
+
+    words: tuple[str, ...]
+    number: bool = False
+    """Or a whole number, 0 or more, which the file may have without quotes."""
+
+    def allow(self, value: str) -> bool:
+        return value in self.words or (self.number and value.isascii() and value.isdecimal() and len(value) <= 6)
+
+    def __str__(self) -> str:
+        listed = [f'"{word}"' for word in self.words] + ["a number"] * self.number
+        return f"{', '.join(listed[:-1])} or {listed[-1]}"
+
+
 _COUNT = Bounds(0, 2**31 - 1)
 _TOKENS = Bounds(0, 2**31 - 1, above_zero=16)  # an int32 of llama.cpp's; fewer hold no prompt
 _THREADS = Bounds(0, 512)  # llama.cpp's own maximum; it ends the process where there are more
+_LAYERS = Words(("auto", "all"), number=True)
+_TYPES = Words(("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"))
 
 
 class Config(NamedTuple):
@@ -45,6 +62,21 @@ class Config(NamedTuple):
     )
     context: Annotated[int, "maximum tokens of a conversation; 0: by the model and the free memory", _TOKENS] = 0
     threads: Annotated[int, "computing threads; 0: the physical cores that the daemon may use", _THREADS] = 0
+    threads_batch: Annotated[int, "computing threads for prompts; 0: as many as `threads`", _THREADS] = 0
+    gpu_layers: Annotated[str, "layers that GPUs compute: `auto` (those that fit), `all` or a number", _LAYERS] = "auto"
+    devices: Annotated[list[str], "GPUs to use, by the names that `threadrunner doctor` shows; none named: all"] = []  # noqa: RUF012
+    main_gpu: Annotated[int, "the one of these, from 0, that takes a whole model; -1: it is split", Bounds(-1, 63)] = -1
+    tensor_split: Annotated[list[float], "proportions of the split, one for each GPU; none: by what fits"] = []  # noqa: RUF012
+    cpu_moe: Annotated[str, "layers whose experts stay on the CPU: `auto`, `all` or a number", _LAYERS] = "auto"
+    flash_attention: Annotated[str, "`auto`, `on` or `off`", Words(("auto", "on", "off"))] = "auto"
+    cache_type_k: Annotated[str, "type of the KV cache's keys: `f16`, `q8_0`, `q4_0`, …", _TYPES] = "f16"
+    cache_type_v: Annotated[str, "type of its values; a quantized one needs flash attention", _TYPES] = "f16"
+    mlock: Annotated[bool, "lock models in memory, so that they are never swapped out"] = False
+    numa: Annotated[
+        str,
+        "`distribute`, `isolate` or `numactl`, on machines with several memories",
+        Words(("off", "distribute", "isolate", "numactl")),
+    ] = "off"
     memory_limit: Annotated[int, "maximum bytes for one loaded model, cache included; 0: what is free"] = 0
     memory_total: Annotated[int, "maximum bytes for all loaded models together; 0: what is free"] = 0
     max_queued: Annotated[int, "requests that may wait for one model; one more gets the error Overloaded", _COUNT] = 64
@@ -58,6 +90,7 @@ class Config(NamedTuple):
     log: Annotated[str, "minimum level, and per module: `warning,threadrunner.daemon=debug`"] = "warning"
     log_prompts: Annotated[bool, "also write prompts to the log (level debug)"] = False
     log_days: Annotated[int, "daily log files that are kept", Bounds(0, 36500)] = 7
+    models: dict[str, Any] = {}  # noqa: RUF012 - the `[models.NAME]` tables as they are: see model_settings.py
 
 
 LOG_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
@@ -75,13 +108,19 @@ class Option(NamedTuple):
     default: Any
     description: str
     bounds: Bounds
-    """Of a number."""
+    """Of a number, or of each in a list."""
+    words: Words | None = None
+    item: type = str
+    """What a list has."""
 
     def from_toml(self, value: Any, where: str) -> Any:
         """The value, of the option's type and in its range. Raises ConfigError with the place, `where`."""
-        if self.kind is float and type(value) is int:
-            # Out of range beyond that, where float() may raise OverflowError.
-            value = float(max(-(2**63), min(value, 2**63)))
+        if self.kind is float:
+            value = _float(value)
+        elif self.words and self.words.number and type(value) is int:
+            value = str(value) if 0 <= value < 10**6 else repr(value)[:12]
+        elif self.kind is list and type(value) is list and self.item is float:
+            value = [_float(item) for item in value]
         if type(value) is not self.kind:
             kind = "bool (true or false, without quotes)" if self.kind is bool else self.kind.__name__
             raise ConfigError(f"{where}: {self.name} must be of type {kind}, not {_short(value)}")
@@ -106,16 +145,29 @@ class Option(NamedTuple):
             return paths.is_true(text)
         if self.kind is dict:
             return dict(pair.strip().split("=", 1) for pair in text.split(",") if pair.strip())
+        if self.kind is list:
+            return [self.item(part.strip()) for part in text.split(",") if part.strip()]
         return self.kind(text)
 
     def _checked(self, value: Any, where: str) -> Any:
         if isinstance(value, dict) and not all(isinstance(target, str) and target for target in value.values()):
             raise ConfigError(f'{where}: {self.name} must be lines such as small = "smollm2:135m", not {_short(value)}')
+        if self.words and not self.words.allow(value):
+            raise ConfigError(f"{where}: {self.name} must be {self.words}, not {_short(value)}")
+        if isinstance(value, list):
+            self._check_items(value, where)
         if isinstance(value, (int, float)) and (expected := self._expected(value)):
             raise ConfigError(f"{where}: {self.name} must be {expected}, not {_short(value)}")
         if isinstance(value, str) and "\0" in value:
             raise ConfigError(f"{where}: {self.name} has a NUL character in it; remove that")
         return os.path.expanduser(value) if self.name in FILES else value
+
+    def _check_items(self, value: list[Any], where: str) -> None:
+        example = '["CUDA0", "CUDA1"]' if self.item is str else "[3, 1]"
+        if not all(type(item) is self.item and item != "" for item in value) or len(value) > 64:
+            raise ConfigError(f"{where}: {self.name} must be a list such as {example}, not {_short(value)}")
+        if self.item is float and (not all(0 <= item < 1e6 for item in value)):
+            raise ConfigError(f"{where}: {self.name} must be numbers from 0 to a million, not {_short(value)}")
 
     def _expected(self, value: float) -> str:
         """What the number should be; "" where it is that."""
@@ -125,6 +177,12 @@ class Option(NamedTuple):
         if value > high:
             return "below 2**63" if high == 2**63 - 1 else f"at most {high}"
         return f"0, or {above_zero} or more" if 0 < value < above_zero else ""
+
+
+def _float(value: Any) -> Any:
+    """A whole number as a float, where the file has one."""
+    # Out of range beyond that, where float() may raise OverflowError.
+    return float(max(-(2**63), min(value, 2**63))) if type(value) is int else value
 
 
 def _short(value: Any) -> str:
@@ -139,13 +197,17 @@ def _short(value: Any) -> str:
 @functools.cache
 def options() -> dict[str, Option]:
     """By name, in the order in which `Config` declares them."""
-    return {name: _option(name, hint) for name, hint in typing.get_type_hints(Config, include_extras=True).items()}
+    hints = typing.get_type_hints(Config, include_extras=True)
+    return {name: _option(name, hint) for name, hint in hints.items() if name != "models"}
 
 
 def _option(name: str, hint: Any) -> Option:
     default = Config._field_defaults[name]
-    _, description, *limits = typing.get_args(hint)
-    return Option(name, type(default), default, description, limits[0] if limits else Bounds())
+    kind, description, *limits = typing.get_args(hint)
+    bounds = next((limit for limit in limits if isinstance(limit, Bounds)), Bounds())
+    words = next((limit for limit in limits if isinstance(limit, Words)), None)
+    item = typing.get_args(kind)[0] if typing.get_origin(kind) is list else str
+    return Option(name, type(default), default, description, bounds, words, item)
 
 
 def load(environ: Mapping[str, str] = os.environ, file: str | None = None) -> Config:
@@ -181,6 +243,9 @@ def _from_file(path: str) -> tuple[dict[str, Any], str]:
     faults = []
     for key, value in tables.items():
         if key == "modes":  # tables, which the daemon's modes.py knows
+            continue
+        if key == "models" and isinstance(value, dict):
+            values[key] = value
             continue
         if key not in options():
             faults.append(f"{path}: no option is named {_short(key)}; docs/configuration.md lists them")

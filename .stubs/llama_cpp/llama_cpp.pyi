@@ -26,6 +26,11 @@ class ggml_abort_callback(_CFunctionType):
     def __new__(cls, callable: Callable[[int | None], bool], /) -> ggml_abort_callback: ...
 
 class llama_model_params(ctypes.Structure):
+    devices: c_void_p | None
+    tensor_buft_overrides: c_void_p | None
+    n_gpu_layers: int
+    load_mode: int
+    tensor_split: Array[c_float]
     progress_callback: llama_progress_callback
 
 class llama_context_params(ctypes.Structure):
@@ -35,6 +40,9 @@ class llama_context_params(ctypes.Structure):
     n_seq_max: int
     n_threads: int
     n_threads_batch: int
+    flash_attn_type: int
+    type_k: int
+    type_v: int
     embeddings: bool
     pooling_type: int
     no_perf: bool
@@ -74,7 +82,12 @@ class llama_logit_bias(ctypes.Structure):
 
 # the library
 
+_lib: ctypes.CDLL
+
 def llama_backend_init() -> None: ...
+def llama_numa_init(numa: int, /) -> None: ...
+def llama_print_system_info() -> bytes: ...
+def llama_max_devices() -> int: ...
 def llama_log_set(log_callback: llama_log_callback | None, user_data: c_void_p | None, /) -> None: ...
 
 # a model
@@ -144,6 +157,7 @@ def llama_init_from_model(model: llama_model_p, params: llama_context_params, /)
 def llama_free(ctx: llama_context_p, /) -> None: ...
 def llama_n_ctx(ctx: llama_context_p, /) -> int: ...
 def llama_pooling_type(ctx: llama_context_p, /) -> int: ...
+def llama_synchronize(ctx: llama_context_p, /) -> None: ...
 def llama_set_n_threads(ctx: llama_context_p, n_threads: int, n_threads_batch: int, /) -> None: ...
 def llama_set_abort_callback(
     ctx: llama_context_p, abort_callback: ggml_abort_callback, abort_callback_data: c_void_p, /

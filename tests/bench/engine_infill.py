@@ -1,6 +1,7 @@
 """HumanEval-Infilling: how many middles pass their problem's tests.
 
     python tests/bench/engine_infill.py MODEL.gguf DATA.jsonl[.gz] [--server LLAMA_SERVER] [--limit N] [--keys]
+        [--cache TYPE]
 
 With --server, llama-server's /infill answers the same problems in the same run and is cut by the same stops.
 --keys replays typing instead: tokens evaluated for each key, on a line and across lines, in a window of 2,000 tokens.
@@ -25,7 +26,7 @@ from typing import Any
 from peer import Peer
 
 from threadrunner.api.generation import InfillParams
-from threadrunner.backends.base import Finished, ModelSpec
+from threadrunner.backends.base import Finished, Hardware, ModelSpec
 from threadrunner.backends.llama import LlamaBackend
 from threadrunner.engine.prompts.infill_ends import MiddleEnds
 
@@ -143,10 +144,14 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=10_000)
     parser.add_argument("--keys", action="store_true")
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--cache", default="f16", metavar="TYPE", help="of the KV cache's keys and values")
     args = parser.parse_args()
     problems = read(args.data, args.limit)
     backend = LlamaBackend()
-    backend.load(ModelSpec(name=Path(args.model).stem, path=args.model, threads=args.threads), lambda done, total: None)
+    hardware = Hardware(cache_type_k=args.cache, cache_type_v=args.cache)
+    spec = ModelSpec(name=Path(args.model).stem, path=args.model, threads=args.threads, hardware=hardware)
+    facts = backend.load(spec, lambda done, total: None).facts
+    print(f"cache: {facts['cache']}")
     if args.keys:
         replay_keys(backend, problems)
         return

@@ -39,6 +39,13 @@ def test_a_slow_machine_takes_smaller_steps() -> None:
     assert chunk.size == 150
 
 
+def test_what_cannot_be_stopped_goes_in_short_pieces_however_slow() -> None:
+    """A GPU looks at no flag: a message waits for the end of the batch."""
+    assert Scheduler(pace=Pace(1000.0), abortable=False).schedule([Seq(5000)])[0].size == 200
+    assert Scheduler(pace=Pace(1.0), abortable=False).schedule([Seq(5000)])[0].size == Scheduler().min_chunk
+    assert Scheduler(pace=Pace(1e5), abortable=False).schedule([Seq(5000)])[0].size == Scheduler().max_batch
+
+
 def test_every_decoding_sequence_gets_its_token_and_prefill_a_little() -> None:
     a, b, long = Seq(1, decoding=True), Seq(1, decoding=True), Seq(5000)
     assert scheduler().schedule([a, long, b]) == [Chunk(a, 1, 0), Chunk(b, 1, 1), Chunk(long, 400 * 0.08 - 2, None)]

@@ -77,3 +77,14 @@ def test_it_looks_once_an_interval_and_never_without_clocks_or_with_one_thread()
     assert threads.due(LOOK_EVERY)
     assert not Threads(CORES, None).due(LOOK_EVERY)
     assert not Threads(1, machine.clocks()).due(LOOK_EVERY)
+
+
+def test_prompts_have_a_number_of_their_own_and_share_what_is_left() -> None:
+    machine = Machine()
+    threads = Threads(2, machine.clocks(), prefill=CORES)
+    assert (threads.decode, threads.prefill) == (2, CORES)
+    settle(threads, machine, 3)
+    assert (threads.decode, threads.prefill) == (1, 1)
+    settle(threads, machine, 0)
+    assert (threads.decode, threads.prefill) == (2, CORES)
+    assert Threads(3, None).prefill == 3

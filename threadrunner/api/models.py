@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
@@ -64,6 +64,10 @@ class ModelShown(CatalogModel, kw_only=True):
         Annotated[dict[str, str], described('its chat templates by name, "default" first; where they were asked for')]
         | UnsetType
     ) = UNSET
+    settings: Annotated[dict[str, Any], described("the options that count when it is loaded next")] = field(
+        default_factory=dict
+    )
+    facts: Annotated[dict[str, Any], described("while it is loaded: as in `status`")] = field(default_factory=dict)
 
 
 class Removed(Struct):

@@ -70,6 +70,7 @@ __all__ = [
     "Finished",
     "GenerateParams",
     "Generated",
+    "Hardware",
     "InfillParams",
     "InternalError",
     "Interruptible",
@@ -105,6 +106,30 @@ PRIORITIES: dict[str, int] = {"interactive": 0, "normal": 1, "background": 2}
 """A request's priority -> its rank: the smaller goes first."""
 
 
+class Hardware(Struct, frozen=True, kw_only=True):
+    """What a model may use of the machine, as docs/gpu.md explains it. A backend takes of it what it can."""
+
+    threads_batch: int = 0
+    """Threads that compute prompts; 0: as many as `ModelSpec.threads`."""
+    gpu_layers: str = "auto"
+    """Layers that GPUs compute: auto, all, or a number."""
+    devices: list[str] = []
+    """The GPUs to use, by name; empty: all."""
+    main_gpu: int = -1
+    """Of these, the one that takes the whole model; -1: it is split."""
+    tensor_split: list[float] = []
+    """Proportions in which it is split; empty: by what fits."""
+    cpu_moe: str = "auto"
+    """Layers, from the first, whose experts stay on the CPU: auto, all, or a number."""
+    flash_attention: str = "auto"
+    """auto, on or off."""
+    cache_type_k: str = "f16"
+    cache_type_v: str = "f16"
+    mlock: bool = False
+    numa: str = "off"
+    """off, distribute, isolate or numactl."""
+
+
 class ModelSpec(Struct, frozen=True, kw_only=True):
     """What to load, as the daemon resolved it."""
 
@@ -117,6 +142,7 @@ class ModelSpec(Struct, frozen=True, kw_only=True):
     """Maximum tokens of a conversation; 0: the backend's choice."""
     threads: int = 0
     """Computing threads; 0: the physical cores that this process may use."""
+    hardware: Hardware = Hardware()
     memory_limit: int = 0
     """Bytes the worker may take in all; 0: what the machine has free."""
     max_queued: int = 64

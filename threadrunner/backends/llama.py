@@ -26,17 +26,18 @@ from threadrunner.api.generation import (
     TokenizeParams,
     Usage,
 )
+from threadrunner.backends import hardware
 from threadrunner.backends.answer import AnswerBuilder
-from threadrunner.backends.base import Event, Failed, Finished, ModelFacts, ModelSpec, Params, Progress
+from threadrunner.backends.base import Event, Finished, ModelFacts, ModelSpec, Params, Progress
+from threadrunner.backends.failures import api_error, failed
 from threadrunner.backends.requests import RequestBuilder, priority_of
 from threadrunner.engine import sizing
 from threadrunner.engine.embedder import Embedder
 from threadrunner.engine.engine import Engine, Limits
-from threadrunner.engine.errors import BadTemplate, PromptTooLong, QueueFull, Refused, Unsupported
 from threadrunner.engine.events import Broken, Ended, Prefilled, Text
 from threadrunner.engine.kv_store import KvStore
 from threadrunner.engine.llama.context import Context
-from threadrunner.engine.llama.errors import BadGrammar, DamagedModel, EngineError, LoadError
+from threadrunner.engine.llama.errors import EngineError, LoadError
 from threadrunner.engine.llama.library import build
 from threadrunner.engine.llama.model import Model
 from threadrunner.engine.llama.recommended import recommended
@@ -90,7 +91,7 @@ class LlamaBackend:
     def load(self, spec: ModelSpec, report: Callable[[int, int], None]) -> ModelFacts:
         began = time.monotonic()
         try:
-            loaded, size = _load(spec, report)
+            loaded, size, attempt = _load_somewhere(spec, report)
         except LoadError as error:
             raise errors.ModelLoadFailed(
                 f"{spec.name or spec.path}: {error}", reason=str(error), path=spec.path
@@ -101,10 +102,13 @@ class LlamaBackend:
             "parameters": loaded.model.n_params,
             "model_bytes": loaded.model.size_bytes,
             "trained_context": loaded.model.n_ctx_train,
-            "threads": loaded.threads.now,
+            "threads": loaded.threads.decode,
+            "threads_batch": loaded.threads.prefill,
             "cells": size.cells,
             "cache": size.reason,
             "sampling": recommended(loaded.model.meta).said,
+            "cache_bytes": size.cells * loaded.model.cell_bytes(*attempt.attention.types),
+            **attempt.facts(loaded.model),
             "load_ms": round((time.monotonic() - began) * 1e3, 1),
         }
         self._loaded = loaded
@@ -137,7 +141,7 @@ class LlamaBackend:
                     texts = [params.input] if isinstance(params.input, str) else params.input
                     loaded.embedder.add(id, [loaded.vocab.whole(text) for text in texts])
         except EngineError as error:
-            raise _api_error(error) from None
+            raise api_error(error) from None
 
     def _submit_generation(self, id: int, params: GenerateParams | InfillParams) -> None:
         arrived = time.monotonic()
@@ -170,7 +174,7 @@ class LlamaBackend:
                 ready.append(Progress(event.id, event.done, event.total))
             elif isinstance(event, Broken):
                 del self._answers[event.id]
-                ready.append(_failed(event.id, event.error))
+                ready.append(failed(event.id, event.error))
         return ready
 
     def _end(self, answer: AnswerBuilder, event: Ended) -> list[Event]:
@@ -183,7 +187,7 @@ class LlamaBackend:
         except EngineError as error:
             self.loaded.engine.cancel(event.id)
             del self._answers[event.id]
-            return [_failed(event.id, error)]
+            return [failed(event.id, error)]
         ready: list[Event] = [*answer.end(event)]
         if len(answer.ended) == answer.candidates:
             del self._answers[event.id]
@@ -195,15 +199,15 @@ class LlamaBackend:
         before, clocks = counter.now, machine.clocks()
         if clocks is not None and (threads := counter.look(clocks)) != before:
             log.info("%d of %d threads compute now: others use the cores", threads, counter.max_threads)
-            self.loaded.engine.set_threads(threads)
-            self.loaded.embedder.set_threads(threads)
+            self.loaded.engine.set_threads(counter.decode, counter.prefill)
+            self.loaded.embedder.set_threads(counter.prefill)
 
     def _step_embedder(self) -> list[Event]:
         embedder = self.loaded.embedder
         try:
             job = embedder.step()
         except EngineError as error:
-            return [_failed(embedder.abandon(), error)]
+            return [failed(embedder.abandon(), error)]
         if job is None:
             return []
         usage = Usage(prompt_tokens=sum(map(len, job.texts)))
@@ -235,26 +239,50 @@ class LlamaBackend:
             "active": engine.active,
             "queued": engine.queued,
             "cached_tokens": engine.cells.cache.cells,
-            "threads": self._loaded.threads.now,
+            "threads": self._loaded.threads.decode,
         }
 
 
-def _load(spec: ModelSpec, report: Callable[[int, int], None]) -> tuple[LoadedModel, sizing.Size]:
+def _load_somewhere(
+    spec: ModelSpec, report: Callable[[int, int], None]
+) -> tuple[LoadedModel, sizing.Size, hardware.Attempt]:
+    """The model, where there is room for it. Raises LoadError."""
+    for attempt in hardware.attempts(spec, N_UBATCH):
+        try:
+            return *_load(spec, report, attempt), attempt
+        except LoadError as error:
+            if attempt.last:
+                raise
+            log.warning("%s: %s. Trying with less on the GPU than %s", spec.name, error, attempt.placement.reason)
+    raise AssertionError("one attempt is the last")
+
+
+def _load(
+    spec: ModelSpec, report: Callable[[int, int], None], attempt: hardware.Attempt
+) -> tuple[LoadedModel, sizing.Size]:
     """Raises LoadError; nothing stays open then."""
     with contextlib.ExitStack() as made:
-        model = made.enter_context(contextlib.closing(Model(spec.path, report)))
+        model = made.enter_context(contextlib.closing(Model(spec.path, report, attempt.where)))
         size = sizing.choose(
             asked=spec.context,
             trained=model.n_ctx_train,
-            cell_bytes=model.cell_bytes(),
-            model_bytes=model.size_bytes,
-            free=machine.available_memory(),
+            cell_bytes=model.cell_bytes(*attempt.attention.types),
+            model_bytes=attempt.in_memory(model),
+            free=attempt.free_for_cache(),
             limit=spec.memory_limit,
         )
         threads = max(1, min(spec.threads or machine.physical_cores(), MAX_THREADS))
         context = made.enter_context(
             contextlib.closing(
-                Context(model, n_cells=size.cells, n_seq=N_SEQ, n_batch=N_BATCH, n_ubatch=N_UBATCH, threads=threads)
+                Context(
+                    model,
+                    n_cells=size.cells,
+                    n_seq=N_SEQ,
+                    n_batch=N_BATCH,
+                    n_ubatch=N_UBATCH,
+                    threads=threads,
+                    attention=attempt.attention,
+                )
             )
         )
         loaded = _whole(spec, model, context, size.context, threads)
@@ -265,6 +293,8 @@ def _load(spec: ModelSpec, report: Callable[[int, int], None]) -> tuple[LoadedMo
 def _whole(spec: ModelSpec, model: Model, context: Context, max_tokens: int, threads: int) -> LoadedModel:
     vocab = Vocab(model)
     limits = Limits(context=max_tokens, max_queued=spec.max_queued)
+    counter = Threads(threads, machine.clocks(), min(spec.hardware.threads_batch, MAX_THREADS))
+    context.set_threads(counter.decode, counter.prefill)
     return LoadedModel(
         name=spec.name,
         model=model,
@@ -278,9 +308,9 @@ def _whole(spec: ModelSpec, model: Model, context: Context, max_tokens: int, thr
         ),
         engine=Engine(model, vocab, context, limits, _store(spec, model)),
         embedder=Embedder(
-            model, pooling=context.pooling, remembers=context.remembers, threads=threads, max_tokens=max_tokens
+            model, pooling=context.pooling, remembers=context.remembers, threads=counter.prefill, max_tokens=max_tokens
         ),
-        threads=Threads(threads, machine.clocks()),
+        threads=counter,
     )
 
 
@@ -290,7 +320,8 @@ def _store(spec: ModelSpec, model: Model) -> KvStore | None:
     name = re.sub(r"[^\w.-]", "_", spec.name or Path(spec.path).name).lstrip(".") or "model"
     stat = Path(spec.path).stat()
     model_is = spec.fingerprint or f"{spec.path} {stat.st_size} {stat.st_mtime_ns}"
-    return KvStore(Path(spec.cache_dir) / name, f"{model_is} {build()}", spec.cache_bytes)
+    types = f"{spec.hardware.cache_type_k} {spec.hardware.cache_type_v} {spec.hardware.flash_attention}"
+    return KvStore(Path(spec.cache_dir) / name, f"{model_is} {build()} {types}", spec.cache_bytes)
 
 
 def _text(vocab: Vocab, tokens: list[int]) -> str:
@@ -298,27 +329,3 @@ def _text(vocab: Vocab, tokens: list[int]) -> str:
         if not 0 <= token < vocab.n_tokens:
             raise errors.InvalidParams(f"there is no token {token}: the vocabulary has {vocab.n_tokens}")
     return vocab.detokenize(tokens)
-
-
-def _failed(id: int, error: EngineError) -> Failed:
-    translated = _api_error(error)
-    return Failed(id, translated.code, translated.message, translated.data)
-
-
-def _api_error(error: EngineError) -> errors.ApiError:
-    if isinstance(error, PromptTooLong):
-        text = f"{error}; shorten it, or load the model with a larger context"
-        return errors.ContextOverflow(text, prompt_tokens=error.prompt_tokens, limit=error.limit)
-    if isinstance(error, QueueFull):
-        return errors.Overloaded(f"{error}; try again later", queued=error.queued, limit=error.limit)
-    if isinstance(error, DamagedModel):
-        return errors.ModelLoadFailed(f"{error}; fetch it again, or use another")
-    return _KINDS.get(type(error), errors.InternalError)(str(error))
-
-
-_KINDS: dict[type[EngineError], type[errors.ApiError]] = {
-    BadGrammar: errors.InvalidGrammar,
-    Refused: errors.InvalidParams,
-    Unsupported: errors.NotSupported,
-    BadTemplate: errors.NotSupported,
-}

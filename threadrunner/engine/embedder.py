@@ -56,7 +56,7 @@ class Embedder:
     def set_threads(self, threads: int) -> None:
         self._threads = threads
         if self._context is not None:
-            self._context.set_threads(threads)
+            self._context.set_threads(threads, threads)
 
     def add(self, id: int, texts: list[list[int]]) -> None:
         """Take a request, each text as its tokens. Raises PromptTooLong, and Unsupported for a model that gives scores;

@@ -55,7 +55,7 @@ class Engine:
         self.context = context
         self.limits = limits
         self._candidates = Candidates(model, vocab)
-        self.scheduler = Scheduler()
+        self.scheduler = Scheduler(abortable=context.abortable)
         self.cells = Cells(context, store, recurrent=model.recurrent, window=model.n_swa)
         self._waiting: list[Sequence] = []
         self._siblings: dict[int, list[Sequence]] = {}
@@ -78,8 +78,8 @@ class Engine:
     def busy(self) -> bool:
         return bool(self.cells.running or self._waiting)
 
-    def set_threads(self, threads: int) -> None:
-        self.context.set_threads(threads)
+    def set_threads(self, threads: int, prefill: int) -> None:
+        self.context.set_threads(threads, prefill)
 
     def add(self, request: Request) -> None:
         """Take a request; its end is an Ended for each candidate, or one Broken, from later steps. Raises

@@ -82,6 +82,10 @@ class Scheduler:
     """A step's length when no sequence decodes."""
     min_chunk: int = 16
     """Below this a prefill's tokens get expensive: each batch reads all weights."""
+    abortable: bool = True
+    """Whether a message that arrives can stop a batch. Where it cannot, on a GPU, it waits for the end of one, so that
+    prefill alone goes in pieces of `unstoppable_seconds`."""
+    unstoppable_seconds: float = 0.2
     pace: Pace = field(default_factory=Pace)
 
     def schedule(self, running: Seq[R], cautious: bool = False) -> list[Chunk[R]]:
@@ -92,11 +96,16 @@ class Scheduler:
         prefill = [s for s in running if not s.decoding]
         first_priority = min(s.priority for s in prefill)
         prefill = sorted((s for s in prefill if s.priority == first_priority), key=lambda s: (s.uncached, s.arrival))
-        alone = min(self.max_batch, max(MIN_ALONE, self.pace.tokens_in(self.alone_seconds)))
-        budget = alone - len(decoding)
+        budget = self._alone() - len(decoding)
         if decoding or cautious:
             budget = min(budget, max(self.min_chunk, self.pace.tokens_in(self.shared_seconds) - len(decoding)))
         return batch_of([*((s, 1) for s in decoding), *_prefill(prefill, budget)])
+
+    def _alone(self) -> int:
+        """Tokens of a batch that no reader waits for."""
+        if self.abortable:
+            return min(self.max_batch, max(MIN_ALONE, self.pace.tokens_in(self.alone_seconds)))
+        return min(self.max_batch, max(self.min_chunk, self.pace.tokens_in(self.unstoppable_seconds)))
 
 
 def _prefill(waiting: list[R], budget: int) -> Iterator[tuple[R, int]]:

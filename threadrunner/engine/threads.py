@@ -32,11 +32,27 @@ class ClockReading(Protocol):
 
 
 class Threads:
-    """`max_threads` until `look` finds that others use the cores."""
+    """`max_threads` until `look` finds that others use the cores.
 
-    def __init__(self, max_threads: int, clocks: ClockReading | None) -> None:
-        self.now = self.max_threads = max_threads
+    Prompts may have a number of their own: a batch of many tokens gains by hyper-threads, where a single token waits
+    for memory.
+    """
+
+    def __init__(self, threads: int, clocks: ClockReading | None, prefill: int = 0) -> None:
+        """`threads` compute one token, `prefill` a batch of them; 0: as many."""
+        self._decode, self._prefill = threads, prefill or threads
+        self.now = self.max_threads = max(self._decode, self._prefill)
         self._last = clocks
+
+    @property
+    def decode(self) -> int:
+        """Those that compute one token now."""
+        return min(self.now, self._decode)
+
+    @property
+    def prefill(self) -> int:
+        """Those that compute a batch of them now."""
+        return min(self.now, self._prefill)
 
     def due(self, wall: float) -> bool:
         """Whether it is time to read the clocks; never where the system has none."""

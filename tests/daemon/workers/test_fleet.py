@@ -14,6 +14,7 @@ import pytest
 from tests.daemon.workers.fakes import FakeProcess, FakeSink, model_file
 from threadrunner import machine
 from threadrunner.api.errors import ModelLoadFailed
+from threadrunner.backends.base import ModelFacts
 from threadrunner.config import Config
 from threadrunner.daemon.models.catalog import ModelRef
 from threadrunner.daemon.workers import eviction, fleet
@@ -125,6 +126,30 @@ class TestRoom:
             await use
 
         scenario(play, free=3 * GB)
+
+    def test_an_idle_one_goes_for_memory_of_the_gpu(self, scenario: Callable[..., None], tmp_path: Path) -> None:
+        """Memory has room for all; of the GPU's 10 GB, `old` has 6, and the newcomer takes what its file has."""
+
+        def on_gpu(taken: int, free: int) -> ModelFacts:
+            device = {"name": "GPU0", "kind": "gpu", "total_bytes": 10 * GB, "free_bytes": free, "model_bytes": taken}
+            return ModelFacts(context=64, facts={"devices": [device]})
+
+        async def play(fake: FakeFleet) -> None:
+            use = asyncio.create_task(fake.used(model_file(tmp_path / "old.gguf", size=6 * GB)))
+            old = await fake.started.get()
+            old.owner.loaded(on_gpu(taken=6 * GB, free=4 * GB))
+            await use
+            small = await fake.load(model_file(tmp_path / "small.gguf", size=GB))
+            assert not old.stopped.is_set(), "there was room for both"
+            use = asyncio.create_task(fake.used(model_file(tmp_path / "new.gguf", size=5 * GB)))
+            await old.stopped.wait()
+            assert not small.stopped.is_set(), "it has nothing there"
+            assert fake.started.empty()
+            old.end()
+            (await fake.started.get()).load()
+            await use
+
+        scenario(play)
 
     def test_a_busy_one_is_waited_for(self, scenario: Callable[..., None], tmp_path: Path) -> None:
         async def play(fake: FakeFleet) -> None:

@@ -28,6 +28,7 @@ KINDS: dict[str, set[Any]] = {
     "Array[c_char]": {ctypes.c_char_p},
     "Array[c_char_p]": {ctypes.POINTER(ctypes.c_char_p)},
     "Array[llama_logit_bias]": {ctypes.POINTER(llama_cpp.llama_logit_bias)},
+    "Array[c_float]": {ctypes.POINTER(ctypes.c_float)},
     "Array[c_int32]": {ctypes.POINTER(ctypes.c_int32)},
     "Array[c_uint8]": {ctypes.POINTER(ctypes.c_uint8)},
     "c_void_p": {ctypes.c_void_p},

@@ -6,11 +6,11 @@ import os
 import sys
 
 import threadrunner
-from threadrunner import config, exits, paths
+from threadrunner import config, exits, model_settings, paths
 from threadrunner.api.errors import ApiError
 from threadrunner.cli import render
 from threadrunner.cli.arguments import Parser
-from threadrunner.cli.commands import doctor_models, doctor_places
+from threadrunner.cli.commands import doctor_gpus, doctor_models, doctor_places
 from threadrunner.cli.commands.doctor_models import BAD, bad, note, ok
 from threadrunner.cli.flags import UsageError
 from threadrunner.client import autostart
@@ -31,7 +31,9 @@ import llama_cpp
 version = getattr(llama_cpp, "llama_version", bytes)
 print(llama_cpp.__version__)
 print(llama_cpp.llama_print_system_info().decode())
-print(version().decode() if callable(version) else "")
+print(version().decode() if callable(version) else "", flush=True)
+from threadrunner.engine.llama import devices
+devices.main()
 """
 
 
@@ -93,7 +95,13 @@ def _engine() -> Iterator[Finding]:
     except subprocess.TimeoutExpired:
         yield bad("engine", f"importing llama_cpp took more than {_ENGINE_SECONDS} s; is the disk or the machine busy?")
         return
-    if done.returncode < 0:
+    if done.returncode < 0 and done.stdout:
+        yield bad(
+            "gpu",
+            f"the driver of a GPU ended the process with signal {-done.returncode}; mend the driver, or set "
+            "`gpu_layers = 0`, and no model asks for one",
+        )
+    elif done.returncode < 0:
         yield bad(
             "engine",
             f"importing llama_cpp ended with signal {-done.returncode}: it was built for another CPU; build it here: "
@@ -108,8 +116,9 @@ def _engine() -> Iterator[Finding]:
                 "no C++ compiler found; llama.cpp is built from source when it is installed. Run: apt install g++",
             )
     else:
-        version, features, build = (*done.stdout.strip().splitlines(), "", "")[:3]
+        version, features, build, listed = (*done.stdout.strip().splitlines(), "", "", "")[:4]
         yield ok("engine", f"llama-cpp-python {version}{build and f' (llama.cpp {build})'}; {features.strip(' |')}")
+        yield from doctor_gpus.found(listed, version)
 
 
 def _installed(tool: str) -> bool:
@@ -135,9 +144,13 @@ def _cores() -> Iterator[Finding]:
 
 def _config() -> Iterator[Finding]:
     try:
-        config.load()
+        loaded = config.load()
     except config.ConfigError as error:
         yield bad("config", str(error))
+        return
+    faults = list(model_settings.faults(loaded))
+    yield from (bad("config", fault) for fault in faults)
+    if faults:
         return
     file = paths.config_file()
     yield ok("config", file if os.path.exists(file) else f"all defaults, there is no {file}")

@@ -81,6 +81,8 @@ def show(options: Namespace) -> int:
         ("kept by", model["keeper"]),
         ("source", model["source"]),
         *(("file", file) for file in model["files"]),
+        *((f"option {name}", _value(value)) for name, value in model["settings"].items() if value not in ("auto", [])),
+        *((name, str(model["facts"].get(name, ""))) for name in ("gpu", "cache")),
     ]
     render.out(render.table([row for row in rows if row[1] not in ("", "-")]))
     return exits.OK
@@ -134,6 +136,11 @@ def _applied(name: str, conversation: dict[str, Any]) -> dict[str, Any]:
         return request.ask("apply_template", {"model": name, **conversation})
     except (InvalidParams, NotSupported) as error:  # what this model cannot do is what was asked
         return {"error": error.message}
+
+
+def _value(value: Any) -> str:
+    """As config.toml has it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def pull(options: Namespace) -> int:

@@ -65,7 +65,18 @@ def text(facts: dict[str, Any]) -> str:
         *(_row(model, rates.get(model["name"], 0)) for model in facts["models"]),
     ]
     failed = "".join(f"{model['name']}: {model['error']}\n" for model in facts["models"] if model.get("error"))
-    return head + render.table(rows) + failed
+    return head + render.table(rows) + "".join(_gpu_lines(facts["models"])) + failed
+
+
+def _gpu_lines(models: list[dict[str, Any]]) -> Iterator[str]:
+    """What each loaded model has on GPUs, and what went wrong beside the load."""
+    for model in models:
+        known = model.get("facts") or {}
+        for device in known.get("devices") or []:
+            size, free, total = (render.size(device[f"{which}_bytes"]) for which in ("model", "free", "total"))
+            yield f"{model['name']}: {size} on {device['name']} ({device['description']}), {free} of {total} free\n"
+        for warning in known.get("warnings") or []:
+            yield f"{model['name']}: {warning}\n"
 
 
 def _row(model: dict[str, Any], rate: float) -> tuple[str, ...]:
@@ -108,6 +119,12 @@ def _models(models: list[dict[str, Any]]) -> Iterator[Family]:
         ("model_idle_seconds", "idle_s", "Since the last request ended."),
     ):
         yield name, "gauge", description, [(_labels(model), model[member]) for model in models]
+    on_gpus = [
+        ({**_labels(model), "device": device["name"]}, device["model_bytes"])
+        for model in models
+        for device in (model.get("facts") or {}).get("devices") or []
+    ]
+    yield "model_device_bytes", "gauge", "Memory of a GPU that a model has.", on_gpus
     ready = [(_labels(model), float(model["state"] == "ready")) for model in models]
     yield "model_ready", "gauge", "1 while the model can answer at once.", ready
 

@@ -88,6 +88,8 @@ class Generation:
         """The chosen model, fetched and loaded first if needed; it stays loaded inside the `async with`. The sink hears
         of the download and of the load. Raises ApiError."""
         began = time.monotonic()
+        if not self._fleet.loaded:  # then config.toml is not watched, and what it says now counts for the load
+            self._config.look()
         model = await self._present(choice, params.offline, sink)
         if model.present:
             self._last_used.now(model.path)

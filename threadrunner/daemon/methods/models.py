@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import os
 
+import msgspec
+
 from threadrunner.api.errors import ModelNotFound
 from threadrunner.api.models import (
     Loaded,
@@ -21,6 +23,7 @@ from threadrunner.api.models import (
     Unloaded,
 )
 from threadrunner.api.status import NoParams
+from threadrunner.config import ConfigError
 from threadrunner.daemon.downloads.downloads import Downloads
 from threadrunner.daemon.gguf.names import meant
 from threadrunner.daemon.live_config import LiveConfig
@@ -68,7 +71,14 @@ class ModelMethods:
 
     async def show(self, params: ModelShowParams) -> ModelShown:
         model, context = await self._catalog.resolve(params.model), await self._context()
-        return await asyncio.to_thread(inventory.shown, model, context, templates=params.templates)
+        shown = await asyncio.to_thread(inventory.shown, model, context, templates=params.templates)
+        holders = self._fleet.holding(model)
+        facts = holders[0].facts.facts if holders else {}
+        try:
+            settings = self._fleet.settings(model)._asdict()
+        except ConfigError as error:
+            return msgspec.structs.replace(shown, problem=shown.problem or str(error), facts=facts)
+        return msgspec.structs.replace(shown, settings=settings, facts=facts)
 
     async def remove(self, params: NamedModel) -> Removed:
         model = await self._catalog.resolve(params.model)

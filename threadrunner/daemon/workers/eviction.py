@@ -22,6 +22,20 @@ class EvictionCandidate(NamedTuple):
     idle: bool
     idle_since: float
     """Seconds on any clock that all candidates share."""
+    vram_bytes: int = 0
+    """What it has of the GPUs' memory."""
+
+
+class VramNeed(NamedTuple):
+    """What a newcomer needs of the GPUs' memory, in bytes."""
+
+    needed: int = 0
+    available: int = 0
+    patient: bool = False
+    """Worth a wait for a busy model; else it takes what it gets."""
+
+
+NO_VRAM = VramNeed()
 
 
 class EvictionPlan(NamedTuple):
@@ -32,18 +46,20 @@ class EvictionPlan(NamedTuple):
     wait: bool
 
 
-def plan(candidates: list[EvictionCandidate], needed: int, available: int) -> EvictionPlan:
+def plan(candidates: list[EvictionCandidate], needed: int, available: int, vram: VramNeed = NO_VRAM) -> EvictionPlan:
     """Room for `needed` bytes: idle models go, least recently used first; a busy one never does.
 
-    A model that would not fit even if it were the only one unloads nothing: its load reports what is missing.
+    A model that would not fit even if it were the only one unloads nothing: its load reports what is missing. Where
+    only the GPUs' memory is short, models go that have some of it.
     """
-    short = needed - available
+    short, short_vram = needed - available, vram.needed - vram.available
     if short > sum(candidate.memory_bytes for candidate in candidates):
         return EvictionPlan([], wait=False)
     chosen: list[str] = []
     for candidate in sorted((c for c in candidates if c.idle), key=lambda c: c.idle_since):
-        if short <= 0:
-            break
-        chosen.append(candidate.key)
-        short -= candidate.memory_bytes
-    return EvictionPlan(chosen, wait=short > 0)
+        if short > 0 or (short_vram > 0 and candidate.vram_bytes > 0):
+            chosen.append(candidate.key)
+            short -= candidate.memory_bytes
+            short_vram -= candidate.vram_bytes
+    held_by_busy = any(candidate.vram_bytes for candidate in candidates if not candidate.idle)
+    return EvictionPlan(chosen, wait=short > 0 or (vram.patient and short_vram > 0 and held_by_busy))

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from threadrunner import machine
-from threadrunner.api.errors import ModelLoadFailed
+from threadrunner import machine, model_settings
+from threadrunner.api.errors import InvalidParams, ModelLoadFailed
 from threadrunner.api.status import ModelStatus
-from threadrunner.backends.base import ModelSpec
-from threadrunner.config import Config
+from threadrunner.backends.base import Hardware, ModelSpec
+from threadrunner.config import Config, ConfigError
 from threadrunner.daemon.models.catalog import ModelRef
-from threadrunner.daemon.workers import eviction
+from threadrunner.daemon.workers import eviction, vram
 from threadrunner.daemon.workers.lifecycle import State
 from threadrunner.daemon.workers.process import WorkerProcess
 from threadrunner.daemon.workers.reload import Reloads
@@ -22,6 +23,7 @@ from threadrunner.daemon.workers.roster import Roster
 from threadrunner.daemon.workers.sink import Sink
 from threadrunner.daemon.workers.spare import Spare
 from threadrunner.daemon.workers.watch import Watch
+from threadrunner.model_settings import ModelSettings
 
 log = logging.getLogger("threadrunner.daemon.fleet")
 
@@ -53,6 +55,8 @@ class Fleet:
         self.roster = Roster()
         self._retired: set[Resident] = set()  # replaced by a newer file's, still finishing what they had begun
         self._measured: dict[str, int] = {}  # path -> bytes that it took when it was last loaded
+        self._vram_capacity = 0  # bytes of the GPUs' memory for all models together, as last reported
+        self._vram_measured: dict[str, int] = {}  # as _measured, of the GPUs' memory
         self._one_newcomer = asyncio.Lock()
         self._movement = asyncio.Event()
         self._reloads = Reloads(self)
@@ -82,6 +86,11 @@ class Fleet:
     async def use(self, model: ModelRef, backend: str, keep_alive: float | None, sink: Sink) -> AsyncIterator[Lease]:
         """Use a model; see Resident.lease. Its resident is looked up only now: it may have been replaced."""
         resident = self.roster.resident(model, backend, self)
+        if resident.process is None:  # now, and not when it is loaded: a fault there would be remembered for a while
+            try:
+                resident.lifecycle.default_keep_alive = self.settings(model).keep_alive
+            except ConfigError as error:
+                raise InvalidParams(f"{error}. Mend config.toml, and ask again") from None
         self._reloads.look_at(
             resident
         )  # a watch cannot see all: another machine's write, a folder above that was moved
@@ -123,7 +132,16 @@ class Fleet:
         """New options hold from now on; those that a worker was started with, from its next load."""
         self.config = config
         for resident in self.every:
-            resident.lifecycle.default_keep_alive = config.keep_alive
+            with contextlib.suppress(ConfigError):  # then as it was; the next load says what is wrong
+                resident.lifecycle.default_keep_alive = self.settings(resident.model).keep_alive
+
+    def settings(self, model: ModelRef) -> ModelSettings:
+        """The options in force for a model, under any of its names. Raises ConfigError."""
+        aliases = self.config.aliases
+        file = os.path.basename(model.shown_path)
+        names = [model.name, aliases.get(model.name, ""), model.shown_path, file, file.removesuffix(".gguf")]
+        names += [alias for alias, target in aliases.items() if target in names]
+        return model_settings.settings(self.config, [name for name in names if name])
 
     # What a resident needs: see ResidentHost.
 
@@ -135,12 +153,14 @@ class Fleet:
 
     def _spec(self, resident: Resident) -> ModelSpec:
         config, model = self.config, resident.model
+        own = self.settings(model)
         return ModelSpec(
             name=model.name,
             path=model.files[0] if model.path else "",
             fingerprint=model.fingerprint,
-            context=config.context,
-            threads=min(config.threads, MAX_THREADS),
+            context=own.context,
+            threads=min(own.threads, MAX_THREADS),
+            hardware=Hardware(**{name: getattr(own, name) for name in Hardware.__struct_fields__}),
             memory_limit=self._limit(resident),
             max_queued=config.max_queued,
             cache_dir=self._cache_dir if config.cache_bytes else "",
@@ -152,6 +172,9 @@ class Fleet:
         for resident in self.loaded:
             if path := resident.model.path:
                 self._measured[path] = max(resident.rss_bytes, self._measured.get(path, 0))
+                self._vram_measured[path] = _vram_of(resident) or self._vram_measured.get(path, 0)
+            if resident.process and (capacity := vram.capacity(resident.facts.facts, self._vram_held())):
+                self._vram_capacity = capacity
         self._retired = {r for r in self._retired if r.lifecycle.state is not State.STOPPED}
         self._movement.set()
         self._watch.files({file for r in self.loaded for file in self._files(r)})
@@ -178,6 +201,7 @@ class Fleet:
                     [self._candidate(*other) for other in others.items()],
                     self._predict(newcomer.model),
                     self._available(),
+                    self._vram_need(newcomer.model),
                 )
                 leaving = [others[key] for key in plan.unload]
                 for resident in leaving:
@@ -197,6 +221,10 @@ class Fleet:
 
     def _check_limits(self, newcomer: Resident) -> None:
         """Raises ModelLoadFailed for a model that an option does not allow, even if it were the only one."""
+        try:
+            self.settings(newcomer.model)
+        except ConfigError as error:
+            raise ModelLoadFailed(str(error)) from None
         needed = newcomer.model.size_bytes
         if newcomer.backend == "llama":
             needed += eviction.BUFFERS
@@ -236,7 +264,16 @@ class Fleet:
 
     def _candidate(self, key: str, resident: Resident) -> eviction.EvictionCandidate:
         lifecycle = resident.lifecycle
-        return eviction.EvictionCandidate(key, self._footprint(resident), lifecycle.idle, lifecycle.idle_since)
+        return eviction.EvictionCandidate(
+            key, self._footprint(resident), lifecycle.idle, lifecycle.idle_since, _vram_of(resident)
+        )
+
+    def _vram_held(self) -> int:
+        return sum(map(_vram_of, self.loaded))
+
+    def _vram_need(self, model: ModelRef) -> eviction.VramNeed:
+        expected = self._vram_measured.get(model.path, 0) or model.size_bytes + eviction.USUAL_CACHE
+        return vram.need(self.settings(model).gpu_layers, expected, self._vram_capacity, self._vram_held())
 
     def _available(self) -> int:
         """Bytes for models: the machine's, within our own limit, minus what models that are loading will still take."""
@@ -246,3 +283,8 @@ class Fleet:
         if self.config.memory_total:
             limits.append(self.config.memory_total - sum(r.rss_bytes for r in self.loaded))
         return min(limits, default=1 << 62) - coming
+
+
+def _vram_of(resident: Resident) -> int:
+    """Bytes of the GPUs' memory that it has."""
+    return vram.held(resident.facts.facts) if resident.process else 0

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from threadrunner.engine.llama import library
 from threadrunner.engine.llama.errors import EngineError, LoadError
 from threadrunner.engine.llama.library import llama_cpp
-from threadrunner.engine.llama.model import Model
+from threadrunner.engine.llama.model import F16, Model
 
 if TYPE_CHECKING:  # in functions only: numpy takes 60 ms to load
     import numpy as np
@@ -19,6 +20,34 @@ OK, NO_ROOM, ABORTED = 0, 1, 2
 """What llama_decode answers, beside negative numbers for failures."""
 NOT_POOLED, MEAN, FIRST, LAST, RANK = range(5)
 """How a model makes one vector of a text's: llama.cpp's numbers. RANK is a score, no vector."""
+FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
+CACHE_TYPES = {"f32": 0, "f16": F16, "bf16": 30, "q8_0": 8, "q4_0": 2, "q4_1": 3, "iq4_nl": 20, "q5_0": 6, "q5_1": 7}
+"""Types that the KV cache may have, by ggml's numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """How attention is computed, and in which types its cache is."""
+
+    flash: str = "auto"
+    type_k: str = "f16"
+    type_v: str = "f16"
+
+    def fill(self, params: llama_cpp.llama_context_params) -> None:
+        params.type_k, params.type_v = self.types
+        params.flash_attn_type = FLASH_ATTENTION[self.flash]
+
+    @property
+    def types(self) -> tuple[int, int]:
+        """ggml's numbers. Raises LoadError for values that no model can have."""
+        for name in (self.type_k, self.type_v):
+            if name not in CACHE_TYPES:
+                raise LoadError(f"a cache of type {name!r}: use one of {', '.join(CACHE_TYPES)}")
+        if self.flash not in FLASH_ATTENTION:
+            raise LoadError(f"flash attention {self.flash!r}: use one of {', '.join(FLASH_ATTENTION)}")
+        if self.flash == "off" and self.type_v not in ("f32", "f16", "bf16"):
+            raise LoadError(f"a cache of values in {self.type_v} needs flash attention; turn it on, or use f16")
+        return CACHE_TYPES[self.type_k], CACHE_TYPES[self.type_v]
 
 
 class Context:
@@ -38,6 +67,7 @@ class Context:
         threads: int,
         embeddings: bool = False,
         pooling: int | None = None,
+        attention: Attention | None = None,
     ) -> None:
         """Batches hold up to `n_batch` tokens, computed `n_ubatch` at a time. `pooling` None: as the model says.
         Raises LoadError."""
@@ -51,6 +81,7 @@ class Context:
         params.kv_unified = True  # a fork is a tag on cells, not a copy
         params.swa_full = True  # a windowed cache forgets what a fork from the middle would need
         params.embeddings = embeddings
+        (attention or Attention()).fill(params)
         if pooling is not None:
             params.pooling_type = pooling
         params.no_perf = True
@@ -70,6 +101,8 @@ class Context:
         self._memory = llama_cpp.llama_get_memory(handle)
         self.remembers = bool(self._memory)
         """Whether it has a cache: without one, each batch is a text of its own (BERT, diffusion models)."""
+        self.abortable = not model.where.devices
+        """Whether `set_abort` stops a batch. A GPU looks at no flag, so where one computes batches must be short."""
         self._make_batch(n_batch)
         self._flag = ctypes.create_string_buffer(2)
         self._set_abort_callback()
@@ -108,8 +141,9 @@ class Context:
     def clear_abort(self) -> None:
         self._flag[0] = b"\x00"
 
-    def set_threads(self, threads: int) -> None:
-        llama_cpp.llama_set_n_threads(self.handle, threads, threads)
+    def set_threads(self, threads: int, prefill: int) -> None:
+        """As many compute a batch with one token, as `prefill` one with more."""
+        llama_cpp.llama_set_n_threads(self.handle, threads, prefill)
 
     # the batch
 
@@ -140,7 +174,12 @@ class Context:
     def decode(self) -> int:
         """Evaluate the batch: OK, NO_ROOM, ABORTED, or a negative number for a failure."""
         self._batch.n_tokens = self.n_tokens
-        return llama_cpp.llama_decode(self.handle, self._batch)
+        status = llama_cpp.llama_decode(self.handle, self._batch)
+        if not self.abortable:
+            # A GPU is only handed its work by then: without a wait here, batches queue up that no cancel reaches, and
+            # the scheduler learns a pace that is not true.
+            llama_cpp.llama_synchronize(self.handle)
+        return status
 
     def encode(self) -> int:
         """As `decode`, by the encoder where the model has one: T5's decoder would end the process without its work."""

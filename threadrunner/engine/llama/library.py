@@ -45,6 +45,7 @@ else:
 
 # ggml's log levels: 1 debug, 2 info, 3 warning, 4 error, 5 continues the line before it
 _recent_errors: deque[str] = deque(maxlen=8)
+_recent_warnings: deque[str] = deque(maxlen=32)
 _last_level = 1
 
 
@@ -57,25 +58,40 @@ def _on_log(level: int, text: bytes, _data: int | None) -> None:
         return
     if level >= 4:
         _recent_errors.append(line)
+    elif level == 3:
+        _recent_warnings.append(line)
     # what ends a load or a request is raised with its reason; an aborted batch, which is none, logs "errors" too
     log.log(logging.INFO if level >= 3 else logging.DEBUG, "%s", line)
 
 
 _started = False
+NUMA = {"off": 0, "distribute": 1, "isolate": 2, "numactl": 3}
+"""How threads are tied to the memory that is near them, by llama.cpp's numbers."""
 
 
-def start() -> None:
-    """Send llama.cpp's log to ours and initialize it, once. Every load calls it."""
+def start(numa: str = "off") -> None:
+    """Send llama.cpp's log to ours and initialize it, once: the first call's `numa` holds. Every load calls it. Raises
+    LoadError for one that is not in NUMA."""
     global _started
+    if numa not in NUMA:
+        raise LoadError(f"numa {numa!r}: use one of {', '.join(NUMA)}")
     if not _started:
         llama_cpp.llama_log_set(_on_log, None)  # first, or the CPU's feature list is written to stderr
         llama_cpp.llama_backend_init()
+        if NUMA[numa]:
+            llama_cpp.llama_numa_init(NUMA[numa])
         _started = True
 
 
 def forget_errors() -> None:
-    """Before a call whose failure `reason` will explain."""
+    """Before a call whose failure `reason`, or whose `warnings`, will be asked for."""
     _recent_errors.clear()
+    _recent_warnings.clear()
+
+
+def warnings(about: str) -> list[str]:
+    """What llama.cpp has warned of since `forget_errors`, where it has this word in it."""
+    return [line.removeprefix("warning: ") for line in _recent_warnings if about in line]
 
 
 def reason() -> str:

@@ -1,0 +1,77 @@
+"""Options that a model may have of its own, in a table `[models."NAME"]` of config.toml.
+
+What a table leaves out is as the file says for all models. It counts from the model's next load.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from threadrunner import config
+from threadrunner.config import Config, ConfigError
+
+_QUANTIZED = ("q", "iq")
+
+
+class ModelSettings(NamedTuple):
+    """What holds for one model. Each name is an option of `Config`, which says what it is for and what it may be."""
+
+    context: int
+    threads: int
+    threads_batch: int
+    keep_alive: float
+    gpu_layers: str
+    devices: list[str]
+    main_gpu: int
+    tensor_split: list[float]
+    cpu_moe: str
+    flash_attention: str
+    cache_type_k: str
+    cache_type_v: str
+    mlock: bool
+    numa: str
+
+
+def settings(options: Config, names: typing.Collection[str]) -> ModelSettings:
+    """Those of the model that is known by these names, its own first. Raises ConfigError."""
+    table: Any = next((options.models[name] for name in names if name in options.models), {})
+    where = next((f'[models."{name}"]' for name in names if name in options.models), "config.toml")
+    own = _checked(table, where)
+    chosen = ModelSettings(**{name: own.get(name, getattr(options, name)) for name in ModelSettings._fields})
+    _check_together(chosen, where)
+    return chosen
+
+
+def faults(options: Config) -> Iterator[str]:
+    """What is wrong with each table, and with the options for all models together."""
+    for name in ["", *options.models]:
+        try:
+            settings(options, [name])
+        except ConfigError as error:
+            yield str(error)
+
+
+def _checked(table: Any, where: str) -> dict[str, Any]:
+    if not isinstance(table, dict):
+        raise ConfigError(f"{where} must be a table, with lines such as gpu_layers = 20")
+    for key in table:
+        if key not in ModelSettings._fields:
+            known = ", ".join(ModelSettings._fields)
+            raise ConfigError(f"{where}: a model has no option {key!r}; it may have {known}")
+    return {key: config.options()[key].from_toml(value, where) for key, value in table.items()}
+
+
+def _check_together(chosen: ModelSettings, where: str) -> None:
+    if chosen.flash_attention == "off" and chosen.cache_type_v.startswith(_QUANTIZED):
+        raise ConfigError(
+            f'{where}: cache_type_v = "{chosen.cache_type_v}" needs flash attention; set flash_attention = "auto", or '
+            'cache_type_v = "f16"'
+        )
+    if chosen.tensor_split and not any(chosen.tensor_split):
+        raise ConfigError(f"{where}: tensor_split gives no GPU a part; one number must be above 0")
+    if chosen.tensor_split and chosen.main_gpu >= 0:
+        raise ConfigError(
+            f"{where}: main_gpu gives one GPU the whole model, and tensor_split divides it; set one of them"
+        )
