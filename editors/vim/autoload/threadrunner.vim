@@ -9,7 +9,7 @@ var ready = false
 var started_at = 0               # in seconds, as localtime() has it
 var deaths = 0                   # one after the other, each within LONG_LIFE
 var not_before = 0               # no start before this second
-var documents: dict<dict<any>> = {}  # buffer number -> {uri, language, version, tick} that the server has
+var documents: dict<dict<any>> = {}  # buffer number -> {uri, language, version, state} that the server has
 var asked = 0                    # only the newest request's answer is shown
 var asked_at = ''
 var item: dict<any> = {}
@@ -44,17 +44,17 @@ def Start(): bool
   return false
 enddef
 
-# A server that ended is started again by the next key, but not at once: 1 second later, then 2, 4, … 60.
+# A server that ended is started again by the next key; one that goes on ending, after 1 second, 2, 4, … 60.
 def Ended(_: job, status: number)
   deaths = localtime() - started_at >= LONG_LIFE ? 1 : deaths + 1
-  var pause = min([LONGEST_PAUSE, float2nr(pow(2, min([deaths, 10]) - 1))])
+  var pause = deaths == 1 ? 0 : min([LONGEST_PAUSE, float2nr(pow(2, min([deaths, 10]) - 2))])
   not_before = localtime() + pause
   ready = false
   documents = {}
   item = {}
   Hide()
   if v:exiting == v:null
-    echomsg printf('ThreadRunner: the server ended (code %d); it is started again in %d s', status, pause)
+    echomsg printf('ThreadRunner: the server ended (code %d); it is started again after %d s', status, pause)
   endif
 enddef
 
@@ -127,18 +127,23 @@ def Open(buffer: number)
     endif
     Close(buffer)
   endif
-  documents[buffer] = {uri: uri, language: language, version: 1, tick: getbufvar(buffer, 'changedtick')}
+  documents[buffer] = {uri: uri, language: language, version: 1, state: State(buffer)}
   Send({method: 'textDocument/didOpen', params: {textDocument: {
     uri: uri, languageId: language, version: 1, text: Text(buffer)}}})
 enddef
 
+# Differs where the text does: what ends its lines is an option, which is no change to Vim.
+def State(buffer: number): string
+  return string([getbufvar(buffer, 'changedtick'), getbufvar(buffer, '&fileformat'), getbufvar(buffer, '&endofline')])
+enddef
+
 def Update(buffer: number)
   var document = documents[buffer]
-  var tick = getbufvar(buffer, 'changedtick')
-  if document.tick == tick || !bufloaded(buffer)
+  var state = State(buffer)
+  if document.state ==# state || !bufloaded(buffer)
     return
   endif
-  document.tick = tick
+  document.state = state
   document.version += 1
   Send({method: 'textDocument/didChange', params: {
     textDocument: {uri: document.uri, version: document.version}, contentChanges: [{text: Text(buffer)}]}})

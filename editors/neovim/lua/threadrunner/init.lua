@@ -59,26 +59,43 @@ function M.setup(options)
   })
   vim.lsp.enable('threadrunner')
   local group = vim.api.nvim_create_augroup('threadrunner', { clear = true })
-  -- Neovim tells a server of another name only when the buffer is written.
+  -- Neovim tells a server of another name only when the buffer is written, and of other line ends never.
   vim.api.nvim_create_autocmd('BufFilePre', {
     group = group,
     callback = function(event)
-      for _, client in ipairs(vim.lsp.get_clients { name = 'threadrunner', bufnr = event.buf }) do
-        vim.lsp.buf_detach_client(event.buf, client.id)
-        M.renamed[event.buf] = client.id
-      end
+      M.renamed[event.buf] = M._detach(event.buf)
     end,
   })
   vim.api.nvim_create_autocmd('BufFilePost', {
     group = group,
     callback = function(event)
-      local id = M.renamed[event.buf]
+      M._attach(event.buf, M.renamed[event.buf])
       M.renamed[event.buf] = nil
-      if id and vim.lsp.get_client_by_id(id) then
-        vim.lsp.buf_attach_client(event.buf, id)
-      end
     end,
   })
+  vim.api.nvim_create_autocmd('OptionSet', {
+    group = group,
+    pattern = { 'fileformat', 'endofline', 'fixendofline', 'binary' },
+    callback = function()
+      local buffer = vim.api.nvim_get_current_buf()
+      M._attach(buffer, M._detach(buffer))
+    end,
+  })
+end
+
+-- Close the buffer in the server; the server.
+function M._detach(buffer)
+  local client = M.client(buffer)
+  if client then
+    vim.lsp.buf_detach_client(buffer, client.id)
+  end
+  return client
+end
+
+function M._attach(buffer, client)
+  if client and not client:is_stopped() then
+    vim.lsp.buf_attach_client(buffer, client.id)
+  end
 end
 
 function M._attached(client, buffer)
@@ -93,7 +110,7 @@ function M._attached(client, buffer)
   end
 end
 
--- A server that was not told to end is started again, 1 second later, then 2, 4, … 60 where it goes on dying.
+-- A server that was not told to end is started again; one that goes on ending, after 1 second, 2, 4, … 60.
 function M._exited(code, signal)
   local lived = vim.uv.now() - (M.begun or vim.uv.now())
   M.begun = nil
@@ -103,8 +120,8 @@ function M._exited(code, signal)
     return
   end
   M.deaths = lived >= 60000 and 1 or M.deaths + 1
-  local pause = math.min(60, 2 ^ (math.min(M.deaths, 10) - 1))
-  local message = ('the server ended (%s); it is started again in %d s'):format(
+  local pause = M.deaths == 1 and 0 or math.min(60, 2 ^ (math.min(M.deaths, 10) - 2))
+  local message = ('the server ended (%s); it is started again after %d s'):format(
     signal ~= 0 and 'signal ' .. signal or 'code ' .. code, pause)
   M.state = { state = 'starting', message = message }
   vim.notify('ThreadRunner: ' .. message, vim.log.levels.WARN)
