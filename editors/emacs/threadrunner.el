@@ -37,10 +37,18 @@ The file docs/editors.md has the table." :type 'plist)
 
 (defface threadrunner-ghost '((t :inherit shadow)) "Text that is suggested.")
 
-(defvar threadrunner--connection nil)
-(defvar-local threadrunner--version 0)
-(defvar-local threadrunner--changes nil "Changes that the server has not been told of, newest first.")
-(defvar-local threadrunner--before nil "Start and end of the change under way, as LSP positions.")
+(defvar threadrunner--connection nil "The server, once it has answered `initialize'.")
+(defvar threadrunner--starting nil "The server until then.")
+(defvar threadrunner--started 0 "When it was started, in seconds.")
+(defvar threadrunner--deaths 0 "How often it ended, one time after the other.")
+(defvar threadrunner--not-before 0 "No start before this time.")
+(defvar-local threadrunner--document nil
+  "What the server has of this buffer: (CONNECTION URI NAME LANGUAGE), or nil.")
+(defvar threadrunner--version 0 "Of all documents, so that it grows in each.")
+(defvar-local threadrunner--changes nil "Changes that the server has not been told of, newest first; t for all the text.")
+(defvar-local threadrunner--before nil
+  "The change under way: (START END BEGIN LENGTH), as LSP positions, and where it begins and how long it is.")
+(defvar-local threadrunner--tick nil "`buffer-chars-modified-tick' after the last change that we were told of.")
 (defvar-local threadrunner--asked 0 "Counts requests; only the newest one's answer is shown.")
 (defvar-local threadrunner--overlay nil)
 (defvar-local threadrunner--item nil)
@@ -52,40 +60,80 @@ The file docs/editors.md has the table." :type 'plist)
   (and threadrunner--connection (jsonrpc-running-p threadrunner--connection) threadrunner--connection))
 
 (defun threadrunner--connect ()
-  "The connection to the server, which is started if need be."
+  "The connection to the server; nil while there is none, which is then started unless it is too early for that."
   (or (threadrunner--live)
+      (prog1 nil
+        (unless (or threadrunner--starting (< (float-time) threadrunner--not-before))
+          (threadrunner--start)))))
+
+(defun threadrunner--start ()
+  "Start the server.  Nothing waits for it: it opens all buffers when it answers."
+  (setq threadrunner--started (float-time))
+  (condition-case problem
       (let ((connection
              (jsonrpc-process-connection
               :name "threadrunner"
               :events-buffer-scrollback-size 0
               :notification-dispatcher #'threadrunner--notified
               :request-dispatcher (lambda (&rest _) nil)
-              :on-shutdown (lambda (_) (setq threadrunner--connection nil))
+              :on-shutdown #'threadrunner--ended
               :process (lambda ()
                          (make-process :name "threadrunner" :command threadrunner-command :connection-type 'pipe
                                        :coding 'utf-8-emacs-unix :noquery t
                                        :stderr (get-buffer-create " *threadrunner stderr*"))))))
-        (jsonrpc-request
-         connection :initialize
-         `(:processId ,(emacs-pid)
-           :clientInfo (:name "threadrunner.el" :version "0.1.0")
-           :rootUri ,(threadrunner--root)
-           :workspaceFolders ,(if (threadrunner--root)
-                                  (vector `(:uri ,(threadrunner--root) :name "root"))
-                                nil)
-           :initializationOptions ,(or threadrunner-settings (make-hash-table))
-           ;; Columns in characters, which is what Emacs counts in.
-           :capabilities (:general (:positionEncodings ["utf-32"])
-                          :textDocument (:inlineCompletion ,(make-hash-table)))))
-        (jsonrpc-notify connection :initialized (make-hash-table))
-        (setq threadrunner--connection connection))))
+        (setq threadrunner--starting connection)
+        (jsonrpc-async-request
+         connection :initialize (threadrunner--introduction)
+         :timeout 60
+         :success-fn (lambda (_)
+                       (jsonrpc-notify connection :initialized (make-hash-table))
+                       (setq threadrunner--connection connection threadrunner--starting nil)
+                       (threadrunner--each-buffer #'threadrunner--sync)
+                       (with-current-buffer (window-buffer (selected-window))
+                         (when threadrunner-mode (threadrunner--request nil))))
+         :error-fn (lambda (_) (when (jsonrpc-running-p connection) (jsonrpc-shutdown connection)))
+         :timeout-fn (lambda () (jsonrpc-shutdown connection))))
+    (error (threadrunner--ended nil (error-message-string problem)))))
+
+(defun threadrunner--introduction ()
+  (let ((root (threadrunner--root)))
+    `(:processId ,(emacs-pid)
+      :clientInfo (:name "threadrunner.el" :version "0.1.0")
+      :rootUri ,root
+      :workspaceFolders ,(and root (vector `(:uri ,root :name "root")))
+      :initializationOptions ,(or threadrunner-settings (make-hash-table))
+      ;; Columns in characters, which is what Emacs counts in.
+      :capabilities (:general (:positionEncodings ["utf-32"])
+                     :textDocument (:inlineCompletion ,(make-hash-table))))))
+
+(defun threadrunner--ended (_connection &optional problem)
+  "The server has ended: the next key starts it again, if it goes on ending after 1 second, 2, 4, … 60."
+  (unless (eq threadrunner--not-before 'never)
+    (setq threadrunner--deaths (if (> (- (float-time) threadrunner--started) 60) 1 (1+ threadrunner--deaths))
+          threadrunner--connection nil
+          threadrunner--starting nil)
+    (let ((pause (if (= threadrunner--deaths 1) 0 (min 60 (expt 2 (- (min threadrunner--deaths 10) 2))))))
+      (setq threadrunner--not-before (+ (float-time) pause))
+      (message "ThreadRunner: the server ended%s; it is started again after %d s" (if problem (concat " (" problem ")") "")
+               pause))
+    (threadrunner--each-buffer #'threadrunner--hide)))
+
+(defun threadrunner--each-buffer (act)
+  "Call ACT in each buffer with the mode."
+  (dolist (buffer (buffer-list))
+    (when (buffer-local-value 'threadrunner-mode buffer)
+      (with-current-buffer buffer (funcall act)))))
 
 (defun threadrunner--root ()
   (let ((root (locate-dominating-file default-directory ".git")))
     (and root (threadrunner--file-uri (directory-file-name (expand-file-name root))))))
 
 (defun threadrunner--file-uri (file)
-  (concat "file://" (url-hexify-string (file-truename file) (cons ?/ url-unreserved-chars))))
+  (concat "file://" (url-hexify-string (if (file-remote-p file) file (file-truename file))
+                                       (cons ?/ url-unreserved-chars))))
+
+(defun threadrunner--name ()
+  (or buffer-file-name (buffer-name)))
 
 (defun threadrunner--uri ()
   (if buffer-file-name (threadrunner--file-uri buffer-file-name)
@@ -102,7 +150,8 @@ The file docs/editors.md has the table." :type 'plist)
     (save-restriction
       (widen)
       (goto-char (or where (point)))
-      (list :line (1- (line-number-at-pos nil t)) :character (- (point) (line-beginning-position))))))
+      (let ((inhibit-field-text-motion t))
+        (list :line (1- (line-number-at-pos nil t)) :character (- (point) (line-beginning-position)))))))
 
 (defun threadrunner--point (position)
   (save-excursion
@@ -110,41 +159,85 @@ The file docs/editors.md has the table." :type 'plist)
       (widen)
       (goto-char (point-min))
       (forward-line (plist-get position :line))
-      (min (line-end-position) (+ (point) (plist-get position :character))))))
+      (let ((inhibit-field-text-motion t))
+        (min (line-end-position) (+ (point) (plist-get position :character)))))))
+
+(defun threadrunner--text (begin end)
+  "The text between BEGIN and END.
+Bytes that are no text are as many characters in it, or no JSON could hold them."
+  (save-restriction
+    (widen)
+    (replace-regexp-in-string "[^\0-\x10ffff]" "\xfffd" (buffer-substring-no-properties begin end) t t)))
 
 (defun threadrunner--language ()
   (let ((name (string-remove-suffix "-mode" (string-remove-suffix "-ts-mode" (symbol-name major-mode)))))
     (pcase name ("js" "javascript") ("sh" "shellscript") ("c++" "cpp") (_ name))))
 
-(defun threadrunner--open ()
-  (setq threadrunner--changes nil)
+(defun threadrunner--open (connection)
+  "Tell the server of this buffer."
+  (setq threadrunner--document (list connection (threadrunner--uri) (threadrunner--name) (threadrunner--language)))
+  (threadrunner--known)
   (jsonrpc-notify
-   (threadrunner--connect) :textDocument/didOpen
-   `(:textDocument (:uri ,(threadrunner--uri) :languageId ,(threadrunner--language)
+   connection :textDocument/didOpen
+   `(:textDocument (:uri ,(nth 1 threadrunner--document) :languageId ,(nth 3 threadrunner--document)
                     :version ,(cl-incf threadrunner--version)
-                    :text ,(save-restriction (widen) (buffer-substring-no-properties (point-min) (point-max)))))))
+                    :text ,(threadrunner--text 1 (1+ (buffer-size)))))))
 
 (defun threadrunner--close ()
-  (when (threadrunner--live)
-    (jsonrpc-notify threadrunner--connection :textDocument/didClose `(:textDocument (:uri ,(threadrunner--uri))))))
+  (when (and threadrunner--document (eq (car threadrunner--document) (threadrunner--live)))
+    (jsonrpc-notify threadrunner--connection :textDocument/didClose
+                    `(:textDocument (:uri ,(nth 1 threadrunner--document)))))
+  (setq threadrunner--document nil))
+
+(defun threadrunner--known ()
+  "What the text is now is known to the server, or to `threadrunner--changes'."
+  (setq threadrunner--tick (buffer-chars-modified-tick)))
+
+(defun threadrunner--unseen ()
+  "Whether the text was changed without our hooks: by another hook, in an indirect buffer, with hooks inhibited."
+  (not (eql threadrunner--tick (buffer-chars-modified-tick))))
 
 (defun threadrunner--before-change (begin end)
-  (setq threadrunner--before (cons (threadrunner--position begin) (threadrunner--position end))))
+  (cond ((eq threadrunner--changes t))
+        ((threadrunner--unseen) (setq threadrunner--changes t))
+        (t (setq threadrunner--before (list (threadrunner--position begin) (threadrunner--position end)
+                                            begin (- end begin))))))
 
-(defun threadrunner--after-change (begin end _length)
-  (when threadrunner--before
-    (push `(:range (:start ,(car threadrunner--before) :end ,(cdr threadrunner--before))
-            :text ,(save-restriction (widen) (buffer-substring-no-properties begin end)))
-          threadrunner--changes)
-    (setq threadrunner--before nil)))
+(defun threadrunner--after-change (begin end length)
+  "The region announced before is what it is now, whichever part of it the command says it has changed.
+The two differ for the commands that change case, fill or replace characters: then all the text is sent."
+  (pcase-let ((`(,start ,stop ,from ,size) threadrunner--before))
+    (setq threadrunner--before nil)
+    (cond ((eq threadrunner--changes t))
+          ((and start (<= from begin) (<= (+ begin length) (+ from size)))
+           (push `(:range (:start ,start :end ,stop)
+                   :text ,(threadrunner--text from (+ from size (- end begin length))))
+                 threadrunner--changes))
+          (t (setq threadrunner--changes t))))
+  (threadrunner--known))
 
 (defun threadrunner--sync ()
-  (when threadrunner--changes
+  "Make the server's text this buffer's; nil where there is no server, or not yet."
+  (let ((connection (threadrunner--connect)))
+    (when connection
+      (pcase-let ((`(,with ,uri ,name ,language) threadrunner--document))
+        (cond ((not (eq with connection)) (threadrunner--open connection))
+              ((not (and (equal name (threadrunner--name)) (equal language (threadrunner--language))))
+               (threadrunner--close)
+               (threadrunner--open connection))
+              ((or threadrunner--changes (threadrunner--unseen)) (threadrunner--tell connection uri)))
+        (setq threadrunner--changes nil)
+        connection))))
+
+(defun threadrunner--tell (connection uri)
+  "Tell the server of the changes, or of all the text where one of them was not seen."
+  (let ((all (or (eq threadrunner--changes t) (threadrunner--unseen))))
     (jsonrpc-notify
-     threadrunner--connection :textDocument/didChange
-     `(:textDocument (:uri ,(threadrunner--uri) :version ,(cl-incf threadrunner--version))
-       :contentChanges ,(vconcat (nreverse threadrunner--changes))))
-    (setq threadrunner--changes nil)))
+     connection :textDocument/didChange
+     `(:textDocument (:uri ,uri :version ,(cl-incf threadrunner--version))
+       :contentChanges ,(if all (vector `(:text ,(threadrunner--text 1 (1+ (buffer-size)))))
+                          (vconcat (nreverse threadrunner--changes)))))
+    (threadrunner--known)))
 
 ;;; Suggestions
 
@@ -172,36 +265,42 @@ The file docs/editors.md has the table." :type 'plist)
              (substring text (length typed)))))))
 
 (defun threadrunner--request (manual)
-  (let ((buffer (current-buffer)) (asked (cl-incf threadrunner--asked)))
-    (unless (threadrunner--live)
-      (threadrunner--open))
-    (threadrunner--sync)
+  (let ((buffer (current-buffer)) (asked (cl-incf threadrunner--asked)) (connection (threadrunner--sync)))
     ;; No cancel: a newer request of the same document ends the older one in the server.
-    (jsonrpc-async-request
-     threadrunner--connection :textDocument/inlineCompletion
-     `(:textDocument (:uri ,(threadrunner--uri)) :position ,(threadrunner--position)
-       :context (:triggerKind ,(if manual 1 2)))
-     :timeout 60
-     :success-fn (lambda (result)
-                   (when (buffer-live-p buffer)
-                     (with-current-buffer buffer
-                       (when (= asked threadrunner--asked)
-                         (threadrunner--answered result)))))
-     :error-fn #'ignore
-     :timeout-fn #'ignore)))
+    (when connection
+      (jsonrpc-async-request
+       connection :textDocument/inlineCompletion
+       `(:textDocument (:uri ,(nth 1 threadrunner--document)) :position ,(threadrunner--position)
+         :context (:triggerKind ,(if manual 1 2)))
+       :timeout 60
+       :success-fn (lambda (result)
+                     (when (buffer-live-p buffer)
+                       (with-current-buffer buffer
+                         (when (= asked threadrunner--asked)
+                           (threadrunner--answered result)))))
+       :error-fn #'ignore
+       :timeout-fn #'ignore))))
 
 (defun threadrunner--answered (result)
   (let* ((items (plist-get result :items))
          (item (and (> (length items) 0) (elt items 0)))
          (rest (and item (threadrunner--rest-of item))))
     (setq threadrunner--item item)
-    (if rest (threadrunner--show rest) (threadrunner--hide))))
+    (if (and rest (not (threadrunner--menu-p))) (threadrunner--show rest) (threadrunner--hide))))
+
+(defun threadrunner--menu-p ()
+  "Whether a completion menu is open, whose keys the suggestion's would hide."
+  (or completion-in-region-mode (bound-and-true-p company-candidates) (bound-and-true-p corfu--candidates)))
 
 (defun threadrunner--after-command ()
   "Follow what was typed, and ask for more."
-  (let ((rest (and threadrunner--rest threadrunner--item (threadrunner--rest-of threadrunner--item))))
+  (let ((rest (and threadrunner--rest threadrunner--item (not (threadrunner--menu-p))
+                   (threadrunner--rest-of threadrunner--item))))
     (if rest (threadrunner--show rest) (threadrunner--hide)))
-  (when (and threadrunner--changes (not (minibufferp)))
+  (when (and (or threadrunner--changes (threadrunner--unseen))
+             (not (minibufferp)) (not (threadrunner--menu-p))
+             ;; In a macro, only its last key asks.
+             (or (not executing-kbd-macro) (>= executing-kbd-macro-index (length executing-kbd-macro))))
     (threadrunner--request nil)))
 
 (defun threadrunner--report (kind text)
@@ -251,7 +350,9 @@ The file docs/editors.md has the table." :type 'plist)
 (defun threadrunner-status ()
   "Show what the server has counted."
   (interactive)
-  (message "%S" (jsonrpc-request (threadrunner--connect) :threadrunner/status (make-hash-table))))
+  (message "%S" (if (threadrunner--connect)
+                    (jsonrpc-request threadrunner--connection :threadrunner/status (make-hash-table))
+                  "ThreadRunner: the server does not run, or not yet")))
 
 (defvar threadrunner-ghost-map
   (let ((map (make-sparse-keymap)))
@@ -265,33 +366,47 @@ The file docs/editors.md has the table." :type 'plist)
 
 (defvar threadrunner--maps `((threadrunner--rest . ,threadrunner-ghost-map)))
 
+(defun threadrunner--temporary-p ()
+  "Whether this buffer is none that a person edits, say that in which Org colours a block of code."
+  (and (not buffer-file-name) (string-prefix-p " " (buffer-name))))
+
 ;;;###autoload
 (define-minor-mode threadrunner-mode
   "Suggestions behind point by a model on this machine."
   :lighter " TR"
   (cond
+   ((and threadrunner-mode (threadrunner--temporary-p))
+    (setq threadrunner-mode nil))
    (threadrunner-mode
     (add-to-list 'emulation-mode-map-alists 'threadrunner--maps)
     (add-hook 'before-change-functions #'threadrunner--before-change nil t)
     (add-hook 'after-change-functions #'threadrunner--after-change nil t)
     (add-hook 'post-command-hook #'threadrunner--after-command nil t)
     (add-hook 'kill-buffer-hook #'threadrunner--close nil t)
-    (threadrunner--open))
+    (add-hook 'change-major-mode-hook #'threadrunner--leave nil t)
+    (threadrunner--sync))
    (t
     (remove-hook 'before-change-functions #'threadrunner--before-change t)
     (remove-hook 'after-change-functions #'threadrunner--after-change t)
     (remove-hook 'post-command-hook #'threadrunner--after-command t)
     (remove-hook 'kill-buffer-hook #'threadrunner--close t)
-    (threadrunner--hide)
-    (threadrunner--close))))
+    (remove-hook 'change-major-mode-hook #'threadrunner--leave t)
+    (threadrunner--leave))))
+
+(defun threadrunner--leave ()
+  "Before the buffer's local variables are gone."
+  (threadrunner--hide)
+  (threadrunner--close))
 
 (defun threadrunner-stop ()
   "Stop the server."
   (interactive)
-  (when (threadrunner--live)
-    (ignore-errors (jsonrpc-request threadrunner--connection :shutdown nil :timeout 5))
-    (jsonrpc-notify threadrunner--connection :exit nil)
-    (jsonrpc-shutdown threadrunner--connection)))
+  (let ((threadrunner--not-before 'never))
+    (when (threadrunner--live)
+      (ignore-errors (jsonrpc-request threadrunner--connection :shutdown nil :timeout 5))
+      (jsonrpc-notify threadrunner--connection :exit nil)
+      (jsonrpc-shutdown threadrunner--connection)))
+  (setq threadrunner--connection nil))
 
 (add-hook 'kill-emacs-hook #'threadrunner-stop)
 

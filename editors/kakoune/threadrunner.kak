@@ -9,30 +9,47 @@
 
 declare-option -docstring 'the threadrunner program, with arguments if need be' str threadrunner_command 'threadrunner'
 declare-option -hidden str threadrunner_text
+declare-option -hidden str threadrunner_place
+declare-option -hidden str threadrunner_file
 
 define-command threadrunner-suggest -docstring 'ask for a suggestion at the cursor' %{
-    set-register t "%val{cursor_line}:%val{cursor_column}"
+    # It is for this text and this cursor, and is inserted nowhere else.
+    set-option buffer threadrunner_place "%val{timestamp}:%val{cursor_line}:%val{cursor_column}"
+    # Not by a variable: one of more than 128 KiB cannot be passed to a program.
+    set-option buffer threadrunner_file %sh{ mktemp "${TMPDIR:-/tmp}/threadrunner.XXXXXXXX" }
     evaluate-commands -draft %{
         execute-keys '%'
-        evaluate-commands %sh{
-            # A suggestion never ends with a line end, so that $(…) cuts nothing of it.
-            text=$(printf '%s' "$kak_selection" |
-                $kak_opt_threadrunner_command lsp --at "$kak_reg_t" --path "$kak_buffile" \
-                    --language "$kak_opt_filetype" 2>/dev/null)
-            printf "set-option buffer threadrunner_text '%s'\n" "$(printf '%s' "$text" | sed "s/'/''/g")"
-        }
+        echo -to-file %opt{threadrunner_file} -- %val{selection}
     }
-    info %sh{
+    evaluate-commands %sh{
+        # A suggestion never ends with a line end, so that $(…) cuts nothing of it.
+        text=$($kak_opt_threadrunner_command lsp --at "$kak_cursor_line:$kak_cursor_column" --path "$kak_buffile" \
+            --language "$kak_opt_filetype" < "$kak_opt_threadrunner_file" 2>/dev/null)
+        rm -f "$kak_opt_threadrunner_file"
+        printf "set-option buffer threadrunner_text '%s'\n" "$(printf '%s' "$text" | sed "s/'/''/g")"
+    }
+    info -- %sh{
         [ -n "$kak_opt_threadrunner_text" ] && printf '%s' "$kak_opt_threadrunner_text" || echo 'nothing to suggest'
     }
 }
 
 define-command threadrunner-accept -docstring 'insert the suggestion (in insert mode)' %{
-    evaluate-commands -save-regs 't' %{
-        set-register t %opt{threadrunner_text}
-        # From a register, not typed: no hook indents it once more.
-        execute-keys '<c-r>t'
+    evaluate-commands %sh{
+        here="$kak_timestamp:$kak_cursor_line:$kak_cursor_column"
+        if [ -n "$kak_opt_threadrunner_text" ] && [ "$here" = "$kak_opt_threadrunner_place" ]; then
+            echo threadrunner-insert
+        else
+            echo "info -- 'nothing is suggested here'"
+        fi
     }
     set-option buffer threadrunner_text ''
+}
+
+define-command -hidden threadrunner-insert %{
     info
+    evaluate-commands -save-regs 't' %{
+        set-register t %opt{threadrunner_text}
+        # From a register, not typed: no hook indents it once more. An undo of its own: typed text stays.
+        execute-keys '<c-u><c-r>t<c-u>'
+    }
 }

@@ -34,6 +34,8 @@ ANSWER_TOKENS = 512
 """Tokens of an answer, at most."""
 BLOCK_LINES = 120
 """Lines of a definition that count as its block, at most."""
+INSTRUCTION_CHARS = 1000
+"""Characters of a comment's line that may be an instruction, at most."""
 COMMENT_WIDTH = 88
 """Columns."""
 
@@ -213,6 +215,8 @@ def comment(text: str, language: str, indent: str) -> str:
 
 def comment_text(line: str, language: str) -> str:
     """The text of a line that is all comment; empty for any other line."""
+    if len(line) > INSTRUCTION_CHARS:
+        return ""
     leader = re.escape(_LEADER.get(language, "//"))
     found = re.fullmatch(rf"\s*(?:{leader})+\s*(\S.*?)\s*", line)
     return found[1] if found else ""

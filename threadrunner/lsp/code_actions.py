@@ -25,7 +25,7 @@ class ContentModified(JsonRpcException):
 def offer(session: Session, params: lsp.CodeActionParams) -> list[lsp.CodeAction | lsp.Command]:
     """The actions for a selection, or for the block around the cursor."""
     document = session.documents.get(params.text_document.uri)
-    if document is None or not session.settings.enable or not session.ignore.completes(document.path):
+    if document is None or not session.settings.enable or not session.ignore.completes(document.name):
         return []
     problems = [(diagnostic.range.start.line, diagnostic.message) for diagnostic in params.context.diagnostics]
     only = None if params.context.only is None else [str(getattr(kind, "value", kind)) for kind in params.context.only]

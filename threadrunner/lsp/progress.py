@@ -13,6 +13,7 @@ from lsprotocol import types as lsp
 from threadrunner.client.aio import Notice
 from threadrunner.lsp.client import EditorClient
 from threadrunner.lsp.suggest.ask import DaemonClient
+from threadrunner.lsp.suggest.documents import sound
 
 TITLES = {"load": "Loading the model", "download": "Fetching the model"}
 
@@ -76,7 +77,7 @@ class Reporting:
                 notice(name, payload)
 
         try:
-            return await self._daemon.request(method, params, listen)
+            return await self._daemon.request(method, _sound(params), listen)
         finally:
             self._ready(request)
 
@@ -95,3 +96,12 @@ class Reporting:
         if not self._waiting and self._bar is not None:
             self._bar.end()
             self._bar = None
+
+
+def _sound(value: Any) -> Any:
+    """The same with U+FFFD for each half of a surrogate pair, wherever it came from: files, names, settings, chats."""
+    if isinstance(value, str):
+        return sound(value)
+    if isinstance(value, dict):
+        return {sound(key): _sound(each) for key, each in value.items()}
+    return [_sound(each) for each in value] if isinstance(value, (list, tuple)) else value

@@ -1,8 +1,9 @@
-"""pygls's protocol where ours differs from it: documents, unreadable requests, commands, ids.
+"""pygls's protocol where ours differs from it: documents, the life cycle, unreadable requests, commands, ids.
 
 pygls 2.1.1 leaves a request unanswered whose params it cannot read, and every request after `shutdown`; a client that
-waits for each answer would wait forever. Cancelling a command does not reach the handler there. And it numbers its
-own requests with UUID strings, which Vim's `ch_sendexpr` refuses (E475).
+waits for each answer would wait forever. It serves requests before `initialize`, lets a second `initialize` begin the
+session again, and ends with 0 whether or not `shutdown` came before `exit`. Cancelling a command does not reach the
+handler there. And it numbers its own requests with UUID strings, which Vim's `ch_sendexpr` refuses (E475).
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from pygls.lsp.server import LanguageServer
 from pygls.protocol import LanguageServerProtocol
 from pygls.protocol.language_server import lsp_method
 
+PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
 INVALID_PARAMS = -32602
+NOT_INITIALIZED = -32002
 
 
 class DocumentListener(Protocol):
@@ -26,6 +29,9 @@ class DocumentListener(Protocol):
     def opened(self, item: lsp.TextDocumentItem) -> None: ...
     def changed(self, params: lsp.DidChangeTextDocumentParams) -> None: ...
     def closed(self, uri: str) -> None: ...
+    def notebook_opened(self, params: lsp.DidOpenNotebookDocumentParams) -> None: ...
+    def notebook_changed(self, params: lsp.DidChangeNotebookDocumentParams) -> None: ...
+    def notebook_closed(self, params: lsp.DidCloseNotebookDocumentParams) -> None: ...
 
 
 class LspProtocol(LanguageServerProtocol):
@@ -33,11 +39,19 @@ class LspProtocol(LanguageServerProtocol):
 
     documents: DocumentListener
     """Set by the server before the first message is read."""
+    _begun = False
+    _exited = False
+    # Not set in __init__: pygls's reads all attributes, properties too.
 
     def __init__(self, server: LanguageServer, converter: Any) -> None:
         super().__init__(server, converter)
         # Far from the client's own: pygls keeps both sides' requests in one table, and confuses equal ids.
         self._ids = itertools.count(1 << 30)
+
+    @property
+    def exit_code(self) -> int:
+        """What LSP asks for: 1 where `exit` came without `shutdown`. An editor that is gone is no fault of ours."""
+        return 1 if self._exited and not self._shutdown else 0
 
     # ---- to the editor
 
@@ -61,11 +75,30 @@ class LspProtocol(LanguageServerProtocol):
             raise error from None
 
     def handle_message(self, message: Any) -> None:
-        if self._shutdown and hasattr(message, "id") and hasattr(message, "method"):
-            text = "the server is shutting down"
-            self._send_response(message.id, error=lsp.ResponseError(code=INVALID_REQUEST, message=text))
-            return
-        super().handle_message(message)
+        method = getattr(message, "method", None)
+        refusal = self._refusal(method) if method is not None else None
+        self._exited = self._exited or method == lsp.EXIT
+        if refusal is None:
+            self._begun = self._begun or method == lsp.INITIALIZE
+            super().handle_message(message)
+        elif hasattr(message, "id"):
+            code, text = refusal
+            self._send_response(message.id, error=lsp.ResponseError(code=code, message=text))
+
+    def _refusal(self, method: str) -> tuple[int, str] | None:
+        """Why a message may not come now, with LSP's code for it; a notification is then dropped."""
+        if method == lsp.EXIT:
+            return None
+        if self._shutdown:
+            return INVALID_REQUEST, "the server is shutting down"
+        if method == lsp.INITIALIZE:
+            return (INVALID_REQUEST, "the session has begun already") if self._begun else None
+        return None if self._begun else (NOT_INITIALIZED, f"{method} came before initialize")
+
+    def unreadable(self, error: Exception) -> None:
+        """A message was not JSON: whose it is is not known, so the answer has no id."""
+        answer = {"code": PARSE_ERROR, "message": f"not JSON: {error}"}
+        self._send_data({"jsonrpc": self.VERSION, "id": None, "error": answer})
 
     @lsp_method(lsp.TEXT_DOCUMENT_DID_OPEN)
     def lsp_text_document__did_open(self, params: lsp.DidOpenTextDocumentParams) -> None:
@@ -78,6 +111,18 @@ class LspProtocol(LanguageServerProtocol):
     @lsp_method(lsp.TEXT_DOCUMENT_DID_CLOSE)
     def lsp_text_document__did_close(self, params: lsp.DidCloseTextDocumentParams) -> None:
         self.documents.closed(params.text_document.uri)
+
+    @lsp_method(lsp.NOTEBOOK_DOCUMENT_DID_OPEN)
+    def lsp_notebook_document__did_open(self, params: lsp.DidOpenNotebookDocumentParams) -> None:
+        self.documents.notebook_opened(params)
+
+    @lsp_method(lsp.NOTEBOOK_DOCUMENT_DID_CHANGE)
+    def lsp_notebook_document__did_change(self, params: lsp.DidChangeNotebookDocumentParams) -> None:
+        self.documents.notebook_changed(params)
+
+    @lsp_method(lsp.NOTEBOOK_DOCUMENT_DID_CLOSE)
+    def lsp_notebook_document__did_close(self, params: lsp.DidCloseNotebookDocumentParams) -> None:
+        self.documents.notebook_closed(params)
 
     @lsp_method(lsp.WORKSPACE_EXECUTE_COMMAND)
     async def lsp_workspace__execute_command(  # type: ignore[override]  # theirs is a generator, which cancels nothing

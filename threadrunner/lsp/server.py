@@ -5,13 +5,14 @@ Every handler that may wait is a coroutine, so that it can be cancelled while it
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
 from collections.abc import Callable
 from datetime import date
 from functools import partial
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from lsprotocol import types as lsp
 from pygls.lsp.server import LanguageServer
@@ -23,8 +24,15 @@ from threadrunner.lsp import code_actions, commands, completions
 from threadrunner.lsp.counters import Counters
 from threadrunner.lsp.protocol import LspProtocol
 from threadrunner.lsp.session import SECTION, STATUS, DaemonConnection, Session
+from threadrunner.lsp.stream import HeaderReader
 
 log = logging.getLogger("threadrunner.lsp")
+
+
+NOTEBOOKS = lsp.NotebookDocumentSyncOptions(
+    notebook_selector=[lsp.NotebookDocumentFilterWithCells(cells=[lsp.NotebookCellLanguage(language="*")])], save=False
+)
+"""All notebooks with all their cells: which of them get suggestions is for the settings to say."""
 
 
 class LspServer(LanguageServer):
@@ -33,7 +41,13 @@ class LspServer(LanguageServer):
     protocol: LspProtocol
 
     def __init__(self, daemon: DaemonConnection) -> None:
-        super().__init__("threadrunner", __version__, protocol_cls=LspProtocol, converter_factory=default_converter)
+        super().__init__(
+            "threadrunner",
+            __version__,
+            protocol_cls=LspProtocol,
+            converter_factory=default_converter,
+            notebook_document_sync=NOTEBOOKS,
+        )
         counters = Counters(os.path.join(paths.home(), "suggestions.jsonl"), lambda: date.today().isoformat())
         self.session = Session(daemon, self.protocol, counters)
         self.protocol.documents = self.session
@@ -46,6 +60,8 @@ class LspServer(LanguageServer):
     def report_server_error(self, error: Exception, source: Any) -> None:
         """pygls shows each of its errors to the person, up to one for each key; the log is the place for them."""
         log.error("%s: %s", getattr(source, "__name__", source), error)
+        if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError, RecursionError)):
+            self.protocol.unreadable(error)
 
 
 # ---- handlers; features with more to them have modules of their own
@@ -124,6 +140,6 @@ def run() -> int:
     stdout = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # a stray print() would break the stream that the client reads
     server = build(AsyncClient())
-    server.start_io(sys.stdin.buffer, stdout)
+    server.start_io(cast(BinaryIO, HeaderReader(sys.stdin.buffer)), stdout)
     server.session.counters.flush()
-    return 0
+    return server.protocol.exit_code

@@ -25,6 +25,7 @@ from threadrunner.lsp.progress import Reporting, WorkDone
 from threadrunner.lsp.suggest.ask import DaemonClient, Figures
 from threadrunner.lsp.suggest.documents import Document, Documents
 from threadrunner.lsp.suggest.ignore import Ignore
+from threadrunner.lsp.suggest.naming import judged_path
 from threadrunner.lsp.suggest.settings import Settings, SettingsError, parse
 from threadrunner.lsp.suggest.suggester import Suggester
 from threadrunner.lsp.suggest.workspace import Workspace
@@ -136,8 +137,9 @@ class Session:
 
     def opened(self, item: lsp.TextDocumentItem) -> None:
         path = to_fs_path(item.uri) or "" if item.uri.startswith("file:") else ""
+        name = path or judged_path(item.uri)
         language = item.language_id.lower()
-        document = Document(item.uri, path, language, item.version, item.text, self.encoding)
+        document = Document(item.uri, path, language, item.version, item.text, self.encoding, name)
         self.documents.open(document)
         self._warm(document)
 
@@ -157,9 +159,36 @@ class Session:
             self.suggester.forget(uri)
             self.counters.flush()
 
+    def notebook_opened(self, params: lsp.DidOpenNotebookDocumentParams) -> None:
+        notebook = params.notebook_document
+        self._workspace.notebooks.open(notebook.uri, [cell.document for cell in notebook.cells])
+        for item in params.cell_text_documents:
+            self.opened(item)
+
+    def notebook_changed(self, params: lsp.DidChangeNotebookDocumentParams) -> None:
+        cells = params.change.cells
+        if cells is None:
+            return
+        if (structure := cells.structure) is not None:
+            array, fresh = structure.array, [cell.document for cell in structure.array.cells or ()]
+            self._workspace.notebooks.splice(params.notebook_document.uri, array.start, array.delete_count, fresh)
+            for item in structure.did_open or ():
+                self.opened(item)
+            for gone in structure.did_close or ():
+                self.closed(gone.uri)
+        for content in cells.text_content or ():
+            self.changed(lsp.DidChangeTextDocumentParams(content.document, content.changes))
+
+    def notebook_closed(self, params: lsp.DidCloseNotebookDocumentParams) -> None:
+        self._workspace.notebooks.close(params.notebook_document.uri)
+        for cell in params.cell_text_documents:
+            self.closed(cell.uri)
+
     def _warm(self, document: Document) -> None:
         """Load the model when the first file is opened that it is for, so that the first suggestion is not late."""
-        if self._warmed or self.settings.trigger == "manual" or not document.path:
+        if self._warmed or self.settings.trigger == "manual":
+            return
+        if not document.path and document.uri not in self._workspace.notebooks:
             return
         if self._workspace.completes(document):
             self._warmed = True

@@ -30,6 +30,8 @@ OUTLINE_LINES = 40
 """Lines that are shown of a file's outline, at most."""
 NEAR_LINES = 12
 """Lines before the cursor whose names are looked up."""
+LONGEST_LINE = 400
+"""Characters; a longer line is generated or minified, and is shown to no model beside another file."""
 JUMPED = 64
 """Lines; a cursor this far from where the choice was made is elsewhere."""
 
@@ -110,7 +112,7 @@ def choose(
     seen = set(_telling(window.prefix + window.suffix))
     chosen: list[Snippet] = []
     for other, lines in _candidates(document, window, others, trail):
-        text = _fresh(lines, seen)
+        text = _fresh([line for line in lines if len(line) <= LONGEST_LINE], seen)
         if not text or len(text) > room:
             continue
         room -= len(text)
@@ -129,7 +131,7 @@ def _candidates(
         if (other := by_uri.get(uri)) is not None:
             yield other, other.lines[max(0, line - REACH) : line + REACH]
     for other in reversed(kin):
-        yield other, [line for line in other.lines if DEFINES.match(line)][:OUTLINE_LINES]
+        yield other, [line for line in other.lines if _defined(line)][:OUTLINE_LINES]
 
 
 def names_near(window: TextWindow) -> list[str]:
@@ -143,12 +145,18 @@ def _definitions(names: list[str], others: list[Document]) -> Iterator[tuple[Doc
     where: dict[str, tuple[Document, int]] = {}
     for other in others:
         for number, line in enumerate(other.lines):
-            if (match := DEFINES.match(line)) and match[1] not in where:
-                where[match[1]] = (other, number)
+            if (name := _defined(line)) and name not in where:
+                where[name] = (other, number)
     for name in names:
         if name in where:
             other, number = where[name]
             yield other, _block(other.lines, number)
+
+
+def _defined(line: str) -> str:
+    """The name that this line defines; empty for none."""
+    match = DEFINES.match(line) if len(line) <= LONGEST_LINE else None
+    return match[1] if match else ""
 
 
 def _block(lines: list[str], start: int) -> list[str]:

@@ -13,20 +13,38 @@ from functools import lru_cache
 
 from pathspec import GitIgnoreSpec
 
+from threadrunner.lsp.suggest.naming import original_name
+
 SECRET_NAMES = (
-    ".env", ".env.*", "*.env", ".envrc", ".netrc", "_netrc", ".npmrc", ".pypirc", ".htpasswd", ".pgpass", ".my.cnf",
-    ".git-credentials", ".dockercfg", ".vault_pass*", ".vault-token",
-    "*.pem", "*.key", "*.p8", "*.p12", "*.pfx", "*.crt", "*.cer", "*.der", "*.jks", "*.keystore", "*.ppk",
-    "*.asc", "*.gpg",
-    "*.kdb", "*.kdbx", "*.ovpn", "*.tfstate", "*.tfstate.*", "*.tfvars", "*.mobileprovision",
+    ".env", ".env.*", ".env-*", ".env_*", "*.env", ".envrc*", ".flaskenv", ".dev.vars*", ".renviron*",
+    ".netrc", "_netrc", ".authinfo", ".npmrc", ".pypirc", ".pgpass", "pgpass.conf", ".my.cnf", ".mylogin.cnf",
+    ".htpasswd", "htpasswd", ".git-credentials", ".dockercfg", ".dockerconfigjson", "kubeconfig", "*.kubeconfig",
+    ".s3cfg", ".boto", ".passwd-s3fs", ".smbcredentials", "rclone.conf", ".msmtprc", ".fetchmailrc", ".offlineimaprc",
+    ".databrickscfg", ".terraformrc", "terraform.rc", "*.tfstate", "*.tfstate.*", "*.tfvars", "*.tfvars.json",
+    ".vault_pass*", ".vault-token", "vault.yml", "vault.yaml", "*.vault.yml", "*.vault.yaml", "*.vault",
+    "wp-config.php", "localsettings.php", "local.settings.json", "auth.json", "settings-security.xml",
+    "key.properties", "keystore.properties", "signing.properties", "google-services.json", "googleservice-info.plist",
+    "*firebase-adminsdk*.json", "wg?.conf", "wpa_supplicant*.conf", "*.nmconnection", "*.ovpn",
+    "*.pem", "*.key", "*.p8", "*.p12", "*.pfx", "*.pkcs12", "*.crt", "*.cer", "*.der", "*.jks", "*.jceks", "*.bcfks",
+    "*.keystore", "*.ppk", "*.asc", "*.gpg", "*.age", "*.kdb", "*.kdbx", "*.mobileprovision",
     "id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", "authorized_keys", "known_hosts",
-    "credentials", "credentials.*", "*credentials*.json", "client_secret*.json", "service-account*.json",
-    "secret", "secrets", "secret.*", "secrets.*", "*.secret", "*.secrets", "*_secret.*", "*_secrets.*",
+    ".credentials", "credentials", "credentials.*", ".credentials.*", "*credentials*.json", "client_secret*.json",
+    "service-account*.json", "service_account*.json", "*-service-account.json",
+    ".secret", ".secrets", "secret", "secrets", "secret.*", "secrets.*", ".secret.*", ".secrets.*", "*.secret",
+    "*.secrets", "*_secret.*", "*_secrets.*", "*-secret.*", "*-secrets.*",
+    ".token", "token", "*.token", "token.json", "tokens.json", "password", "passwords", "password.txt",
+    "passwords.txt", "passwd", "*.passwd",
     "*_history", ".*_history", "shadow", "gshadow",
 )  # fmt: skip
-SECRET_FOLDERS = (".ssh", ".aws", ".azure", ".gnupg", ".gcloud", ".kube", ".docker", ".password-store", "secrets")
-TEMPLATES = (".env.example", ".env.sample", ".env.template", ".env.dist")
-"""Made to be read and committed."""
+SECRET_FOLDERS = (
+    ".ssh", ".aws", ".azure", ".gnupg", ".gcloud", ".kube", ".docker", ".password-store", ".secrets", "secrets",
+)  # fmt: skip
+SECRET_ENDS = (
+    ".gradle/gradle.properties", ".m2/settings.xml", "gh/hosts.yml", "doctl/config.yaml", ".config/hub",
+)  # fmt: skip
+"""Names that are secret only in their folder."""
+TEMPLATES = (".example", ".sample", ".template", ".dist")
+"""Ends of names that are made to be read and committed: `.env.example`."""
 
 OURS = ".threadrunnerignore"
 GIT = ".gitignore"
@@ -35,15 +53,15 @@ GIT = ".gitignore"
 def secret(path: str) -> bool:
     """Whether the file holds secrets, by its name alone: it is not opened."""
     *folders, name = path.lower().split("/")
-    if name in TEMPLATES:
-        return False
-    return any(folder in SECRET_FOLDERS for folder in folders) or any(
-        fnmatch.fnmatchcase(name, pattern) for pattern in SECRET_NAMES
-    )
+    name = original_name(name)
+    if any(folder in SECRET_FOLDERS for folder in folders) or "/".join([*folders, name]).endswith(SECRET_ENDS):
+        return True
+    return not name.endswith(TEMPLATES) and any(fnmatch.fnmatchcase(name, pattern) for pattern in SECRET_NAMES)
 
 
 class Ignore:
-    """Asked with absolute paths. Ignore files are read again when they change."""
+    """Asked with absolute paths, or with the bare name of a text that is not saved yet. Ignore files are read again
+    when they change."""
 
     def __init__(self, roots: list[str]) -> None:
         self.roots = sorted((os.path.abspath(root) for root in roots), key=len, reverse=True)
@@ -61,7 +79,14 @@ class Ignore:
         """Whether there may be suggestions in this file."""
         if not path:  # a text that is not a file has no name to judge it by
             return True
-        return not secret(self._below_root(path)) and not self._listed(path, OURS)
+        return not secret(self._below_root(path)) and not self._listed(path, OURS) and not self._links_to_secret(path)
+
+    def _links_to_secret(self, path: str) -> bool:
+        """Whether the file is a link to one whose name says that it holds secrets."""
+        try:
+            return os.path.islink(path) and secret(self._below_root(os.path.realpath(path)))
+        except ValueError:  # a NUL, or half of a surrogate pair: no file has such a name
+            return False
 
     def shows(self, path: str) -> bool:
         """Whether text of this file may be shown to the model while another file is edited."""
@@ -78,6 +103,8 @@ class Ignore:
         root = self.root_of(path)
         if root is None:
             root = os.path.dirname(path)
+        if not root:  # a bare name
+            return False
         parts = os.path.relpath(path, root).split(os.sep)
         for depth in range(1, len(parts) + 1):
             here = os.sep.join(parts[:depth]) + ("/" if depth < len(parts) else "")
@@ -95,7 +122,7 @@ class Ignore:
 def _stamp(file: str) -> tuple[int, int] | None:
     try:
         facts = os.stat(file)
-    except OSError:
+    except (OSError, ValueError):
         return None
     return facts.st_mtime_ns, facts.st_size
 
@@ -107,6 +134,6 @@ def _spec(folder: str, name: str, stamp: tuple[int, int] | None) -> GitIgnoreSpe
         try:
             with open(os.path.join(folder, name), encoding="utf-8", errors="replace") as file:
                 lines = file.read().splitlines()
-        except OSError:
+        except (OSError, ValueError):
             lines = []
     return GitIgnoreSpec.from_lines(lines)

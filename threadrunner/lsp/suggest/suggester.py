@@ -19,6 +19,7 @@ from threadrunner.lsp.suggest.documents import Document
 from threadrunner.lsp.suggest.flight import Flight
 from threadrunner.lsp.suggest.infill import InfillRequest, cut_for
 from threadrunner.lsp.suggest.infill_client import InfillClient
+from threadrunner.lsp.suggest.notebooks import room
 from threadrunner.lsp.suggest.speculation import Speculation
 from threadrunner.lsp.suggest.typist import Typist
 from threadrunner.lsp.suggest.window import TextWindow, around
@@ -121,7 +122,10 @@ class Suggester:
         """The text around the cursor, with a menu's chosen item as if it were typed."""
         settings = self._workspace.settings
         window = around(ask.document, ask.place, settings.prefix_chars, settings.suffix_chars)
-        return replace(window, prefix=window.prefix + ask.selected, suffix=window.suffix[ask.replaced :])
+        free = room(settings.prefix_chars, len(window.prefix))
+        before = self._workspace.before(ask.document, free) if window.whole_prefix else ""
+        prefix = before + window.prefix + ask.selected
+        return replace(window, prefix=prefix, suffix=window.suffix[ask.replaced :])
 
     def _key(self, document: Document, window: TextWindow) -> Key:
         return Key.at(self._workspace.settings.model or "", document.language, window.prefix, window.suffix)

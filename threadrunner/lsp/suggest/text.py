@@ -25,5 +25,5 @@ class CursorText:
 
 def indent_width(line: str, tab_width: int = 1) -> int:
     """Columns of white space that the line begins with; a tab goes on to the next multiple of `tab_width`."""
-    expanded = line.expandtabs(tab_width)
-    return len(expanded) - len(expanded.lstrip())
+    blank = line[: len(line) - len(line.lstrip())]  # first: the line may be a whole minified file
+    return len(blank.expandtabs(tab_width))

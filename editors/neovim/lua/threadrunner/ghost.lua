@@ -1,7 +1,8 @@
 -- Ghost text over textDocument/inlineCompletion, for a Neovim without its own.
 --
 -- A request for each change; the one under way is cancelled first. What is shown stays while the person types what it
--- says: it is shortened here at once, so that it never flickers, and the server confirms it from its cache.
+-- says: it is shortened here at once, so that it never flickers, and the server confirms it from its cache. What is
+-- taken is looked up where the cursor is when the key is executed: keys that arrive together are followed by no event.
 
 local M = {}
 
@@ -13,7 +14,6 @@ local function cursor()
   local position = vim.api.nvim_win_get_cursor(0)
   return position[1] - 1, position[2]
 end
-
 
 function M.hide(buffer)
   shown[buffer] = nil
@@ -83,7 +83,7 @@ end
 
 function M.request(buffer, client, manual)
   cancel(buffer)
-  if vim.fn.mode() ~= 'i' or (vim.fn.pumvisible() == 1 and not manual) then
+  if vim.fn.mode() ~= 'i' or (vim.fn.pumvisible() == 1 and not manual) or vim.fn.reg_executing() ~= '' then
     return M.hide(buffer)
   end
   local row, column = cursor()
@@ -114,18 +114,24 @@ function M.request(buffer, client, manual)
   end
 end
 
--- After a key: keep what still fits, drop what does not.
-local function follow(buffer)
+-- What is to come at the cursor of what is shown; nil where it does not fit there.
+local function fitting(buffer)
   local ghost = shown[buffer]
-  if not ghost then
-    return
+  if not ghost or vim.api.nvim_get_current_buf() ~= buffer then
+    return nil
   end
   local row, column = cursor()
   local rest = row == ghost.row and rest_of(ghost.items[ghost.at], buffer, row, column, ghost.encoding)
-  if rest and rest ~= '' then
-    ghost.column, ghost.rest = column, rest
+  return rest and rest ~= '' and rest or nil
+end
+
+-- After a key: keep what still fits, drop what does not.
+local function follow(buffer)
+  local rest = fitting(buffer)
+  if rest then
+    shown[buffer].column, shown[buffer].rest = select(2, cursor()), rest
     draw(buffer)
-  else
+  elseif shown[buffer] then
     M.hide(buffer)
   end
 end
@@ -152,30 +158,35 @@ local function part(rest, kind)
   return rest
 end
 
-function M.accept(buffer, kind)
-  local ghost = shown[buffer]
-  if not ghost or ghost.rest == '' then
+-- Between two breaks of the undo sequence, so that one `u` takes the suggestion back and nothing else.
+function M.accept(buffer, kind, key)
+  if not shown[buffer] or vim.fn.pumvisible() == 1 then
     return nil
   end
-  local text = part(ghost.rest, kind)
-  report(buffer, ghost.items[ghost.at], text == ghost.rest and 'accepted' or kind, text)
-  M.taken = text
-  return '<Cmd>lua require("threadrunner.ghost").take()<CR>'
+  M.pressed = { kind = kind, key = key }
+  return '<C-g>u<Cmd>lua require("threadrunner.ghost").take()<CR><C-g>u'
 end
 
+-- Executed by the key, in its turn; a mapping is asked for its keys before the character before it is inserted.
 function M.take()
   local buffer = vim.api.nvim_get_current_buf()
-  local row, column = cursor()
-  local lines = vim.split(M.taken, '\n', { plain = true })
+  local rest = fitting(buffer)
+  if not rest then
+    M.hide(buffer)
+    local key = vim.api.nvim_replace_termcodes(M.pressed.key, true, true, true)
+    return vim.api.nvim_feedkeys(key, 'im', false) -- to what it does where nothing is shown
+  end
+  local ghost = shown[buffer]
+  local text = part(rest, M.pressed.kind)
+  report(buffer, ghost.items[ghost.at], text == rest and 'accepted' or M.pressed.kind, text)
   vim.api.nvim_buf_clear_namespace(buffer, space, 0, -1)
-  vim.api.nvim_buf_set_text(buffer, row, column, row, column, lines)
-  local last = #lines
-  vim.api.nvim_win_set_cursor(0, { row + last, last == 1 and column + #lines[1] or #lines[last] })
+  vim.api.nvim_paste(text, false, -1) -- as pasted text it is in what `.` repeats, and no option indents it
+  follow(buffer)
   vim.api.nvim_exec_autocmds('User', { pattern = 'ThreadRunnerAccepted', modeline = false })
 end
 
 function M.dismiss(buffer)
-  local ghost = shown[buffer]
+  local ghost = fitting(buffer) and shown[buffer]
   if not ghost then
     return false
   end
@@ -187,6 +198,14 @@ function M.drop()
   local buffer = vim.api.nvim_get_current_buf()
   cancel(buffer)
   M.hide(buffer)
+end
+
+-- The server is gone, and with it what it suggested.
+function M.forget()
+  pending = {}
+  for buffer in pairs(shown) do
+    M.hide(buffer)
+  end
 end
 
 function M.next(buffer, step)
@@ -212,7 +231,7 @@ function M.text(buffer)
   return ghost and ghost.rest or nil
 end
 
-function M.attach(client, buffer, keys)
+function M.attach(client, buffer)
   vim.api.nvim_set_hl(0, 'ThreadRunnerGhost', { link = 'NonText', default = true })
   local group = vim.api.nvim_create_augroup('threadrunner.ghost.' .. buffer, { clear = true })
   local on = function(events, action)
@@ -235,8 +254,8 @@ function M.attach(client, buffer, keys)
   end)
   local map = require('threadrunner')._key
   for _, kind in ipairs { 'accept', 'accept_word', 'accept_line' } do
-    map(kind, buffer, function()
-      return M.accept(buffer, kind:match('_(.*)') or 'all')
+    map(kind, buffer, function(key)
+      return M.accept(buffer, kind:match('_(.*)') or 'all', key)
     end)
   end
   map('dismiss', buffer, function()

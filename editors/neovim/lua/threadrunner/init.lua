@@ -26,6 +26,9 @@ M.defaults = {
 
 M.options = M.defaults
 M.state = { state = 'stopped', message = '' }
+M.deaths = 0 -- of the server, one after the other
+M.before = {} -- buffer and key -> the buffer's own mapping that ours has replaced
+M.renamed = {} -- buffer -> client, while the buffer gets another name
 
 function M.setup(options)
   M.options = vim.tbl_deep_extend('force', M.defaults, options or {})
@@ -52,36 +55,119 @@ function M.setup(options)
       end,
     },
     on_attach = M._attached,
-    on_exit = function()
-      M.state = { state = 'stopped', message = '' }
-    end,
+    on_exit = vim.schedule_wrap(M._exited),
   })
   vim.lsp.enable('threadrunner')
+  local group = vim.api.nvim_create_augroup('threadrunner', { clear = true })
+  -- Neovim tells a server of another name only when the buffer is written, and of other line ends never.
+  vim.api.nvim_create_autocmd('BufFilePre', {
+    group = group,
+    callback = function(event)
+      M.renamed[event.buf] = M._detach(event.buf)
+    end,
+  })
+  vim.api.nvim_create_autocmd('BufFilePost', {
+    group = group,
+    callback = function(event)
+      M._attach(event.buf, M.renamed[event.buf])
+      M.renamed[event.buf] = nil
+    end,
+  })
+  vim.api.nvim_create_autocmd('OptionSet', {
+    group = group,
+    pattern = { 'fileformat', 'endofline', 'fixendofline', 'binary' },
+    callback = function()
+      local buffer = vim.api.nvim_get_current_buf()
+      M._attach(buffer, M._detach(buffer))
+    end,
+  })
+end
+
+-- Close the buffer in the server; the server.
+function M._detach(buffer)
+  local client = M.client(buffer)
+  if client then
+    vim.lsp.buf_detach_client(buffer, client.id)
+  end
+  return client
+end
+
+function M._attach(buffer, client)
+  if client and not client:is_stopped() then
+    vim.lsp.buf_attach_client(buffer, client.id)
+  end
 end
 
 function M._attached(client, buffer)
+  M.begun = M.begun or vim.uv.now()
   if M.options.menu then
     vim.lsp.completion.enable(true, client.id, buffer, { autotrigger = true })
   elseif M.options.builtin and vim.lsp.inline_completion then
     vim.lsp.inline_completion.enable(true, { bufnr = buffer, client_id = client.id })
     M._key('accept', buffer, vim.lsp.inline_completion.get)
   else
-    require('threadrunner.ghost').attach(client, buffer, M.options.keys)
+    require('threadrunner.ghost').attach(client, buffer)
   end
 end
 
--- Map `keys[name]` to an action, which returns the keys that do it, or nothing where it has nothing to do: then the key
--- does what it does without us. Keys, because a mapping with <expr> may not change the text, and because a scheduled
--- change would come after what is typed meanwhile.
+-- A server that was not told to end is started again; one that goes on ending, after 1 second, 2, 4, … 60.
+function M._exited(code, signal)
+  local lived = vim.uv.now() - (M.begun or vim.uv.now())
+  M.begun = nil
+  require('threadrunner.ghost').forget()
+  if (code == 0 and signal == 0) or vim.v.exiting ~= vim.NIL then
+    M.state = { state = 'stopped', message = '' }
+    return
+  end
+  M.deaths = lived >= 60000 and 1 or M.deaths + 1
+  local pause = M.deaths == 1 and 0 or math.min(60, 2 ^ (math.min(M.deaths, 10) - 2))
+  local message = ('the server ended (%s); it is started again after %d s'):format(
+    signal ~= 0 and 'signal ' .. signal or 'code ' .. code, pause)
+  M.state = { state = 'starting', message = message }
+  vim.notify('ThreadRunner: ' .. message, vim.log.levels.WARN)
+  vim.defer_fn(function()
+    vim.lsp.enable('threadrunner') -- for all open buffers again
+  end, pause * 1000)
+end
+
+-- Map `keys[name]` to an action, which is given the key and returns the keys that do it, or nothing where it has nothing
+-- to do: then the key does what it does without us. Keys, because a mapping with <expr> may not change the text, and
+-- because a scheduled change would come after what is typed meanwhile.
 function M._key(name, buffer, action)
   local key = M.options.keys[name]
   if not key then
     return
   end
+  local before = vim.api.nvim_buf_call(buffer, function()
+    return vim.fn.maparg(key, 'i', false, true)
+  end)
+  before = before.buffer == 1 and before.desc ~= 'ThreadRunner: ' .. name and before or M.before[buffer .. key]
+  M.before[buffer .. key] = before
   vim.keymap.set('i', key, function()
-    local done = action()
-    return done == true and '' or done or key
-  end, { buffer = buffer, expr = true, replace_keycodes = true, desc = 'ThreadRunner: ' .. name })
+    local done = action(key)
+    return done == true and '' or done or M._without_us(key, before)
+  end, { buffer = buffer, expr = true, remap = true, replace_keycodes = true, desc = 'ThreadRunner: ' .. name })
+end
+
+-- The keys that do what `key` does without our mapping: the buffer's own one from before ours, or the global one of now,
+-- set under a name of ours with all its attributes. (Neovim's Tab jumps to a snippet's next place by such a one.)
+function M._without_us(key, before)
+  local raw = vim.api.nvim_replace_termcodes(key, true, true, true)
+  for _, map in ipairs(before and {} or vim.api.nvim_get_keymap('i')) do
+    if map.lhsraw == raw or map.lhsrawalt == raw then
+      before = map
+    end
+  end
+  if not before then
+    return key
+  end
+  local plug = '<Plug>(threadrunner-before)'
+  before = vim.tbl_extend('force', before, {
+    lhs = plug, lhsraw = vim.api.nvim_replace_termcodes(plug, true, true, true), mode = 'i',
+  })
+  before.lhsrawalt = nil
+  vim.fn.mapset('i', false, before)
+  return plug
 end
 
 -- For a status line: %{v:lua.require'threadrunner'.status()}
