@@ -55,14 +55,16 @@ class RequestBuilder:
         """The request, and how many turns `truncate` left out of it (None: it was not asked for)."""
         _refuse_conflicts(params)
         prompt, truncated = self._prompt(params)
+        sampling = _sampling(params)
         request = Request(
             id,
             prompt,
-            _sampling(params),
+            sampling,
             max_tokens=params.max_tokens,
             priority=priority_of(params.priority),
             stops=params.stop,
             n=params.n,
+            reproducible=params.seed is not None or sampling.temperature <= 0 or params.logprobs is not None,
         )
         return request, truncated
 
@@ -98,6 +100,7 @@ class RequestBuilder:
             n=params.n,
             forced=prompt.forced,
             cutters=cutters,
+            reproducible=params.seed is not None or params.logprobs is not None,
             stop_tokens=prompts.stop_tokens,
         )
 
