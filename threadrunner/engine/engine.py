@@ -22,7 +22,7 @@ from threadrunner.engine.prefix_cache import common_length
 from threadrunner.engine.prompts.detokenizer import Detokenizer
 from threadrunner.engine.scheduler import Chunk, Scheduler, batch_of
 from threadrunner.engine.sequence import Priority, Request, Sequence
-from threadrunner.engine.speculation import Speculation
+from threadrunner.engine.speculation import SpeculativeDecoding
 
 log = logging.getLogger("threadrunner.engine")
 
@@ -57,7 +57,7 @@ class Engine:
         self.limits = limits
         self.scheduler = Scheduler()
         self.cells = Cells(context, store, recurrent=model.recurrent, window=model.n_swa)
-        self.speculation = Speculation(self.cells, limits.context, recurrent=model.recurrent)
+        self.speculation = SpeculativeDecoding(self.cells, limits.context, recurrent=model.recurrent)
         self._waiting: list[Sequence] = []
         self._siblings: dict[int, list[Sequence]] = {}
         """By request, the candidates that wait for the first one's prompt to be evaluated."""

@@ -13,7 +13,7 @@ from threadrunner.engine.sequence import Sequence
 Policy = Literal["off", "auto", "always"]
 
 
-class Speculation:
+class SpeculativeDecoding:
     """One engine's. In each step: `extend` the batch, `learn` how long it took, for each chunk sample where
     `accepted` says. So each token is the sampler's own choice behind the tokens before it, at any temperature: a draft
     changes when a token's logits are computed, never which token is said.

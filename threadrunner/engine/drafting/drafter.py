@@ -43,7 +43,8 @@ class Record:
 class _Track:
     """One answer's place in each source."""
 
-    def __init__(self, tokens: list[int], recent: Passages) -> None:
+    def __init__(self, tokens: list[int], recent: Passages, records: dict[str, Record]) -> None:
+        self.reliability = {source: records[source].reliability.for_one() for source in (OWN, RECENT)}
         self.seen = len(tokens)
         self.own = Passages(tokens[:-1])
         self.followers = {OWN: Follower(self.own), RECENT: Follower(recent)}
@@ -93,14 +94,14 @@ class Drafter(Generic[S]):
         track = self._tracks.get(answer)
         if track is None:
             # Not at the first token, whose reader waits: a prompt of 8,000 tokens takes 3 ms to index.
-            self._tracks[answer] = _Track(answer.tokens, self._recent)
+            self._tracks[answer] = _Track(answer.tokens, self._recent, self.records)
             return None
         best, best_gain = None, 1.0
         for source, follower in track.followers.items():
             if not follower.agreed:
                 continue
             proposed = follower.next(limit)
-            chances = self.records[source].reliability.chances(follower.agreed, len(proposed))
+            chances = track.reliability[source].chances(follower.agreed, len(proposed))
             length, gain = best_length(chances, self.costs, beside)
             if gain > best_gain:
                 best, best_gain = Draft(source, proposed[:length]), gain
@@ -120,7 +121,9 @@ class Drafter(Generic[S]):
         said = tokens[-1]
         for source, follower in track.followers.items():
             if follower.agreed and (proposed := follower.next(1)):
-                self.records[source].reliability.observe(follower.agreed, proposed[0] == said)
+                came_true = proposed[0] == said
+                track.reliability[source].observe(follower.agreed, came_true)
+                self.records[source].reliability.observe(follower.agreed, came_true)
             follower.follow(tokens)
         track.own.extend([said])
 
@@ -129,6 +132,10 @@ class Drafter(Generic[S]):
         record = self.records[draft.source]
         record.drafted += len(draft.tokens)
         record.accepted += accepted
+
+    def forget_recent(self) -> None:
+        """What was said so far is no source any more."""
+        self._recent = Passages()
 
     def ended(self, answer: S, prompt_tokens: int) -> None:
         """The answer is complete, or no longer wanted. Its text, without its prompt, is what others may repeat."""
