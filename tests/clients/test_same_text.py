@@ -4,7 +4,6 @@ buffer beside what the server has then. The commands, names and characters are d
 from __future__ import annotations
 
 import json
-import os
 import random
 import subprocess
 import sys

@@ -84,7 +84,7 @@ def test_nothing_to_do() -> None:
 def test_logits_are_where_a_sequence_has_nothing_left_to_evaluate(decoding: int) -> None:
     running = [Seq(1, decoding=True) for _ in range(decoding)] + [Seq(7), Seq(9)]
     place = -1
-    for sequence, size, logits_at in scheduler().schedule(running):
+    for sequence, size, logits_at, _ in scheduler().schedule(running):
         place += size
         assert logits_at == (place if size == sequence.remaining else None)
 

@@ -76,15 +76,17 @@ class RequestBuilder:
         _refuse_conflicts(params)
         tools = tool_specs(params)
         prompt, truncated = self._prompt(params, tools)
+        sampling = self._sampling(params)
         request = Request(
             id,
             prompt.tokens,
-            self._sampling(params),
+            sampling,
             max_tokens=params.max_tokens,
             priority=priority_of(params.priority),
             stops=params.stop,
             n=params.n,
             scored=params.prompt_logprobs,
+            reproducible=params.seed is not None or sampling.temperature <= 0 or params.logprobs is not None,
         )
         if not params.raw and params.prompt_tokens is None:
             steer(request, self._dialect, params, tools, prompt.opening)
@@ -153,6 +155,7 @@ class RequestBuilder:
             n=params.n,
             forced=prompt.forced,
             cutters=cutters,
+            reproducible=params.seed is not None or params.logprobs is not None,
             stop_tokens=prompts.stop_tokens,
         )
 

@@ -175,8 +175,15 @@ class Cells:
         if not self._recurrent:
             self._extend(sequence.seq, sequence.tokens[: sequence.evaluated])
 
+    def trim(self, sequence: Sequence) -> None:
+        """Give back the cells of a draft that did not come true."""
+        if sequence.drafted:
+            sequence.drafted = 0
+            self._memory.remove(sequence.seq, sequence.evaluated)
+
     def resync(self, sequence: Sequence) -> None:
         """A batch was aborted or failed: what llama.cpp has of the sequence is what counts."""
+        self.trim(sequence)
         sequence.evaluated = self._memory.last_position(sequence.seq) + 1
         if self._recurrent:
             # its state cannot go back by a part of a batch
@@ -210,6 +217,7 @@ class Cells:
     def finish(self, sequence: Sequence) -> None:
         """It has ended; what it evaluated is kept until room is short."""
         self.running.remove(sequence)
+        self.trim(sequence)
         self.publish(sequence)
         self._retire(sequence.seq)
         sequence.seq = -1

@@ -22,6 +22,7 @@ from threadrunner.engine.prefix_cache import common_length
 from threadrunner.engine.scheduler import Chunk, Scheduler, batch_of
 from threadrunner.engine.scoring import score_prompts, scored_in_parts
 from threadrunner.engine.sequence import Priority, Request, Sequence
+from threadrunner.engine.speculation import SpeculativeDecoding
 
 log = logging.getLogger("threadrunner.engine")
 
@@ -57,6 +58,7 @@ class Engine:
         self._candidates = Candidates(model, vocab)
         self.scheduler = Scheduler(abortable=context.abortable)
         self.cells = Cells(context, store, recurrent=model.recurrent, window=model.n_swa)
+        self.speculation = SpeculativeDecoding(self.cells, limits.context, recurrent=model.recurrent)
         self._waiting: list[Sequence] = []
         self._siblings: dict[int, list[Sequence]] = {}
         """By request, the candidates that wait for the first one's prompt to be evaluated."""
@@ -110,6 +112,7 @@ class Engine:
             sibling.sampler.close()
         for sequence in [s for s in self.cells.running if s.request.id == id]:
             self.cells.finish(sequence)
+            self.speculation.ended(sequence)
 
     # messages on their way; see interruption.py for the threads
 
@@ -138,7 +141,8 @@ class Engine:
         """
         self.admit()
         cautious = self._interruption.begin_step()
-        chunks = self._make_room(scored_in_parts(self.scheduler.schedule(self.cells.running, cautious)))
+        plan = scored_in_parts(self.scheduler.schedule(self.cells.running, cautious))
+        chunks = self._make_room(self.speculation.extend(plan))
         if not chunks:
             return []
         context = self.context
@@ -150,27 +154,34 @@ class Engine:
         self._interruption.end_batch()
         if status != OK:
             return self._recover(chunks, status)
+        seconds = time.monotonic() - began
         if context.n_tokens > len(chunks):
-            self.scheduler.pace.learn(context.n_tokens, time.monotonic() - began)
+            self.scheduler.pace.learn(context.n_tokens, seconds)
+        self.speculation.learn(chunks, seconds)
         score_prompts(context, chunks)
         events: list[Event] = []
-        for sequence, size, logits_at in chunks:
-            if sequence.seq < 0:
+        for chunk in chunks:
+            if chunk.sequence.seq < 0:
                 continue  # its request broke on another candidate a moment ago
-            sequence.evaluated += size
-            events.extend(self._advance(sequence, logits_at))
+            chunk.sequence.evaluated += chunk.size
+            events.extend(self._advance(chunk.sequence, chunk.logits_at))
+            for place in self.speculation.accepted(chunk):
+                events.extend(self._sample(chunk.sequence, place))
         return events
 
     @staticmethod
     def _fill(context: Context, chunks: list[Chunk[Sequence]]) -> None:
         context.clear_batch()
-        for sequence, size, logits_at in chunks:
+        for sequence, size, logits_at, draft in chunks:
             begin = sequence.evaluated
             tokens = sequence.tokens[begin : begin + size]
             if sequence.scoring:
                 context.add_all_outputs(sequence.seq, begin, tokens)
             else:
                 context.add(sequence.seq, begin, tokens, logits_at is not None)
+            if draft:
+                context.add_all_outputs(sequence.seq, begin + size, draft)
+                sequence.drafted = len(draft)
 
     def _advance(self, sequence: Sequence, logits_at: int | None) -> Iterator[Event]:
         """A chunk of the sequence was evaluated: sample its next token if there are logits for it."""
@@ -239,6 +250,7 @@ class Engine:
 
     def _end(self, sequence: Sequence, reason: str) -> Ended:
         self.cells.finish(sequence)
+        self.speculation.ended(sequence)
         sequence.sampler.close()
         utterance = sequence.utterance
         logprobs = utterance.shares(sequence.logprobs)
@@ -281,13 +293,13 @@ class Engine:
 
     def _make_room(self, chunks: list[Chunk[Sequence]]) -> list[Chunk[Sequence]]:
         """Evict unused leaves for the batch's tokens; where that is not enough, send the newest sequence back."""
-        while sum(size for _, size, _ in chunks) > self.cells.free():
+        while sum(chunk.size + len(chunk.draft) for chunk in chunks) > self.cells.free():
             if self.cells.evict_one():
                 continue
             victim = max(self.cells.running, key=lambda s: (s.priority, s.arrival))
             log.info("out of cells: %r goes back to the queue", victim)
             self.preempt(victim)
-            chunks = batch_of((sequence, size) for sequence, size, _ in chunks if sequence is not victim)
+            chunks = batch_of((sequence, size) for sequence, size, *_ in chunks if sequence is not victim)
         return chunks
 
     def preempt(self, sequence: Sequence) -> None:

@@ -36,7 +36,7 @@ class RunningBatch:
 
     @classmethod
     def of(cls, chunks: Seq[Chunk[Sequence]]) -> RunningBatch:
-        prefill = [(sequence, size) for sequence, size, _ in chunks if not sequence.decoding]
+        prefill = [(sequence, size) for sequence, size, *_ in chunks if not sequence.decoding]
         if not prefill:
             return DECODING
         return cls(

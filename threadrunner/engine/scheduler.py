@@ -7,7 +7,7 @@ priority first, then the shortest, so that a short prompt passes a long one; the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, Protocol, TypeVar
@@ -44,6 +44,8 @@ class Chunk(NamedTuple, Generic[R]):
     logits_at: int | None
     """Place in the batch of its last token, after which the next one is sampled; None where more of its prompt must be
     evaluated first."""
+    draft: Seq[int] = ()
+    """Tokens that may be said next; they are in the batch behind that place, each with its logits."""
 
 
 def batch_of(parts: Iterable[tuple[R, int]]) -> list[Chunk[R]]:
@@ -54,6 +56,17 @@ def batch_of(parts: Iterable[tuple[R, int]]) -> list[Chunk[R]]:
         end += size
         chunks.append(Chunk(sequence, size, end - 1 if size == sequence.remaining else None))
     return chunks
+
+
+def with_drafts(chunks: Iterable[Chunk[R]], drafts: Mapping[R, Seq[int]]) -> list[Chunk[R]]:
+    """A batch of one token each, with the drafts of those that have one."""
+    longer: list[Chunk[R]] = []
+    place = 0
+    for chunk in chunks:
+        draft = drafts.get(chunk.sequence, ())
+        longer.append(Chunk(chunk.sequence, 1, place, draft))
+        place += 1 + len(draft)
+    return longer
 
 
 @dataclass(slots=True)

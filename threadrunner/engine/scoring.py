@@ -15,14 +15,14 @@ def scored_in_parts(chunks: list[Chunk[Sequence]]) -> list[Chunk[Sequence]]:
     """The batch with no more than AT_ONCE rows for each prompt that is scored."""
     if not any(chunk.sequence.scoring for chunk in chunks):
         return chunks
-    return batch_of((s, min(size, AT_ONCE) if s.scoring else size) for s, size, _ in chunks)
+    return batch_of((s, min(size, AT_ONCE) if s.scoring else size) for s, size, *_ in chunks)
 
 
 def score_prompts(context: Context, chunks: list[Chunk[Sequence]]) -> None:
     """After the batch: each row says how likely the token after its own was. Rows that were seen before, before an
     abort, are passed over."""
     row = 0
-    for sequence, size, _ in chunks:
+    for sequence, size, *_ in chunks:
         if sequence.scoring:
             _score(context, sequence, row, size)
         row += size

@@ -42,6 +42,8 @@ class Request:
     forced: bytes = b""
     cutters: Callable[[], list[Cutter]] | None = None
     """New ones for each candidate, whose text they follow."""
+    reproducible: bool = True
+    """The same request should give the same text, as far as that is in our hands."""
     stop_tokens: frozenset[int] = frozenset()
     """These end the answer as the model's own end tokens do."""
     splitter: Callable[[CallListener], Splitter] | None = None
@@ -81,6 +83,8 @@ class Sequence:
     generated: int = 0
     cached: int = 0
     """Tokens of the prompt that were known when it began to run."""
+    drafted: int = 0
+    """Cells behind the evaluated ones, of tokens that were proposed and not said."""
     logprobs: list[tuple[Logprob, int]] = field(default_factory=list)
     """Each with the utterance's position before the token."""
     decided: list[int] = field(default_factory=list)

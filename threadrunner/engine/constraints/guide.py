@@ -113,6 +113,11 @@ class Matcher:
             mask[list(self._ends)] = 1
         return np.flatnonzero(mask)
 
+    def forced(self) -> list[int]:
+        """The tokens that must come next, as far as there is no choice; none after an error."""
+        tokens: list[int] = self._core.compute_ff_tokens()
+        return tokens
+
     @property
     def complete(self) -> bool:
         """Nothing but an end can follow."""

@@ -105,6 +105,11 @@ class Sampler:
         """Nothing can follow what was said."""
         return self._matcher is not None and not self._forced and self._matcher.complete
 
+    def compelled(self) -> list[int]:
+        """Tokens that must come next, since the constraint leaves no choice. They are in the way of no choice that the
+        sampler makes: it will say them too, or the same text in other tokens."""
+        return [] if self._matcher is None or self._forced else self._matcher.forced()
+
     @property
     def constrained(self) -> bool:
         return self._matcher is not None

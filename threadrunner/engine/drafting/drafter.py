@@ -1,0 +1,151 @@
+"""Which tokens to draft for which answer: the sources, each with its own record, and the choice among them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, field
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from threadrunner.engine.drafting.ngrams import Follower, Passages
+from threadrunner.engine.drafting.payoff import MAX_DRAFT, MIN_GAIN, Reliability, StepCosts, best_length
+
+OWN, RECENT, FORCED = "own", "recent", "forced"
+"""Where a draft comes from: the answer's own prompt and text; what was said to others lately; a grammar that allows
+nothing else."""
+RECENT_TOKENS = 32_768
+"""Kept of what was said lately; about 5 MB."""
+
+
+class Answering(Protocol, Hashable):
+    """What the drafter sees of a sequence."""
+
+    tokens: list[int]
+    """The prompt's and the answer's."""
+
+
+S = TypeVar("S", bound=Answering)
+
+
+class Draft(NamedTuple):
+    source: str
+    tokens: list[int]
+
+
+@dataclass(slots=True)
+class Record:
+    """Of one source, in tokens."""
+
+    drafted: int = 0
+    accepted: int = 0
+    reliability: Reliability = field(default_factory=Reliability)
+
+
+class _Track:
+    """One answer's place in each source."""
+
+    def __init__(self, tokens: list[int], recent: Passages, records: dict[str, Record]) -> None:
+        self.reliability = {source: records[source].reliability.for_one() for source in (OWN, RECENT)}
+        self.seen = len(tokens)
+        self.own = Passages(tokens[:-1])
+        self.followers = {OWN: Follower(self.own), RECENT: Follower(recent)}
+        for follower in self.followers.values():
+            follower.follow(tokens)
+        self.own.extend(tokens[-1:])
+
+
+class Drafter(Generic[S]):
+    """Proposes drafts before each step and is told after it what was said. Knows tokens and times, no model."""
+
+    def __init__(self) -> None:
+        self.costs = StepCosts()
+        self.records = {OWN: Record(), RECENT: Record(), FORCED: Record()}
+        self._tracks: dict[S, _Track] = {}
+        self._recent = Passages()
+
+    def plan(
+        self,
+        answers: Iterable[S],
+        room: Callable[[S], int],
+        may_guess: Callable[[S], bool],
+        forced: Callable[[S], list[int]],
+    ) -> dict[S, Draft]:
+        """Drafts for answers of which each has one token in the next batch; most have none.
+
+        `room` says how many more tokens an answer may get, `forced` which ones its grammar leaves no choice about, and
+        `may_guess` whether it gets others too.
+        """
+        answers = list(answers)
+        beside = len(answers)
+        drafts: dict[S, Draft] = {}
+        for answer in answers:
+            limit = min(room(answer), MAX_DRAFT + 1 - beside)
+            if limit <= 0:
+                continue
+            if sure := forced(answer)[:limit]:
+                draft: Draft | None = Draft(FORCED, sure)
+            else:
+                draft = self._guess(answer, limit, beside) if may_guess(answer) else None
+            if draft is not None:
+                drafts[answer] = draft
+                beside += len(draft.tokens)
+        return drafts
+
+    def _guess(self, answer: S, limit: int, beside: int) -> Draft | None:
+        track = self._tracks.get(answer)
+        if track is None:
+            # Not at the first token, whose reader waits: a prompt of 8,000 tokens takes 3 ms to index.
+            self._tracks[answer] = _Track(answer.tokens, self._recent, self.records)
+            return None
+        best, best_gain = None, 1.0
+        for source, follower in track.followers.items():
+            if not follower.agreed:
+                continue
+            proposed = follower.next(limit)
+            chances = track.reliability[source].chances(follower.agreed, len(proposed))
+            length, gain = best_length(chances, self.costs, beside)
+            if gain > best_gain:
+                best, best_gain = Draft(source, proposed[:length]), gain
+        return best if best is not None and best.tokens else None
+
+    def said(self, answer: S) -> None:
+        """The answer's tokens have grown: by the one that was due, and by those of its draft that came true."""
+        track = self._tracks.get(answer)
+        if track is None:
+            return
+        tokens = answer.tokens
+        for end in range(track.seen + 1, len(tokens) + 1):
+            self._step(track, tokens if end == len(tokens) else tokens[:end])
+        track.seen = len(tokens)
+
+    def _step(self, track: _Track, tokens: list[int]) -> None:
+        said = tokens[-1]
+        for source, follower in track.followers.items():
+            if follower.agreed and (proposed := follower.next(1)):
+                came_true = proposed[0] == said
+                track.reliability[source].observe(follower.agreed, came_true)
+                self.records[source].reliability.observe(follower.agreed, came_true)
+            follower.follow(tokens)
+        track.own.extend([said])
+
+    def settled(self, draft: Draft, accepted: int) -> None:
+        """How many tokens of a draft came true; for the record."""
+        record = self.records[draft.source]
+        record.drafted += len(draft.tokens)
+        record.accepted += accepted
+
+    def forget_recent(self) -> None:
+        """What was said so far is no source any more."""
+        self._recent = Passages()
+
+    def ended(self, answer: S, prompt_tokens: int) -> None:
+        """The answer is complete, or no longer wanted. Its text, without its prompt, is what others may repeat."""
+        if self._tracks.pop(answer, None) is None:
+            return
+        said = answer.tokens[prompt_tokens:]
+        if len(self._recent.tokens) + len(said) > RECENT_TOKENS:
+            # answers under way go on following the old ones
+            self._recent = Passages(self._recent.tokens[-RECENT_TOKENS // 2 :])
+        self._recent.extend(said)
+
+
+__all__ = ["FORCED", "MIN_GAIN", "OWN", "RECENT", "Draft", "Drafter", "Record"]
