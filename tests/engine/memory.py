@@ -58,16 +58,27 @@ class FakeMemory:
     def last_position(self, seq: int) -> int:
         return max((cell.position for cell in self._of(seq)), default=-1)
 
-    def save(self, seq: int) -> bytes:
-        cells = sorted((cell.position, cell.token, seq in cell.whole_for) for cell in self._of(seq))
+    def state_size(self, seq: int, begin: int, end: int) -> int:
+        return len(self._state(seq, begin, end))
+
+    def save(self, seq: int, begin: int, end: int, into: memoryview) -> bool:
+        into[:] = self._state(seq, begin, end)
+        return True
+
+    def _state(self, seq: int, begin: int, end: int) -> bytes:
+        cells = sorted((cell.position, cell.token, seq in cell.whole_for) for cell in self._of(seq, begin, end))
+        assert len(cells) == end - begin
         return json.dumps(cells).encode()
 
-    def restore(self, seq: int, data: bytes) -> bool:
-        assert not self._of(seq)
+    def restore(self, seq: int, state: memoryview, begin: int, end: int) -> bool:
+        saved = json.loads(bytes(state))
+        assert not self._of(seq, begin, end)
+        assert self.used + len(saved) <= self.n_cells, "a block comes whole before it is cut"
         if self.refuses:
             return False
-        for position, token, whole in json.loads(data):
-            self._add(Cell(position, token, {seq}, {seq} if whole else set()))
+        for position, token, whole in saved:
+            if begin <= position < end:
+                self._add(Cell(position, token, {seq}, {seq} if whole else set()))
         return True
 
     # what a batch does to them

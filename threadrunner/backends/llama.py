@@ -38,6 +38,7 @@ from threadrunner.engine.llama.errors import BadGrammar, DamagedModel, EngineErr
 from threadrunner.engine.llama.library import build
 from threadrunner.engine.llama.model import Model
 from threadrunner.engine.llama.vocab import Vocab
+from threadrunner.engine.parking import Parking
 from threadrunner.engine.threads import Threads
 
 log = logging.getLogger("threadrunner.backends.llama")
@@ -206,6 +207,9 @@ class LlamaBackend:
         if self._loaded is not None:
             self._loaded.engine.announce_cancel(id)
 
+    def tidy(self) -> bool:
+        return self._loaded is not None and self._loaded.engine.tidy()
+
     def gauges(self) -> dict[str, int | float]:
         if self._loaded is None:
             return {}
@@ -214,6 +218,8 @@ class LlamaBackend:
             "active": engine.active,
             "queued": engine.queued,
             "cached_tokens": engine.cells.cache.cells,
+            "parked_tokens": engine.cells.parking.tier.tokens,
+            "parked_bytes": engine.cells.parking.bytes,
             "threads": self._loaded.threads.now,
         }
 
@@ -229,6 +235,7 @@ def _load(spec: ModelSpec, report: Callable[[int, int], None]) -> tuple[LoadedMo
             model_bytes=model.size_bytes,
             free=machine.available_memory(),
             limit=spec.memory_limit,
+            ram=spec.cache_ram,
         )
         threads = max(1, min(spec.threads or machine.physical_cores(), MAX_THREADS))
         context = made.enter_context(
@@ -236,24 +243,35 @@ def _load(spec: ModelSpec, report: Callable[[int, int], None]) -> tuple[LoadedMo
                 Context(model, n_cells=size.cells, n_seq=N_SEQ, n_batch=N_BATCH, n_ubatch=N_UBATCH, threads=threads)
             )
         )
-        loaded = _whole(spec, model, context, size.context, threads)
+        loaded = _whole(spec, model, context, size, threads)
         made.pop_all()
     return loaded, size
 
 
-def _whole(spec: ModelSpec, model: Model, context: Context, max_tokens: int, threads: int) -> LoadedModel:
+def _whole(spec: ModelSpec, model: Model, context: Context, size: sizing.Size, threads: int) -> LoadedModel:
     vocab = Vocab(model)
+    max_tokens = size.context
     limits = Limits(context=max_tokens, max_queued=spec.max_queued)
     return LoadedModel(
         name=spec.name,
         model=model,
         vocab=vocab,
         requests=RequestBuilder(vocab, model.chat_template(), max_tokens),
-        engine=Engine(model, vocab, context, limits, _store(spec, model)),
+        engine=Engine(model, vocab, context, limits, _parking(spec, model, context, size)),
         embedder=Embedder(
             model, pooling=context.pooling, remembers=context.remembers, threads=threads, max_tokens=max_tokens
         ),
         threads=Threads(threads, machine.clocks()),
+    )
+
+
+def _parking(spec: ModelSpec, model: Model, context: Context, size: sizing.Size) -> Parking:
+    cut = not model.recurrent and not model.n_swa
+    return Parking(
+        context,
+        _store(spec, model),
+        max_bytes=size.ram_bytes if cut else 0,
+        block_tokens=size.block_tokens if cut else sizing.MAX_CONTEXT,
     )
 
 

@@ -11,14 +11,17 @@ import logging
 from functools import partial
 from typing import Protocol
 
-from threadrunner.engine.kv_store import MIN_TOKENS, KvStore
+from threadrunner.engine.parking import WORTH_A_RETURN, WORTH_A_SAVE, Parking, StateMemory
 from threadrunner.engine.prefix_cache import PrefixCache
 from threadrunner.engine.sequence import Sequence
 
 log = logging.getLogger("threadrunner.engine")
 
+UNKNOWN_LENGTH = 64
+"""Tokens that an answer without a limit is expected to have."""
 
-class KvMemory(Protocol):
+
+class KvMemory(StateMemory, Protocol):
     """The cells themselves, each at a position and seen by one or more sequence ids (llama.Context is one). Positions
     are [begin, end); without them, all that the sequence has."""
 
@@ -41,31 +44,32 @@ class KvMemory(Protocol):
     def last_position(self, seq: int) -> int:
         """-1 for none."""
 
-    def save(self, seq: int) -> bytes: ...
-
-    def restore(self, seq: int, data: bytes) -> bool:
-        """Fill a sequence that has nothing; False when the bytes are refused."""
-
 
 class Cells:
-    """Gives sequences their id and cells, takes them back, and keeps what ended sequences evaluated until room is
-    short. Owns the list of running sequences and the prefix tree; moves llama.cpp's cells as the tree says.
+    """Gives sequences their id and cells, takes them back, and keeps what ended sequences evaluated: in cells for a
+    while, then in memory (parking.py). Owns the list of running sequences and the prefix tree; moves llama.cpp's cells
+    as the tree says.
 
     The engine calls it on the computing thread, between batches. What a batch takes is not reserved: before each one,
     the engine makes `free` at least as large as the batch, by `evict_one` and `preempt`.
     """
 
-    def __init__(self, memory: KvMemory, store: KvStore | None, *, recurrent: bool = False, window: int = 0) -> None:
+    def __init__(self, memory: KvMemory, parking: Parking, *, recurrent: bool = False, window: int = 0) -> None:
         """`recurrent`: a state cannot go back by a part of what it evaluated. `window`: tokens that layers with a
         sliding window look back, 0 for a model without them."""
         self.cache = PrefixCache()
-        self.store = store
+        self.parking = parking
         self.running: list[Sequence] = []
         """Those with a sequence id, in the order in which they got it. Changed here only."""
         self._memory = memory
         self._recurrent = recurrent
         self._window = window
         self._free_seqs = list(range(memory.n_seq))[::-1]
+        self._steps = 0
+        self._idle_since: dict[int, int] = {}
+        """The step at which a kept sequence ended, or was looked at in vain for something to save."""
+        self._unsaved: dict[int, None] = {}
+        """Kept sequences of which something may not be saved yet, in the order of their end."""
 
     # the count
 
@@ -86,25 +90,79 @@ class Cells:
         return sum(self.cache.own_cells(seq) for seq in self.cache.idle() if seq != keep)
 
     def evict_one(self, keep: int | None = None) -> bool:
-        """Forget the leaf that was not used for longest, `keep` excepted; False when there is none."""
+        """The leaf that was not used for longest, `keep` excepted, leaves the cells; False when there is none."""
         for seq in self.cache.idle():
             if seq != keep:
-                self.cache.drop(seq)
-                self._release(seq)
+                self._park(seq)
                 return True
         return False
+
+    # kept sequences leave the cells
+
+    def _park(self, seq: int) -> None:
+        """A kept sequence leaves the cells at once; what is not saved yet is, as far as it fits."""
+        tokens = self.cache.tokens(seq)
+        while self.parking.save_next(seq, tokens):
+            pass
+        self._forget(seq)
+
+    def _forget(self, seq: int) -> None:
+        self.cache.drop(seq)
+        self._release(seq)
+
+    def after_batch(self) -> None:
+        """Those that have cost running sequences as much as it takes to save them, and to bring them back, leave: of
+        one that is not saved yet one block at a time."""
+        self._steps += 1
+        if not self.running or not self.parking.keeps:
+            return
+        for seq in self.cache.idle():
+            waited = self._steps - self._idle_since[seq]
+            if waited < WORTH_A_RETURN:
+                continue
+            tokens = self.cache.tokens(seq)
+            if self.parking.is_saved(tokens):
+                self._forget(seq)
+            elif (waited >= WORTH_A_SAVE or self.parking.is_quick(seq, tokens)) and not self.parking.save_next(
+                seq, tokens
+            ):
+                self._idle_since[seq] = self._steps  # it does not fit: ask again later
+            return
+
+    def tidy(self) -> bool:
+        """In idle time: save a block of the kept sequence that was used last. Whether there is more to do."""
+        if not self.parking.keeps:
+            return False
+        while self._unsaved:
+            seq = next(reversed(self._unsaved))
+            if self.parking.save_next(seq, self.cache.tokens(seq)):
+                return True
+            del self._unsaved[seq]
+        return self.parking.prepare()
+
+    def _clear_out(self, steps: int, keep: int | None) -> None:
+        """Before a sequence of about so many steps takes its cells: what is saved, and what can be saved in no time,
+        leaves those at the beginning to it."""
+        if steps < WORTH_A_RETURN or not self.parking.keeps:
+            return
+        for seq in self.cache.idle():
+            if seq == keep:
+                continue
+            tokens = self.cache.tokens(seq)
+            while self.parking.is_quick(seq, tokens) and self.parking.save_next(seq, tokens):
+                pass
+            if self.parking.is_saved(tokens):
+                self._forget(seq)
 
     # a sequence comes
 
     def place(self, sequence: Sequence) -> bool:
         """Give it a sequence id and what is known of its tokens; False when there is no room for the rest."""
         known = sequence.tokens[:-1]  # one token at least is evaluated: its logits count
-        length, holders = self.cache.match(known)
-        if self.store is not None and self._restore(self.store, known, length):
-            length, holders = self.cache.match(known)
-        source = self._whole_source(length, holders)
-        if source is None:
-            length = 0
+        length, source = self._known(known)
+        self._clear_out(len(known) - length + (sequence.request.max_tokens or UNKNOWN_LENGTH), keep=source)
+        if self._bring_back(known, length, source):
+            length, source = self._known(known)
         if self.running and len(sequence.tokens) - length + 1 > self.free() + self._idle(keep=source):
             return False
         if not self._free_seqs and not self.evict_one(keep=source):
@@ -142,30 +200,33 @@ class Cells:
         if not self._window:
             return holders[-1]
         needed_from = max(0, length - self._window)
-        return next((s for s in reversed(holders) if self._memory.first_position(s) <= needed_from), None)
+        return next((s for s in reversed(holders) if self._is_whole(s, needed_from)), None)
 
-    def _restore(self, store: KvStore, tokens: list[int], length: int) -> bool:
-        """Bring back from disk what has more of these tokens than the cache."""
-        stored, entry = store.match(tokens)
-        if entry is None or stored < length + MIN_TOKENS or not self._free_seqs:
+    def _is_whole(self, seq: int, position: int) -> bool:
+        """Whether a sequence of a windowed model has all of its cells from this position on."""
+        return 0 <= self._memory.first_position(seq) <= position
+
+    def _known(self, tokens: list[int]) -> tuple[int, int | None]:
+        """How many of these tokens the cells have, and a sequence to fork them from."""
+        length, holders = self.cache.match(tokens)
+        source = self._whole_source(length, holders)
+        return (0, None) if source is None else (length, source)
+
+    def _bring_back(self, tokens: list[int], length: int, source: int | None) -> bool:
+        """Where more of these tokens is known outside of the cells than in them, make it a kept sequence again."""
+        found = self.parking.find(tokens, more_than=length)
+        if found is None or not self._free_seqs or found.room > self.free() + self._idle(keep=source):
             return False
-        if len(entry.tokens) + len(tokens) - stored > self.free() + self._idle():
-            return False
-        while len(entry.tokens) > self.free():
-            self.evict_one()
-        state = store.take(entry)
-        if state is None:
-            return False
+        while found.room > self.free():
+            self.evict_one(keep=source)
         seq = self._free_seqs.pop()
-        self.cache.fork(seq, [], 0)
-        if not self._memory.restore(seq, state):
-            log.warning("llama.cpp refused the state in %s", entry.path.name)
-            self.cache.drop(seq)
-            self._release(seq)
-            return False
-        self._extend(seq, entry.tokens)
+        if source is not None:
+            self._memory.share(source, seq, 0, length)
+        self.cache.fork(seq, tokens, length)
+        now = self.parking.bring_back(seq, tokens, length, found)
+        self._extend(seq, tokens[:now])
         self._retire(seq)
-        return True
+        return now > length
 
     # it runs
 
@@ -196,7 +257,7 @@ class Cells:
         source's cells before a part that it lost itself, `seq` would look whole from its first position on."""
         if not self._window:
             return True
-        return self._memory.first_position(source) <= begin and self._memory.first_position(seq) <= begin
+        return self._is_whole(source, begin) and self._is_whole(seq, begin)
 
     # it goes
 
@@ -208,27 +269,35 @@ class Cells:
         sequence.seq = -1
 
     def preempt(self, sequence: Sequence) -> None:
-        """It must begin again, its cells are needed."""
+        """Its cells are needed: it goes on later, from what could be saved of it."""
         self.running.remove(sequence)
-        self.cache.drop(sequence.seq)
-        self._release(sequence.seq)
+        if self.parking.keeps:
+            self.publish(sequence)
+            self._park(sequence.seq)
+        else:
+            self._forget(sequence.seq)
         sequence.seq = -1
         sequence.evaluated = 0
 
     def _retire(self, seq: int) -> None:
         # a sequence that kept doubles to itself is dropped with them: the tree has them from another one
+        self._idle_since[seq] = self._steps
+        self._unsaved[seq] = None
         for dropped in self.cache.retire(seq):
             self._release(dropped)
 
     def _release(self, seq: int) -> None:
         self._memory.remove(seq)
+        self._idle_since.pop(seq, None)
+        self._unsaved.pop(seq, None)
         self._free_seqs.append(seq)
 
     def save(self) -> int:
-        """Write the hottest leaves to the store, if there is one; how many it kept."""
-        if self.store is None:
-            return 0
-        leaves = [(self.cache.tokens(seq), partial(self._memory.save, seq)) for seq in self.cache.idle()[::-1]]
-        kept = self.store.write(leaves)
-        log.info("kept the KV state of %d sequences", kept)
-        return kept
+        """Write the hottest sequences to disk, those in cells first; how many were kept."""
+        return self.parking.write([(seq, self.cache.tokens(seq)) for seq in self.cache.idle()[::-1]])
+
+    def forget(self) -> None:
+        """Nothing of finished requests is known any more."""
+        for seq in self.cache.idle():
+            self._forget(seq)
+        self.parking.tier.shrink(0)

@@ -12,12 +12,12 @@ from threadrunner.engine.cells import Cells
 from threadrunner.engine.errors import PromptTooLong, QueueFull, Unsupported
 from threadrunner.engine.events import Broken, Ended, Event, Prefilled, Text
 from threadrunner.engine.interruption import Interruption
-from threadrunner.engine.kv_store import KvStore
 from threadrunner.engine.llama.context import ABORTED, NO_ROOM, OK, Context
 from threadrunner.engine.llama.errors import EngineError
 from threadrunner.engine.llama.model import Model
 from threadrunner.engine.llama.sampler import Sampler
 from threadrunner.engine.llama.vocab import Vocab
+from threadrunner.engine.parking import Parking
 from threadrunner.engine.prefix_cache import common_length
 from threadrunner.engine.prompts.detokenizer import Detokenizer
 from threadrunner.engine.scheduler import Chunk, Scheduler, batch_of
@@ -46,16 +46,14 @@ class Engine:
     methods are the only ones that another thread may call.
     """
 
-    def __init__(
-        self, model: Model, vocab: Vocab, context: Context, limits: Limits, store: KvStore | None = None
-    ) -> None:
+    def __init__(self, model: Model, vocab: Vocab, context: Context, limits: Limits, parking: Parking) -> None:
         """It owns the context from now on, and closes it; the model stays the caller's."""
         self._model = model
         self._vocab = vocab
         self.context = context
         self.limits = limits
         self.scheduler = Scheduler()
-        self.cells = Cells(context, store, recurrent=model.recurrent, window=model.n_swa)
+        self.cells = Cells(context, parking, recurrent=model.recurrent, window=model.n_swa)
         self._waiting: list[Sequence] = []
         self._siblings: dict[int, list[Sequence]] = {}
         """By request, the candidates that wait for the first one's prompt to be evaluated."""
@@ -170,7 +168,12 @@ class Engine:
                 continue  # its request broke on another candidate a moment ago
             sequence.evaluated += size
             events.extend(self._advance(sequence, logits_at))
+        self.cells.after_batch()
         return events
+
+    def tidy(self) -> bool:
+        """While nothing runs: a small piece of the work that is due some time. Whether there is more."""
+        return self.cells.tidy()
 
     @staticmethod
     def _fill(context: Context, chunks: list[Chunk[Sequence]]) -> None:

@@ -25,7 +25,17 @@ import msgspec
 from threadrunner import config
 from threadrunner.api.errors import ApiError, InvalidParams, ModelLoadFailed
 from threadrunner.api.methods import METHODS
-from threadrunner.backends.base import Backend, Event, Failed, Finished, Interruptible, ModelSpec, Observable, Params
+from threadrunner.backends.base import (
+    Backend,
+    Event,
+    Failed,
+    Finished,
+    Interruptible,
+    ModelSpec,
+    Observable,
+    Params,
+    Tidy,
+)
 from threadrunner.worker import confine
 from threadrunner.worker.messages import (
     Cancel,
@@ -130,6 +140,7 @@ class Loop:
         self._listener = listener
         self._backend = backend
         self._observable = backend if isinstance(backend, Observable) else None  # a protocol's isinstance is slow
+        self._tidy = backend if isinstance(backend, Tidy) else None
         self._open: set[int] = set()
         self._gauged = 0.0
 
@@ -154,7 +165,7 @@ class Loop:
         """Handle what is there; wait for a message when nothing is open. False once the worker must end."""
         while True:
             try:
-                message = self._listener.inbox.get(block=not self._open)
+                message = self._next_message()
             except queue.Empty:
                 return True
             match message:
@@ -167,6 +178,20 @@ class Loop:
                     return False
                 case None:
                     raise DaemonGone
+
+    def _next_message(self) -> ToWorker | None:
+        """Raises queue.Empty when nothing has arrived and a request is open; when none is, the backend tidies up while
+        nothing arrives."""
+        inbox = self._listener.inbox
+        if self._open:
+            return inbox.get_nowait()
+        more = self._tidy is not None
+        while more:
+            try:
+                return inbox.get_nowait()
+            except queue.Empty:
+                more = self._tidy is not None and self._tidy.tidy()
+        return inbox.get()
 
     def _submit(self, message: Submit) -> None:
         try:

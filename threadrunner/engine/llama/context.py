@@ -41,7 +41,7 @@ class Context:
         params.n_ctx = n_cells
         params.n_batch = n_batch
         params.n_ubatch = n_ubatch
-        params.n_seq_max = n_seq
+        params.n_seq_max = n_seq if embeddings else n_seq + 1
         params.n_threads = params.n_threads_batch = threads
         params.kv_unified = True  # a fork is a tag on cells, not a copy
         params.swa_full = True  # a windowed cache forgets what a fork from the middle would need
@@ -57,6 +57,8 @@ class Context:
         self.n_cells = llama_cpp.llama_n_ctx(handle)
         self.n_batch = n_batch
         self.n_seq = n_seq
+        self._scratch = n_seq
+        """A sequence id of our own: holds cells while they are copied."""
         self.pooling = llama_cpp.llama_pooling_type(handle)
         """How it makes one embedding of a sequence; NOT_POOLED: it gives one of each token."""
         self._n_embd = model.n_embd_out
@@ -177,17 +179,34 @@ class Context:
         """The last position; -1 where the sequence has none."""
         return llama_cpp.llama_memory_seq_pos_max(self._memory, seq)
 
-    def save(self, seq: int) -> bytes:
-        """The state of a sequence's cells, for `restore` of the same model and build."""
-        size = llama_cpp.llama_state_seq_get_size(self.handle, seq)
-        buffer = (ctypes.c_uint8 * size)()
-        written = llama_cpp.llama_state_seq_get_data(self.handle, buffer, size, seq)
-        return bytes(memoryview(buffer)[:written])
+    # the state of cells, for the same model and build; copied out and in by way of a sequence of our own, because
+    # llama.cpp saves whole sequences and empties the one that it restores
 
-    def restore(self, seq: int, data: bytes) -> bool:
-        """Fill an empty sequence with a saved state; False when llama.cpp refuses it. The bytes are trusted."""
-        buffer = (ctypes.c_uint8 * len(data)).from_buffer_copy(data)
-        return llama_cpp.llama_state_seq_set_data(self.handle, buffer, len(data), seq) != 0
+    def state_size(self, seq: int, begin: int, end: int) -> int:
+        """Bytes of the state of these cells."""
+        self.share(seq, self._scratch, begin, end)
+        try:
+            return llama_cpp.llama_state_seq_get_size(self.handle, self._scratch)
+        finally:
+            self.remove(self._scratch)
+
+    def save(self, seq: int, begin: int, end: int, into: memoryview) -> bool:
+        """Copy the state of these cells; False when it has another size than `into`."""
+        buffer = (ctypes.c_uint8 * len(into)).from_buffer(into)
+        self.share(seq, self._scratch, begin, end)
+        written = llama_cpp.llama_state_seq_get_data(self.handle, buffer, len(into), self._scratch)
+        self.remove(self._scratch)
+        return written == len(into)
+
+    def restore(self, seq: int, state: memoryview, begin: int, end: int) -> bool:
+        """Give the sequence, which has no cells at these positions, those of a saved state that may have more; False
+        when llama.cpp refuses it. The bytes are trusted."""
+        buffer = (ctypes.c_uint8 * len(state)).from_buffer(state)
+        if not llama_cpp.llama_state_seq_set_data(self.handle, buffer, len(state), self._scratch):
+            return False
+        self.share(self._scratch, seq, begin, end)
+        self.remove(self._scratch)
+        return True
 
     def close(self) -> None:
         if not self._closed:
