@@ -4,8 +4,8 @@
 
 Ours runs in this process, llama-server is asked over HTTP without streaming and timed by its own clock
 (predicted_per_second for one client; for several both by the wall clock, prompts included); rounds alternate, medians
-count. `--behind N`: both have answered N other requests of 1,000 tokens before, and had the time to put them away.
-With `--hold` it waits for a line on standard input before it begins to measure.
+count. `--behind N`: ours has answered N other requests of 1,000 tokens before, and had the time to put them away;
+llama-server is fresh. With `--hold` it waits for a line on standard input before it begins to measure.
 """
 
 from __future__ import annotations
@@ -26,8 +26,6 @@ from threadrunner.backends.base import Finished, ModelSpec
 from threadrunner.backends.llama import LlamaBackend
 
 TOKENS = 96
-PEER_KEEPS = 8
-"""Conversations of 1,000 tokens; more do not fit into the peer's 8,192 cells."""
 WORDS = ["river", "stone", "bridge", "lamp", "horse", "mill", "clock", "church", "boat", "well"]
 PROMPT = "Write down everything you know about the number {}. It is"
 
@@ -72,14 +70,6 @@ def fill_ours(backend: LlamaBackend, count: int, tokens: int) -> None:
         while not any(isinstance(event, Finished) for event in backend.step()):
             pass
         rest(backend)
-
-
-def fill_theirs(peer: Peer, count: int, tokens: int) -> None:
-    for i in range(count)[-PEER_KEEPS:]:
-        connection = http.client.HTTPConnection("127.0.0.1", peer.port)
-        body = {"prompt": conversation(i, tokens), "n_predict": 4, "temperature": 0}
-        connection.request("POST", "/completion", json.dumps(body))
-        connection.getresponse().read()
 
 
 def conversation(number: int, tokens: int) -> str:
@@ -129,7 +119,6 @@ def main() -> None:
         if args.server:
             options = ("-np", "8", "-kvu", "-c", "8192", "-t", str(args.threads))
             peer = stack.enter_context(Peer(args.server, args.model, *options))
-            fill_theirs(peer, args.behind, args.behind_tokens)
         print(f"{args.behind} requests of {args.behind_tokens} tokens behind, {backend.gauges()}", flush=True)
         if args.hold:
             input()

@@ -100,7 +100,6 @@ class LlamaBackend:
             "model_bytes": loaded.model.size_bytes,
             "trained_context": loaded.model.n_ctx_train,
             "threads": loaded.threads.now,
-            "cells": size.cells,
             "cache": size.reason,
             "load_ms": round((time.monotonic() - began) * 1e3, 1),
         }
@@ -208,7 +207,7 @@ class LlamaBackend:
             self._loaded.engine.announce_cancel(id)
 
     def tidy(self) -> bool:
-        return self._loaded is not None and self._loaded.engine.tidy()
+        return self._loaded is not None and self._loaded.engine.cells.tidy()
 
     def gauges(self) -> dict[str, int | float]:
         if self._loaded is None:
@@ -218,6 +217,7 @@ class LlamaBackend:
             "active": engine.active,
             "queued": engine.queued,
             "cached_tokens": engine.cells.cache.cells,
+            "cells": engine.context.n_cells,
             "parked_tokens": engine.cells.parking.tier.tokens,
             "parked_bytes": engine.cells.parking.bytes,
             "threads": self._loaded.threads.now,
@@ -236,11 +236,14 @@ def _load(spec: ModelSpec, report: Callable[[int, int], None]) -> tuple[LoadedMo
             free=machine.available_memory(),
             limit=spec.memory_limit,
             ram=spec.cache_ram,
+            grows=_is_cut(model) and not model.scales_context and spec.cache_ram != 0,
         )
         threads = max(1, min(spec.threads or machine.physical_cores(), MAX_THREADS))
         context = made.enter_context(
             contextlib.closing(
-                Context(model, n_cells=size.cells, n_seq=N_SEQ, n_batch=N_BATCH, n_ubatch=N_UBATCH, threads=threads)
+                Context(
+                    model, n_cells=size.first_cells, n_seq=N_SEQ, n_batch=N_BATCH, n_ubatch=N_UBATCH, threads=threads
+                )
             )
         )
         loaded = _whole(spec, model, context, size, threads)
@@ -251,7 +254,7 @@ def _load(spec: ModelSpec, report: Callable[[int, int], None]) -> tuple[LoadedMo
 def _whole(spec: ModelSpec, model: Model, context: Context, size: sizing.Size, threads: int) -> LoadedModel:
     vocab = Vocab(model)
     max_tokens = size.context
-    limits = Limits(context=max_tokens, max_queued=spec.max_queued)
+    limits = Limits(context=max_tokens, cells=size.cells, max_queued=spec.max_queued)
     return LoadedModel(
         name=spec.name,
         model=model,
@@ -265,8 +268,13 @@ def _whole(spec: ModelSpec, model: Model, context: Context, size: sizing.Size, t
     )
 
 
+def _is_cut(model: Model) -> bool:
+    """Whether a sequence's state can be cut at any token."""
+    return not model.recurrent and not model.n_swa
+
+
 def _parking(spec: ModelSpec, model: Model, context: Context, size: sizing.Size) -> Parking:
-    cut = not model.recurrent and not model.n_swa
+    cut = _is_cut(model)
     return Parking(
         context,
         _store(spec, model),

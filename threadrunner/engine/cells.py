@@ -89,6 +89,11 @@ class Cells:
         # cells that two idle leaves share are not counted: an underestimate, which only makes a request wait
         return sum(self.cache.own_cells(seq) for seq in self.cache.idle() if seq != keep)
 
+    def lacking(self, sequence: Sequence) -> int:
+        """Cells that a waiting sequence needs beyond all those that can be made free for it, if above 0."""
+        length, source = self._known(sequence.tokens[:-1])
+        return len(sequence.tokens) - length + 1 - self.free() - self._idle(keep=source)
+
     def evict_one(self, keep: int | None = None) -> bool:
         """The leaf that was not used for longest, `keep` excepted, leaves the cells; False when there is none."""
         for seq in self.cache.idle():
@@ -163,7 +168,7 @@ class Cells:
         self._clear_out(len(known) - length + (sequence.request.max_tokens or UNKNOWN_LENGTH), keep=source)
         if self._bring_back(known, length, source):
             length, source = self._known(known)
-        if self.running and len(sequence.tokens) - length + 1 > self.free() + self._idle(keep=source):
+        if self.running and self.lacking(sequence) > 0:
             return False
         if not self._free_seqs and not self.evict_one(keep=source):
             if not self.evict_one():

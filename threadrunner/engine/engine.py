@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from threadrunner.engine.cells import Cells
 from threadrunner.engine.errors import PromptTooLong, QueueFull, Unsupported
 from threadrunner.engine.events import Broken, Ended, Event, Prefilled, Text
+from threadrunner.engine.growth import Growth
 from threadrunner.engine.interruption import Interruption
 from threadrunner.engine.llama.context import ABORTED, NO_ROOM, OK, Context
 from threadrunner.engine.llama.errors import EngineError
@@ -33,6 +34,8 @@ WORTH_A_WAIT = 64
 class Limits:
     context: int
     """Maximum tokens of one sequence."""
+    cells: int = 0
+    """To which the context's cells may grow."""
     max_running: int = 16
     """Sequences."""
     max_queued: int = 64
@@ -54,6 +57,7 @@ class Engine:
         self.limits = limits
         self.scheduler = Scheduler()
         self.cells = Cells(context, parking, recurrent=model.recurrent, window=model.n_swa)
+        self._growth = Growth(context, self.cells, limits.cells)
         self._waiting: list[Sequence] = []
         self._siblings: dict[int, list[Sequence]] = {}
         """By request, the candidates that wait for the first one's prompt to be evaluated."""
@@ -171,10 +175,6 @@ class Engine:
         self.cells.after_batch()
         return events
 
-    def tidy(self) -> bool:
-        """While nothing runs: a small piece of the work that is due some time. Whether there is more."""
-        return self.cells.tidy()
-
     @staticmethod
     def _fill(context: Context, chunks: list[Chunk[Sequence]]) -> None:
         context.clear_batch()
@@ -248,6 +248,8 @@ class Engine:
                 return
             if self._soon_known(sequence):
                 continue
+            if (lacking := self.cells.lacking(sequence)) > 0:
+                self._grow(lacking)
             if not self.cells.place(sequence):
                 return
             self._waiting.remove(sequence)
@@ -279,11 +281,20 @@ class Engine:
         while sum(size for _, size, _ in chunks) > self.cells.free():
             if self.cells.evict_one():
                 continue
+            if self._grow(1):
+                return self._make_room(self.scheduler.schedule(self.cells.running))
             victim = max(self.cells.running, key=lambda s: (s.priority, s.arrival))
             log.info("out of cells: %r goes back to the queue", victim)
             self.preempt(victim)
             chunks = batch_of((sequence, size) for sequence, size, _ in chunks if sequence is not victim)
         return chunks
+
+    def _grow(self, lacking: int) -> bool:
+        """Make the context larger, if it may be."""
+        left_out = self._growth.grow(lacking)
+        for sequence in left_out or ():
+            self._enqueue(sequence)
+        return left_out is not None
 
     def preempt(self, sequence: Sequence) -> None:
         """Send a running sequence back to the queue: it loses its cells, not its text."""

@@ -36,7 +36,6 @@ class Context:
     ) -> None:
         """Batches hold up to `n_batch` tokens, computed `n_ubatch` at a time. `pooling` None: as the model says.
         Raises LoadError."""
-        library.forget_errors()
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = n_cells
         params.n_batch = n_batch
@@ -49,26 +48,46 @@ class Context:
         if pooling is not None:
             params.pooling_type = pooling
         params.no_perf = True
-        handle = llama_cpp.llama_init_from_model(model.handle, params)
-        if not handle:
-            raise LoadError(library.reason())
-        self.handle = handle
+        self._model = model
+        self._params = params
         self._closed = False
-        self.n_cells = llama_cpp.llama_n_ctx(handle)
         self.n_batch = n_batch
         self.n_seq = n_seq
         self._scratch = n_seq
         """A sequence id of our own: holds cells while they are copied."""
-        self.pooling = llama_cpp.llama_pooling_type(handle)
-        """How it makes one embedding of a sequence; NOT_POOLED: it gives one of each token."""
         self._n_embd = model.n_embd_out
         self._encodes = model.has_encoder
+        self._make_batch(n_batch)
+        self._flag = ctypes.create_string_buffer(2)
+        self._open()
+        self.pooling = llama_cpp.llama_pooling_type(self.handle)
+        """How it makes one embedding of a sequence; NOT_POOLED: it gives one of each token."""
+
+    def _open(self) -> None:
+        """Raises LoadError."""
+        library.forget_errors()
+        handle = llama_cpp.llama_init_from_model(self._model.handle, self._params)
+        if not handle:
+            raise LoadError(library.reason())
+        self.handle = handle
+        self.n_cells = llama_cpp.llama_n_ctx(handle)
         self._memory = llama_cpp.llama_get_memory(handle)
         self.remembers = bool(self._memory)
         """Whether it has a cache: without one, each batch is a text of its own (BERT, diffusion models)."""
-        self._make_batch(n_batch)
-        self._flag = ctypes.create_string_buffer(2)
         self._set_abort_callback()
+
+    def resize(self, n_cells: int) -> None:
+        """Another number of cells, all of them empty. Raises LoadError where there is no memory for so many; it has as
+        many as before then."""
+        before = self._params.n_ctx
+        llama_cpp.llama_free(self.handle)
+        try:
+            self._params.n_ctx = n_cells
+            self._open()
+        except LoadError:
+            self._params.n_ctx = before
+            self._open()
+            raise
 
     def _make_batch(self, size: int) -> None:
         """Arrays of our own under llama_batch: ctypes fills a slice of an array at once, a pointer item by item."""
@@ -105,6 +124,7 @@ class Context:
         self._flag[0] = b"\x00"
 
     def set_threads(self, threads: int) -> None:
+        self._params.n_threads = self._params.n_threads_batch = threads
         llama_cpp.llama_set_n_threads(self.handle, threads, threads)
 
     # the batch
