@@ -113,6 +113,7 @@ def main() -> None:
     args = parser.parse_args()
     backend = LlamaBackend()
     backend.load(ModelSpec(name="bench", path=args.model, threads=args.threads), lambda done, total: None)
+    backend.loaded.threads.due = lambda wall: False  # type: ignore[method-assign]  # the peer takes none back either
     fill_ours(backend, args.behind, args.behind_tokens)
     with contextlib.ExitStack() as stack:
         peer = None
@@ -144,7 +145,7 @@ def measure(backend: LlamaBackend, peer: Peer | None, clients: int, rounds: int)
     if peer:
         ratio = statistics.median(a / b for a, b in zip(rates, peer_rates, strict=True))
         line += f"; llama-server {statistics.median(peer_rates):.1f} tok/s, ratio {ratio:.2f}"
-    print(line)
+    print(f"{line}; {backend.gauges()}")
     # every round, because a median of ratios hides rounds in which one side was starved
     print("   rounds:", ", ".join(f"{a:.0f}/{b:.0f}" for a, b in zip(rates, peer_rates, strict=False)), flush=True)
 

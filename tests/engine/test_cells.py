@@ -21,12 +21,13 @@ from hypothesis.stateful import (
 
 from tests.engine.memory import FakeMemory
 from threadrunner.engine import cells as cells_module
-from threadrunner.engine import kv_store
+from threadrunner.engine import kv_store, leaving
 from threadrunner.engine import parking as parking_module
 from threadrunner.engine.buffers import PAGE
 from threadrunner.engine.cells import Cells
 from threadrunner.engine.kv_store import KvStore
 from threadrunner.engine.parking import Parking
+from threadrunner.engine.scheduler import Chunk
 from threadrunner.engine.sequence import Request, Sequence
 
 N_CELLS, N_SEQ, WINDOW = 24, 5, 2
@@ -46,7 +47,8 @@ def cells_on(
 ) -> Cells:
     """`ram` bytes for what is parked in memory; whole states where there is a window."""
     store = KvStore(folder, "test", 1 << 20) if folder is not None else None
-    parking = Parking(memory, store, max_bytes=ram, block_tokens=1 << 20 if window else block)
+    points = bool(ram) and bool(window or kind.get("recurrent"))
+    parking = Parking(memory, store, max_bytes=ram, block_tokens=block if ram else 1 << 20, points=points)
     return Cells(memory, parking, window=window, **kind)
 
 
@@ -94,13 +96,14 @@ class Lives(RuleBasedStateMachine):
     @rule(choice=st.integers(0), size=st.integers(1, 10), following=TOKEN, siblings=st.integers(0, 2))
     def evaluate(self, choice: int, size: int, following: int, siblings: int) -> None:
         sequence = self._running(choice)
-        size = min(size, sequence.remaining)
+        size = self.cells.before_last([Chunk(sequence, min(size, sequence.remaining), None)])[0].size
         if not self._room_for(sequence, size):
             return
         self._compute(sequence, size)
         sequence.evaluated += size
         self.cells.after_batch()
         if sequence.remaining:
+            self.cells.checkpoint(sequence)
             return
         if not sequence.generated:
             self.cells.publish(sequence)
@@ -128,6 +131,8 @@ class Lives(RuleBasedStateMachine):
             self.memory.abort(sequence.seq)
             self.cells.resync(sequence)
             assert sequence.remaining
+            if sequence.seq < 0:
+                self.waiting.append(sequence)
 
     def _compute(self, sequence: Sequence, size: int) -> None:
         for position in range(sequence.evaluated, sequence.evaluated + size):
@@ -237,7 +242,7 @@ def live(**kind: object) -> None:
     machine = type("Lives", (Lives,), kind)
     phases = [Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink]  # without `explain`, which takes minutes
     run_state_machine_as_test(
-        machine, settings=settings(max_examples=100, stateful_step_count=60, deadline=None, phases=phases)
+        machine, settings=settings(max_examples=50, stateful_step_count=60, deadline=None, phases=phases)
     )
 
 
@@ -250,23 +255,28 @@ def test_the_count_is_exact_and_no_id_leaks(recurrent: bool, window: int) -> Non
 def _small_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if a few tokens and steps were many."""
     monkeypatch.setattr(parking_module, "MIN_GAIN", 1)
-    monkeypatch.setattr(cells_module, "WORTH_A_RETURN", 2)
-    monkeypatch.setattr(cells_module, "WORTH_A_SAVE", 4)
+    monkeypatch.setattr(cells_module, "POINT_EVERY", 3)
+    monkeypatch.setattr(leaving, "WORTH_A_RETURN", 2)
+    monkeypatch.setattr(leaving, "WORTH_A_SAVE", 4)
     for module in (parking_module, kv_store):
         monkeypatch.setattr(module, "MIN_TOKENS", 2)
 
 
 @pytest.mark.usefixtures("_small_numbers")
 @pytest.mark.parametrize("ram", [5 * PAGE, 1 << 20])
-def test_nor_when_they_are_parked(ram: int) -> None:
-    live(ram=ram)
+@pytest.mark.parametrize(("recurrent", "window"), [(False, 0), (True, 0), (False, WINDOW)])
+def test_nor_when_they_are_parked(ram: int, recurrent: bool, window: int) -> None:
+    live(ram=ram, recurrent=recurrent, window=window)
 
 
 @pytest.mark.usefixtures("_small_numbers")
-@pytest.mark.parametrize(("window", "ram"), [(0, 0), (WINDOW, 0), (0, 5 * PAGE)])
-def test_nor_when_sequences_come_back_from_disk(window: int, ram: int) -> None:
+@pytest.mark.parametrize(
+    ("recurrent", "window", "ram"),
+    [(False, 0, 0), (False, WINDOW, 0), (False, 0, 5 * PAGE), (True, 0, 1 << 20), (False, WINDOW, 1 << 20)],
+)
+def test_nor_when_sequences_come_back_from_disk(recurrent: bool, window: int, ram: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        live(window=window, ram=ram, folder=Path(folder) / "kv")
+        live(recurrent=recurrent, window=window, ram=ram, folder=Path(folder) / "kv")
 
 
 # moments that random lives come to rarely

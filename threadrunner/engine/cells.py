@@ -11,14 +11,18 @@ import logging
 from functools import partial
 from typing import Protocol
 
-from threadrunner.engine.parking import WORTH_A_RETURN, WORTH_A_SAVE, Parking, StateMemory
+from threadrunner.engine.leaving import Leaving
+from threadrunner.engine.parking import Found, Parking, StateMemory
 from threadrunner.engine.prefix_cache import PrefixCache
+from threadrunner.engine.scheduler import Chunk, batch_of
 from threadrunner.engine.sequence import Sequence
 
 log = logging.getLogger("threadrunner.engine")
 
 UNKNOWN_LENGTH = 64
 """Tokens that an answer without a limit is expected to have."""
+POINT_EVERY = 512
+"""Tokens of a prompt between two checkpoints of what cannot be cut."""
 
 
 class KvMemory(StateMemory, Protocol):
@@ -65,11 +69,7 @@ class Cells:
         self._recurrent = recurrent
         self._window = window
         self._free_seqs = list(range(memory.n_seq))[::-1]
-        self._steps = 0
-        self._idle_since: dict[int, int] = {}
-        """The step at which a kept sequence ended, or was looked at in vain for something to save."""
-        self._unsaved: dict[int, None] = {}
-        """Kept sequences of which something may not be saved yet, in the order of their end."""
+        self._leaving = Leaving(self.cache, parking, self._forget)
 
     # the count
 
@@ -89,100 +89,115 @@ class Cells:
         # cells that two idle leaves share are not counted: an underestimate, which only makes a request wait
         return sum(self.cache.own_cells(seq) for seq in self.cache.idle() if seq != keep)
 
-    def lacking(self, sequence: Sequence) -> int:
-        """Cells that a waiting sequence needs beyond all those that can be made free for it, if above 0."""
-        length, source = self._known(sequence.tokens[:-1])
-        return len(sequence.tokens) - length + 1 - self.free() - self._idle(keep=source)
-
     def evict_one(self, keep: int | None = None) -> bool:
         """The leaf that was not used for longest, `keep` excepted, leaves the cells; False when there is none."""
         for seq in self.cache.idle():
             if seq != keep:
-                self._park(seq)
+                self._leaving.at_once(seq)
                 return True
         return False
 
-    # kept sequences leave the cells
+    def after_batch(self) -> None:
+        """Each batch: kept sequences that slow down those that run may leave."""
+        if self.running:
+            self._leaving.after_batch()
 
-    def _park(self, seq: int) -> None:
-        """A kept sequence leaves the cells at once; what is not saved yet is, as far as it fits."""
-        tokens = self.cache.tokens(seq)
-        while self.parking.save_next(seq, tokens):
-            pass
-        self._forget(seq)
+    def tidy(self) -> bool:
+        """In idle time: save a block of what is kept in cells. Whether there is more to do."""
+        return self._leaving.in_idle_time()
 
     def _forget(self, seq: int) -> None:
         self.cache.drop(seq)
         self._release(seq)
 
-    def after_batch(self) -> None:
-        """Those that have cost running sequences as much as it takes to save them, and to bring them back, leave: of
-        one that is not saved yet one block at a time."""
-        self._steps += 1
-        if not self.running or not self.parking.keeps:
-            return
-        for seq in self.cache.idle():
-            waited = self._steps - self._idle_since[seq]
-            if waited < WORTH_A_RETURN:
-                continue
-            tokens = self.cache.tokens(seq)
-            if self.parking.is_saved(tokens):
-                self._forget(seq)
-            elif (waited >= WORTH_A_SAVE or self.parking.is_quick(seq, tokens)) and not self.parking.save_next(
-                seq, tokens
-            ):
-                self._idle_since[seq] = self._steps  # it does not fit: ask again later
-            return
-
-    def tidy(self) -> bool:
-        """In idle time: save a block of the kept sequence that was used last. Whether there is more to do."""
-        if not self.parking.keeps:
-            return False
-        while self._unsaved:
-            seq = next(reversed(self._unsaved))
-            if self.parking.save_next(seq, self.cache.tokens(seq)):
-                return True
-            del self._unsaved[seq]
-        return self.parking.prepare()
-
-    def _clear_out(self, steps: int, keep: int | None) -> None:
-        """Before a sequence of about so many steps takes its cells: what is saved, and what can be saved in no time,
-        leaves those at the beginning to it."""
-        if steps < WORTH_A_RETURN or not self.parking.keeps:
-            return
-        for seq in self.cache.idle():
-            if seq == keep:
-                continue
-            tokens = self.cache.tokens(seq)
-            while self.parking.is_quick(seq, tokens) and self.parking.save_next(seq, tokens):
-                pass
-            if self.parking.is_saved(tokens):
-                self._forget(seq)
-
     # a sequence comes
+
+    def lacking(self, sequence: Sequence) -> int:
+        """Cells that a waiting sequence needs beyond all those that can be made free for it, if above 0."""
+        length, source = self._known(sequence.tokens[:-1])
+        return self._lacking(sequence, length, source)
+
+    def _lacking(self, sequence: Sequence, shared: int, keep: int | None) -> int:
+        return len(sequence.tokens) - shared + 1 - self.free() - self._idle(keep=keep)
 
     def place(self, sequence: Sequence) -> bool:
         """Give it a sequence id and what is known of its tokens; False when there is no room for the rest."""
         known = sequence.tokens[:-1]  # one token at least is evaluated: its logits count
-        length, source = self._known(known)
-        self._clear_out(len(known) - length + (sequence.request.max_tokens or UNKNOWN_LENGTH), keep=source)
-        if self._bring_back(known, length, source):
-            length, source = self._known(known)
-        if self.running and self.lacking(sequence) > 0:
+        shared, source = self._known(known)
+        steps = len(known) - shared + (sequence.request.max_tokens or UNKNOWN_LENGTH)
+        self._leaving.before(steps, keep=source)
+        found = self._found(known, shared, source)
+        if found is not None:
+            shared, source = self._rows(known[: found.length])
+        if self.running and self._lacking(sequence, shared, source) > 0:
             return False
         if not self._free_seqs and not self.evict_one(keep=source):
             if not self.evict_one():
                 return False
-            source, length = None, 0
-        self._give(sequence, source, length)
+            shared, source, found = 0, None, None
+        while found is not None and found.room > self.free() and self.evict_one(keep=source):
+            pass
+        self._give(sequence, source, shared)
+        self._leaving.before(steps, keep=None)
+        if found is not None:
+            self._bring_back(sequence, found)
         if sequence.generated == 0:
-            sequence.cached = length
+            sequence.cached = sequence.evaluated
         return True
+
+    def _found(self, tokens: list[int], shared: int, source: int | None) -> Found | None:
+        """More of these tokens than can be forked in the cells, if there is room to bring it back."""
+        rows, holder = self._rows(tokens)
+        found = self.parking.find(tokens, shared if self.parking.points is None else rows, shared)
+        keep = source if self.parking.points is None else holder
+        if found is None or found.room > self.free() + self._idle(keep=keep):
+            return None
+        return found
+
+    def _rows(self, tokens: list[int]) -> tuple[int, int | None]:
+        """How many of these tokens the cells have, as far as they can be cut, and a sequence to share them with."""
+        if self.parking.points is None:
+            return self._known(tokens)
+        length, holders = self.cache.match(tokens)
+        return length, holders[-1] if length else None
+
+    def _known(self, tokens: list[int]) -> tuple[int, int | None]:
+        """How many of these tokens the cells have, and a sequence to fork them from."""
+        length, holders = self.cache.match(tokens)
+        source = self._whole_source(length, holders)
+        return (0, None) if source is None else (length, source)
+
+    def _whole_source(self, length: int, holders: list[int]) -> int | None:
+        """The most recently used holder whose cells are all that the next token looks at: not one whose window has
+        moved on, or whose recurrent state has."""
+        if not length:
+            return None
+        if self._recurrent:
+            return next((s for s in reversed(holders) if self._memory.last_position(s) == length - 1), None)
+        if not self._window:
+            return holders[-1]
+        needed_from = max(0, length - self._window)
+        return next((s for s in reversed(holders) if self._is_whole(s, needed_from)), None)
+
+    def _is_whole(self, seq: int, position: int) -> bool:
+        """Whether a sequence of a windowed model has all of its cells from this position on."""
+        return 0 <= self._memory.first_position(seq) <= position
+
+    def _bring_back(self, sequence: Sequence, found: Found) -> None:
+        begin = sequence.evaluated
+        now = self.parking.bring_back(sequence.seq, sequence.tokens[:-1], begin, found)
+        if now < found.length and (self._recurrent or self._window):
+            self._memory.remove(sequence.seq)
+            self.cache.drop(sequence.seq)
+            self.cache.fork(sequence.seq, [], 0)
+            now = 0
+        sequence.evaluated = now
+        self._extend(sequence.seq, sequence.tokens[:now])
 
     def fork(self, sequence: Sequence, sibling: Sequence) -> bool:
         """Give the sibling all that the sequence has evaluated and published; False when it must evaluate that itself,
         since no sequence id is left, or the sequence kept doubles to itself: shared, they would be counted twice."""
-        if self._recurrent or self.cache.length(sequence.seq) < sequence.evaluated:
+        if self.cache.length(sequence.seq) < sequence.evaluated:
             return False
         if not (self._free_seqs or self.evict_one()):
             return False
@@ -198,55 +213,37 @@ class Cells:
         sequence.evaluated = length
         self.running.append(sequence)
 
-    def _whole_source(self, length: int, holders: list[int]) -> int | None:
-        """The most recently used holder that still has, in a windowed cache, all that the next token looks at."""
-        if not length:
-            return None
-        if not self._window:
-            return holders[-1]
-        needed_from = max(0, length - self._window)
-        return next((s for s in reversed(holders) if self._is_whole(s, needed_from)), None)
-
-    def _is_whole(self, seq: int, position: int) -> bool:
-        """Whether a sequence of a windowed model has all of its cells from this position on."""
-        return 0 <= self._memory.first_position(seq) <= position
-
-    def _known(self, tokens: list[int]) -> tuple[int, int | None]:
-        """How many of these tokens the cells have, and a sequence to fork them from."""
-        length, holders = self.cache.match(tokens)
-        source = self._whole_source(length, holders)
-        return (0, None) if source is None else (length, source)
-
-    def _bring_back(self, tokens: list[int], length: int, source: int | None) -> bool:
-        """Where more of these tokens is known outside of the cells than in them, make it a kept sequence again."""
-        found = self.parking.find(tokens, more_than=length)
-        if found is None or not self._free_seqs or found.room > self.free() + self._idle(keep=source):
-            return False
-        while found.room > self.free():
-            self.evict_one(keep=source)
-        seq = self._free_seqs.pop()
-        if source is not None:
-            self._memory.share(source, seq, 0, length)
-        self.cache.fork(seq, tokens, length)
-        now = self.parking.bring_back(seq, tokens, length, found)
-        self._extend(seq, tokens[:now])
-        self._retire(seq)
-        return now > length
-
     # it runs
 
     def publish(self, sequence: Sequence) -> None:
         """What the sequence has evaluated becomes known to others; doubles of what others have are given back."""
-        if not self._recurrent:
-            self._extend(sequence.seq, sequence.tokens[: sequence.evaluated])
+        self._extend(sequence.seq, sequence.tokens[: sequence.evaluated])
+
+    def checkpoint(self, sequence: Sequence) -> None:
+        """A part of its prompt was evaluated. Where its state cannot be cut: save it before the last token, to which
+        the same question asked again returns, and now and then before that, for one that was edited."""
+        points, evaluated = self.parking.points, sequence.evaluated
+        if points is None or sequence.generated:
+            return
+        done = sequence.tokens[:evaluated]
+        if evaluated == len(sequence.tokens) - 1 or evaluated - points.best(done, evaluated)[0] >= POINT_EVERY:
+            self.parking.save_point(sequence.seq, done)
+
+    def before_last(self, chunks: list[Chunk[Sequence]]) -> list[Chunk[Sequence]]:
+        """The batch with pauses for `checkpoint`: a prompt's last token is evaluated alone."""
+        if self.parking.points is None:
+            return chunks
+        return batch_of((s, size - 1 if not s.generated and 1 < size == s.remaining else size) for s, size, _ in chunks)
 
     def resync(self, sequence: Sequence) -> None:
-        """A batch was aborted or failed: what llama.cpp has of the sequence is what counts."""
-        sequence.evaluated = self._memory.last_position(sequence.seq) + 1
+        """A batch was aborted or failed: what llama.cpp has of the sequence is what counts. One whose state cannot go
+        back by a part of a batch runs no more, and must be placed again."""
         if self._recurrent:
-            # its state cannot go back by a part of a batch
-            sequence.evaluated = 0
-            self._memory.remove(sequence.seq)
+            self.running.remove(sequence)
+            self._forget(sequence.seq)
+            sequence.seq, sequence.evaluated = -1, 0
+            return
+        sequence.evaluated = self._memory.last_position(sequence.seq) + 1
         if sequence.evaluated == len(sequence.tokens):
             # its last token is in the cache, but its logits are lost: that token is done again
             sequence.evaluated -= 1
@@ -259,7 +256,10 @@ class Cells:
 
     def _may_share(self, seq: int, source: int, begin: int) -> bool:
         """A windowed cache overwrites what has left the window; from `begin` on, have both lost nothing? With the
-        source's cells before a part that it lost itself, `seq` would look whole from its first position on."""
+        source's cells before a part that it lost itself, `seq` would look whole from its first position on. Nothing can
+        be taken out of a sequence with a recurrent state."""
+        if self._recurrent:
+            return False
         if not self._window:
             return True
         return self._is_whole(source, begin) and self._is_whole(seq, begin)
@@ -276,9 +276,9 @@ class Cells:
     def preempt(self, sequence: Sequence) -> None:
         """Its cells are needed: it goes on later, from what could be saved of it."""
         self.running.remove(sequence)
-        if self.parking.keeps:
-            self.publish(sequence)
-            self._park(sequence.seq)
+        self.publish(sequence)
+        if self.parking.keeps and self.cache.length(sequence.seq) == sequence.evaluated:
+            self._leaving.at_once(sequence.seq)
         else:
             self._forget(sequence.seq)
         sequence.seq = -1
@@ -286,15 +286,13 @@ class Cells:
 
     def _retire(self, seq: int) -> None:
         # a sequence that kept doubles to itself is dropped with them: the tree has them from another one
-        self._idle_since[seq] = self._steps
-        self._unsaved[seq] = None
+        self._leaving.ended(seq)
         for dropped in self.cache.retire(seq):
             self._release(dropped)
 
     def _release(self, seq: int) -> None:
         self._memory.remove(seq)
-        self._idle_since.pop(seq, None)
-        self._unsaved.pop(seq, None)
+        self._leaving.gone(seq)
         self._free_seqs.append(seq)
 
     def save(self) -> int:
@@ -305,4 +303,4 @@ class Cells:
         """Nothing of finished requests is known any more."""
         for seq in self.cache.idle():
             self._forget(seq)
-        self.parking.tier.shrink(0)
+        self.parking.forget()

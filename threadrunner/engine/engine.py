@@ -152,7 +152,7 @@ class Engine:
         """
         self.admit()
         cautious = self._interruption.begin_step()
-        chunks = self._make_room(self.scheduler.schedule(self.cells.running, cautious))
+        chunks = self._make_room(self._plan(cautious))
         if not chunks:
             return []
         context = self.context
@@ -175,6 +175,9 @@ class Engine:
         self.cells.after_batch()
         return events
 
+    def _plan(self, cautious: bool = False) -> list[Chunk[Sequence]]:
+        return self.cells.before_last(self.scheduler.schedule(self.cells.running, cautious))
+
     @staticmethod
     def _fill(context: Context, chunks: list[Chunk[Sequence]]) -> None:
         context.clear_batch()
@@ -185,6 +188,7 @@ class Engine:
     def _advance(self, sequence: Sequence, logits_at: int | None) -> Iterator[Event]:
         """A chunk of the sequence was evaluated: sample its next token if there are logits for it."""
         if logits_at is None:
+            self.cells.checkpoint(sequence)
             if sequence.generated == 0:
                 yield Prefilled(sequence.request.id, sequence.evaluated, len(sequence.tokens))
             return
@@ -259,7 +263,7 @@ class Engine:
         """Whether a sequence no less urgent evaluates much of its prompt at present: several requests with one long
         text between them, sent at once, would each evaluate it."""
         leaders = [s for s in self.cells.running if not s.generated and s.priority <= sequence.priority]
-        if not leaders or self._model.recurrent:
+        if not leaders:
             return False
         shared = max(common_length(leader.tokens, sequence.tokens) for leader in leaders)
         return shared >= WORTH_A_WAIT and shared >= self.cells.cache.match(sequence.tokens)[0] + WORTH_A_WAIT
@@ -282,7 +286,7 @@ class Engine:
             if self.cells.evict_one():
                 continue
             if self._grow(1):
-                return self._make_room(self.scheduler.schedule(self.cells.running))
+                return self._make_room(self._plan())
             victim = max(self.cells.running, key=lambda s: (s.priority, s.arrival))
             log.info("out of cells: %r goes back to the queue", victim)
             self.preempt(victim)
@@ -290,7 +294,6 @@ class Engine:
         return chunks
 
     def _grow(self, lacking: int) -> bool:
-        """Make the context larger, if it may be."""
         left_out = self._growth.grow(lacking)
         for sequence in left_out or ():
             self._enqueue(sequence)
@@ -305,6 +308,8 @@ class Engine:
         """After an abort or a failure: what llama.cpp has in the cache is what counts."""
         for chunk in chunks:
             self.cells.resync(chunk.sequence)
+            if chunk.sequence.seq < 0:
+                self._enqueue(chunk.sequence)
         if status == ABORTED:
             return []
         if status == NO_ROOM and self.cells.evict_one():

@@ -33,7 +33,8 @@ MIN_TOKENS = 64
 
 
 class StatePiece(NamedTuple):
-    """The state of the tokens at positions [begin, end)."""
+    """The state of the tokens at positions [begin, end); where the two are the same, what cannot be cut, after `end`
+    tokens."""
 
     begin: int
     end: int
@@ -171,7 +172,7 @@ def _fill(file: BinaryIO, key: bytes, tokens: list[int], pieces: Iterable[StateP
     for piece in pieces:
         put(_PIECE.pack(piece.begin, piece.end, piece.state.size))
         put(piece.state.view())
-        count, end = count + 1, piece.end
+        count, end = count + 1, max(end, piece.end)
         if _HEAD.size + size > room:
             return 0
     if end != len(tokens):

@@ -132,7 +132,7 @@ class RamTier:
 
     def drop(self, path: Sequence[Block]) -> None:
         """Forget the last of these blocks and what comes after it: its state was refused."""
-        waiting = [path[-1]]
+        waiting = list(path[-1:])
         family: list[Block] = []
         while waiting:
             block = waiting.pop()

@@ -74,6 +74,10 @@ class Context:
         self._memory = llama_cpp.llama_get_memory(handle)
         self.remembers = bool(self._memory)
         """Whether it has a cache: without one, each batch is a text of its own (BERT, diffusion models)."""
+        self._nothing: bytearray | None = None
+        if self._model.recurrent and not self._params.embeddings:
+            self._nothing = bytearray(self.point_size(self._scratch))
+            self.save_point(self._scratch, memoryview(self._nothing))
         self._set_abort_callback()
 
     def resize(self, n_cells: int) -> None:
@@ -204,7 +208,7 @@ class Context:
 
     def state_size(self, seq: int, begin: int, end: int) -> int:
         """Bytes of the state of these cells."""
-        self.share(seq, self._scratch, begin, end)
+        self._hold(seq, begin, end)
         try:
             return llama_cpp.llama_state_seq_get_size(self.handle, self._scratch)
         finally:
@@ -212,23 +216,52 @@ class Context:
 
     def save(self, seq: int, begin: int, end: int, into: memoryview) -> bool:
         """Copy the state of these cells; False when it has another size than `into`."""
-        buffer = (ctypes.c_uint8 * len(into)).from_buffer(into)
-        self.share(seq, self._scratch, begin, end)
-        written = llama_cpp.llama_state_seq_get_data(self.handle, buffer, len(into), self._scratch)
+        self._hold(seq, begin, end)
+        written = llama_cpp.llama_state_seq_get_data(self.handle, _bytes(into), len(into), self._scratch)
         self.remove(self._scratch)
         return written == len(into)
+
+    def _hold(self, seq: int, begin: int, end: int) -> None:
+        self.share(seq, self._scratch, begin, end)
+        if self._nothing is not None:
+            # a recurrent state is shared whole, whatever the positions: it is a point's, not the cells'
+            nothing = memoryview(self._nothing)
+            llama_cpp.llama_state_seq_set_data_ext(
+                self.handle, _bytes(nothing), len(nothing), self._scratch, llama_cpp.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY
+            )
 
     def restore(self, seq: int, state: memoryview, begin: int, end: int) -> bool:
         """Give the sequence, which has no cells at these positions, those of a saved state that may have more; False
         when llama.cpp refuses it. The bytes are trusted."""
-        buffer = (ctypes.c_uint8 * len(state)).from_buffer(state)
-        if not llama_cpp.llama_state_seq_set_data(self.handle, buffer, len(state), self._scratch):
+        if not llama_cpp.llama_state_seq_set_data(self.handle, _bytes(state), len(state), self._scratch):
             return False
         self.share(self._scratch, seq, begin, end)
         self.remove(self._scratch)
         return True
 
+    # what cannot be cut: the state of recurrent layers, and of layers with a sliding window the cells that it shows
+
+    def point_size(self, seq: int) -> int:
+        """Bytes that `save_point` needs."""
+        flags = llama_cpp.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY
+        return llama_cpp.llama_state_seq_get_size_ext(self.handle, seq, flags)
+
+    def save_point(self, seq: int, into: memoryview) -> bool:
+        """Copy it as it is at the sequence's end; False when it has another size than `into`."""
+        flags = llama_cpp.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY
+        return llama_cpp.llama_state_seq_get_data_ext(self.handle, _bytes(into), len(into), seq, flags) == len(into)
+
+    def restore_point(self, seq: int, state: memoryview) -> bool:
+        """Put it in the place of what the sequence has, whose last position must be the saved one's; False when
+        llama.cpp refuses it. The bytes are trusted."""
+        flags = llama_cpp.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY
+        return llama_cpp.llama_state_seq_set_data_ext(self.handle, _bytes(state), len(state), seq, flags) != 0
+
     def close(self) -> None:
         if not self._closed:
             self._closed = True
             llama_cpp.llama_free(self.handle)
+
+
+def _bytes(view: memoryview) -> ctypes.Array[ctypes.c_uint8]:
+    return (ctypes.c_uint8 * len(view)).from_buffer(view)
