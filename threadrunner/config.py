@@ -80,6 +80,9 @@ class Config(NamedTuple):
     memory_limit: Annotated[int, "maximum bytes for one loaded model, cache included; 0: what is free"] = 0
     memory_total: Annotated[int, "maximum bytes for all loaded models together; 0: what is free"] = 0
     max_queued: Annotated[int, "requests that may wait for one model; one more gets the error Overloaded", _COUNT] = 64
+    cache_ram: Annotated[
+        int, "maximum bytes of memory for finished requests' KV state, for each model; -1: by what is free", Bounds(-1)
+    ] = -1
     cache_bytes: Annotated[int, "maximum bytes of saved KV state on disk, for each model; 0: keep none"] = 1 << 30
     offline: Annotated[bool, "never fetch a model"] = False
     aliases: Annotated[

@@ -78,8 +78,7 @@ class Loaded:
 
     def forget(self) -> None:
         """Empty the cache, so that the next prompt is evaluated from its first token."""
-        while self.engine.cells.evict_one():
-            pass
+        self.engine.cells.forget()
         assert self.engine.cells.used() == 0
 
     def cells_in_llama(self) -> int:

@@ -74,7 +74,7 @@ def test_read_back_from_disk(exact: Loaded) -> None:
     exact.forget()
     prompt = STORY * 10
     fresh = exact.ask(greedy(prompt, max_tokens=24, logprobs=2))
-    store = exact.engine.cells.store
+    store = exact.engine.cells.parking.store
     assert store is not None
     assert exact.engine.cells.save() == 1
     store.scan()  # as the next process does when it begins

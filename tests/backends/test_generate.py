@@ -81,6 +81,7 @@ def test_a_stop_string_ends_the_text_before_it(smol: Loaded) -> None:
 
 def test_a_seed_reproduces(smol: Loaded) -> None:
     def say(seed: int | None) -> str:
+        smol.forget()  # in other cells, or evaluated in another batch, numbers differ in their last bits
         return str(smol.ask(greedy("Once upon a time", temperature=1.2, seed=seed, max_tokens=12)).text)
 
     assert say(7) == say(7)

@@ -24,11 +24,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaded]:
     fim = {"<|fim_prefix|>": tiny.CONTROL, "<|fim_suffix|>": tiny.CONTROL, "<|fim_middle|>": tiny.CONTROL}
     path = tiny.llama(tmp_path_factory.mktemp("tiny") / "m.gguf", tiny.bytes_vocabulary(fim))
     with Loaded(path) as loaded:
-        loaded.ask(greedy("abc"))  # from now on the prompt is known, and evaluated in the same way each time
         yield loaded
 
 
 def said(model: Loaded, **params: Any) -> tuple[str, list[float]]:
+    model.forget()  # so that the prompt is evaluated in the same way each time
     result = model.ask(greedy("abc", logprobs=2, **params))
     assert not isinstance(result, Failed), result
     assert "null" not in msgspec.json.encode(result.logprobs).decode()

@@ -26,6 +26,8 @@ class FakeMemory:
         self.n_seq = n_seq
         self._window = window
         self._recurrent = recurrent
+        self._states: dict[int, list[int]] = {}
+        """Of a recurrent model: what each sequence's state is of."""
         self._half_done: set[int] = set()
         self.refuses = False
         """A saved state, as llama.cpp does with one of another build."""
@@ -35,7 +37,7 @@ class FakeMemory:
 
     def share(self, source: int, target: int, begin: int, end: int) -> None:
         assert source != target
-        assert not self._recurrent or end == 0, "a state is not a part of another"
+        self._states[target] = list(self._states.get(source, []))
         for cell in self._of(source, begin, end):
             assert not self._of(target, cell.position, cell.position + 1), "two cells at one position"
             cell.seqs.add(target)
@@ -45,6 +47,7 @@ class FakeMemory:
     def remove(self, seq: int, begin: int = -1, end: int = -1) -> None:
         if begin <= 0 and end < 0:
             self._half_done.discard(seq)
+            self._states.pop(seq, None)
         else:
             assert not self._recurrent, "a state cannot go back"
         for cell in self._of(seq, begin, end):
@@ -58,17 +61,56 @@ class FakeMemory:
     def last_position(self, seq: int) -> int:
         return max((cell.position for cell in self._of(seq)), default=-1)
 
-    def save(self, seq: int) -> bytes:
-        cells = sorted((cell.position, cell.token, seq in cell.whole_for) for cell in self._of(seq))
+    def state_size(self, seq: int, begin: int, end: int) -> int:
+        return len(self._state(seq, begin, end))
+
+    def save(self, seq: int, begin: int, end: int, into: memoryview) -> bool:
+        into[:] = self._state(seq, begin, end)
+        return True
+
+    def _state(self, seq: int, begin: int, end: int) -> bytes:
+        cells = sorted((cell.position, cell.token, seq in cell.whole_for) for cell in self._of(seq, begin, end))
+        assert len(cells) == end - begin
         return json.dumps(cells).encode()
 
-    def restore(self, seq: int, data: bytes) -> bool:
-        assert not self._of(seq)
+    def restore(self, seq: int, state: memoryview, begin: int, end: int) -> bool:
+        saved = json.loads(bytes(state))
+        assert not self._of(seq, begin, end)
+        assert self.used + len(saved) <= self.n_cells, "a block comes whole before it is cut"
         if self.refuses:
             return False
-        for position, token, whole in json.loads(data):
-            self._add(Cell(position, token, {seq}, {seq} if whole else set()))
+        for position, token, whole in saved:
+            if begin <= position < end:
+                self._add(Cell(position, token, {seq}, {seq} if whole else set()))
+        self._states.pop(seq, None)
         return True
+
+    def point_size(self, seq: int) -> int:
+        return len(self._point(seq))
+
+    def save_point(self, seq: int, into: memoryview) -> bool:
+        into[:] = self._point(seq)
+        return True
+
+    def restore_point(self, seq: int, state: memoryview) -> bool:
+        if self.refuses:
+            return False
+        self._states[seq] = json.loads(bytes(state))
+        if self._window:
+            assert self._states[seq] == self.tokens(seq)
+            for cell in self._of(seq):
+                if cell.position >= len(self._states[seq]) - self._window:
+                    cell.whole_for.add(seq)
+                else:
+                    cell.whole_for.discard(seq)
+        return True
+
+    def _point(self, seq: int) -> bytes:
+        assert seq not in self._half_done
+        tokens = self.tokens(seq)
+        if self._recurrent:
+            assert self._states.get(seq, []) == tokens
+        return json.dumps(tokens).encode()
 
     # what a batch does to them
 
@@ -77,6 +119,9 @@ class FakeMemory:
         assert seq not in self._half_done
         seen = [cell for cell in self._of(seq) if not self._window or cell.position > position - self._window]
         assert all(seq in cell.whole_for for cell in seen), "it looks at what was overwritten"
+        if self._recurrent:
+            assert self._states.get(seq, []) == self.tokens(seq), "a state of other tokens"
+            self._states[seq] = [*self._states.get(seq, []), token]
         self._add(Cell(position, token, {seq}, {seq}))
 
     def abort(self, seq: int) -> None:

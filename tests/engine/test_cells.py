@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -20,9 +21,13 @@ from hypothesis.stateful import (
 
 from tests.engine.memory import FakeMemory
 from threadrunner.engine import cells as cells_module
-from threadrunner.engine import kv_store
+from threadrunner.engine import kv_store, leaving
+from threadrunner.engine import parking as parking_module
+from threadrunner.engine.buffers import PAGE
 from threadrunner.engine.cells import Cells
 from threadrunner.engine.kv_store import KvStore
+from threadrunner.engine.parking import Parking
+from threadrunner.engine.scheduler import Chunk
 from threadrunner.engine.sequence import Request, Sequence
 
 N_CELLS, N_SEQ, WINDOW = 24, 5, 2
@@ -37,11 +42,22 @@ PROMPT = st.builds(
 """Prompts that have much in common."""
 
 
+def cells_on(
+    memory: FakeMemory, folder: Path | None = None, *, ram: int = 0, block: int = 4, window: int = 0, **kind: bool
+) -> Cells:
+    """`ram` bytes for what is parked in memory; whole states where there is a window."""
+    store = KvStore(folder, "test", 1 << 20) if folder is not None else None
+    points = bool(ram) and bool(window or kind.get("recurrent"))
+    parking = Parking(memory, store, max_bytes=ram, block_tokens=block if ram else 1 << 20, points=points)
+    return Cells(memory, parking, window=window, **kind)
+
+
 class Lives(RuleBasedStateMachine):
     """What the engine does with Cells, in any order."""
 
     window = 0
     recurrent = False
+    ram = 0
     folder: Path | None = None
 
     @initialize()
@@ -54,8 +70,7 @@ class Lives(RuleBasedStateMachine):
 
     def _new_process(self) -> None:
         self.memory = FakeMemory(N_CELLS, N_SEQ, window=self.window, recurrent=self.recurrent)
-        store = KvStore(self.folder, "test", 1 << 20) if self.folder is not None else None
-        self.cells = Cells(self.memory, store, recurrent=self.recurrent, window=self.window)
+        self.cells = cells_on(self.memory, self.folder, ram=self.ram, recurrent=self.recurrent, window=self.window)
 
     # a sequence comes
 
@@ -81,12 +96,14 @@ class Lives(RuleBasedStateMachine):
     @rule(choice=st.integers(0), size=st.integers(1, 10), following=TOKEN, siblings=st.integers(0, 2))
     def evaluate(self, choice: int, size: int, following: int, siblings: int) -> None:
         sequence = self._running(choice)
-        size = min(size, sequence.remaining)
+        size = self.cells.before_last([Chunk(sequence, min(size, sequence.remaining), None)])[0].size
         if not self._room_for(sequence, size):
             return
         self._compute(sequence, size)
         sequence.evaluated += size
+        self.cells.after_batch()
         if sequence.remaining:
+            self.cells.checkpoint(sequence)
             return
         if not sequence.generated:
             self.cells.publish(sequence)
@@ -114,6 +131,8 @@ class Lives(RuleBasedStateMachine):
             self.memory.abort(sequence.seq)
             self.cells.resync(sequence)
             assert sequence.remaining
+            if sequence.seq < 0:
+                self.waiting.append(sequence)
 
     def _compute(self, sequence: Sequence, size: int) -> None:
         for position in range(sequence.evaluated, sequence.evaluated + size):
@@ -162,6 +181,12 @@ class Lives(RuleBasedStateMachine):
         if self.cells.evict_one():
             assert self.cells.used() <= before
 
+    @precondition(lambda self: self.ram)
+    @rule(pieces=st.integers(1, 3))
+    def tidy(self, pieces: int) -> None:
+        for _ in range(pieces):
+            self.cells.tidy()
+
     @precondition(lambda self: self.folder is not None)
     @rule(refuses=st.booleans())
     def restart(self, refuses: bool) -> None:
@@ -195,6 +220,15 @@ class Lives(RuleBasedStateMachine):
         assert sorted(ids) == list(range(N_SEQ))
         assert all(sequence.seq < 0 for sequence in self.waiting)
 
+    @invariant()
+    def what_is_parked_is_bounded_and_what_it_says(self) -> None:
+        tier = self.cells.parking.tier
+        assert tier.bytes <= self.ram
+        for tokens, blocks in tier.leaves():
+            assert [end for b in blocks[:-1] for end in (b.end % 4,)] == [0] * (len(blocks) - 1)
+            saved = [cell for b in blocks if b.state for cell in json.loads(bytes(b.state.view()))]
+            assert [(position, token) for position, token, _ in saved] == [*enumerate(tokens)]
+
     def teardown(self) -> None:
         for sequence in list(self.cells.running):
             self.cells.finish(sequence)
@@ -208,7 +242,7 @@ def live(**kind: object) -> None:
     machine = type("Lives", (Lives,), kind)
     phases = [Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink]  # without `explain`, which takes minutes
     run_state_machine_as_test(
-        machine, settings=settings(max_examples=100, stateful_step_count=60, deadline=None, phases=phases)
+        machine, settings=settings(max_examples=50, stateful_step_count=60, deadline=None, phases=phases)
     )
 
 
@@ -217,12 +251,32 @@ def test_the_count_is_exact_and_no_id_leaks(recurrent: bool, window: int) -> Non
     live(recurrent=recurrent, window=window)
 
 
-@pytest.mark.parametrize("window", [0, WINDOW])
-def test_nor_when_sequences_come_back_from_disk(window: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (cells_module, kv_store):
+@pytest.fixture
+def _small_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if a few tokens and steps were many."""
+    monkeypatch.setattr(parking_module, "MIN_GAIN", 1)
+    monkeypatch.setattr(cells_module, "POINT_EVERY", 3)
+    monkeypatch.setattr(leaving, "WORTH_A_RETURN", 2)
+    monkeypatch.setattr(leaving, "WORTH_A_SAVE", 4)
+    for module in (parking_module, kv_store):
         monkeypatch.setattr(module, "MIN_TOKENS", 2)
+
+
+@pytest.mark.usefixtures("_small_numbers")
+@pytest.mark.parametrize("ram", [5 * PAGE, 1 << 20])
+@pytest.mark.parametrize(("recurrent", "window"), [(False, 0), (True, 0), (False, WINDOW)])
+def test_nor_when_they_are_parked(ram: int, recurrent: bool, window: int) -> None:
+    live(ram=ram, recurrent=recurrent, window=window)
+
+
+@pytest.mark.usefixtures("_small_numbers")
+@pytest.mark.parametrize(
+    ("recurrent", "window", "ram"),
+    [(False, 0, 0), (False, WINDOW, 0), (False, 0, 5 * PAGE), (True, 0, 1 << 20), (False, WINDOW, 1 << 20)],
+)
+def test_nor_when_sequences_come_back_from_disk(recurrent: bool, window: int, ram: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        live(window=window, folder=Path(folder) / "kv")
+        live(recurrent=recurrent, window=window, ram=ram, folder=Path(folder) / "kv")
 
 
 # moments that random lives come to rarely
@@ -232,7 +286,10 @@ def evaluated(memory: FakeMemory, cells: Cells, tokens: list[int], size: int | N
     """A running sequence, its first `size` tokens evaluated, all of them by default and published then."""
     sequence = Sequence(Request(0, tokens, None), 0, None, None, 0, list(tokens))  # type: ignore[arg-type]
     assert cells.place(sequence)
-    evaluate(memory, sequence, len(tokens) if size is None else size)
+    size_ = len(tokens) if size is None else size
+    while size_ - sequence.evaluated > cells.free():
+        assert cells.evict_one()
+    evaluate(memory, sequence, size_)
     if size is None:
         cells.publish(sequence)
     return sequence
@@ -247,7 +304,7 @@ def evaluate(memory: FakeMemory, sequence: Sequence, size: int) -> None:
 def test_a_candidate_whose_prompt_is_a_double_is_not_forked() -> None:
     """The leaf has lost the beginning of the prompt, so that both have it; the tree knows the leaf's alone."""
     memory = FakeMemory(40, 4, window=2)
-    cells = Cells(memory, None, window=2)
+    cells = cells_on(memory, window=2)
     leaf = evaluated(memory, cells, [1, 2, 3, 4, 5, 6])
     seq = leaf.seq
     cells.finish(leaf)
@@ -265,7 +322,7 @@ def test_a_candidate_whose_prompt_is_a_double_is_not_forked() -> None:
 def test_a_sequence_that_lost_its_beginning_does_not_get_it_from_another() -> None:
     """Else it would seem to have all from there on, and give what it has not to a third."""
     memory = FakeMemory(40, 4, window=2)
-    cells = Cells(memory, None, window=2)
+    cells = cells_on(memory, window=2)
     long = evaluated(memory, cells, [1, 2, 3, 4, 5, 6, 7], size=6)
     short = evaluated(memory, cells, [1, 9])
     cells.finish(short)
@@ -277,19 +334,106 @@ def test_a_sequence_that_lost_its_beginning_does_not_get_it_from_another() -> No
     assert cells.used() == memory.used
 
 
-def test_what_comes_from_disk_pushes_out_what_is_idle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (cells_module, kv_store):
-        monkeypatch.setattr(module, "MIN_TOKENS", 2)
+@pytest.mark.usefixtures("_small_numbers")
+def test_what_comes_from_disk_pushes_out_what_is_idle(tmp_path: Path) -> None:
     known = [1, 2, 3, 4, 5, 6]
     memory = FakeMemory(10, 4)
-    cells = Cells(memory, KvStore(tmp_path, "test", 1 << 20))
+    cells = cells_on(memory, tmp_path)
     cells.finish(evaluated(memory, cells, known))
     assert cells.save() == 1
     memory = FakeMemory(10, 4)
-    cells = Cells(memory, KvStore(tmp_path, "test", 1 << 20))
+    cells = cells_on(memory, tmp_path)
     for other in (7, 8):
         cells.finish(evaluated(memory, cells, [other] * 4))
     sequence = evaluated(memory, cells, [*known, 0], size=6)
     assert sequence.cached == 6
     assert len(cells.cache.idle()) == 2
     assert cells.used() == memory.used == 10
+
+
+# what is parked
+
+
+def finished(memory: FakeMemory, cells: Cells, tokens: list[int]) -> None:
+    cells.finish(evaluated(memory, cells, tokens))
+
+
+def tidy(cells: Cells) -> None:
+    while cells.tidy():
+        pass
+
+
+@pytest.mark.usefixtures("_small_numbers")
+def test_none_that_fits_is_lost() -> None:
+    """Of more conversations than the cells hold, each comes back whole, beginnings that they share among them."""
+    memory = FakeMemory(30, 4)
+    cells = cells_on(memory, ram=1 << 20)
+    conversations = [[7, 7, 7, 7, 7, *([i] * 9)] for i in range(20)]
+    for conversation in conversations:
+        finished(memory, cells, conversation)
+    assert cells.parking.tier.tokens < 20 * 14 - 19 * 4 + 1, "what is shared is kept once"
+    for conversation in conversations:
+        sequence = evaluated(memory, cells, [*conversation, 0], size=14)
+        assert sequence.cached == 14
+        assert cells.used() == memory.used
+        cells.finish(sequence)
+
+
+@pytest.mark.usefixtures("_small_numbers")
+def test_after_idle_time_the_next_sequence_has_the_cells_to_itself_and_the_last_one_is_still_in_them() -> None:
+    memory = FakeMemory(40, 4)
+    cells = cells_on(memory, ram=1 << 20)
+    for first in (1, 2, 3):
+        finished(memory, cells, [first] * 9)
+        tidy(cells)
+    assert memory.used == 9, "those before it have made way"
+    again = evaluated(memory, cells, [*[3] * 9, 4])
+    assert again.cached == 9
+    assert memory.used == 10
+
+
+@pytest.mark.usefixtures("_small_numbers")
+def test_a_busy_engine_parks_what_has_waited_one_block_at_a_time() -> None:
+    memory = FakeMemory(40, 4)
+    cells = cells_on(memory, ram=1 << 20)
+    running = evaluated(memory, cells, [9, 9])
+    finished(memory, cells, [1] * 7)
+    kept = []
+    while memory.used > 2:
+        cells.after_batch()
+        kept.append(cells.parking.tier.tokens)
+    assert kept == [0, 0, 0, 4, 7, 7]
+    assert cells.running == [running]
+
+
+@pytest.mark.usefixtures("_small_numbers")
+def test_for_a_short_answer_none_leaves() -> None:
+    memory = FakeMemory(40, 4)
+    cells = cells_on(memory, ram=1 << 20)
+    finished(memory, cells, [1] * 7)
+    tidy(cells)
+    short = Sequence(Request(0, [2], None, max_tokens=1), 0, None, None, 0, [2])  # type: ignore[arg-type]
+    assert cells.place(short)
+    assert memory.used == 7
+
+
+@pytest.mark.usefixtures("_small_numbers")
+def test_what_is_sent_back_goes_on_from_where_it_was() -> None:
+    memory = FakeMemory(40, 4)
+    cells = cells_on(memory, ram=1 << 20)
+    sequence = evaluated(memory, cells, [1, 2, 3, 4, 5, 6, 7], size=6)
+    cells.preempt(sequence)
+    assert memory.used == 0
+    assert cells.place(sequence)
+    assert sequence.evaluated == 6 == memory.used
+
+
+@pytest.mark.usefixtures("_small_numbers")
+def test_a_state_that_is_refused_is_forgotten_and_evaluated_again() -> None:
+    memory = FakeMemory(40, 4)
+    cells = cells_on(memory, ram=1 << 20)
+    finished(memory, cells, [1] * 9)
+    assert cells.evict_one()
+    memory.refuses = True
+    sequence = evaluated(memory, cells, [1] * 10, size=0)
+    assert sequence.cached == 0 == memory.used == cells.parking.tier.bytes

@@ -20,10 +20,36 @@ def choose(**changes: int) -> sizing.Size:
     return sizing.choose(**{**known, **changes})
 
 
-def test_by_default_a_usual_cache() -> None:
+def test_by_default_room_for_an_agent_and_few_cells_to_begin_with() -> None:
     size = choose()
-    assert (size.context, size.cells) == (8192, 16384)
-    assert "192 MiB" in size.reason
+    assert (size.context, size.cells, size.first_cells) == (32768, 65536, 2048)
+    assert size.ram_bytes == 2048 * MIB
+    assert "768 MiB" in size.reason
+
+
+def test_what_cannot_grow_is_taken_at_once_and_is_no_larger_than_usual() -> None:
+    size = choose(grows=False)
+    assert (size.context, size.cells, size.first_cells) == (8192, 16384, 16384)
+
+
+def test_finished_requests_get_what_is_asked_as_far_as_there_is_room() -> None:
+    assert choose(ram=0).ram_bytes == 0
+    assert choose(ram=5000 * MIB).ram_bytes == 5000 * MIB
+    size = choose(ram=50_000 * MIB)
+    assert size.ram_bytes + size.cells * 12288 <= 8192 * MIB
+    assert size.ram_bytes > 7000 * MIB
+
+
+def test_a_context_that_was_not_asked_leaves_something_for_finished_requests() -> None:
+    size = choose(free=400 * MIB)
+    assert size.ram_bytes >= 45 * MIB
+    assert size.cells * 12288 + size.ram_bytes <= 200 * MIB
+
+
+def test_a_block_is_moved_in_a_moment() -> None:
+    assert choose().block_tokens == 256
+    assert choose(cell_bytes=131072).block_tokens == 64
+    assert choose(cell_bytes=1 << 20).block_tokens == 32
 
 
 def test_never_more_than_the_model_was_trained_for_unless_asked() -> None:
@@ -31,9 +57,10 @@ def test_never_more_than_the_model_was_trained_for_unless_asked() -> None:
     assert choose(trained=2048, asked=4096).context == 4096
 
 
-def test_a_large_cell_makes_one_context_the_whole_cache() -> None:
-    size = choose(cell_bytes=131072)
-    assert size.cells == size.context == 8192
+def test_a_large_cell_makes_the_context_smaller() -> None:
+    size = choose(cell_bytes=131072, free=4096 * MIB, ram=0)
+    assert size.context == 12288
+    assert size.cells == 16384
 
 
 def test_half_of_free_memory_bounds_it_and_the_reason_says_so() -> None:

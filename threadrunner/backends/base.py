@@ -89,6 +89,7 @@ __all__ = [
     "Priority",
     "Progress",
     "Result",
+    "Tidy",
     "Timings",
     "TokenLogprob",
     "TokenizeParams",
@@ -147,6 +148,8 @@ class ModelSpec(Struct, frozen=True, kw_only=True):
     """Bytes the worker may take in all; 0: what the machine has free."""
     max_queued: int = 64
     """Requests that may wait; one more is refused with Overloaded."""
+    cache_ram: int = -1
+    """Bytes of memory for the state of finished requests; -1: the backend's choice, 0: none."""
     cache_dir: str = ""
     """A private folder for state that outlives the process; empty: keep none."""
     cache_bytes: int = 0
@@ -233,6 +236,14 @@ class Interruptible(Protocol):
 
     def interrupt_cancel(self, id: int | None) -> None:
         """Request `id` is cancelled; None: all are, the worker must end."""
+
+
+@runtime_checkable
+class Tidy(Protocol):
+    """A backend with work that can wait for idle time."""
+
+    def tidy(self) -> bool:
+        """No request is open: do a piece of that work, a few milliseconds at most. Whether there is more."""
 
 
 @runtime_checkable

@@ -42,6 +42,7 @@ from threadrunner.engine.llama.library import build
 from threadrunner.engine.llama.model import Model
 from threadrunner.engine.llama.recommended import recommended
 from threadrunner.engine.llama.vocab import Vocab
+from threadrunner.engine.parking import Parking
 from threadrunner.engine.threads import Threads
 
 log = logging.getLogger("threadrunner.backends.llama")
@@ -104,7 +105,6 @@ class LlamaBackend:
             "trained_context": loaded.model.n_ctx_train,
             "threads": loaded.threads.decode,
             "threads_batch": loaded.threads.prefill,
-            "cells": size.cells,
             "cache": size.reason,
             "sampling": recommended(loaded.model.meta).said,
             "cache_bytes": size.cells * loaded.model.cell_bytes(*attempt.attention.types),
@@ -231,6 +231,9 @@ class LlamaBackend:
         if self._loaded is not None:
             self._loaded.engine.announce_cancel(id)
 
+    def tidy(self) -> bool:
+        return self._loaded is not None and self._loaded.engine.cells.tidy()
+
     def gauges(self) -> dict[str, int | float]:
         if self._loaded is None:
             return {}
@@ -239,6 +242,9 @@ class LlamaBackend:
             "active": engine.active,
             "queued": engine.queued,
             "cached_tokens": engine.cells.cache.cells,
+            "cells": engine.context.n_cells,
+            "parked_tokens": engine.cells.parking.tier.tokens,
+            "parked_bytes": engine.cells.parking.bytes,
             "threads": self._loaded.threads.decode,
         }
 
@@ -270,13 +276,15 @@ def _load(
             model_bytes=attempt.in_memory(model),
             free=attempt.free_for_cache(),
             limit=spec.memory_limit,
+            ram=spec.cache_ram,
+            grows=_is_cut(model) and not model.scales_context and spec.cache_ram != 0,
         )
         threads = max(1, min(spec.threads or machine.physical_cores(), MAX_THREADS))
         context = made.enter_context(
             contextlib.closing(
                 Context(
                     model,
-                    n_cells=size.cells,
+                    n_cells=size.first_cells,
                     n_seq=N_SEQ,
                     n_batch=N_BATCH,
                     n_ubatch=N_UBATCH,
@@ -285,14 +293,15 @@ def _load(
                 )
             )
         )
-        loaded = _whole(spec, model, context, size.context, threads)
+        loaded = _whole(spec, model, context, size, threads)
         made.pop_all()
     return loaded, size
 
 
-def _whole(spec: ModelSpec, model: Model, context: Context, max_tokens: int, threads: int) -> LoadedModel:
+def _whole(spec: ModelSpec, model: Model, context: Context, size: sizing.Size, threads: int) -> LoadedModel:
     vocab = Vocab(model)
-    limits = Limits(context=max_tokens, max_queued=spec.max_queued)
+    max_tokens = size.context
+    limits = Limits(context=max_tokens, cells=size.cells, max_queued=spec.max_queued)
     counter = Threads(threads, machine.clocks(), min(spec.hardware.threads_batch, MAX_THREADS))
     context.set_threads(counter.decode, counter.prefill)
     return LoadedModel(
@@ -306,11 +315,26 @@ def _whole(spec: ModelSpec, model: Model, context: Context, max_tokens: int, thr
             max_tokens,
             recommended(model.meta).sampling,
         ),
-        engine=Engine(model, vocab, context, limits, _store(spec, model)),
+        engine=Engine(model, vocab, context, limits, _parking(spec, model, context, size)),
         embedder=Embedder(
             model, pooling=context.pooling, remembers=context.remembers, threads=counter.prefill, max_tokens=max_tokens
         ),
         threads=counter,
+    )
+
+
+def _is_cut(model: Model) -> bool:
+    """Whether a sequence's state can be cut at any token."""
+    return not model.recurrent and not model.n_swa
+
+
+def _parking(spec: ModelSpec, model: Model, context: Context, size: sizing.Size) -> Parking:
+    cut = _is_cut(model)
+    return Parking(
+        context,
+        _store(spec, model),
+        max_bytes=size.ram_bytes if cut else 0,
+        block_tokens=size.block_tokens if cut else sizing.MAX_CONTEXT,
     )
 
 

@@ -11,14 +11,21 @@ import logging
 from functools import partial
 from typing import Protocol
 
-from threadrunner.engine.kv_store import MIN_TOKENS, KvStore
+from threadrunner.engine.leaving import Leaving
+from threadrunner.engine.parking import Found, Parking, StateMemory
 from threadrunner.engine.prefix_cache import PrefixCache
+from threadrunner.engine.scheduler import Chunk, batch_of
 from threadrunner.engine.sequence import Sequence
 
 log = logging.getLogger("threadrunner.engine")
 
+UNKNOWN_LENGTH = 64
+"""Tokens that an answer without a limit is expected to have."""
+POINT_EVERY = 512
+"""Tokens of a prompt between two checkpoints of what cannot be cut."""
 
-class KvMemory(Protocol):
+
+class KvMemory(StateMemory, Protocol):
     """The cells themselves, each at a position and seen by one or more sequence ids (llama.Context is one). Positions
     are [begin, end); without them, all that the sequence has."""
 
@@ -41,31 +48,28 @@ class KvMemory(Protocol):
     def last_position(self, seq: int) -> int:
         """-1 for none."""
 
-    def save(self, seq: int) -> bytes: ...
-
-    def restore(self, seq: int, data: bytes) -> bool:
-        """Fill a sequence that has nothing; False when the bytes are refused."""
-
 
 class Cells:
-    """Gives sequences their id and cells, takes them back, and keeps what ended sequences evaluated until room is
-    short. Owns the list of running sequences and the prefix tree; moves llama.cpp's cells as the tree says.
+    """Gives sequences their id and cells, takes them back, and keeps what ended sequences evaluated: in cells for a
+    while, then in memory (parking.py). Owns the list of running sequences and the prefix tree; moves llama.cpp's cells
+    as the tree says.
 
     The engine calls it on the computing thread, between batches. What a batch takes is not reserved: before each one,
     the engine makes `free` at least as large as the batch, by `evict_one` and `preempt`.
     """
 
-    def __init__(self, memory: KvMemory, store: KvStore | None, *, recurrent: bool = False, window: int = 0) -> None:
+    def __init__(self, memory: KvMemory, parking: Parking, *, recurrent: bool = False, window: int = 0) -> None:
         """`recurrent`: a state cannot go back by a part of what it evaluated. `window`: tokens that layers with a
         sliding window look back, 0 for a model without them."""
         self.cache = PrefixCache()
-        self.store = store
+        self.parking = parking
         self.running: list[Sequence] = []
         """Those with a sequence id, in the order in which they got it. Changed here only."""
         self._memory = memory
         self._recurrent = recurrent
         self._window = window
         self._free_seqs = list(range(memory.n_seq))[::-1]
+        self._leaving = Leaving(self.cache, parking, self._forget)
 
     # the count
 
@@ -86,41 +90,115 @@ class Cells:
         return sum(self.cache.own_cells(seq) for seq in self.cache.idle() if seq != keep)
 
     def evict_one(self, keep: int | None = None) -> bool:
-        """Forget the leaf that was not used for longest, `keep` excepted; False when there is none."""
+        """The leaf that was not used for longest, `keep` excepted, leaves the cells; False when there is none."""
         for seq in self.cache.idle():
             if seq != keep:
-                self.cache.drop(seq)
-                self._release(seq)
+                self._leaving.at_once(seq)
                 return True
         return False
 
+    def after_batch(self) -> None:
+        """Each batch: kept sequences that slow down those that run may leave."""
+        if self.running:
+            self._leaving.after_batch()
+
+    def tidy(self) -> bool:
+        """In idle time: save a block of what is kept in cells. Whether there is more to do."""
+        return self._leaving.in_idle_time()
+
+    def _forget(self, seq: int) -> None:
+        self.cache.drop(seq)
+        self._release(seq)
+
     # a sequence comes
+
+    def lacking(self, sequence: Sequence) -> int:
+        """Cells that a waiting sequence needs beyond all those that can be made free for it, if above 0."""
+        length, source = self._known(sequence.tokens[:-1])
+        return self._lacking(sequence, length, source)
+
+    def _lacking(self, sequence: Sequence, shared: int, keep: int | None) -> int:
+        return len(sequence.tokens) - shared + 1 - self.free() - self._idle(keep=keep)
 
     def place(self, sequence: Sequence) -> bool:
         """Give it a sequence id and what is known of its tokens; False when there is no room for the rest."""
         # one token at least is evaluated, since its logits count; of a prompt that is scored, each one's do
         known = [] if sequence.scoring else sequence.tokens[:-1]
-        length, holders = self.cache.match(known)
-        if self.store is not None and self._restore(self.store, known, length):
-            length, holders = self.cache.match(known)
-        source = self._whole_source(length, holders)
-        if source is None:
-            length = 0
-        if self.running and len(sequence.tokens) - length + 1 > self.free() + self._idle(keep=source):
+        shared, source = self._known(known)
+        steps = len(known) - shared + (sequence.request.max_tokens or UNKNOWN_LENGTH)
+        self._leaving.before(steps, keep=source)
+        found = self._found(known, shared, source)
+        if found is not None:
+            shared, source = self._rows(known[: found.length])
+        if self.running and self._lacking(sequence, shared, source) > 0:
             return False
         if not self._free_seqs and not self.evict_one(keep=source):
             if not self.evict_one():
                 return False
-            source, length = None, 0
-        self._give(sequence, source, length)
+            shared, source, found = 0, None, None
+        while found is not None and found.room > self.free() and self.evict_one(keep=source):
+            pass
+        self._give(sequence, source, shared)
+        self._leaving.before(steps, keep=None)
+        if found is not None:
+            self._bring_back(sequence, found)
         if sequence.generated == 0:
-            sequence.cached = length
+            sequence.cached = sequence.evaluated
         return True
+
+    def _found(self, tokens: list[int], shared: int, source: int | None) -> Found | None:
+        """More of these tokens than can be forked in the cells, if there is room to bring it back."""
+        rows, holder = self._rows(tokens)
+        found = self.parking.find(tokens, shared if self.parking.points is None else rows, shared)
+        keep = source if self.parking.points is None else holder
+        if found is None or found.room > self.free() + self._idle(keep=keep):
+            return None
+        return found
+
+    def _rows(self, tokens: list[int]) -> tuple[int, int | None]:
+        """How many of these tokens the cells have, as far as they can be cut, and a sequence to share them with."""
+        if self.parking.points is None:
+            return self._known(tokens)
+        length, holders = self.cache.match(tokens)
+        return length, holders[-1] if length else None
+
+    def _known(self, tokens: list[int]) -> tuple[int, int | None]:
+        """How many of these tokens the cells have, and a sequence to fork them from."""
+        length, holders = self.cache.match(tokens)
+        source = self._whole_source(length, holders)
+        return (0, None) if source is None else (length, source)
+
+    def _whole_source(self, length: int, holders: list[int]) -> int | None:
+        """The most recently used holder whose cells are all that the next token looks at: not one whose window has
+        moved on, or whose recurrent state has."""
+        if not length:
+            return None
+        if self._recurrent:
+            return next((s for s in reversed(holders) if self._memory.last_position(s) == length - 1), None)
+        if not self._window:
+            return holders[-1]
+        needed_from = max(0, length - self._window)
+        return next((s for s in reversed(holders) if self._is_whole(s, needed_from)), None)
+
+    def _is_whole(self, seq: int, position: int) -> bool:
+        """Whether a sequence of a windowed model has all of its cells from this position on."""
+        return 0 <= self._memory.first_position(seq) <= position
+
+    def _bring_back(self, sequence: Sequence, found: Found) -> None:
+        begin = sequence.evaluated
+        now = self.parking.bring_back(sequence.seq, sequence.tokens[:-1], begin, found)
+        if now < found.length and (self._recurrent or self._window):
+            self._memory.remove(sequence.seq)
+            self.cache.drop(sequence.seq)
+            self.cache.fork(sequence.seq, [], 0)
+            now = 0
+        sequence.evaluated = now
+        self._extend(sequence.seq, sequence.tokens[:now])
 
     def fork(self, sequence: Sequence, sibling: Sequence) -> bool:
         """Give the sibling all that the sequence has evaluated and published; False when it must evaluate that itself,
         since no sequence id is left, or the sequence kept doubles to itself: shared, they would be counted twice."""
-        if self._recurrent or self.cache.length(sequence.seq) < sequence.evaluated:
+        if self.cache.length(sequence.seq) < sequence.evaluated:
             return False
         if not (self._free_seqs or self.evict_one()):
             return False
@@ -136,44 +214,29 @@ class Cells:
         sequence.evaluated = length
         self.running.append(sequence)
 
-    def _whole_source(self, length: int, holders: list[int]) -> int | None:
-        """The most recently used holder that still has, in a windowed cache, all that the next token looks at."""
-        if not length:
-            return None
-        if not self._window:
-            return holders[-1]
-        needed_from = max(0, length - self._window)
-        return next((s for s in reversed(holders) if self._memory.first_position(s) <= needed_from), None)
-
-    def _restore(self, store: KvStore, tokens: list[int], length: int) -> bool:
-        """Bring back from disk what has more of these tokens than the cache."""
-        stored, entry = store.match(tokens)
-        if entry is None or stored < length + MIN_TOKENS or not self._free_seqs:
-            return False
-        if len(entry.tokens) + len(tokens) - stored > self.free() + self._idle():
-            return False
-        while len(entry.tokens) > self.free():
-            self.evict_one()
-        state = store.take(entry)
-        if state is None:
-            return False
-        seq = self._free_seqs.pop()
-        self.cache.fork(seq, [], 0)
-        if not self._memory.restore(seq, state):
-            log.warning("llama.cpp refused the state in %s", entry.path.name)
-            self.cache.drop(seq)
-            self._release(seq)
-            return False
-        self._extend(seq, entry.tokens)
-        self._retire(seq)
-        return True
-
     # it runs
 
     def publish(self, sequence: Sequence) -> None:
         """What the sequence has evaluated becomes known to others; doubles of what others have are given back."""
-        if not self._recurrent:
-            self._extend(sequence.seq, sequence.tokens[: sequence.evaluated])
+        self._extend(sequence.seq, sequence.tokens[: sequence.evaluated])
+
+    def checkpoint(self, sequence: Sequence) -> None:
+        """A part of its prompt was evaluated. Where its state cannot be cut: save it before the last token, to which
+        the same question asked again returns, and now and then before that, for one that was edited."""
+        points, evaluated = self.parking.points, sequence.evaluated
+        if points is None or sequence.generated:
+            return
+        done = sequence.tokens[:evaluated]
+        if evaluated == len(sequence.tokens) - 1 or evaluated - points.best(done, evaluated)[0] >= POINT_EVERY:
+            self.parking.save_point(sequence.seq, done)
+
+    def before_last(self, chunks: list[Chunk[Sequence]]) -> list[Chunk[Sequence]]:
+        """The batch with pauses for `checkpoint`: a prompt's last token is evaluated alone."""
+        if self.parking.points is None:
+            return chunks
+        return batch_of(
+            (s, size - 1 if not s.generated and 1 < size == s.remaining else size) for s, size, *_ in chunks
+        )
 
     def trim(self, sequence: Sequence) -> None:
         """Give back the cells of a draft that did not come true."""
@@ -182,13 +245,15 @@ class Cells:
             self._memory.remove(sequence.seq, sequence.evaluated)
 
     def resync(self, sequence: Sequence) -> None:
-        """A batch was aborted or failed: what llama.cpp has of the sequence is what counts."""
+        """A batch was aborted or failed: what llama.cpp has of the sequence is what counts. One whose state cannot go
+        back by a part of a batch runs no more, and must be placed again."""
         self.trim(sequence)
-        sequence.evaluated = self._memory.last_position(sequence.seq) + 1
         if self._recurrent:
-            # its state cannot go back by a part of a batch
-            sequence.evaluated = 0
-            self._memory.remove(sequence.seq)
+            self.running.remove(sequence)
+            self._forget(sequence.seq)
+            sequence.seq, sequence.evaluated = -1, 0
+            return
+        sequence.evaluated = self._memory.last_position(sequence.seq) + 1
         if sequence.evaluated == len(sequence.tokens):
             # its last token is in the cache, but its logits are lost: that token is done again
             sequence.evaluated -= 1
@@ -207,10 +272,13 @@ class Cells:
 
     def _may_share(self, seq: int, source: int, begin: int) -> bool:
         """A windowed cache overwrites what has left the window; from `begin` on, have both lost nothing? With the
-        source's cells before a part that it lost itself, `seq` would look whole from its first position on."""
+        source's cells before a part that it lost itself, `seq` would look whole from its first position on. Nothing can
+        be taken out of a sequence with a recurrent state."""
+        if self._recurrent:
+            return False
         if not self._window:
             return True
-        return self._memory.first_position(source) <= begin and self._memory.first_position(seq) <= begin
+        return self._is_whole(source, begin) and self._is_whole(seq, begin)
 
     # it goes
 
@@ -223,27 +291,33 @@ class Cells:
         sequence.seq = -1
 
     def preempt(self, sequence: Sequence) -> None:
-        """It must begin again, its cells are needed."""
+        """Its cells are needed: it goes on later, from what could be saved of it."""
         self.running.remove(sequence)
-        self.cache.drop(sequence.seq)
-        self._release(sequence.seq)
+        self.publish(sequence)
+        if self.parking.keeps and self.cache.length(sequence.seq) == sequence.evaluated:
+            self._leaving.at_once(sequence.seq)
+        else:
+            self._forget(sequence.seq)
         sequence.seq = -1
         sequence.evaluated = 0
 
     def _retire(self, seq: int) -> None:
         # a sequence that kept doubles to itself is dropped with them: the tree has them from another one
+        self._leaving.ended(seq)
         for dropped in self.cache.retire(seq):
             self._release(dropped)
 
     def _release(self, seq: int) -> None:
         self._memory.remove(seq)
+        self._leaving.gone(seq)
         self._free_seqs.append(seq)
 
     def save(self) -> int:
-        """Write the hottest leaves to the store, if there is one; how many it kept."""
-        if self.store is None:
-            return 0
-        leaves = [(self.cache.tokens(seq), partial(self._memory.save, seq)) for seq in self.cache.idle()[::-1]]
-        kept = self.store.write(leaves)
-        log.info("kept the KV state of %d sequences", kept)
-        return kept
+        """Write the hottest sequences to disk, those in cells first; how many were kept."""
+        return self.parking.write([(seq, self.cache.tokens(seq)) for seq in self.cache.idle()[::-1]])
+
+    def forget(self) -> None:
+        """Nothing of finished requests is known any more."""
+        for seq in self.cache.idle():
+            self._forget(seq)
+        self.parking.forget()

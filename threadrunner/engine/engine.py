@@ -11,13 +11,14 @@ from threadrunner.engine.candidates import Candidates
 from threadrunner.engine.cells import Cells
 from threadrunner.engine.errors import PromptTooLong, QueueFull, Unsupported
 from threadrunner.engine.events import Broken, Ended, Event, Prefilled, Text
+from threadrunner.engine.growth import Growth
 from threadrunner.engine.interruption import Interruption
-from threadrunner.engine.kv_store import KvStore
 from threadrunner.engine.llama.context import ABORTED, NO_ROOM, OK, Context
 from threadrunner.engine.llama.errors import EngineError
 from threadrunner.engine.llama.logprobs import Logprob
 from threadrunner.engine.llama.model import Model
 from threadrunner.engine.llama.vocab import Vocab
+from threadrunner.engine.parking import Parking
 from threadrunner.engine.prefix_cache import common_length
 from threadrunner.engine.scheduler import Chunk, Scheduler, batch_of
 from threadrunner.engine.scoring import score_prompts, scored_in_parts
@@ -34,6 +35,8 @@ WORTH_A_WAIT = 64
 class Limits:
     context: int
     """Maximum tokens of one sequence."""
+    cells: int = 0
+    """To which the context's cells may grow."""
     max_running: int = 16
     """Sequences."""
     max_queued: int = 64
@@ -47,9 +50,7 @@ class Engine:
     methods are the only ones that another thread may call.
     """
 
-    def __init__(
-        self, model: Model, vocab: Vocab, context: Context, limits: Limits, store: KvStore | None = None
-    ) -> None:
+    def __init__(self, model: Model, vocab: Vocab, context: Context, limits: Limits, parking: Parking) -> None:
         """It owns the context from now on, and closes it; the model stays the caller's."""
         self._model = model
         self._vocab = vocab
@@ -57,7 +58,8 @@ class Engine:
         self.limits = limits
         self._candidates = Candidates(model, vocab)
         self.scheduler = Scheduler(abortable=context.abortable)
-        self.cells = Cells(context, store, recurrent=model.recurrent, window=model.n_swa)
+        self.cells = Cells(context, parking, recurrent=model.recurrent, window=model.n_swa)
+        self._growth = Growth(context, self.cells, limits.cells)
         self.speculation = SpeculativeDecoding(self.cells, limits.context, recurrent=model.recurrent)
         self._waiting: list[Sequence] = []
         self._siblings: dict[int, list[Sequence]] = {}
@@ -141,8 +143,7 @@ class Engine:
         """
         self.admit()
         cautious = self._interruption.begin_step()
-        plan = scored_in_parts(self.scheduler.schedule(self.cells.running, cautious))
-        chunks = self._make_room(self.speculation.extend(plan))
+        chunks = self._make_room(self._plan(cautious))
         if not chunks:
             return []
         context = self.context
@@ -167,7 +168,12 @@ class Engine:
             events.extend(self._advance(chunk.sequence, chunk.logits_at))
             for place in self.speculation.accepted(chunk):
                 events.extend(self._sample(chunk.sequence, place))
+        self.cells.after_batch()
         return events
+
+    def _plan(self, cautious: bool = False) -> list[Chunk[Sequence]]:
+        plan = scored_in_parts(self.scheduler.schedule(self.cells.running, cautious))
+        return self.speculation.extend(self.cells.before_last(plan))
 
     @staticmethod
     def _fill(context: Context, chunks: list[Chunk[Sequence]]) -> None:
@@ -186,6 +192,7 @@ class Engine:
     def _advance(self, sequence: Sequence, logits_at: int | None) -> Iterator[Event]:
         """A chunk of the sequence was evaluated: sample its next token if there are logits for it."""
         if logits_at is None:
+            self.cells.checkpoint(sequence)
             if sequence.generated == 0:
                 yield Prefilled(sequence.request.id, sequence.evaluated, len(sequence.tokens))
             return
@@ -265,6 +272,8 @@ class Engine:
                 return
             if self._soon_known(sequence):
                 continue
+            if (lacking := self.cells.lacking(sequence)) > 0:
+                self._grow(lacking)
             if not self.cells.place(sequence):
                 return
             self._waiting.remove(sequence)
@@ -274,7 +283,7 @@ class Engine:
         """Whether a sequence no less urgent evaluates much of its prompt at present: several requests with one long
         text between them, sent at once, would each evaluate it."""
         leaders = [s for s in self.cells.running if not s.generated and s.priority <= sequence.priority]
-        if not leaders or self._model.recurrent or sequence.scoring:
+        if not leaders or sequence.scoring:
             return False
         shared = max(common_length(leader.tokens, sequence.tokens) for leader in leaders)
         return shared >= WORTH_A_WAIT and shared >= self.cells.cache.match(sequence.tokens)[0] + WORTH_A_WAIT
@@ -296,11 +305,19 @@ class Engine:
         while sum(chunk.size + len(chunk.draft) for chunk in chunks) > self.cells.free():
             if self.cells.evict_one():
                 continue
+            if self._grow(1):
+                return self._make_room(self._plan())
             victim = max(self.cells.running, key=lambda s: (s.priority, s.arrival))
             log.info("out of cells: %r goes back to the queue", victim)
             self.preempt(victim)
             chunks = batch_of((sequence, size) for sequence, size, *_ in chunks if sequence is not victim)
         return chunks
+
+    def _grow(self, lacking: int) -> bool:
+        left_out = self._growth.grow(lacking)
+        for sequence in left_out or ():
+            self._enqueue(sequence)
+        return left_out is not None
 
     def preempt(self, sequence: Sequence) -> None:
         """Send a running sequence back to the queue: it loses its cells, not its text."""
@@ -311,7 +328,9 @@ class Engine:
         """After an abort or a failure: what llama.cpp has in the cache is what counts."""
         for sequence, *_ in chunks:
             self.cells.resync(sequence)
-            if sequence.scoring:  # of what is in the cache, the logits of a part may be lost
+            if sequence.seq < 0:
+                self._enqueue(sequence)
+            elif sequence.scoring:  # of what is in the cache, the logits of a part may be lost
                 self.cells.rewind(sequence, len(sequence.prompt_logprobs))
         if status == ABORTED:
             return []

@@ -1,7 +1,8 @@
 """KV state on disk: what was evaluated before the process ended need not be evaluated after it starts again.
 
-A file is one sequence: magic, a hash of what it belongs to (model file, llama.cpp build), tokens, llama.cpp's state, a
-checksum over all of it. llama.cpp trusts the state it is given, so nothing reaches it that did not pass the checksum.
+A file is one sequence: magic, a hash of what it belongs to (model file, llama.cpp build), tokens, llama.cpp's state in
+pieces, a checksum over all of it. llama.cpp trusts the state it is given, so nothing reaches it that did not pass the
+checksum.
 """
 
 from __future__ import annotations
@@ -11,26 +12,42 @@ import logging
 import os
 import struct
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
+from threadrunner.engine.buffers import Buffer
 from threadrunner.engine.prefix_cache import common_length
 
 log = logging.getLogger("threadrunner.engine")
 
-_HEAD = struct.Struct("<8s32sIQ32s")
-_MAGIC = b"TRKV0001"
+_HEAD = struct.Struct("<8s32sIIQ32s")
+"""Magic, key, tokens, pieces, bytes after the head, checksum."""
+_PIECE = struct.Struct("<IIQ")
+"""First position, the one after the last, bytes of state."""
+_MAGIC = b"TRKV0002"
+_DIGEST_BYTES = 32
 MIN_TOKENS = 64
 """Fewer are evaluated as fast as a file is read."""
 
 
+class StatePiece(NamedTuple):
+    """The state of the tokens at positions [begin, end); where the two are the same, what cannot be cut, after `end`
+    tokens."""
+
+    begin: int
+    end: int
+    state: Buffer
+
+
 @dataclass(slots=True)
 class Entry:
-    """A file: the tokens whose state it holds, and its bytes."""
+    """A file: the tokens whose state it holds, its pieces, and its bytes."""
 
     path: Path
     tokens: list[int]
+    pieces: int
     size: int
 
 
@@ -65,55 +82,54 @@ class KvStore:
     def _index(self, path: Path) -> None:
         try:
             with path.open("rb") as file:
-                magic, key, count, size, _ = _HEAD.unpack(file.read(_HEAD.size))
+                magic, key, count, pieces, size, _ = _HEAD.unpack(file.read(_HEAD.size))
                 data = file.read(4 * count)
-            whole = _HEAD.size + 4 * count + size
-            if magic != _MAGIC or key != self._key or len(data) != 4 * count or path.stat().st_size != whole:
-                raise ValueError("of another model, version or size")
+            if magic != _MAGIC or key != self._key or len(data) != 4 * count:
+                raise ValueError("of another model or version")
+            if path.stat().st_size != _HEAD.size + size:
+                raise ValueError("of another size than it says")
         except (OSError, ValueError, struct.error) as error:
             self._discard(path, str(error))
             return
         tokens = array("i")
         tokens.frombytes(data)
-        self._entries.append(Entry(path, tokens.tolist(), whole))
+        self._entries.append(Entry(path, tokens.tolist(), pieces, _HEAD.size + size))
 
     def match(self, tokens: Sequence[int]) -> tuple[int, Entry | None]:
         """The entry with the longest prefix in common, and how many tokens that is."""
         found = ((common_length(entry.tokens, tokens), entry) for entry in self._entries)
         return max(found, key=lambda pair: pair[0], default=(0, None))
 
-    def take(self, entry: Entry) -> bytes | None:
+    def take(self, entry: Entry, allocate: Callable[[int], Buffer]) -> list[StatePiece] | None:
         """The entry's state, once: it is in the cache then. None when the file is not what it was."""
         self._entries.remove(entry)
         try:
-            data = entry.path.read_bytes()
+            with entry.path.open("rb") as file:
+                return _read(file, entry, allocate)
         except OSError as error:
             log.warning("%s: %s", entry.path.name, error)
-            return None
-        if len(data) != entry.size or _digest(data) != data[_HEAD.size - 32 : _HEAD.size]:
-            self._discard(entry.path, "the checksum does not fit")
-            return None
-        return data[_HEAD.size + 4 * len(entry.tokens) :]
+        except (ValueError, struct.error) as error:
+            self._discard(entry.path, str(error))
+        return None
 
-    def write(self, leaves: Sequence[tuple[list[int], Callable[[], bytes]]]) -> int:
+    def write(self, leaves: Iterable[tuple[list[int], Iterable[StatePiece]]]) -> int:
         """Keep these sequences, the first ones first, then files from before, within the bytes allowed. A leaf is its
-        tokens and a function that reads its state. How many of the leaves were kept."""
+        tokens and the pieces of its state, each asked for when the one before it is written. How many of the leaves
+        were kept."""
         kept: set[Path] = set()
         room = self._max_bytes
-        for tokens, read_state in leaves:
+        for tokens, pieces in leaves:
             if len(tokens) < MIN_TOKENS or room <= 0:
                 continue
             path = self._folder / (hashlib.sha256(array("i", tokens).tobytes()).hexdigest()[:32] + ".kv")
-            data = self._pack(tokens, read_state())
-            if len(data) > room:
-                continue
             try:
-                _write_private(path, data)
+                size = self._write(path, tokens, pieces, room)
             except OSError as error:
                 log.warning("KV state is not kept: %s", error)
                 break
-            room -= len(data)
-            kept.add(path)
+            if size:
+                room -= size
+                kept.add(path)
         for path in sorted(self._folder.glob("*.kv"), key=lambda p: p.stat().st_mtime, reverse=True):
             if path not in kept:
                 room -= path.stat().st_size
@@ -121,10 +137,18 @@ class KvStore:
                     path.unlink(missing_ok=True)
         return len(kept)
 
-    def _pack(self, tokens: list[int], state: bytes) -> bytes:
-        head = _HEAD.pack(_MAGIC, self._key, len(tokens), len(state), bytes(32))
-        data = head + array("i", tokens).tobytes() + state
-        return data[: _HEAD.size - 32] + _digest(data) + data[_HEAD.size :]
+    def _write(self, path: Path, tokens: list[int], pieces: Iterable[StatePiece], room: int) -> int:
+        """Bytes of the file; 0 where it is over `room`, or not all of the state was there. Raises OSError."""
+        draft = path.with_suffix(f".{os.getpid()}.tmp")
+        draft.unlink(missing_ok=True)
+        try:
+            with os.fdopen(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "w+b") as file:
+                size = _fill(file, self._key, tokens, pieces, room)
+            if size:
+                os.replace(draft, path)
+            return size
+        finally:
+            draft.unlink(missing_ok=True)
 
     @staticmethod
     def _discard(path: Path, why: str) -> None:
@@ -132,16 +156,54 @@ class KvStore:
         path.unlink(missing_ok=True)
 
 
-def _digest(data: bytes) -> bytes:
-    """Over everything but the digest's own place."""
-    digest = hashlib.blake2b(data[: _HEAD.size - 32], digest_size=32)
-    digest.update(memoryview(data)[_HEAD.size :])
-    return digest.digest()
+def _fill(file: BinaryIO, key: bytes, tokens: list[int], pieces: Iterable[StatePiece], room: int) -> int:
+    """Write one whole file; its bytes, 0 where it is not to be kept. The head comes last: it has the checksum."""
+    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    size = count = end = 0
 
-
-def _write_private(path: Path, data: bytes) -> None:
-    draft = path.with_suffix(f".{os.getpid()}.tmp")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+    def put(data: bytes | memoryview) -> None:
+        nonlocal size
+        digest.update(data)
         file.write(data)
-    os.replace(draft, path)
+        size += len(data)
+
+    file.seek(_HEAD.size)
+    put(array("i", tokens).tobytes())
+    for piece in pieces:
+        put(_PIECE.pack(piece.begin, piece.end, piece.state.size))
+        put(piece.state.view())
+        count, end = count + 1, max(end, piece.end)
+        if _HEAD.size + size > room:
+            return 0
+    if end != len(tokens):
+        return 0
+    head = _HEAD.pack(_MAGIC, key, len(tokens), count, size, bytes(_DIGEST_BYTES))[:-_DIGEST_BYTES]
+    digest.update(head)
+    file.seek(0)
+    file.write(head + digest.digest())
+    return _HEAD.size + size
+
+
+def _read(file: BinaryIO, entry: Entry, allocate: Callable[[int], Buffer]) -> list[StatePiece]:
+    """Raises OSError, and ValueError or struct.error for a file that is not as it was written."""
+    head = file.read(_HEAD.size)
+    tokens = file.read(4 * len(entry.tokens))
+    digest = hashlib.blake2b(tokens, digest_size=_DIGEST_BYTES)
+    pieces = []
+    left = entry.size - _HEAD.size - len(tokens)
+    for _ in range(entry.pieces):
+        place = file.read(_PIECE.size)
+        begin, end, size = _PIECE.unpack(place)
+        left -= _PIECE.size + size
+        if left < 0:
+            raise ValueError("the checksum does not fit")
+        state = allocate(size)
+        if file.readinto(state.view()) != size:  # type: ignore[attr-defined]
+            raise ValueError("it is cut short")
+        digest.update(place)
+        digest.update(state.view())
+        pieces.append(StatePiece(begin, end, state))
+    digest.update(head[:-_DIGEST_BYTES])
+    if left or digest.digest() != head[-_DIGEST_BYTES:]:
+        raise ValueError("the checksum does not fit")
+    return pieces

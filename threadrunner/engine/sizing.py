@@ -1,4 +1,8 @@
-"""How many KV cells to take: decided before anything is allocated, and with the reason kept for `status`."""
+"""How much memory for KV state: decided before any is allocated, and with the reason kept for `status`.
+
+llama.cpp clears all cells when it makes a context, which costs 14 us each (SmolLM2) and makes their memory resident. So
+a context begins with few and grows with need, and what it may grow to is no cost until then.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,19 @@ from dataclasses import dataclass
 
 from threadrunner.engine.llama.errors import LoadError
 
-DEFAULT_CONTEXT = 8192
+DEFAULT_CONTEXT = 32768
+"""Enough for an agent with the files it reads; a CPU that evaluates 400 tokens a second takes over a minute for it."""
+UNKNOWN_CONTEXT = 8192
 MIN_CONTEXT = 256
 MAX_CONTEXT = 2**31 - 512
 """Positions are 32-bit numbers, and llama.cpp rounds up by 256."""
-# llama.cpp clears the whole cache when it makes it, so each cell costs memory and load time from the start
-USUAL_CACHE_BYTES = 384 << 20
+FIRST_CELLS = 2048
 COMPUTE_BYTES = 192 << 20
 """Kept for compute buffers, logits and the interpreter."""
+MAX_RAM_BYTES = 2 << 30
+"""For the state of finished requests, where none is asked: 90,000 tokens of SmolLM2, 170,000 of Qwen 0.5B."""
+BLOCK_BYTES = 8 << 20
+"""To move so much takes a millisecond, or 6 in new memory: an arriving request may wait for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,42 +32,74 @@ class Size:
     context: int
     """Maximum tokens of one request."""
     cells: int
-    """Cells for all sequences and what is kept of finished ones."""
+    """Maximum cells for all that runs at once."""
+    first_cells: int
+    """Of these, how many to begin with."""
+    ram_bytes: int
+    """Maximum for the state of finished requests, beside the cells."""
+    block_tokens: int
+    """Whose state is moved at a time."""
     reason: str
 
 
-def choose(*, asked: int, trained: int, cell_bytes: int, model_bytes: int, free: int | None, limit: int) -> Size:
+def choose(  # noqa: PLR0913 - by name
+    *,
+    asked: int,
+    trained: int,
+    cell_bytes: int,
+    model_bytes: int,
+    free: int | None,
+    limit: int,
+    ram: int = -1,
+    grows: bool = True,
+) -> Size:
     """`free` is the bytes that the machine has left with the model loaded (None: unknown), `limit` those that the
-    process may take in all (0: no limit); `asked` (0: not) and `trained` are tokens of context. Raises LoadError.
+    process may take in all (0: no limit); `asked` (0: not) and `trained` are tokens of context; `ram` is the maximum
+    for finished requests (-1: not asked); `grows`: whether the context can be made larger later. Raises LoadError.
 
-    A request that asks for a context gets that context or an error. Otherwise: the trained context up to 8,192, twice
-    that in cells where a usual cache allows it, and never more than half of what is free.
+    A request that asks for a context gets that context or an error. Otherwise: the trained context up to 32,768, in no
+    more than three quarters of what may be taken: half of the free memory, and no more than the limit leaves. Where
+    there is room for it, several requests of that size may run at once, and 2 GiB keep what they evaluated.
     """
     if not 0 <= asked <= MAX_CONTEXT:
         raise LoadError(f"a context of {asked} tokens: ask for 1 to {MAX_CONTEXT}, or for 0 to leave it to the model")
-    budgets = []
+    budget, why = _budget(model_bytes, free, limit)
+    fits = budget // cell_bytes // 256 * 256
+    if asked > fits:
+        raise LoadError(
+            f"a context of {asked} tokens needs {_mib(asked * cell_bytes)}, {why} leaves {_mib(max(0, budget))};"
+            " ask for a smaller context"
+        )
+    wanted = asked or min(trained or UNKNOWN_CONTEXT, DEFAULT_CONTEXT if grows else UNKNOWN_CONTEXT)
+    context = asked or min(wanted, max(min(wanted, MIN_CONTEXT), budget * 3 // 4 // cell_bytes // 256 * 256), fits)
+    if context < min(MIN_CONTEXT, wanted):
+        raise LoadError(f"{why} leaves no room for a cache: {_mib(max(0, budget))} at {cell_bytes} bytes a token")
+    left = budget - context * cell_bytes
+    usual = MAX_RAM_BYTES if free is None else min(MAX_RAM_BYTES, free // 4)
+    ram_bytes = min(usual if ram < 0 else ram, left)
+    cells = context + min(context, (left - ram_bytes) // cell_bytes // 256 * 256)
+    bound = why if context < wanted else ("the context" if asked or cells == 2 * context else why)
+    reason = f"up to {cells} cells of {cell_bytes} bytes, {_mib(cells * cell_bytes)}; bounded by {bound}"
+    return Size(
+        context=context,
+        cells=cells,
+        first_cells=min(cells, FIRST_CELLS) if grows else cells,
+        ram_bytes=ram_bytes,
+        block_tokens=max(32, min(256, BLOCK_BYTES // cell_bytes // 32 * 32)),
+        reason=f"{reason}; up to {_mib(ram_bytes)} for finished requests",
+    )
+
+
+def _budget(model_bytes: int, free: int | None, limit: int) -> tuple[int, str]:
+    """Bytes for all KV state, and what bounds them."""
+    budgets = [(2 * MAX_RAM_BYTES, "a usual cache")]
     if limit:
         budgets.append((limit - model_bytes - COMPUTE_BYTES, f"the memory limit of {_mib(limit)}"))
     if free is not None:
         budgets.append((free // 2, f"half of {_mib(free)} free memory"))
-    budget, why = min(budgets, default=(USUAL_CACHE_BYTES, "a usual cache"))
-    fits = budget // cell_bytes // 256 * 256
-    if asked:
-        if asked > fits:
-            raise LoadError(
-                f"a context of {asked} tokens needs {_mib(asked * cell_bytes)}, {why} leaves {_mib(max(0, budget))};"
-                " ask for a smaller context"
-            )
-        wanted = asked
-    else:
-        wanted = min(trained or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
-    context = min(wanted, fits)
-    if context < min(MIN_CONTEXT, wanted):
-        raise LoadError(f"{why} leaves no room for a cache: {_mib(max(0, budget))} at {cell_bytes} bytes a token")
-    roomy = min(2 * context, fits, max(context, USUAL_CACHE_BYTES // cell_bytes // 256 * 256))
-    cells = max(context, roomy)
-    bound = why if cells == fits else ("the context" if cells == context else "a usual cache")
-    return Size(context, cells, f"{cells} cells of {cell_bytes} bytes, {_mib(cells * cell_bytes)}; bounded by {bound}")
+        if not limit:
+            del budgets[0]
+    return min(budgets)
 
 
 def _mib(size: int) -> str:

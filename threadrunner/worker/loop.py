@@ -26,7 +26,17 @@ import msgspec
 from threadrunner import config
 from threadrunner.api.errors import ApiError, InvalidParams, ModelLoadFailed
 from threadrunner.api.methods import METHODS
-from threadrunner.backends.base import Backend, Event, Failed, Finished, Interruptible, ModelSpec, Observable, Params
+from threadrunner.backends.base import (
+    Backend,
+    Event,
+    Failed,
+    Finished,
+    Interruptible,
+    ModelSpec,
+    Observable,
+    Params,
+    Tidy,
+)
 from threadrunner.worker import confine
 from threadrunner.worker.messages import (
     Cancel,
@@ -136,6 +146,7 @@ class Loop:
         self._backend = backend
         self._vitals = vitals
         self._observable = backend if isinstance(backend, Observable) else None  # a protocol's isinstance is slow
+        self._tidy = backend if isinstance(backend, Tidy) else None
         self._open: set[int] = set()
         self._gauged = 0.0
 
@@ -170,12 +181,9 @@ class Loop:
         """Handle what is there; wait for a message when nothing is open. False once the worker must end."""
         inbox = self._listener.inbox
         while True:
-            if self._open:
-                if inbox.empty():  # not get(block=False): an exception for each token
-                    return True
-            else:
-                self._vitals.now(Doing.WAITING)
-            message = inbox.get()
+            if self._open and inbox.empty():  # not get(block=False): an exception for each token
+                return True
+            message = inbox.get() if self._open else self._awaited()
             match message:
                 case Submit():
                     self._submit(message)
@@ -191,6 +199,14 @@ class Loop:
         self._open.discard(id)
         self._backend.cancel(id)
         self._link.send(LetGo(id))
+
+    def _awaited(self) -> ToWorker | None:
+        """The next message, where none of the requests is open: until one arrives, the backend tidies up."""
+        inbox = self._listener.inbox
+        self._vitals.now(Doing.WAITING)
+        while inbox.empty() and self._tidy is not None and self._tidy.tidy():
+            pass
+        return inbox.get()
 
     def _submit(self, message: Submit) -> None:
         self._vitals.now(Doing.SUBMIT, message.id)

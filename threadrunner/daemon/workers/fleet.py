@@ -163,6 +163,7 @@ class Fleet:
             hardware=Hardware(**{name: getattr(own, name) for name in Hardware.__struct_fields__}),
             memory_limit=self._limit(resident),
             max_queued=config.max_queued,
+            cache_ram=config.cache_ram,
             cache_dir=self._cache_dir if config.cache_bytes else "",
             cache_bytes=min(config.cache_bytes, MAX_CACHE_BYTES),
         )

@@ -71,12 +71,11 @@ class Context:
     ) -> None:
         """Batches hold up to `n_batch` tokens, computed `n_ubatch` at a time. `pooling` None: as the model says.
         Raises LoadError."""
-        library.forget_errors()
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = n_cells
         params.n_batch = n_batch
         params.n_ubatch = n_ubatch
-        params.n_seq_max = n_seq
+        params.n_seq_max = n_seq if embeddings else n_seq + 1
         params.n_threads = params.n_threads_batch = threads
         params.kv_unified = True  # a fork is a tag on cells, not a copy
         params.swa_full = True  # a windowed cache forgets what a fork from the middle would need
@@ -85,27 +84,53 @@ class Context:
         if pooling is not None:
             params.pooling_type = pooling
         params.no_perf = True
-        handle = llama_cpp.llama_init_from_model(model.handle, params)
-        if not handle:
-            raise LoadError(library.reason())
-        self.handle = handle
+        self._model = model
+        self._params = params
         self._closed = False
-        self.n_cells = llama_cpp.llama_n_ctx(handle)
         self.n_batch = n_batch
         self.n_seq = n_seq
-        self.pooling = llama_cpp.llama_pooling_type(handle)
-        """How it makes one embedding of a sequence; NOT_POOLED: it gives one of each token."""
+        self._scratch = n_seq
+        """A sequence id of our own: holds cells while they are copied."""
         self._n_embd = model.n_embd_out
         self._n_vocab = model.n_vocab
         self._encodes = model.has_encoder
+        self._make_batch(n_batch)
+        self._flag = ctypes.create_string_buffer(2)
+        self._open()
+        self.pooling = llama_cpp.llama_pooling_type(self.handle)
+        """How it makes one embedding of a sequence; NOT_POOLED: it gives one of each token."""
+
+    def _open(self) -> None:
+        """Raises LoadError."""
+        library.forget_errors()
+        handle = llama_cpp.llama_init_from_model(self._model.handle, self._params)
+        if not handle:
+            raise LoadError(library.reason())
+        self.handle = handle
+        self.n_cells = llama_cpp.llama_n_ctx(handle)
         self._memory = llama_cpp.llama_get_memory(handle)
         self.remembers = bool(self._memory)
         """Whether it has a cache: without one, each batch is a text of its own (BERT, diffusion models)."""
-        self.abortable = not model.where.devices
+        self.abortable = not self._model.where.devices
         """Whether `set_abort` stops a batch. A GPU looks at no flag, so where one computes batches must be short."""
-        self._make_batch(n_batch)
-        self._flag = ctypes.create_string_buffer(2)
+        self._nothing: bytearray | None = None
+        if self._model.recurrent and not self._params.embeddings:
+            self._nothing = bytearray(self.point_size(self._scratch))
+            self.save_point(self._scratch, memoryview(self._nothing))
         self._set_abort_callback()
+
+    def resize(self, n_cells: int) -> None:
+        """Another number of cells, all of them empty. Raises LoadError where there is no memory for so many; it has as
+        many as before then."""
+        before = self._params.n_ctx
+        llama_cpp.llama_free(self.handle)
+        try:
+            self._params.n_ctx = n_cells
+            self._open()
+        except LoadError:
+            self._params.n_ctx = before
+            self._open()
+            raise
 
     def _make_batch(self, size: int) -> None:
         """Arrays of our own under llama_batch: ctypes fills a slice of an array at once, a pointer item by item."""
@@ -143,6 +168,7 @@ class Context:
 
     def set_threads(self, threads: int, prefill: int) -> None:
         """As many compute a batch with one token, as `prefill` one with more."""
+        self._params.n_threads, self._params.n_threads_batch = threads, prefill
         llama_cpp.llama_set_n_threads(self.handle, threads, prefill)
 
     # the batch
@@ -228,19 +254,65 @@ class Context:
         """The last position; -1 where the sequence has none."""
         return llama_cpp.llama_memory_seq_pos_max(self._memory, seq)
 
-    def save(self, seq: int) -> bytes:
-        """The state of a sequence's cells, for `restore` of the same model and build."""
-        size = llama_cpp.llama_state_seq_get_size(self.handle, seq)
-        buffer = (ctypes.c_uint8 * size)()
-        written = llama_cpp.llama_state_seq_get_data(self.handle, buffer, size, seq)
-        return bytes(memoryview(buffer)[:written])
+    # the state of cells, for the same model and build; copied out and in by way of a sequence of our own, because
+    # llama.cpp saves whole sequences and empties the one that it restores
 
-    def restore(self, seq: int, data: bytes) -> bool:
-        """Fill an empty sequence with a saved state; False when llama.cpp refuses it. The bytes are trusted."""
-        buffer = (ctypes.c_uint8 * len(data)).from_buffer_copy(data)
-        return llama_cpp.llama_state_seq_set_data(self.handle, buffer, len(data), seq) != 0
+    def state_size(self, seq: int, begin: int, end: int) -> int:
+        """Bytes of the state of these cells."""
+        self._hold(seq, begin, end)
+        try:
+            return llama_cpp.llama_state_seq_get_size(self.handle, self._scratch)
+        finally:
+            self.remove(self._scratch)
+
+    def save(self, seq: int, begin: int, end: int, into: memoryview) -> bool:
+        """Copy the state of these cells; False when it has another size than `into`."""
+        self._hold(seq, begin, end)
+        written = llama_cpp.llama_state_seq_get_data(self.handle, _bytes(into), len(into), self._scratch)
+        self.remove(self._scratch)
+        return written == len(into)
+
+    def _hold(self, seq: int, begin: int, end: int) -> None:
+        self.share(seq, self._scratch, begin, end)
+        if self._nothing is not None:
+            # a recurrent state is shared whole, whatever the positions: it is a point's, not the cells'
+            nothing = memoryview(self._nothing)
+            llama_cpp.llama_state_seq_set_data_ext(
+                self.handle, _bytes(nothing), len(nothing), self._scratch, llama_cpp.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY
+            )
+
+    def restore(self, seq: int, state: memoryview, begin: int, end: int) -> bool:
+        """Give the sequence, which has no cells at these positions, those of a saved state that may have more; False
+        when llama.cpp refuses it. The bytes are trusted."""
+        if not llama_cpp.llama_state_seq_set_data(self.handle, _bytes(state), len(state), self._scratch):
+            return False
+        self.share(self._scratch, seq, begin, end)
+        self.remove(self._scratch)
+        return True
+
+    # what cannot be cut: the state of recurrent layers, and of layers with a sliding window the cells that it shows
+
+    def point_size(self, seq: int) -> int:
+        """Bytes that `save_point` needs."""
+        flags = llama_cpp.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY
+        return llama_cpp.llama_state_seq_get_size_ext(self.handle, seq, flags)
+
+    def save_point(self, seq: int, into: memoryview) -> bool:
+        """Copy it as it is at the sequence's end; False when it has another size than `into`."""
+        flags = llama_cpp.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY
+        return llama_cpp.llama_state_seq_get_data_ext(self.handle, _bytes(into), len(into), seq, flags) == len(into)
+
+    def restore_point(self, seq: int, state: memoryview) -> bool:
+        """Put it in the place of what the sequence has, whose last position must be the saved one's; False when
+        llama.cpp refuses it. The bytes are trusted."""
+        flags = llama_cpp.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY
+        return llama_cpp.llama_state_seq_set_data_ext(self.handle, _bytes(state), len(state), seq, flags) != 0
 
     def close(self) -> None:
         if not self._closed:
             self._closed = True
             llama_cpp.llama_free(self.handle)
+
+
+def _bytes(view: memoryview) -> ctypes.Array[ctypes.c_uint8]:
+    return (ctypes.c_uint8 * len(view)).from_buffer(view)

@@ -88,6 +88,8 @@ class Model:
         """Tokens that its layers with a sliding window look back; 0: it has none."""
         self.recurrent = llama_cpp.llama_model_is_recurrent(handle) or llama_cpp.llama_model_is_hybrid(handle)
         """Its state cannot go back by a part of what it has evaluated."""
+        self.scales_context = self.meta(f"{arch}.rope.scaling.original_context_length") is not None
+        """What it computes may depend on how many cells its context has (LongRoPE)."""
         self.has_encoder = llama_cpp.llama_model_has_encoder(handle)
         self.only_embeds = self.has_encoder or self.meta(f"{arch}.attention.causal") == "false"
         self.size_bytes = llama_cpp.llama_model_size(handle)
