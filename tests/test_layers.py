@@ -59,7 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 # Programs that are started in the same interpreter, where a command becomes its process.
 STARTS = {
-    "cli.commands.daemon": {"daemon.app", "daemon.inherited", "daemon.workers.launch"},
+    "cli.commands.daemon": {"daemon.begin"},
     "cli.commands.lsp": {"lsp.server", "lsp.once"},
 }
 

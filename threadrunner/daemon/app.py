@@ -16,7 +16,7 @@ from threadrunner.daemon import log as daemon_log
 from threadrunner.daemon.listener import CannotStart, DaemonSocket
 from threadrunner.daemon.live_config import LiveConfig
 from threadrunner.daemon.server import DaemonServer
-from threadrunner.daemon.workers.launch import Launched
+from threadrunner.daemon.workers.launch import AHEAD, Launched
 from threadrunner.daemon.workers.spare import Spare
 
 log = logging.getLogger("threadrunner.daemon")
@@ -26,7 +26,7 @@ THREADS_WITHIN = 5.0
 
 
 def run(ready_fd: int | None = None, launched: Launched | None = None) -> int:
-    """Serve until stopped; returns the exit code. inherited.shed comes first.
+    """Serve until stopped; returns the exit code. See begin.py for what comes first.
 
     `ready_fd` is a pipe's end: it is told `ready` once clients can connect, or else why that will not be. `launched` is
     a worker that expects our own backend.
@@ -75,7 +75,7 @@ def _serve(tell: Callable[[str], None], launched: Launched | None) -> None:
                 paths.models_dir(),
                 paths.cache_dir(),
                 lambda: str(file.path),
-                Spare(launched, "llama"),
+                Spare(launched, AHEAD),
             )
             gc.freeze()  # imports are not garbage: keep them out of every collection, which would stall a token
             await server.run(lambda: tell("ready\n"))

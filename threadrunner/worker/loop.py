@@ -18,7 +18,6 @@ import socket
 import sys
 import threading
 import time
-from importlib.metadata import entry_points
 from typing import cast
 
 import msgspec
@@ -65,6 +64,7 @@ BUILT_IN = {
     "dummy": "threadrunner.backends.dummy:DummyBackend",
     "llama": "threadrunner.backends.llama:LlamaBackend",
 }
+LOADING_EVERY = 0.02  # seconds between two reports of a load
 GAUGES_EVERY = 0.25  # seconds between two reports while busy: `status` may be that old
 CLOSE_WITHIN = 5.0  # seconds for a running step to end once the daemon has gone
 
@@ -152,11 +152,13 @@ class Loop:
 
     def load(self, spec: ModelSpec) -> None:
         """Raises ApiError when the model cannot be loaded."""
-        told = (0, 0)
+        told = 0.0
 
         def report(done: int, total: int) -> None:
             nonlocal told
-            if told != (told := (done, total)):  # llama.cpp reports each tensor, many to a percent
+            now = time.monotonic()
+            if now - told >= LOADING_EVERY or done == total:  # llama.cpp reports each of hundreds of tensors
+                told = now
                 self._link.send(Loading(done, total))
 
         facts = self._backend.load(spec, report)
@@ -249,7 +251,9 @@ def find_backend(name: str) -> Backend:
     if name in BUILT_IN:
         place = BUILT_IN[name]
     else:
-        # Only now: reading every installed package's metadata costs a cold start 30 ms.
+        # Only now: the module and reading every installed package's metadata cost a cold start 30 ms each.
+        from importlib.metadata import entry_points
+
         places = {entry.name: entry.value for entry in entry_points(group="threadrunner.backends")}
         if name not in places:
             known = ", ".join(sorted({*BUILT_IN, *places}))
@@ -261,6 +265,11 @@ def find_backend(name: str) -> Backend:
     except Exception as error:
         raise ModelLoadFailed(f"the backend {name!r} ({place}) does not start: {error!r}", backend=name) from error
     return backend
+
+
+def main(argv: list[str]) -> int:
+    """`argv` is -c FD VITALS_FD [BACKEND]."""
+    return run(int(argv[1]), int(argv[2]), *argv[3:4])
 
 
 def run(fd: int, vitals_fd: int, expected: str = "") -> int:

@@ -11,6 +11,11 @@ from typing import NamedTuple
 
 from threadrunner.worker import vitals
 
+MAIN = "import sys; from threadrunner.worker import loop; sys.exit(loop.main(sys.argv))"
+
+AHEAD = "llama"
+"""The backend that a worker begun ahead expects."""
+
 
 class Launched(NamedTuple):
     """A process that waits for Load, and our file descriptors for it."""
@@ -52,7 +57,8 @@ def launch(expected: str = "") -> Launched:
 
 
 def _spawn(sock: int, page: int, stderr: int, expected: str) -> int:
-    argv = [sys.executable, "-P", "-m", "threadrunner.worker", str(sock), str(page), *([expected] if expected else [])]
+    # not -m, which imports runpy and with it 4 ms of other modules
+    argv = [sys.executable, "-P", "-c", MAIN, str(sock), str(page), *([expected] if expected else [])]
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),

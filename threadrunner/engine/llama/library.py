@@ -7,7 +7,6 @@ llama_cpp's package __init__ pulls in numpy, jinja2 and the high-level API (170 
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import importlib.util
 import logging
 import sys
@@ -103,4 +102,12 @@ def reason() -> str:
 
 def build() -> str:
     """Which llama.cpp this is; saved state is not carried from one to another."""
-    return importlib.metadata.version("llama-cpp-python")
+    from pathlib import Path  # not importlib.metadata, which imports the email package: 30 ms of a cold start
+
+    spec = importlib.util.find_spec("llama_cpp")
+    packages = Path(spec.origin).parent.parent if spec and spec.origin else Path()
+    for place in packages.glob("llama_cpp_python-*.dist-info"):
+        return place.stem.partition("-")[2]
+    from importlib import metadata
+
+    return metadata.version("llama-cpp-python")
