@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from typing import Any
 
 ROUNDS = 8  # a small model may call for ever
 
@@ -29,7 +30,7 @@ TOOLS = [
 ]
 
 
-def ask(*arguments: str) -> tuple[list[dict], dict]:
+def ask(*arguments: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The calls of an answer, and the whole result."""
     # Standard input is ours, not the prompt's.
     done = subprocess.run(
@@ -41,7 +42,7 @@ def ask(*arguments: str) -> tuple[list[dict], dict]:
     return [event for event in events if event["event"] == "call"], events[-1]
 
 
-def made(call: dict) -> str:
+def made(call: dict[str, Any]) -> str:
     """The call's result. What goes wrong is told to the model, which may try again."""
     try:
         return FUNCTIONS[call["name"]](**call["arguments"])
