@@ -73,6 +73,8 @@ def loaded(shell: Shell, *args: str) -> set[str]:
     [
         (["hi", "-n", "1"], CLIENT),
         (["hi", "--json"], CLIENT),
+        (["hi", "--thinking", "hide"], CLIENT),
+        (["hi", "--set", "min_p=0.1"], {*CLIENT, "threadrunner.cli.tools"}),
         (["hi", "-c"], {*CLIENT, "threadrunner.api.names"}),
         (["status"], {*COMMAND, "threadrunner.cli.commands.status"}),
         (["load"], {*COMMAND, "threadrunner.cli.commands.load"}),

@@ -39,6 +39,15 @@ def call(id: int | str, method: str, **params: Any) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": id, "method": method, "params": params}
 
 
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "the weather of a city, now",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
+
 # What the client says; each is sent once the one before has its last message.
 SCENES: dict[str, list[Any]] = {
     "generate": [call(1, "generate", prompt="Hello, how are you?")],
@@ -74,6 +83,20 @@ SCENES: dict[str, list[Any]] = {
         call(6, "sessions.delete", session="ada-2"),
         call(7, "sessions.show", session="ada-2"),
         call(8, "sessions.delete", session="ada"),
+    ],
+    "tools": [
+        call(1, "generate", prompt="Porto", session="trip", tools=[WEATHER], tool_choice="required"),
+        call(2, "generate", session="trip", messages=[
+            {"role": "tool", "tool_call_id": "call_1", "content": "24 degrees"},
+        ]),
+        call(3, "generate", session="trip", messages=[{"role": "tool", "tool_call_id": "call_1", "content": "25"}]),
+        call(4, "sessions.show", session="trip"),
+        call(5, "sessions.delete", session="trip"),
+        call(6, "generate", stream=False, tools=[WEATHER], messages=[
+            {"role": "user", "content": "How warm is it in Porto?"},
+            {"role": "assistant", "tool_calls": [{"id": "a", "function": {"name": "weather", "arguments": "{}"}}]},
+            {"role": "tool", "tool_call_id": "a", "content": "24 degrees"},
+        ]),
     ],
     "memory": [
         call(1, "memory.add", text="The wifi password is sesame."),

@@ -31,6 +31,7 @@ NOT_RUN = {
 PREPARED = """
 git init -q . && git -c user.name=n -c user.email=e commit -q --allow-empty -m first
 echo "a letter" | tee letter.txt code.py > notes.txt && git add letter.txt && echo "changed" > letter.txt
+echo '[{"name": "weather"}]' > tools.json
 touch model.gguf && threadrunner load
 """
 

@@ -149,9 +149,9 @@ def _generate_conflicts(params: GenerateParams) -> str | None:
         return "`echo` repeats a prompt that is continued as it is: give `raw` too, or `prompt_tokens`"
     if params.grammar is not None and params.tools and params.tool_choice != "none":
         return "give at most one of `grammar` and `tools`: a call has a grammar of its own"
-    # A session's results answer calls that the session knows.
-    messages = params.messages if params.session is None else None
-    return message_conflicts(messages or ()) or tool_conflicts(params.tools, params.tool_choice)
+    if params.session is not None:  # it may know the calls that results answer, and the tools that a choice is among
+        return tool_conflicts(params.tools, "auto")
+    return message_conflicts(params.messages or ()) or tool_conflicts(params.tools, params.tool_choice)
 
 
 class EmbedParams(Target, kw_only=True, forbid_unknown_fields=True):

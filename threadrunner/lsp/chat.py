@@ -84,7 +84,8 @@ class _Relay:
 
 
 def _messages(session: Session, request: dict[str, Any]) -> list[dict[str, Any]]:
-    """The conversation, with the file's text in the user's last message. Raises JsonRpcInvalidParams for none."""
+    """The conversation, with the file's text in the last message of the user. Raises JsonRpcInvalidParams for an empty
+    one."""
     messages = [dict(message) for message in request.get("messages") or []]
     if request.get("prompt"):
         messages.append({"role": "user", "content": str(request["prompt"])})

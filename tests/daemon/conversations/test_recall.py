@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.support import Daemon
+from threadrunner.api.chat import FunctionCall, ToolCall
+from threadrunner.api.conversations import ToolResult
 from threadrunner.api.errors import InvalidParams
 from threadrunner.daemon.conversations import notes, turns
 from threadrunner.daemon.conversations.recall import vector_space
@@ -46,6 +48,17 @@ def test_notes_and_turns_are_found_by_their_words(store: Store) -> None:
     assert found(store, "What is the password?") == ["the wifi password is sesame"]
     assert found(store, "tell me of porto") == ["asked: how far is Porto? answered: about 300 km"]
     assert found(store, "what is the and of it") == []
+
+
+def test_of_a_tool_round_it_is_what_was_said(store: Store) -> None:
+    begun = turns.open_turn(store, "trip", "how warm is Porto?", SessionUpdate())
+    call = ToolCall("c1", FunctionCall("thermometer", "{}"))
+    turns.finish(store, begun.turn, Outcome("done", "", calls=[call], reasoning="they shiver"))
+    begun = turns.open_turn(store, "trip", "", SessionUpdate(), results=[ToolResult("c1", "celsius: 24")])
+    turns.finish(store, begun.turn, Outcome("done", "pleasantly mild"))
+    assert found(store, "porto") == ["asked: how warm is Porto?"]
+    assert found(store, "mild") == ["answered: pleasantly mild"]
+    assert found(store, "celsius thermometer shiver") == []
 
 
 def test_the_conversation_itself_is_left_out(store: Store) -> None:

@@ -159,6 +159,21 @@ def test_how_it_thinks_is_remembered_and_a_mode_may_say_it(thinking: Daemon) -> 
     assert json.loads(text)["reasoning"] == "off"
 
 
+def test_remembered_tools_are_there_to_choose_from(thinking: Daemon) -> None:
+    wire = thinking.wire()
+    wire.call("generate", prompt="say x", session="choose", tools=TOOLS)
+    choice = {"type": "function", "function": {"name": "weather"}}
+    wire.call("generate", prompt="say x", session="choose", tool_choice=choice)
+    wire.call("generate", prompt="say x", session="choose", tool_choice="required")
+    wire.call("generate", prompt="say x", session="choose", grammar='root ::= "x"')  # no call fits a grammar
+    choice["function"]["name"] = "other"
+    assert "not among" in wire.fail("generate", prompt="say x", session="choose", tool_choice=choice)["message"]
+    wire.call("generate", prompt="say x", session="choose", tools=[])
+    error = wire.fail("generate", prompt="say x", session="choose", tool_choice="required")
+    assert "there are no `tools`" in error["message"]
+    assert len(turns(thinking, "choose")) == 5
+
+
 def test_more_tools_than_a_conversation_can_show_again(thinking: Daemon) -> None:
     wide = [{"type": "function", "function": {"name": f"f{n}", "description": "x" * 60000}} for n in range(20)]
     error = thinking.wire().fail("generate", prompt="say x", session="wide", tools=wide)

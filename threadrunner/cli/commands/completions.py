@@ -7,7 +7,14 @@ import argparse
 from threadrunner import exits
 from threadrunner.cli import commands, render
 from threadrunner.cli.arguments import Parser
-from threadrunner.cli.flags import COMMANDS, FLAGS, REPEATABLE
+from threadrunner.cli.flags import COMMANDS, FLAGS, REPEATABLE, SETTABLE
+
+_WORDS = {
+    "--tool-choice": ["auto", "none", "required"],
+    "--thinking": ["show", "hide", "off"],
+    "--set": [f"{name}=" for name in SETTABLE],
+}
+"""What a flag's value may begin with."""
 
 
 def arguments(parser: Parser) -> None:
@@ -30,7 +37,7 @@ def _whole_parser() -> Parser:
         names = (short, long) if short else (long,)
         if metavar:
             action = "append" if long in REPEATABLE else "store"
-            parser.add_argument(*names, metavar=metavar, action=action, help=text)
+            parser.add_argument(*names, metavar=metavar, action=action, help=text, choices=_WORDS.get(long))
         else:
             parser.add_argument(*names, action="store_true", help=text)
     subparsers = parser.add_subparsers(dest="command", metavar="command", parser_class=Parser)

@@ -126,7 +126,7 @@ def by_words(store: Store, text: str, exclude_session: int | None) -> list[Key]:
         "UNION ALL SELECT 'turn', turn_words.rowid, bm25(turn_words) FROM turn_words JOIN turns "
         "ON turns.id = turn_words.rowid WHERE turn_words MATCH ? AND turns.state = 'done' "
         "AND turns.session IS NOT ? ORDER BY score LIMIT ?",
-        query, query, exclude_session, CANDIDATES,
+        query, f"{{prompt answer}} : ({query})", exclude_session, CANDIDATES,  # what tools said is no memory
     )  # fmt: skip
     return [(row["kind"], row["id"]) for row in rows]
 
@@ -209,7 +209,8 @@ _TURN = """SELECT turns.prompt, turns.answer, sessions.name,
 
 def _turn(row: sqlite3.Row) -> Source:
     half = PASSAGE_CHARS // 2
-    text = f"asked: {_cut(row['prompt'], half)} answered: {_cut(row['answer'] or '', half)}"
+    said = (("asked", row["prompt"]), ("answered", row["answer"]))  # one is empty where there are calls or results
+    text = " ".join(f"{what}: {_cut(part, half)}" for what, part in said if part)
     return Source("turn", row["number"], text, row["name"])
 
 

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 
 import msgspec
 
-from threadrunner.api.chat import Message
+from threadrunner.api.chat import Message, tool_conflicts
 from threadrunner.api.conversations import SessionInfo, Source, ToolResult
 from threadrunner.api.errors import ApiError, ContextOverflow, InvalidParams
 from threadrunner.api.generation import Generated, GenerateParams
@@ -81,6 +81,8 @@ def with_remembered(params: GenerateParams, given: frozenset[str], info: Session
         remembered["system"] = info.system
     if "tools" not in given and info.tools:
         remembered["tools"] = info.tools
+        if params.grammar is not None:  # this answer is of another form than a call
+            remembered["tool_choice"] = "none"
     changed: GenerateParams = msgspec.structs.replace(params, **remembered)
     return changed
 
@@ -160,6 +162,8 @@ class SessionTurn:
             if choice.backend == "llama":  # before anything is written: a misspelt name must not be remembered
                 await self._generation.resolve(choice)
             params = with_remembered(params, given, info)
+            if conflict := tool_conflicts(params.tools, params.tool_choice):
+                raise InvalidParams(conflict)
             self._params = msgspec.structs.replace(params, model=choice.name, backend=choice.backend)
             update = to_remember(params, given, choice)
             return conversations.submit(
