@@ -56,9 +56,9 @@ class ModelShown(CatalogModel, kw_only=True):
     architecture: str | None = None
     files: list[str] = field(default_factory=list)
     source: Annotated[str, described("where it is fetched from; empty: nowhere")] = ""
-    settings: Annotated[dict[str, Any], described("the options that count when it is loaded next")] = field(
-        default_factory=dict
-    )
+    settings: Annotated[
+        dict[str, Any], described("of the options for its next load, those that are not as by default")
+    ] = field(default_factory=dict)
     facts: Annotated[dict[str, Any], described("while it is loaded: as in `status`")] = field(default_factory=dict)
 
 
