@@ -44,6 +44,11 @@ def settings(options: Config, names: typing.Collection[str]) -> ModelSettings:
     return chosen
 
 
+def changed(chosen: ModelSettings) -> dict[str, Any]:
+    """Those that are not as they are by default."""
+    return {name: value for name, value in chosen._asdict().items() if value != Config._field_defaults[name]}
+
+
 def faults(options: Config) -> Iterator[str]:
     """What is wrong with each table, and with the options for all models together."""
     for name in ["", *options.models]:

@@ -13,13 +13,17 @@ import pytest
 
 from tests.backends import tiny
 from tests.backends.harness import Loaded, greedy
+from threadrunner import machine
 from threadrunner.api.errors import ModelLoadFailed
 from threadrunner.backends import hardware
 from threadrunner.backends.base import Hardware, ModelSpec
 from threadrunner.engine.llama import devices, model, tensors
+from threadrunner.engine.llama.context import Attention
 from threadrunner.engine.llama.devices import Device
 from threadrunner.engine.llama.errors import LoadError
 from threadrunner.engine.llama.library import llama_cpp
+from threadrunner.engine.llama.model import Where
+from threadrunner.engine.offload import Placement
 
 ROOT = Path(__file__).parents[2]
 MIB = 1 << 20
@@ -173,6 +177,43 @@ class TestAttempts:
     def test_the_main_gpu_alone(self, whole: Path, gpu: list[Device]) -> None:
         first = next(hardware.attempts(spec(whole, main_gpu=1), 256))
         assert [device.name for device in first.where.devices] == ["GPU1"]
+
+
+class TestMemory:
+    """Half the cache on one GPU, a quarter on another, the rest with the CPU."""
+
+    ATTEMPT = hardware.Attempt(
+        Placement("", 8, by_device=(5, 3), device_bytes=(60 * MIB, 40 * MIB), cache_shares=(0.5, 0.25)),
+        Where(8, (Device("A", "", devices.GPU, 900, 999, 0), Device("B", "", devices.GPU, 900, 999, 0)), (5, 3)),
+        Attention(),
+        cache_bytes=40 * MIB,
+    )
+
+    @pytest.mark.parametrize(
+        ("free", "available", "bound"), [((100, 300), 900, 200), ((900, 100), 900, 400), ((900, 900), 90, 360)]
+    )
+    def test_a_cache_is_bounded_by_the_device_with_the_least_for_its_part(
+        self, monkeypatch: pytest.MonkeyPatch, free: tuple[int, int], available: int, bound: int
+    ) -> None:
+        now = [device._replace(free=size) for device, size in zip(self.ATTEMPT.where.devices, free, strict=True)]
+        monkeypatch.setattr(devices, "refreshed", lambda _: now)
+        monkeypatch.setattr(machine, "available_memory", lambda: available)
+        assert self.ATTEMPT.free_for_cache() == bound
+
+    def test_weights_on_gpus_are_not_in_memory(self, whole: Path) -> None:
+        with Loaded(whole) as loaded:
+            held = loaded.backend.loaded.model
+            held.size_bytes = 100 * MIB  # of which 70 are on the GPUs: 100 there, 30 of them the cache
+            assert self.ATTEMPT.in_memory(held) == 30 * MIB
+
+    def test_what_each_gpu_lost_is_the_models_and_where_the_driver_keeps_no_count_what_was_planned(
+        self, whole: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first, second = self.ATTEMPT.where.devices
+        with Loaded(whole) as loaded:
+            monkeypatch.setattr(devices, "refreshed", lambda _: [first._replace(free=650), second])
+            taken = self.ATTEMPT.facts(loaded.backend.loaded.model)["devices"]
+        assert [device["model_bytes"] for device in taken] == [250, 35 * MIB]
 
 
 def test_experts_are_sent_to_the_cpu_by_the_names_of_their_tensors() -> None:

@@ -64,9 +64,9 @@ class ModelShown(CatalogModel, kw_only=True):
         Annotated[dict[str, str], described('its chat templates by name, "default" first; where they were asked for')]
         | UnsetType
     ) = UNSET
-    settings: Annotated[dict[str, Any], described("the options that count when it is loaded next")] = field(
-        default_factory=dict
-    )
+    settings: Annotated[
+        dict[str, Any], described("of the options for its next load, those that are not as by default")
+    ] = field(default_factory=dict)
     facts: Annotated[dict[str, Any], described("while it is loaded: as in `status`")] = field(default_factory=dict)
 
 

@@ -35,7 +35,8 @@ def test_a_models_table_counts_at_its_next_load(daemon: Daemon) -> None:
     assert before["facts"]["cache_type_k"] == "f16"
     (daemon.home / "config.toml").write_text(TABLE)
     wire.event("config.loaded")
-    assert wire.call("models.show", model="tiny")["settings"]["context"] == 256
+    own = {"context": 256, "cache_type_k": "q8_0", "cache_type_v": "q8_0", "keep_alive": 77.0, "threads": 1}
+    assert wire.call("models.show", model="tiny")["settings"] == own
     wire.call("models.unload")
     wire.call("generate", **ask)
     (after,) = wire.call("status")["models"]

@@ -11,6 +11,7 @@ from threadrunner.cli.flags import UsageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Iterator
     from typing import Any
 
 _DESCRIPTION_CHARS = 60  # of a description, which comes from the model's file
@@ -81,8 +82,8 @@ def show(options: Namespace) -> int:
         ("kept by", model["keeper"]),
         ("source", model["source"]),
         *(("file", file) for file in model["files"]),
-        *((f"option {name}", _value(value)) for name, value in model["settings"].items() if value not in ("auto", [])),
-        *((name, str(model["facts"].get(name, ""))) for name in ("gpu", "cache")),
+        *_options(model.get("settings") or {}),
+        *((name, str((model.get("facts") or {}).get(name, ""))) for name in ("gpu", "cache")),
     ]
     render.out(render.table([row for row in rows if row[1] not in ("", "-")]))
     return exits.OK
@@ -138,9 +139,10 @@ def _applied(name: str, conversation: dict[str, Any]) -> dict[str, Any]:
         return {"error": error.message}
 
 
-def _value(value: Any) -> str:
-    """As config.toml has it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _options(settings: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Those that are not as they are by default, with values as config.toml has them."""
+    for name, value in settings.items():
+        yield f"option {name}", str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def pull(options: Namespace) -> int:

@@ -8,6 +8,7 @@ import os
 
 import msgspec
 
+from threadrunner import model_settings
 from threadrunner.api.errors import ModelNotFound
 from threadrunner.api.models import (
     Loaded,
@@ -75,7 +76,7 @@ class ModelMethods:
         holders = self._fleet.holding(model)
         facts = holders[0].facts.facts if holders else {}
         try:
-            settings = self._fleet.settings(model)._asdict()
+            settings = model_settings.changed(self._fleet.settings(model))
         except ConfigError as error:
             return msgspec.structs.replace(shown, problem=shown.problem or str(error), facts=facts)
         return msgspec.structs.replace(shown, settings=settings, facts=facts)

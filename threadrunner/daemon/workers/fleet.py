@@ -218,7 +218,8 @@ class Fleet:
 
     def fits(self, model: ModelRef) -> bool:
         """Whether there is memory for another worker of this model."""
-        return self._predict(model) <= self._available()
+        wanted = self._vram_need(model)
+        return self._predict(model) <= self._available() and wanted.needed <= wanted.available
 
     def _check_limits(self, newcomer: Resident) -> None:
         """Raises ModelLoadFailed for a model that an option does not allow, even if it were the only one."""
@@ -273,8 +274,13 @@ class Fleet:
         return sum(map(_vram_of, self.loaded))
 
     def _vram_need(self, model: ModelRef) -> eviction.VramNeed:
-        expected = self._vram_measured.get(model.path, 0) or model.size_bytes + eviction.USUAL_CACHE
-        return vram.need(self.settings(model).gpu_layers, expected, self._vram_capacity, self._vram_held())
+        # Measured while only a part of its layers fitted, it would ask for no more than that part for ever.
+        measured = self._vram_measured.get(model.path, 0)
+        expected = max(measured, model.size_bytes) if measured else model.size_bytes + eviction.USUAL_CACHE
+        gpu_layers = "auto"
+        with contextlib.suppress(ConfigError):
+            gpu_layers = self.settings(model).gpu_layers
+        return vram.need(gpu_layers, expected, self._vram_capacity, self._vram_held())
 
     def _available(self) -> int:
         """Bytes for models: the machine's, within our own limit, minus what models that are loading will still take."""
