@@ -131,7 +131,7 @@ def show_template(options: Namespace) -> int:
 
 def _applied(name: str, conversation: dict[str, Any]) -> dict[str, Any]:
     try:
-        return request.ask("apply_template", {"model": name, **conversation})
+        return request.ask("apply_template", {"model": name, "backend": "llama", **conversation})
     except (InvalidParams, NotSupported) as error:  # what this model cannot do is what was asked
         return {"error": error.message}
 
