@@ -73,7 +73,7 @@ def test_show_template_of_a_model_that_has_none_or_is_not_here(shell: Shell) -> 
     assert "User: Is it cold in Paris?\n\nAssistant:" in shown
     assert "takes no tools" in shown
     absent = shell.run("models", "show", "--template", "smollm2:135m")
-    assert absent.returncode == 2
+    assert absent.returncode == 3
     assert "threadrunner models pull smollm2:135m" in absent.stderr
 
 
