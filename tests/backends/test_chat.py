@@ -389,3 +389,37 @@ def test_reasoning_off_is_told_to_the_template(made: Any) -> None:
         for mode, length in (("off", len("FalseHi")), ("split", len("Hi"))):
             asked_for = GenerateParams(prompt="Hi", reasoning=mode, max_tokens=1)  # type: ignore[arg-type]
             assert model.ask(asked_for).usage.prompt_tokens == length
+
+
+def test_text_beside_a_call_is_not_lost_where_the_template_drops_it(made: Any) -> None:
+    """As Mistral's templates: no text beside calls, and answers and users in turn."""
+    drops = (
+        "{% set n = namespace(i=0) %}{% for m in messages %}{% if m.tool_calls %}{% for c in m.tool_calls %}"
+        "({{ c.function.name }}{{ c.function.arguments | tojson }}){% endfor %}{% else %}"
+        "{% if m.role != 'tool' %}{% if (m.role == 'user') != (n.i % 2 == 0) %}{{ raise_exception('in turn') }}"
+        "{% endif %}{% set n.i = n.i + 1 %}{% endif %}[{{ m.role }} {{ m.content }}]{% endif %}{% endfor %}"
+    )
+    with made(drops) as model:
+        chat = model.chat_prompt.chat
+        one = [USER, asked(content="So"), result("four")]
+        assert chat(one).text == "[user Hi][assistant So](look{})[tool four]"
+        more = [asked(call(id="c2"), content="And"), result("five", "c2"), {"role": "assistant", "content": "Ho"}, USER]
+        said = "[user Hi][assistant So\n\nAnd\n\nHo](look{})[tool four](look{})[tool five][user Hi]"
+        assert chat([*one, *more]).text == said
+
+
+def test_a_thought_in_an_answers_text_is_a_thought(made: Any) -> None:
+    """A template that looks for it itself would find marks in the tags, where these are tokens."""
+    cuts = (
+        "{% for m in messages %}<|turn|>{{ m.role }}:{{ m.content.split('</think>')[-1] }}<|end|>{% endfor %}"
+        "{% if add_generation_prompt %}<|turn|>assistant:<think>{% endif %}"
+    )
+    tags = {**MARKERS, "<think>": tiny.USER_DEFINED, "</think>": tiny.USER_DEFINED}
+    said = [USER, {"role": "assistant", "content": "<think>\nHm <b>\n</think>\n\nHo"}, USER]
+    with made(cuts, tags) as model:
+        rendered = model.chat_prompt.chat(said)
+        answered = "<|turn|>user:Hi<|end|><|turn|>assistant:Ho<|end|><|turn|>user:Hi<|end|><|turn|>assistant:<think>"
+        assert rendered.text == answered
+        assert rendered.opening == "<|turn|>assistant:<think>"
+    with made(PLAIN, tags) as model:
+        assert "<think>\nHm" in model.chat_prompt.chat(said).text
