@@ -55,6 +55,10 @@ class ModelShown(CatalogModel, kw_only=True):
     title: str = ""
     architecture: str | None = None
     files: list[str] = field(default_factory=list)
+    sampling: Annotated[
+        dict[str, float],
+        described("what its file recommends, in llama.cpp's words; holds where request, mode and session say nothing"),
+    ] = field(default_factory=dict)
     source: Annotated[str, described("where it is fetched from; empty: nowhere")] = ""
 
 

@@ -49,6 +49,7 @@ def shown(model: ModelRef, context: ListingContext) -> ModelShown:
         **msgspec.structs.asdict(_described(model, context.by_files())),
         title=facts.name if facts else "",
         architecture=facts.architecture if facts else None,
+        sampling={**facts.sampling} if facts else {},
         files=[printable(file) for file in model.files] if model.present else [],
         source=model.package.requirement if model.package else f"hf:{model.hub.repo}" if model.hub else "",
     )
