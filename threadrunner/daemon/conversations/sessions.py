@@ -24,14 +24,11 @@ from threadrunner.api.conversations import (
 )
 from threadrunner.api.errors import InvalidParams, SessionNotFound
 from threadrunner.api.names import LAST
+from threadrunner.api.sampling import CHOICE
 from threadrunner.daemon.conversations.columns import Parts, parts_of, tools_of, tools_to_json
 from threadrunner.daemon.conversations.store import Store, to_json
 
-REMEMBERED_PARAMS = (
-    "temperature", "dynamic_temperature", "top_k", "top_p", "min_p", "typical_p", "top_n_sigma", "xtc", "mirostat",
-    "repeat_penalty", "presence_penalty", "frequency_penalty", "penalty_window", "dry", "stop", "memory", "reasoning",
-    "reasoning_budget", "template_vars",
-)  # fmt: skip
+REMEMBERED_PARAMS = (*CHOICE, "stop", "memory", "reasoning", "reasoning_budget", "template_vars")
 """What a conversation keeps of a turn's params, in `params`; its tools have a column of their own, since a list of
 conversations need not carry them. Seed, grammar, schema, tool_choice and the limits are about one answer; logit_bias is
 about one model's tokens, and a conversation may change its model."""

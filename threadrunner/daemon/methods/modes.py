@@ -33,7 +33,7 @@ from threadrunner.api.fields import (
     TypicalP,
 )
 from threadrunner.api.generation import GenerateParams, InfillParams
-from threadrunner.api.sampling import Dry, DynamicTemperature, Mirostat, Xtc
+from threadrunner.api.sampling import CHOICE, Dry, DynamicTemperature, Mirostat, Xtc
 from threadrunner.daemon.methods.choice import NOTHING, Preference
 
 log = logging.getLogger("threadrunner.daemon.modes")
@@ -53,12 +53,12 @@ class Mode(Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=True):
     memory: bool | None = None
     max_tokens: MaxTokens | None = None
     temperature: Temperature | None = None
+    dynamic_temperature: DynamicTemperature | None = None
     top_k: TopK | None = None
     top_p: TopP | None = None
     min_p: MinP | None = None
     typical_p: TypicalP | None = None
     top_n_sigma: TopNSigma | None = None
-    dynamic_temperature: DynamicTemperature | None = None
     xtc: Xtc | None = None
     mirostat: Mirostat | None = None
     repeat_penalty: RepeatPenalty | None = None
@@ -101,10 +101,7 @@ BUILT_IN = {
     ),
 }
 
-_SAMPLING = (
-    "max_tokens", "temperature", "dynamic_temperature", "top_k", "top_p", "min_p", "typical_p", "top_n_sigma", "xtc",
-    "mirostat", "repeat_penalty", "presence_penalty", "frequency_penalty", "penalty_window", "dry", "seed", "stop",
-)  # fmt: skip
+_SAMPLING = ("max_tokens", *CHOICE, "seed", "stop")
 _THINKING = ("reasoning", "reasoning_budget", "template_vars")
 P = TypeVar("P", GenerateParams, InfillParams)
 
