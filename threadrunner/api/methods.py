@@ -49,6 +49,7 @@ from threadrunner.api.models import (
     ModelList,
     ModelParams,
     ModelShown,
+    ModelShowParams,
     NamedModel,
     Pulled,
     PullParams,
@@ -84,7 +85,7 @@ METHODS: dict[str, Method] = {
         ApplyTemplateParams, AppliedTemplate, "The prompt that the model is shown for a conversation", ("progress",)
     ),
     "models.list": Method(NoParams, ModelList, "The models that can be named"),
-    "models.show": Method(NamedModel, ModelShown, "What is known of a model"),
+    "models.show": Method(ModelShowParams, ModelShown, "What is known of a model"),
     "models.remove": Method(NamedModel, Removed, "Delete a model's files from the models folder"),
     "models.load": Method(LoadParams, Loaded, "Load a model ahead of its first request", ("progress",)),
     "models.unload": Method(ModelParams, Unloaded, "Unload a model; without a name, all of them"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from threadrunner.api.fields import KeepAlive, ModelName, Offline, described
 
@@ -49,6 +49,10 @@ class NamedModel(Struct, forbid_unknown_fields=True):
     model: ModelName
 
 
+class ModelShowParams(NamedModel, forbid_unknown_fields=True):
+    templates: Annotated[bool, described("with the texts of its chat templates")] = False
+
+
 class ModelShown(CatalogModel, kw_only=True):
     """One model in full. `title` is what its file calls itself."""
 
@@ -56,6 +60,10 @@ class ModelShown(CatalogModel, kw_only=True):
     architecture: str | None = None
     files: list[str] = field(default_factory=list)
     source: Annotated[str, described("where it is fetched from; empty: nowhere")] = ""
+    templates: (
+        Annotated[dict[str, str], described('its chat templates by name, "default" first; where they were asked for')]
+        | UnsetType
+    ) = UNSET
 
 
 class Removed(Struct):

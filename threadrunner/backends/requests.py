@@ -18,10 +18,11 @@ from threadrunner.backends.steer import steer
 from threadrunner.engine.dialect import Dialect
 from threadrunner.engine.llama.sampling import Sampling
 from threadrunner.engine.llama.vocab import Vocab
-from threadrunner.engine.prompts.chat import ChatPrompt, Rendered, fit
+from threadrunner.engine.prompts.chat import ChatPrompt, Rendered
 from threadrunner.engine.prompts.conversation import Message
 from threadrunner.engine.prompts.detokenizer import Cutter
 from threadrunner.engine.prompts.fim import InfillPrompts
+from threadrunner.engine.prompts.fit import fit
 from threadrunner.engine.prompts.infill_ends import MiddleEnds, TimeBudget
 from threadrunner.engine.sequence import Priority, Request
 from threadrunner.engine.tools.generic import in_words

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from threadrunner import exits
+from threadrunner.api.errors import InvalidParams, NotSupported
 from threadrunner.cli import render, request
 from threadrunner.cli.arguments import Actions, Parser, add_json, run_action
+from threadrunner.cli.flags import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +23,9 @@ def arguments(parser: Parser) -> None:
     add_json(actions.add("list", "the models that can be named", listing))
     action = actions.add("show", "all that is known of one", show)
     action.add_argument("model", metavar="MODEL", help="a name or a file")
+    action.add_argument(
+        "--template", action="store_true", help="its chat template, and what the model is shown of a conversation"
+    )
     add_json(action)
     source = "a catalog name, hf:owner/repo[:quantization or file], or a file or folder to copy"
     actions.add("pull", "fetch one", pull).add_argument("model", metavar="MODEL", help=source)
@@ -54,6 +59,8 @@ def _row(model: dict[str, Any]) -> tuple[str, ...]:
 
 
 def show(options: Namespace) -> int:
+    if options.template:
+        return show_template(options)
     model = request.ask("models.show", {"model": request.model_name(options.model)})
     if options.json:
         render.out(render.json_line(model))
@@ -77,6 +84,56 @@ def show(options: Namespace) -> int:
     ]
     render.out(render.table([row for row in rows if row[1] not in ("", "-")]))
     return exits.OK
+
+
+_TOOL = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "The weather at a place, now",
+        "parameters": {
+            "type": "object",
+            "properties": {"place": {"type": "string", "description": "a town"}},
+            "required": ["place"],
+        },
+    },
+}
+_CALL = {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": '{"place": "Paris"}'}}
+_CONVERSATION = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Is it cold in Paris?"}]
+_WITH_CALL = [
+    *_CONVERSATION,
+    {"role": "assistant", "content": None, "tool_calls": [_CALL]},
+    {"role": "tool", "tool_call_id": "call_1", "content": '{"celsius": 4}'},
+]
+
+
+def show_template(options: Namespace) -> int:
+    """The model's chat templates, and what it is shown of two conversations: one of two messages, one with a call."""
+    name = request.model_name(options.model)
+    model = request.ask("models.show", {"model": name, "templates": True})
+    if not model["present"]:
+        raise UsageError(f"{name} is not on this machine yet; threadrunner models pull {name} fetches it")
+    samples = {
+        "a conversation": _applied(name, {"messages": _CONVERSATION}),
+        "a conversation with a tool": _applied(name, {"messages": _WITH_CALL, "tools": [_TOOL]}),
+    }
+    templates = model.get("templates", {})
+    if options.json:
+        render.out(render.json_line({"model": model["name"], "templates": templates, "samples": samples}))
+        return exits.OK
+    parts = [(f"template {title}", text) for title, text in templates.items()] or [("template", "it has none")]
+    for title, sample in samples.items():
+        size = f" ({sample['tokens']} tokens)" if "tokens" in sample else ""
+        parts.append((f"{title}{size}", sample.get("prompt") or sample["error"]))
+    render.out("\n".join(f"--- {title}\n{text.rstrip(chr(10))}\n" for title, text in parts))
+    return exits.OK
+
+
+def _applied(name: str, conversation: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return request.ask("apply_template", {"model": name, **conversation})
+    except (InvalidParams, NotSupported) as error:  # what this model cannot do is what was asked
+        return {"error": error.message}
 
 
 def pull(options: Namespace) -> int:

@@ -36,6 +36,9 @@ SUFFIX_TOKENS = (
 )
 
 
+_TEMPLATE = "tokenizer.chat_template"
+
+
 class Facts(NamedTuple):
     """What the headers of a model's files say of it, all its parts together."""
 
@@ -90,6 +93,19 @@ def check_gguf(path: str) -> Facts:
         size=sizes,
         files=files,
     )
+
+
+def chat_templates(path: str) -> dict[str, str]:
+    """The chat templates in a file that `check_gguf` has passed, by name; the nameless one is "default", and first.
+    Raises ModelLoadFailed."""
+    try:
+        with _opened(path) as (fd, size):
+            header = read(fd, size)
+            names = [key for key in header.values if key == _TEMPLATE or key.startswith(f"{_TEMPLATE}.")]
+            texts = {key.removeprefix(_TEMPLATE).removeprefix(".") or "default": header.text(key) for key in names}
+    except (Damaged, OSError) as error:
+        raise ModelLoadFailed(f"{printable(path)} cannot be read: {error}", path=printable(path)) from None
+    return {name: text for name, text in sorted(texts.items(), key=lambda item: item[0] != "default") if text}
 
 
 @contextlib.contextmanager

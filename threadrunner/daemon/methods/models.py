@@ -13,6 +13,7 @@ from threadrunner.api.models import (
     ModelList,
     ModelParams,
     ModelShown,
+    ModelShowParams,
     NamedModel,
     Pulled,
     PullParams,
@@ -65,9 +66,9 @@ class ModelMethods:
         models, context = await self._catalog.every(), await self._context()
         return ModelList(await asyncio.to_thread(inventory.listed, models, context))
 
-    async def show(self, params: NamedModel) -> ModelShown:
+    async def show(self, params: ModelShowParams) -> ModelShown:
         model, context = await self._catalog.resolve(params.model), await self._context()
-        return await asyncio.to_thread(inventory.shown, model, context)
+        return await asyncio.to_thread(inventory.shown, model, context, templates=params.templates)
 
     async def remove(self, params: NamedModel) -> Removed:
         model = await self._catalog.resolve(params.model)

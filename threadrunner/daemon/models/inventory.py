@@ -7,10 +7,11 @@ import os
 from typing import NamedTuple
 
 import msgspec
+from msgspec import UNSET
 
 from threadrunner.api.errors import ModelLoadFailed, ModelNotFound
 from threadrunner.api.models import CatalogModel, ModelShown
-from threadrunner.daemon.gguf.check import Facts, check_gguf
+from threadrunner.daemon.gguf.check import Facts, chat_templates, check_gguf
 from threadrunner.daemon.gguf.names import printable
 from threadrunner.daemon.models import selection
 from threadrunner.daemon.models.catalog import ModelRef
@@ -41,8 +42,8 @@ def listed(models: list[ModelRef], context: ListingContext) -> list[CatalogModel
     return [_described(model, by_files) for model in models]
 
 
-def shown(model: ModelRef, context: ListingContext) -> ModelShown:
-    """One model in full."""
+def shown(model: ModelRef, context: ListingContext, *, templates: bool = False) -> ModelShown:
+    """One model in full; `templates`: with the texts of its chat templates."""
     header = _header(model)
     facts = header if isinstance(header, Facts) else None
     return ModelShown(
@@ -51,6 +52,7 @@ def shown(model: ModelRef, context: ListingContext) -> ModelShown:
         architecture=facts.architecture if facts else None,
         files=[printable(file) for file in model.files] if model.present else [],
         source=model.package.requirement if model.package else f"hf:{model.hub.repo}" if model.hub else "",
+        templates=chat_templates(model.files[0]) if templates and facts else UNSET,
     )
 
 

@@ -38,6 +38,7 @@ class Vocab:
         self._inert_texts: re.Pattern[str] | None = None
         self._pieces: dict[int, bytes] = {}
         self._eog: dict[int, bool] = {}
+        self._special: dict[int, bool] = {}
         self._sorted: list[tuple[bytes, int]] | None = None
         self._ends: list[int] | None = None
         self._buffer = ctypes.create_string_buffer(512)
@@ -171,7 +172,11 @@ class Vocab:
         return piece if is_text else b"\xff" + self._piece(token, True)
 
     def is_special(self, token: int) -> bool:
-        return bool(llama_cpp.llama_vocab_get_attr(self._vocab, token) & _SPECIAL)
+        known = self._special.get(token)
+        if known is None:  # asked for each token of each prompt
+            known = bool(llama_cpp.llama_vocab_get_attr(self._vocab, token) & _SPECIAL)
+            self._special[token] = known
+        return known
 
     def strips(self, token: int) -> tuple[bool, bool]:
         """Whether the token swallows blanks on its left, on its right."""

@@ -93,7 +93,11 @@ def _argument_words(arguments: Mapping[str, Any], keys: list[str]) -> list[str]:
 def canary_tool() -> dict[str, Any]:
     parameters = {
         "type": "object",
-        "properties": {word(): {"type": "string", "description": word()}},
+        "properties": {
+            word(): {"type": "string", "description": word()},
+            word(): {"type": "object", "properties": {}},
+            word(): {"type": "array"},
+        },
     }
     return {"type": "function", "function": {"name": word(), "description": word(), "parameters": parameters}}
 

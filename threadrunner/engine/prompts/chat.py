@@ -7,17 +7,18 @@ conversations of made-up words. What comes from outside, tools and results too, 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from threadrunner.engine.errors import BadTemplate, PromptTooLong, Refused
+from threadrunner.engine.errors import BadTemplate, Refused
 from threadrunner.engine.llama.vocab import Vocab
 from threadrunner.engine.prompts import markup
 from threadrunner.engine.prompts.canaries import Tool
-from threadrunner.engine.prompts.conversation import Message, normal, put
-from threadrunner.engine.prompts.markup import Change, Marks
-from threadrunner.engine.prompts.renderer import Plan, Renderer, open_ended
+from threadrunner.engine.prompts.conversation import Message, normal
+from threadrunner.engine.prompts.markup import Marks
+from threadrunner.engine.prompts.renderer import Renderer
+from threadrunner.engine.prompts.rendering import Rendering
 from threadrunner.engine.prompts.sandbox import words
 from threadrunner.engine.prompts.template import ChatTemplate
 
@@ -152,20 +153,17 @@ class ChatPrompt:
     def _render(
         self, renderer: Renderer, said: list[Message], tools: Sequence[Tool], variables: Mapping[str, Any]
     ) -> Rendered:
-        if said[-1]["role"] == "assistant" and not any(said[-1].get(k) for k in ("content", "tool_calls", "reasoning")):
+        if _is_blank_answer(said[-1]) and len(said) > 1 and not said[-1].get("reasoning"):
             said = said[:-1]  # an answer of which nothing is there yet
         plan = renderer.plan(said, tools, variables)
-        seen = [*markup.texts(said), *markup.texts(tools), *markup.texts(variables)]
-        work = _Work(self._vocab, renderer, plan, Marks(self._vocab, seen), said, tools, variables)
-        text, found = work.split()
-        tokens = []
-        for piece in found:
-            if isinstance(piece, int):
-                tokens.append(piece)
-            elif clean := work.marks.clean(piece):
-                tokens += self._vocab.tokenize(clean)
-        text = work.marks.clean(text)
-        opening = work.opening(text)
+        if _is_blank_answer(said[-1]) and len(said) > 1 and not plan.continues:
+            said = said[:-1]  # a thought that the template does not show: it begins anew
+            plan = renderer.plan(said, tools, variables)
+        marks = Marks(self._vocab, [*markup.texts(said), *markup.texts(tools), *markup.texts(variables)])
+        rendering = Rendering(self._vocab, renderer, plan, marks, said, tools, variables)
+        text, tokens = rendering.tokens()
+        text = marks.clean(text)
+        opening = rendering.opening(text)
         if self._vocab.add_bos and tokens[:1] != [self._vocab.bos]:
             tokens.insert(0, self._vocab.bos)
             text = self._bos + text
@@ -176,82 +174,8 @@ class ChatPrompt:
         return self.chat(messages).text
 
 
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """One conversation that is being rendered."""
-
-    vocab: Vocab
-    renderer: Renderer
-    plan: Plan
-    marks: Marks
-    said: Sequence[Message]
-    tools: Sequence[Tool]
-    variables: Mapping[str, Any]
-
-    def split(self) -> tuple[str, list[int | str]]:
-        """The rendered text, and its pieces."""
-        text = self._text(self.marks.escape)
-        found = markup.pieces(self.vocab, text)
-        if self._needs_proof():
-            # a text's last characters and the template's next ones could make a control token together: with marks
-            # wherever one could begin or end they cannot, so both must give the same tokens
-            sure = self._text(lambda text: self.marks.fence(self.marks.escape(text)))
-            sure_found = markup.pieces(self.vocab, sure)
-            if [p for p in sure_found if isinstance(p, int)] != [p for p in found if isinstance(p, int)]:
-                return sure, sure_found
-        return text, found
-
-    def _needs_proof(self) -> bool:
-        return bool(self.tools) or any(
-            m.get("tool_calls") or markup.may_join(m["content"]) or markup.may_join(m.get("reasoning", ""))
-            for m in self.said
-        )
-
-    def _text(self, change: Change) -> str:
-        messages = self._put(change)
-        if self.plan.continues:
-            messages = [*messages[:-1], open_ended(messages[-1], self.marks.cut)]
-        tools = markup.changed_value(self.tools, change)
-        variables = {name: markup.changed_value(value, change) for name, value in self.variables.items()}
-        text = self.renderer.render(messages, tools, variables, open_answer=not self.plan.continues)
-        return text.rpartition(self.marks.cut)[0] if self.plan.continues else text
-
-    def _put(self, change: Change) -> list[Message]:
-        return [markup.changed(m, change) for m in put(self.said, self.plan.form) or self.said]
-
-    def opening(self, text: str) -> str:
-        """See Rendered.opening; `text` is the prompt without marks."""
-        usual = self.plan.opening
-        if usual and text.endswith(usual):
-            return usual
-        closed = self.said[:-1] if self.plan.continues else self.said
-        messages = put(closed, self.plan.form) or closed
-        return self.renderer.opening(messages, self.tools, self.variables, text)
-
-
-def fit(
-    messages: Sequence[Message], build: Callable[[Sequence[Message]], Rendered], limit: int
-) -> tuple[Rendered, int]:
-    """The prompt with as few of the oldest whole turns left out as make it shorter than `limit` tokens, and how many
-    messages that were. The system prompt and the last turn always stay. Raises PromptTooLong when they alone do not
-    fit."""
-    system = [m for m in messages[:1] if m["role"] in ("system", "developer")]
-    turns = list(messages[len(system) :])
-    # cut only before a user's message: an answer without its question is not a turn
-    cuts = [i for i, m in enumerate(turns) if i == 0 or (m["role"] == "user")]
-    low, high = 0, len(cuts) - 1
-    shortest = build([*system, *turns[cuts[high] :]])
-    if len(shortest.tokens) >= limit:
-        raise PromptTooLong(len(shortest.tokens), limit)
-    best, dropped = shortest, cuts[high]
-    while low < high:
-        middle = (low + high) // 2
-        rendered = build([*system, *turns[cuts[middle] :]])
-        if len(rendered.tokens) < limit:
-            best, dropped, high = rendered, cuts[middle], middle
-        else:
-            low = middle + 1
-    return best, dropped
+def _is_blank_answer(message: Message) -> bool:
+    return message["role"] == "assistant" and not message["content"].strip() and not message.get("tool_calls")
 
 
 def _transcript(messages: Sequence[Message]) -> str:

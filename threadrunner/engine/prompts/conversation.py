@@ -37,33 +37,49 @@ class Form:
     """Earlier answers come with what was thought before them."""
     joined: bool = False
     """Messages of one role that follow each other become one."""
+    null_content: bool = False
+    """An answer that is calls only has the content None, not an empty text."""
+    calls_apart: bool = False
+    """An answer with text and calls becomes two."""
+    filled_schemas: bool = False
+    """Schemas say what may be left out: of what an array or object is, which members must be there, descriptions."""
 
 
-def forms(messages: Sequence[Message]) -> Iterator[Form]:
-    """The forms that may make a difference for such a conversation, the plainest first; one rewriting at a time, then
-    two, then all that might help."""
-    roles = [m["role"] for m in messages]
+Changes = tuple[tuple[str, Any], ...]
+"""A field of Form and its value, some times over: what may make a difference for a conversation."""
+
+
+def changes(messages: Sequence[Message], has_tools: bool) -> Changes:
+    """What may make a difference for a conversation, beside the place of system messages."""
+    calls = [m for m in messages if m.get("tool_calls")]
+    may: list[tuple[str, bool]] = [
+        ("thoughts", any(m.get("reasoning") for m in messages)),
+        ("text_arguments", bool(calls)),
+        ("short_ids", bool(calls)),
+        ("null_content", any(not m["content"] for m in calls)),
+        ("calls_apart", any(m["content"] for m in calls)),
+        ("single_calls", any(len(m["tool_calls"]) > 1 for m in calls)),
+        ("filled_schemas", has_tools),
+        ("joined", any(a["role"] == b["role"] != "tool" for a, b in pairwise(messages))),
+    ]
+    systems = [i for i, m in enumerate(messages) if m["role"] == "system"]
+    first = [("systems", "first")] if systems and systems[-1] > 0 else []
+    after = [("systems", "next")] if systems else []
+    return (*first, *after, *((name, name != "thoughts") for name, it_may in may if it_may))
+
+
+def forms(changes: Changes) -> Iterator[Form]:
+    """The forms that these changes make: the plainest first, then one change at a time, then two, then all."""
     plain = Form()
-    changes: list[dict[str, Any]] = []
-    if any(m.get("reasoning") for m in messages):
-        changes.append({"thoughts": False})
-    if any(m.get("tool_calls") for m in messages):
-        changes += [{"text_arguments": True}, {"short_ids": True}]
-    if any(len(m.get("tool_calls", ())) > 1 for m in messages):
-        changes.append({"single_calls": True})
-    if any(a == b != "tool" for a, b in pairwise(roles)):
-        changes.append({"joined": True})
-    systems: list[dict[str, Any]] = []
-    if "system" in roles:
-        systems = [*([{"systems": "first"}] if "system" in roles[1:] else []), {"systems": "next"}]
     yield plain
-    singles = [*systems, *changes]
-    yield from (replace(plain, **change) for change in singles)
-    for i, one in enumerate(singles):
-        yield from (replace(plain, **one, **other) for other in singles[i + 1 :] if not one.keys() & other.keys())
-    if len(changes) > 1:
-        every = {key: value for change in changes for key, value in change.items()}
-        yield from (replace(plain, **every, **system) for system in [{}, *systems])
+    for name, value in changes:
+        yield replace(plain, **{name: value})
+    for i, (name, value) in enumerate(changes):
+        yield from (replace(plain, **{name: value, other: more}) for other, more in changes[i + 1 :] if other != name)
+    every = {name: value for name, value in changes if name != "systems"}
+    if len(every) > 1:
+        places = [{name: value} for name, value in changes if name == "systems"]
+        yield from (replace(plain, **every, **place) for place in [{}, *places])
 
 
 def normal(messages: Sequence[Message]) -> list[Message]:
@@ -128,6 +144,8 @@ def put(messages: Sequence[Message], form: Form) -> list[Message] | None:
         put = _into_users(messages)
     if put is None:
         return None
+    if form.calls_apart:
+        put = [part for message in put for part in _apart(message)]
     if form.single_calls:
         put = _one_by_one(put)
     if form.joined:
@@ -148,6 +166,13 @@ def _into_users(messages: Sequence[Message]) -> list[Message] | None:
         else:
             kept.append(message)
     return None if waiting else kept
+
+
+def _apart(message: Message) -> list[Message]:
+    if not (message["content"] and message.get("tool_calls")):
+        return [message]
+    text = {key: value for key, value in message.items() if key != "tool_calls"}
+    return [text, {key: value for key, value in message.items() if key != "reasoning"} | {"content": ""}]
 
 
 def _one_by_one(messages: Sequence[Message]) -> list[Message]:
@@ -196,7 +221,34 @@ def _with_calls(message: Message, form: Form) -> Message:
         }
         for call in message["tool_calls"]
     ]
+    if form.null_content and not message["content"]:
+        changed["content"] = None
     return changed
+
+
+def put_tools(tools: Sequence[Mapping[str, Any]], form: Form) -> Sequence[Mapping[str, Any]]:
+    """The tools in that form."""
+    return [_filled(tool) for tool in tools] if form.filled_schemas else tools
+
+
+def _filled(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_filled(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    filled = {key: _filled(part) for key, part in value.items()}
+    anything = {"type": None}
+    if value.get("type") == "array":
+        filled.setdefault("items", anything)
+    if value.get("type") == "object":
+        filled.setdefault("required", [])
+        if not isinstance(value.get("additionalProperties"), dict):
+            filled["additionalProperties"] = anything
+    if isinstance(properties := filled.get("properties"), dict):
+        for part in properties.values():
+            if isinstance(part, dict):
+                part.setdefault("description", "")
+    return filled
 
 
 def _arguments(arguments: Any, form: Form) -> Any:

@@ -31,6 +31,9 @@ _SCHEMA_WORDS = words(
 )
 _TYPES = frozenset(("array", "boolean", "function", "integer", "null", "number", "object", "string"))
 
+_TEXTS = frozenset(("content", "name", "reasoning"))
+_PLAIN_ID = re.compile(r"[A-Za-z0-9_.:-]*\Z")
+
 Change = Callable[[str], str]
 
 
@@ -95,7 +98,8 @@ def _unseen(texts: Iterable[str]) -> str:
             if secrets.randbelow(8)
             else chr(0xF0000 + secrets.randbelow(1 << 16))
         )
-        if not any(mark in text or _in_json(mark) in text for text in texts):
+        escaped = _in_json(mark)
+        if not any(mark in text or escaped in text for text in texts):
             return mark
 
 
@@ -104,12 +108,13 @@ def _in_json(mark: str) -> str:
     return json.dumps(mark)[1:-1]
 
 
-def pieces(vocab: Vocab, text: str) -> list[int | str]:
-    """Control tokens as ids, what is between them as text: the same cuts that llama.cpp's tokenizer makes."""
+def pieces(vocab: Vocab, text: str, tokens: list[int]) -> list[int | str]:
+    """Control tokens as ids, what is between them as text: the same cuts that llama.cpp's tokenizer has made, whose
+    `tokens` these are."""
     found_pieces: list[int | str] = []
     at = 0
     strip_next = False
-    for token in vocab.tokenize(text, special=True):
+    for token in tokens:
         if not vocab.is_markup(token):
             continue
         name = vocab.marker(token)
@@ -129,12 +134,20 @@ def pieces(vocab: Vocab, text: str) -> list[int | str]:
 
 def changed(message: Message, change: Change) -> dict[str, Any]:
     """The message with each of its texts changed: content, thought, ids, names and all of calls' arguments."""
-    new = {key: change(value) if isinstance(value, str) and key != "role" else value for key, value in message.items()}
+    new = {key: change(value) if key in _TEXTS else value for key, value in message.items()}
+    if "tool_call_id" in message:
+        new["tool_call_id"] = _id(message["tool_call_id"], change)
     if calls := message.get("tool_calls"):
         new["tool_calls"] = [
-            {**call, "id": change(call["id"]), "function": changed_value(call["function"], change)} for call in calls
+            {**call, "id": _id(call["id"], change), "function": changed_value(call["function"], change)}
+            for call in calls
         ]
     return new
+
+
+def _id(id: str, change: Change) -> str:
+    """Ids that are plain stay: Mistral's templates count their letters."""
+    return id if _PLAIN_ID.match(id) else change(id)
 
 
 def changed_value(value: Any, change: Change) -> Any:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from threadrunner.engine.errors import BadTemplate, Refused
 from threadrunner.engine.prompts.canaries import Canary, Shape, Tool, canary, canary_tool, shape
-from threadrunner.engine.prompts.conversation import Form, Message, forms, put
-from threadrunner.engine.prompts.template import ChatTemplate
+from threadrunner.engine.prompts.conversation import Changes, Form, Message, changes, forms, put, put_tools
+from threadrunner.engine.prompts.template import MAX_SECONDS, ChatTemplate
 
+_TOOL_ROLES = (("system", "user"), ("user",))
+_TOOL_FORMS = (Form(), Form(filled_schemas=True))
 _MAX_KNOWN = 256
 """Shapes of conversations of which it is remembered how they are put."""
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 """What templates call the thought before an answer."""
+_BEGUN = re.compile(r"([<\[][^<>\[\]\s]*)?\Z")
 CUT = "\uf8ff\uf8fe\uf8ff"
 """Stands behind the text of an answer that is to be continued; in a made-up one only."""
 
@@ -37,6 +42,8 @@ class Renderer:
         self.template = template
         self._bos, self._eos = bos, eos
         self._plans: dict[Shape, Plan] = {}
+        self._forms: dict[Changes, Form] = {}
+        """What served last, by what may make a difference."""
         self._thoughts = [name for name in _THOUGHTS if name in template.members]
         self._facts: tuple[bool, bool, bool] | None = None
 
@@ -56,43 +63,51 @@ class Renderer:
         last = messages[-1]
         if last["role"] == "assistant" and not last.get("tool_calls"):
             try:
-                form = self._find_form(words, variables, cut=True)
+                form, _ = self._find_form(words, variables, cut=True)
                 return Plan(form, True, "")
             except BadTemplate:
                 pass  # it cannot be left open: closed, as any other
-        form = self._find_form(words, variables, cut=False)
-        return Plan(form, False, self._opening(words, form, variables))
+        form, text = self._find_form(words, variables, cut=False)
+        return Plan(form, False, self._opening(words, form, variables, text))
 
-    def _find_form(self, words: Canary, variables: Mapping[str, Any], *, cut: bool) -> Form:
+    def _find_form(self, words: Canary, variables: Mapping[str, Any], *, cut: bool) -> tuple[Form, str]:
+        """The first form that shows all of a conversation, and what comes of it."""
+        may = changes(words.messages, bool(words.tools))
+        if (known := self._forms.get(may)) is not None:  # so one that grows is not tried in all forms at each turn
+            try:
+                return known, self._whole(words, known, variables, cut)
+            except BadTemplate:
+                pass
         failures: list[BadTemplate] = []
-        usable: Form | None = None
-        for form in forms(words.messages):
-            if form.joined and not isinstance(failures[0], Refused):
+        end = time.monotonic() + MAX_SECONDS
+        for form in forms(may):
+            if failures and (time.monotonic() > end or (form.joined and not isinstance(failures[0], Refused))):
                 continue
             try:
-                text = self._canary_text(words, form, variables, cut)
+                text = self._whole(words, form, variables, cut)
             except BadTemplate as error:
                 failures.append(error)
-                continue
-            if text is None:
-                continue
-            if lost := _what_is_lost(words, text):
-                failures.append(BadTemplate(f"the model's chat template leaves out {lost}"))
-            elif not words.mangled(text):
-                return form
             else:
-                usable = usable or form
-        if usable is not None:
-            return usable
+                self._forms[may] = form
+                return form, text
         raise failures[0]
 
-    def _canary_text(self, words: Canary, form: Form, variables: Mapping[str, Any], cut: bool) -> str | None:
+    def _whole(self, words: Canary, form: Form, variables: Mapping[str, Any], cut: bool) -> str:
+        """The text in that form. Raises BadTemplate where it is not all there."""
+        text = self._canary_text(words, form, variables, cut)
+        if lost := _what_is_lost(words, text):
+            raise BadTemplate(f"the model's chat template leaves out {lost}")
+        if words.mangled(text):
+            raise BadTemplate("the model's chat template mangles calls' arguments")
+        return text
+
+    def _canary_text(self, words: Canary, form: Form, variables: Mapping[str, Any], cut: bool) -> str:
         messages = put(words.messages, form)
         if messages is None:
-            return None
+            raise BadTemplate("a system message is the last")
         if cut:
             messages = [*messages[:-1], open_ended(messages[-1], CUT)]
-        text = self.render(messages, words.tools, variables, open_answer=not cut)
+        text = self.render(messages, put_tools(words.tools, form), variables, open_answer=not cut)
         if not cut:
             return text
         head, found, _ = text.rpartition(CUT)
@@ -100,9 +115,12 @@ class Renderer:
             raise BadTemplate("the model's chat template does not show the end of an answer")
         return head
 
-    def _opening(self, words: Canary, form: Form, variables: Mapping[str, Any]) -> str:
-        messages = put(words.messages, form) or []
-        return self.opening(messages, words.tools, variables, self.render(messages, words.tools, variables))
+    def _opening(self, words: Canary, form: Form, variables: Mapping[str, Any], text: str) -> str:
+        opening = self.opening(put(words.messages, form) or [], put_tools(words.tools, form), variables, text)
+        if opening or not (last := words.said[-1]):
+            return opening
+        # it begins the answer unasked, say by the mark that ends a user's text
+        return text[max(text.rfind(word) + len(word) for word in last) :]
 
     def opening(
         self, messages: Sequence[Message], tools: Sequence[Tool], variables: Mapping[str, Any], text: str
@@ -113,6 +131,9 @@ class Renderer:
         except BadTemplate:
             return ""
         same = next((i for i, (a, b) in enumerate(zip(closed, text, strict=False)) if a != b), len(closed))
+        if same < len(closed):  # both may go on with a token, of which the first letters are the same
+            begun = _BEGUN.search(text[max(0, same - 48) : same])
+            same -= len(begun[0]) if begun else 0
         return text[same:]
 
     def render(
@@ -148,14 +169,14 @@ class Renderer:
 
     def _known_facts(self) -> tuple[bool, bool, bool]:
         if self._facts is None:
-            tools = any(self._shows_tools(roles) for roles in (("system", "user"), ("user",)))
+            tools = any(self._shows_tools(roles, form) for roles in _TOOL_ROLES for form in _TOOL_FORMS)
             self._facts = (tools, *self._shows_round([canary_tool()] if tools else []))
         return self._facts
 
-    def _shows_tools(self, roles: Sequence[str]) -> bool:
+    def _shows_tools(self, roles: Sequence[str], form: Form) -> bool:
         words = canary([{"role": role, "content": "x"} for role in roles], [canary_tool()])
         try:
-            return not words.tools_missing(self.render(words.messages, words.tools))
+            return not words.tools_missing(self._canary_text(words, form, {}, cut=False))
         except BadTemplate:
             return False
 
@@ -166,9 +187,9 @@ class Renderer:
         result = {"role": "tool", "content": "x", "tool_call_id": "call", "name": "x"}
         words = canary([{"role": "user", "content": "x"}, asked, result], tools)
         seen: tuple[bool, bool] = (False, False)
-        for form in forms(words.messages):
+        for form in forms(changes(words.messages, bool(tools))):
             try:
-                text = self._canary_text(words, form, {}, cut=False) or ""
+                text = self._canary_text(words, form, {}, cut=False)
             except BadTemplate:
                 continue
             missing = words.missing(text)
@@ -179,10 +200,12 @@ class Renderer:
 
 
 def _what_is_lost(words: Canary, text: str) -> str:
+    if words.tools_missing(text):
+        return "the tools; use another model"
     if lost := words.missing(text):
         who = " and ".join(sorted({words.messages[i]["role"] for i in lost}))
         return f"what `{who}` says here; use another model, or `raw`"
-    return "the tools; use another model" if words.tools_missing(text) else ""
+    return ""
 
 
 def open_ended(message: Message, end: str) -> Message:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,8 @@ from typing import Any
 from jinja2 import TemplateError, meta, nodes
 
 from threadrunner.engine.errors import BadTemplate, Refused
-from threadrunner.engine.prompts.sandbox import MAX_CHARS, Bounding, Sandbox, given
+from threadrunner.engine.prompts.bounds import MAX_CHARS, given
+from threadrunner.engine.prompts.sandbox import Bounding, Sandbox
 
 MAX_SECONDS = 2.0
 MAX_SOURCE = 1 << 20
@@ -24,7 +26,7 @@ class ChatTemplate:
         """Raises BadTemplate for one that is too long or not valid."""
         if len(source) > MAX_SOURCE:
             raise BadTemplate("the model's chat template is too long")
-        env = Sandbox()
+        env = self._env = Sandbox()
         try:
             parsed = env.parse(source)
             self.reads = frozenset(meta.find_undeclared_variables(parsed))
@@ -53,11 +55,10 @@ class ChatTemplate:
     ) -> str:
         """The text for a conversation; with `open_answer` up to where the answer begins. Raises Refused when the
         template says no, BadTemplate when it fails or takes too much time or space."""
-        names = {**variables, "messages": messages, **({"tools": tools} if tools else {})}
-        if tools and "xml_tools" in self.reads and "tools" not in self.reads:
-            names["xml_tools"] = tools  # SmolLM3's own name
+        names = {**variables, "messages": messages, **self._tool_names(tools)}
         parts: list[str] = []
         size = 0
+        self._env.bounds.begin()
         deadline = time.monotonic() + MAX_SECONDS
         before = sys.gettrace()
         sys.settrace(_clock(deadline))  # a loop that puts nothing out is stopped too
@@ -75,6 +76,15 @@ class ChatTemplate:
         finally:
             sys.settrace(before)
         return "".join(parts)
+
+    def _tool_names(self, tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Tools under the name that it reads; without any, none, since templates ask whether there are `tools`."""
+        if tools and "tools" not in self.reads and "xml_tools" in self.reads:
+            return {"xml_tools": tools}
+        if "functions" in self.reads and "tools" not in self.reads:  # Firefunction's, which fails without them
+            now = time.strftime("%b %d %Y %H:%M:%S UTC", time.gmtime())
+            return {"functions": json.dumps(list(tools), ensure_ascii=False), "datetime": now}
+        return {"tools": tools} if tools else {}
 
 
 def _clock(deadline: float) -> Any:
