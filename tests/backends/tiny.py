@@ -114,7 +114,10 @@ def _attention(block: str) -> Shapes:
 def _write(path: Path, architecture: str, keys: Mapping[str, Any], shapes: Shapes) -> Path:
     usual = {"context_length": CONTEXT, "embedding_length": WIDTH, "block_count": 1, "feed_forward_length": FEED}
     usual |= {"attention.head_count": 2, "attention.head_count_kv": 2}
-    own = {k if k.startswith("tokenizer.") else f"{architecture}.{k}": v for k, v in {**usual, **keys}.items()}
+    own = {
+        k if k.startswith(("tokenizer.", "general.")) else f"{architecture}.{k}": v
+        for k, v in {**usual, **keys}.items()
+    }
     header = {"general.architecture": architecture, **own}
     head = b"GGUF" + struct.pack("<IQQ", 3, len(shapes), len(header))
     for key, value in header.items():

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from threadrunner.api.chat import CallPart, FunctionCall, ToolCall
 from threadrunner.api.fields import FinishReason
-from threadrunner.api.generation import Choice, Generated, Timings, TokenLogprob, Usage
+from threadrunner.api.generation import Choice, Generated, GenerateParams, Timings, TokenLogprob, Usage
 from threadrunner.api.sampling import SamplingParams
 from threadrunner.backends.base import Piece
+from threadrunner.backends.checked import checked
 from threadrunner.engine.events import Ended, Text
 from threadrunner.engine.llama.logprobs import Logprob
 from threadrunner.engine.llama.vocab import Vocab
+from threadrunner.engine.sequence import Request
+from threadrunner.engine.tools.layout import AnswerPart
 
 
 class AnswerBuilder:
@@ -24,7 +27,7 @@ class AnswerBuilder:
         model: str,
         vocab: Vocab,
         params: SamplingParams,
-        prompt_tokens: int,
+        request: Request,
         arrived: float,
         truncated: int | None,
     ) -> None:
@@ -33,25 +36,51 @@ class AnswerBuilder:
         self.stream = params.stream
         self.candidates = params.n
         self.wants_logprobs = params.logprobs is not None
-        self.prompt_tokens = prompt_tokens
+        self.request = request
+        self.prompt_tokens = len(request.prompt)
+        self.checked = checked(params, request)
+        self._echo = self._prompt_text(params)
+        self._begun: set[int] = set()
+        """Candidates of which a piece was shown."""
         self.arrived = arrived
         self.truncated = truncated
         self.ended: dict[int, Ended] = {}
 
-    def piece(self, event: Text) -> Piece:
-        part = event.part
-        if part.call is None:
-            return Piece(event.id, event.index, part.text, part.kind)
-        head = CallPart(part.call.index)
-        if part.text == "":  # the first of a call
-            head = CallPart(part.call.index, part.call.id, part.call.name)
-        return Piece(event.id, event.index, part.text, "call", head)
+    def _prompt_text(self, params: SamplingParams) -> str:
+        if not isinstance(params, GenerateParams) or not params.echo:
+            return ""
+        return self.vocab.detokenize(self.request.prompt) if params.prompt is None else params.prompt
+
+    def said(self, event: Text) -> list[Piece]:
+        """What may be shown of a candidate as it grows: nothing that a check could still take back."""
+        return self._shown(event.index, event.part) if self.stream and self.checked is None else []
+
+    def end(self, event: Ended) -> list[Piece]:
+        """A candidate is complete; what of it was not shown yet."""
+        self.ended[event.index] = event
+        if not self.stream:
+            return []
+        late = event.told.parts(event.text) if self.checked is not None else []
+        return [piece for part in [*late, AnswerPart("text", "")] for piece in self._shown(event.index, part)]
+
+    def _shown(self, index: int, part: AnswerPart) -> list[Piece]:
+        id = self.request.id
+        if part.call is not None:
+            first = part.text == ""
+            call = CallPart(part.call.index, *((part.call.id, part.call.name) if first else ()))
+            return [Piece(id, index, part.text, "call", call)]
+        if part.kind == "reasoning":
+            return [Piece(id, index, part.text, "reasoning")]
+        before = "" if index in self._begun else self._echo
+        self._begun.add(index)
+        return [Piece(id, index, before + part.text)] if before or part.text else []
 
     def result(self) -> Generated:
         choices = [self._choice(self.ended[i]) for i in range(self.candidates)]
         first = self.ended[0].sequence
         generated = sum(e.sequence.generated for e in self.ended.values())
         thought = sum(e.sequence.utterance.thought_tokens for e in self.ended.values())
+        generated += self.checked.tokens if self.checked is not None else 0
         return Generated(
             text=choices[0].text,
             finish_reason=choices[0].finish_reason,
@@ -63,6 +92,7 @@ class AnswerBuilder:
             tool_calls=choices[0].tool_calls,
             reasoning=choices[0].reasoning,
             truncated_turns=UNSET if self.truncated is None else self.truncated,
+            prompt_logprobs=self._prompt_logprobs(),
         )
 
     def _timings(self, generated: int) -> Timings:
@@ -84,7 +114,13 @@ class AnswerBuilder:
         calls = [ToolCall(head.id, FunctionCall(head.name, arguments)) for head, arguments in told.calls]
         reason: FinishReason = "length" if ended.reason == "length" else "tool_calls" if calls else "stop"
         logprobs = [self._logprob(*pair) for pair in ended.logprobs] if self.wants_logprobs else UNSET
-        return Choice(ended.text, reason, logprobs, calls or UNSET, told.reasoning or UNSET)
+        return Choice(self._echo + ended.text, reason, logprobs, calls or UNSET, told.reasoning or UNSET)
+
+    def _prompt_logprobs(self) -> list[TokenLogprob | None] | UnsetType:
+        if self.request.scored is None:
+            return UNSET
+        entries = self.ended[0].sequence.prompt_logprobs
+        return [None, *(self._logprob(entry, self._text(entry.token)) for entry in entries)]
 
     def _logprob(self, entry: Logprob, text: str) -> TokenLogprob:
         return TokenLogprob(text, entry.logprob, [(self._text(i), p) for i, p in entry.top])

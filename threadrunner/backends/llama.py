@@ -104,6 +104,7 @@ class LlamaBackend:
             "threads": loaded.threads.now,
             "cells": size.cells,
             "cache": size.reason,
+            "sampling": recommended(loaded.model.meta).said,
             "load_ms": round((time.monotonic() - began) * 1e3, 1),
         }
         self._loaded = loaded
@@ -146,8 +147,8 @@ class LlamaBackend:
             request, truncated = loaded.requests.generate(id, params)
         else:
             request = loaded.requests.infill(id, params)
+        answer = AnswerBuilder(loaded.name, loaded.vocab, params, request, arrived, truncated)
         loaded.engine.add(request)
-        answer = AnswerBuilder(loaded.name, loaded.vocab, params, len(request.prompt), arrived, truncated)
         self._answers[id] = answer
 
     def step(self) -> list[Event]:
@@ -162,18 +163,31 @@ class LlamaBackend:
             if answer is None:
                 continue
             if isinstance(event, Text):
-                if answer.stream:
-                    ready.append(answer.piece(event))
+                ready += answer.said(event)
             elif isinstance(event, Ended):
-                answer.ended[event.index] = event
-                if len(answer.ended) == answer.candidates:
-                    del self._answers[event.id]
-                    ready.append(Finished(event.id, answer.result()))
+                ready += self._end(answer, event)
             elif isinstance(event, Prefilled):
                 ready.append(Progress(event.id, event.done, event.total))
             elif isinstance(event, Broken):
                 del self._answers[event.id]
                 ready.append(_failed(event.id, event.error))
+        return ready
+
+    def _end(self, answer: AnswerBuilder, event: Ended) -> list[Event]:
+        """A candidate is complete; where a check refuses it, it is asked for again."""
+        try:
+            again = answer.checked.again(event) if answer.checked is not None else None
+            if again is not None:
+                self.loaded.engine.add(again)
+                return []
+        except EngineError as error:
+            self.loaded.engine.cancel(event.id)
+            del self._answers[event.id]
+            return [_failed(event.id, error)]
+        ready: list[Event] = [*answer.end(event)]
+        if len(answer.ended) == answer.candidates:
+            del self._answers[event.id]
+            ready.append(Finished(event.id, answer.result()))
         return ready
 
     def _count_threads(self) -> None:

@@ -61,7 +61,7 @@ class RequestBuilder:
         self.dialect = Dialect(vocab, tools_template or chat_template, lambda: self.chat_prompt.takes_tools)
         self._vocab = vocab
         self._context = context
-        self._usual = usual or Sampling()
+        self.usual = usual or Sampling()
         self._infill_prompts: InfillPrompts | None = None
 
     @property
@@ -84,6 +84,7 @@ class RequestBuilder:
             priority=priority_of(params.priority),
             stops=params.stop,
             n=params.n,
+            scored=params.prompt_logprobs,
         )
         if not params.raw and params.prompt_tokens is None:
             steer(request, self.dialect, params, tools, prompt.opening)
@@ -127,7 +128,7 @@ class RequestBuilder:
         return tokens
 
     def _sampling(self, params: SamplingParams) -> Sampling:
-        return sampling_of(params, self._usual, self._vocab.n_tokens)
+        return sampling_of(params, self.usual, self._vocab.n_tokens)
 
     def infill(self, id: int, params: InfillParams) -> Request:
         _refuse_conflicts(params)

@@ -98,7 +98,8 @@ class Cells:
 
     def place(self, sequence: Sequence) -> bool:
         """Give it a sequence id and what is known of its tokens; False when there is no room for the rest."""
-        known = sequence.tokens[:-1]  # one token at least is evaluated: its logits count
+        # one token at least is evaluated, since its logits count; of a prompt that is scored, each one's do
+        known = [] if sequence.scoring else sequence.tokens[:-1]
         length, holders = self.cache.match(known)
         if self.store is not None and self._restore(self.store, known, length):
             length, holders = self.cache.match(known)
@@ -185,6 +186,12 @@ class Cells:
             # its last token is in the cache, but its logits are lost: that token is done again
             sequence.evaluated -= 1
             self._memory.remove(sequence.seq, sequence.evaluated)
+
+    def rewind(self, sequence: Sequence, evaluated: int) -> None:
+        """Forget what a running sequence that was never published has evaluated beyond this many tokens."""
+        if evaluated < sequence.evaluated:
+            sequence.evaluated = evaluated
+            self._memory.remove(sequence.seq, evaluated)
 
     def _extend(self, seq: int, tokens: list[int]) -> None:
         for source, begin, end in self.cache.extend(seq, tokens, partial(self._may_share, seq)):

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from threadrunner.engine.candidates import Candidates
+from threadrunner.engine.candidates import CandidateMaker
 from threadrunner.engine.cells import Cells
 from threadrunner.engine.errors import PromptTooLong, QueueFull, Unsupported
 from threadrunner.engine.events import Broken, Ended, Event, Prefilled, Text
@@ -20,6 +20,7 @@ from threadrunner.engine.llama.model import Model
 from threadrunner.engine.llama.vocab import Vocab
 from threadrunner.engine.prefix_cache import common_length
 from threadrunner.engine.scheduler import Chunk, Scheduler, batch_of
+from threadrunner.engine.scoring import score_prompts, scored_in_parts
 from threadrunner.engine.sequence import Priority, Request, Sequence
 
 log = logging.getLogger("threadrunner.engine")
@@ -53,7 +54,7 @@ class Engine:
         self._vocab = vocab
         self.context = context
         self.limits = limits
-        self._candidates = Candidates(model, vocab)
+        self._maker = CandidateMaker(model, vocab)
         self.scheduler = Scheduler()
         self.cells = Cells(context, store, recurrent=model.recurrent, window=model.n_swa)
         self._waiting: list[Sequence] = []
@@ -92,7 +93,7 @@ class Engine:
         free = max(0, self.limits.max_running - self.active)
         if len(self._waiting) >= self.limits.max_queued + free:
             raise QueueFull(len(self._waiting), self.limits.max_queued)
-        candidates = self._candidates.make(request)
+        candidates = self._maker.candidates(request)
         if len(candidates) > 1:
             self._siblings[request.id] = candidates[1:]
         self._enqueue(candidates[0])
@@ -137,7 +138,7 @@ class Engine:
         """
         self.admit()
         cautious = self._interruption.begin_step()
-        chunks = self._make_room(self.scheduler.schedule(self.cells.running, cautious))
+        chunks = self._make_room(scored_in_parts(self.scheduler.schedule(self.cells.running, cautious)))
         if not chunks:
             return []
         context = self.context
@@ -151,6 +152,7 @@ class Engine:
             return self._recover(chunks, status)
         if context.n_tokens > len(chunks):
             self.scheduler.pace.learn(context.n_tokens, time.monotonic() - began)
+        score_prompts(context, chunks)
         events: list[Event] = []
         for sequence, size, logits_at in chunks:
             if sequence.seq < 0:
@@ -164,7 +166,11 @@ class Engine:
         context.clear_batch()
         for sequence, size, logits_at in chunks:
             begin = sequence.evaluated
-            context.add(sequence.seq, begin, sequence.tokens[begin : begin + size], logits_at is not None)
+            tokens = sequence.tokens[begin : begin + size]
+            if sequence.scoring:
+                context.add_all_outputs(sequence.seq, begin, tokens)
+            else:
+                context.add(sequence.seq, begin, tokens, logits_at is not None)
 
     def _advance(self, sequence: Sequence, logits_at: int | None) -> Iterator[Event]:
         """A chunk of the sequence was evaluated: sample its next token if there are logits for it."""
@@ -220,8 +226,8 @@ class Engine:
             sequence.decided = list(sequence.request.thought_end)
         if sequence.decided:
             return sequence.decided.pop(0), None
-        if sequence.generated == 0 and sequence.request.first:
-            token = sequence.sampler.begin_free(sequence.request.first, self.context, logits_at)
+        if sequence.generated == 0 and sequence.request.thought_begin:
+            token = sequence.sampler.begin_free(sequence.request.thought_begin, self.context, logits_at)
             if token is not None:
                 return token, None
         return sequence.sampler.sample(self.context, logits_at)
@@ -256,7 +262,7 @@ class Engine:
         """Whether a sequence no less urgent evaluates much of its prompt at present: several requests with one long
         text between them, sent at once, would each evaluate it."""
         leaders = [s for s in self.cells.running if not s.generated and s.priority <= sequence.priority]
-        if not leaders or self._model.recurrent:
+        if not leaders or self._model.recurrent or sequence.scoring:
             return False
         shared = max(common_length(leader.tokens, sequence.tokens) for leader in leaders)
         return shared >= WORTH_A_WAIT and shared >= self.cells.cache.match(sequence.tokens)[0] + WORTH_A_WAIT
@@ -291,8 +297,10 @@ class Engine:
 
     def _recover(self, chunks: list[Chunk[Sequence]], status: int) -> list[Event]:
         """After an abort or a failure: what llama.cpp has in the cache is what counts."""
-        for chunk in chunks:
-            self.cells.resync(chunk.sequence)
+        for sequence, *_ in chunks:
+            self.cells.resync(sequence)
+            if sequence.scoring:  # of what is in the cache, the logits of a part may be lost
+                self.cells.rewind(sequence, len(sequence.prompt_logprobs))
         if status == ABORTED:
             return []
         if status == NO_ROOM and self.cells.evict_one():

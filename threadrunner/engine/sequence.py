@@ -49,11 +49,15 @@ class Request:
     markers: Mapping[int, bytes] = field(default_factory=dict)
     """Control tokens that the splitter is shown, with their texts."""
     rules: Rules | None = None
-    first: frozenset[int] = frozenset()
-    """Tokens that may begin the answer whatever its constraint is, which does not hold then: those of a thought."""
-    thought_budget: int | None = None
+    thought_begin: frozenset[int] = frozenset()
+    """Tokens that may begin the answer whatever its constraint is, which does not hold then."""
     thought_end: tuple[int, ...] = ()
-    """What is said for the model when the budget is spent."""
+    """What is said for the model when its budget of thought is spent."""
+    thought_budget: int | None = None
+    first: int = 0
+    """The number of its first candidate."""
+    scored: int | None = None
+    """Also find the log-probability of each token of the prompt, and this many likeliest at its place."""
 
 
 @dataclass(slots=True, eq=False)
@@ -81,6 +85,8 @@ class Sequence:
     """Each with the utterance's position before the token."""
     decided: list[int] = field(default_factory=list)
     """Tokens that come next, whatever the model would say."""
+    prompt_logprobs: list[Logprob] = field(default_factory=list)
+    """Of the prompt's second token and those after it, as far as they are known."""
     started_at: float = 0.0
     first_token_at: float = 0.0
 
@@ -88,6 +94,14 @@ class Sequence:
     def remaining(self) -> int:
         """Tokens to evaluate before the next one can be sampled."""
         return len(self.tokens) - self.evaluated
+
+    @property
+    def scoring(self) -> bool:
+        """Its prompt's logits are wanted, so that no part of it may come from a cache. Other candidates than the first
+        have the same prompt."""
+        request = self.request
+        wanted = request.scored is not None and self.index == request.first
+        return wanted and len(self.prompt_logprobs) < len(request.prompt) - 1
 
     @property
     def uncached(self) -> int:

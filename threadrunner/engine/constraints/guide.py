@@ -120,5 +120,9 @@ class Matcher:
 
 
 def _check(core: LLMatcher) -> None:
+    """Raises BadGrammar."""
     if core.is_error():
-        raise BadGrammar(f"the grammar cannot be followed: {core.get_error().splitlines()[0]}")
+        error = core.get_error().splitlines()[0]
+        if "NoExtension" in error:
+            raise BadGrammar("the grammar leaves the model nothing to say")
+        raise BadGrammar(f"the grammar cannot be followed: {error}")

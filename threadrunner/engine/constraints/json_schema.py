@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from threadrunner.engine.constraints.limits import limits
+from threadrunner.engine.constraints.normal import normal
 from threadrunner.engine.constraints.stack import deeply
 from threadrunner.engine.llama.errors import BadGrammar
 
@@ -23,7 +24,7 @@ SHALLOW = 500
 MAX_PLACES = 200
 """Parts that are tried by themselves to find out where an error is."""
 
-WHITE = r" |\n[ \t]{0,40}"
+WHITE = " "
 """What may stand between two parts of JSON. Any number of blanks would do, but a small model that has begun with them
 goes on with them until the context is full."""
 _OPTIONS: JsonCompileOptions = {
@@ -39,6 +40,7 @@ _OPTIONS: JsonCompileOptions = {
 _UNKNOWN_KEYS = re.compile(r"Unimplemented keys: (\[.*\])")
 _KEYWORD_OF = {
     "regex parse error": "pattern",
+    "lookarounds not supported": "pattern",
     "Unknown format": "format",
     "Invalid type": "type",
     "type must be": "type",
@@ -57,8 +59,9 @@ def to_grammar(schema: dict[str, Any] | bool, *, lenient: bool = False) -> tuple
     `lenient` leaves out what it cannot hold. Raises BadGrammar."""
     if schema is False:
         raise BadGrammar("the schema `false` allows no answer")
-    whole = {} if schema is True else schema
-    deep = _parts_of(whole) > SHALLOW
+    written = {} if schema is True else schema
+    deep = _parts_of(written) > SHALLOW
+    whole = normal(written)
 
     def checked() -> str:
         grammar = _grammar(whole, lenient)

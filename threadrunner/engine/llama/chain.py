@@ -6,6 +6,7 @@ Numbers that C's types would wrap, or that would make infinities and NaN of scor
 from __future__ import annotations
 
 import ctypes
+import math
 from functools import lru_cache
 
 from threadrunner.engine.llama.library import llama_cpp
@@ -23,7 +24,10 @@ MAX_TAU = 20.0
 _TINY_P = 1e-30
 """Of the likeliest token's probability. What is less likely must be gone before `typical`, whose entropy is NaN where
 a probability is zero in 32 bits."""
+MAX_BIAS = 1e4
+"""Added to a score: far beyond any model's own, far below where 32 bits end."""
 _MIROSTAT_M = 100  # as in llama.cpp
+_INT32_MAX = 2**31 - 1
 
 
 def window_of(tokens: int) -> int:
@@ -47,7 +51,8 @@ def samplers(sampling: Sampling, seed: int, model: Model) -> list[llama_cpp.llam
 
 
 def _biases(sampling: Sampling, n_vocab: int) -> list[llama_cpp.llama_sampler_p]:
-    biases = [llama_cpp.llama_logit_bias(token, bias) for token, bias in sampling.logit_bias.items()]
+    given = sampling.logit_bias.items()
+    biases = [llama_cpp.llama_logit_bias(token, _bounded(bias) if bias > -math.inf else bias) for token, bias in given]
     if not biases:
         return []
     array = (llama_cpp.llama_logit_bias * len(biases))(*biases)
@@ -58,7 +63,7 @@ def _penalties(sampling: Sampling, model: Model) -> list[llama_cpp.llama_sampler
     made = []
     if sampling.penalizes:
         repeat = min(max(MIN_PENALTY, sampling.repeat_penalty), MAX_PENALTY)
-        frequency, presence = sampling.frequency_penalty, sampling.presence_penalty
+        frequency, presence = _bounded(sampling.frequency_penalty), _bounded(sampling.presence_penalty)
         window = window_of(sampling.penalty_window)
         made.append(llama_cpp.llama_sampler_init_penalties(model.n_vocab, window, repeat, frequency, presence))
     if sampling.dry_multiplier:
@@ -120,4 +125,9 @@ def _dry(model: Model, numbers: tuple[float, float, int, int], breakers: tuple[s
 
 def _dry_numbers(sampling: Sampling) -> tuple[float, float, int, int]:
     window = window_of(sampling.dry_window)
-    return sampling.dry_multiplier, max(1.0, sampling.dry_base), sampling.dry_allowed_length, window
+    allowed = min(max(0, sampling.dry_allowed_length), _INT32_MAX)
+    return _bounded(sampling.dry_multiplier), max(1.0, sampling.dry_base), allowed, window
+
+
+def _bounded(number: float) -> float:
+    return max(-MAX_BIAS, min(number, MAX_BIAS))

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from threadrunner.engine.llama import library
 from threadrunner.engine.llama.errors import EngineError, LoadError
 from threadrunner.engine.llama.library import llama_cpp
 from threadrunner.engine.llama.model import Model
+
+if TYPE_CHECKING:  # in functions only: numpy takes 60 ms to load
+    import numpy as np
+    from numpy.typing import NDArray
 
 OK, NO_ROOM, ABORTED = 0, 1, 2
 """What llama_decode answers, beside negative numbers for failures."""
@@ -60,6 +65,7 @@ class Context:
         self.pooling = llama_cpp.llama_pooling_type(handle)
         """How it makes one embedding of a sequence; NOT_POOLED: it gives one of each token."""
         self._n_embd = model.n_embd_out
+        self._n_vocab = model.n_vocab
         self._encodes = model.has_encoder
         self._memory = llama_cpp.llama_get_memory(handle)
         self.remembers = bool(self._memory)
@@ -145,6 +151,12 @@ class Context:
     def logits(self, index: int) -> ctypes._Pointer[ctypes.c_float]:
         """After the batch's token `index`: n_vocab floats, valid until the next `decode`."""
         return llama_cpp.llama_get_logits_ith(self.handle, index)
+
+    def row(self, index: int) -> NDArray[np.float32]:
+        """The same as an array, no copy."""
+        import numpy as np
+
+        return np.ctypeslib.as_array(self.logits(index), shape=(self._n_vocab,))
 
     def embedding(self, index: int) -> list[float]:
         """Of the batch's token `index`: n_embd_out floats, of any length as a vector. Raises EngineError."""

@@ -115,8 +115,8 @@ class Sampler:
 
     def begin_free(self, tokens: frozenset[int], context: Context, index: int) -> int | None:
         """The choice without the constraint, which holds no more, if it is among these tokens; else None."""
-        token = self._choose(self._logits(context, index), None)
-        if token not in tokens:
+        logits = context.row(index)
+        if math.isnan(logits[0]) or (token := self._choose(logits, None)) not in tokens:
             return None
         self._matcher = None
         self._chosen += 1
@@ -140,11 +140,11 @@ class Sampler:
             raise DamagedModel(_NO_NUMBERS)
         if self._logprobs is None:
             return token, None
-        return token, logprob_of(self._logits(context, index), token, self._logprobs)
+        return token, logprob_of(context.row(index), token, self._logprobs)
 
     def _sample_constrained(self, context: Context, index: int) -> int:
         """Nearly always the unconstrained choice fits, and asking for one token costs nothing beside asking for all."""
-        logits = self._logits(context, index)
+        logits = context.row(index)
         if not self._forced and not self._is_mirostat:  # which learns from each choice
             if self._remembers:
                 token = self._choose(logits, None)
@@ -202,11 +202,6 @@ class Sampler:
         if self._remembers:
             llama_cpp.llama_sampler_accept(self._chain, token)
         return True
-
-    def _logits(self, context: Context, index: int) -> NDArray[np.float32]:
-        import numpy as np
-
-        return np.ctypeslib.as_array(context.logits(index), shape=(self._n_vocab,))
 
     def close(self) -> None:
         """May be called again; nothing else may be called after it."""

@@ -1,0 +1,80 @@
+"""A finished answer against all of its schema: for what cannot be held while generating."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from threadrunner.engine.llama.errors import BadGrammar
+
+MAX_SECONDS = 2.0
+"""Of computing. A pattern may take for ever (`(a+)+$`); Python's matcher listens to signals as it works."""
+
+
+class _TooLong(Exception):
+    """The time is up."""
+
+
+class SchemaCheck:
+    """One schema, ready to check answers."""
+
+    def __init__(self, schema: dict[str, Any] | bool) -> None:
+        """Raises BadGrammar for what is no schema."""
+        from jsonschema import Draft202012Validator, SchemaError
+        from jsonschema.validators import validator_for
+        from referencing import Registry
+
+        kind = validator_for(schema, default=Draft202012Validator)
+        try:
+            kind.check_schema(schema)
+        except SchemaError as error:
+            raise BadGrammar(f"not a schema, at {_pointer(error.absolute_path)}: {error.message[:200]}") from None
+        registry: Registry[Any] = Registry()  # without one, jsonschema would fetch what a $ref names
+        self._validator = kind(schema, registry=registry)
+
+    def problem(self, text: str) -> str | None:
+        """What is wrong with an answer, None for one that fits. Raises BadGrammar for a schema that cannot be checked,
+        or not in time."""
+        from referencing.exceptions import Unresolvable
+
+        try:
+            value = json.loads(text)
+        except ValueError as error:
+            return f"no JSON: {error}"
+        try:
+            with _limited():
+                found = next(iter(self._validator.iter_errors(value)), None)
+        except _TooLong:
+            raise BadGrammar(f"the schema cannot be checked within {MAX_SECONDS:.0f} s") from None
+        except (re.error, RecursionError, Unresolvable) as error:
+            raise BadGrammar(f"the schema cannot be checked: {str(error) or type(error).__name__}") from None
+        return None if found is None else f"at {_pointer(found.absolute_path)}: {found.message[:200]}"
+
+
+def _pointer(path: Any) -> str:
+    return "/".join(["#", *map(str, path)])
+
+
+@contextmanager
+def _limited() -> Iterator[None]:
+    """Raises _TooLong within, once the time is up; on the main thread only, which alone hears signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def too_long(_number: int, _frame: FrameType | None) -> None:
+        raise _TooLong
+
+    before = signal.signal(signal.SIGVTALRM, too_long)
+    signal.setitimer(signal.ITIMER_VIRTUAL, MAX_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
