@@ -227,8 +227,8 @@ def test_a_round_of_calls_is_told_to_a_model_without_tools(smol: Loaded) -> None
 
 @pytest.mark.parametrize("temperature", [0.0, 1.5])
 def test_a_real_model_calls_as_it_must(smol: Loaded, temperature: float) -> None:
-    for i, prompt in enumerate(("Weather in Rome?", "What time is it in zone 3?", "Hello!")):
-        asked = {"prompt": prompt, "tools": [WEATHER, TIME], "temperature": temperature, "seed": i, "max_tokens": 100}
+    for i, prompt in enumerate(("Weather in Rome?", "Time in zone 3?")):
+        asked = {"prompt": prompt, "tools": [WEATHER, TIME], "temperature": temperature, "seed": i, "max_tokens": 60}
         result, _ = ask(smol, **asked, tool_choice="required")
         assert result.finish_reason == "tool_calls"
         assert isinstance(result.tool_calls, list)

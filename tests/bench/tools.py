@@ -175,6 +175,7 @@ def main() -> None:
         daemon = Daemon(THREADRUNNER_BACKEND="llama", THREADRUNNER_MODEL_PATH=str(options.model.resolve())).start()
         try:
             with Wire(daemon.socket) as wire:
+                wire.sock.settimeout(None)
                 for temperature in (0.0, 1.0):
                     for choice in ("required", "named", "auto"):
                         shares(wire, prompts, choice, options.tokens, temperature)
