@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.backends import tiny as models
 from tests.daemon.gguf.ggufs import made
 from tests.shell import Shell
 
@@ -44,6 +45,36 @@ def test_show(shell: Shell, tiny: Path) -> None:
     assert lines["file"] == str(tiny)
     assert lines["last"].endswith("s ago")
     assert json.loads(shell.run("models", "show", "--json", "tiny").stdout)["parameters"] == 128
+
+
+def test_show_template(shell: Shell) -> None:
+    folder = shell.home / "models"
+    folder.mkdir(parents=True)
+    calls = "{% for m in messages %}[{{ m.role }} {{ m.content }}{{ m.tool_calls }}]{% endfor %}>"
+    texts = {"tokenizer.chat_template": calls, "tokenizer.chat_template.tool_use": "{{ tools }}" + calls}
+    models.llama(folder / "talks.gguf", {**models.bytes_vocabulary(), **texts})
+    shown = shell.run("models", "show", "--template", "talks").stdout
+    assert f"--- template default\n{calls}\n" in shown
+    assert "--- template tool_use\n{{ tools }}" in shown
+    assert "tokens)\n[system Be brief.][user Is it cold in Paris?]>\n" in shown
+    assert '[{"type": "function", "function": {"name": "get_weather"' in shown
+    assert '"arguments": {"place": "Paris"}' in shown
+    listed = json.loads(shell.run("models", "show", "--template", "--json", "talks").stdout)
+    assert list(listed["templates"]) == ["default", "tool_use"]
+    assert listed["samples"]["a conversation"]["prompt"].endswith("Paris?]>")
+
+
+def test_show_template_of_a_model_that_has_none_or_is_not_here(shell: Shell) -> None:
+    folder = shell.home / "models"
+    folder.mkdir(parents=True)
+    models.llama(folder / "base.gguf")
+    shown = shell.run("models", "show", "--template", "base").stdout
+    assert "--- template\nit has none\n" in shown
+    assert "User: Is it cold in Paris?\n\nAssistant:" in shown
+    assert "takes no tools" in shown
+    absent = shell.run("models", "show", "--template", "smollm2:135m")
+    assert absent.returncode == 3
+    assert "threadrunner models pull smollm2:135m" in absent.stderr
 
 
 def test_rm(shell: Shell, tiny: Path) -> None:

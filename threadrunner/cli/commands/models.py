@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from threadrunner import exits
-from threadrunner.api.errors import InvalidParams, NotSupported
+from threadrunner.api.errors import InvalidParams, ModelNotFound, NotSupported
 from threadrunner.cli import render, request
 from threadrunner.cli.arguments import Actions, Parser, add_json, run_action
-from threadrunner.cli.flags import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -112,7 +111,7 @@ def show_template(options: Namespace) -> int:
     name = request.model_name(options.model)
     model = request.ask("models.show", {"model": name, "templates": True})
     if not model["present"]:
-        raise UsageError(f"{name} is not on this machine yet; threadrunner models pull {name} fetches it")
+        raise ModelNotFound(f"{name} is not on this machine yet; threadrunner models pull {name} fetches it")
     samples = {
         "a conversation": _applied(name, {"messages": _CONVERSATION}),
         "a conversation with a tool": _applied(name, {"messages": _WITH_CALL, "tools": [_TOOL]}),
@@ -131,7 +130,7 @@ def show_template(options: Namespace) -> int:
 
 def _applied(name: str, conversation: dict[str, Any]) -> dict[str, Any]:
     try:
-        return request.ask("apply_template", {"model": name, **conversation})
+        return request.ask("apply_template", {"model": name, "backend": "llama", **conversation})
     except (InvalidParams, NotSupported) as error:  # what this model cannot do is what was asked
         return {"error": error.message}
 

@@ -55,7 +55,7 @@ def given(value: Any) -> Any:
     return value
 
 
-class Bounds:
+class Allowance:
     """The operations of one template. Their methods raise SecurityError for what would be too large."""
 
     def __init__(self) -> None:

@@ -62,6 +62,11 @@ class ChatPrompt:
             self._with_tools = self._renderer(tools_source) or self._plain
             self._broken = None
 
+    @property
+    def _thinks(self) -> bool:
+        """Whether the template itself would look for thoughts in an answer's text: there it would find marks."""
+        return self._plain is not None and any("</think>" in text for text in self._plain.template.literals)
+
     def _renderer(self, source: str | None) -> Renderer | None:
         try:
             template = ChatTemplate(source) if source else None
@@ -128,7 +133,7 @@ class ChatPrompt:
         conversation or reads no such variable."""
         if self._broken is not None:
             raise BadTemplate(f"{self._broken}; without a chat, by `raw`, infill and embed, the model can be used")
-        said = normal(messages)
+        said = normal(messages, tagged=self._thinks)
         if [m["role"] for m in said[-2:]] == ["assistant"] * 2:
             raise Refused("two answers at the conversation's end: only one can be continued; join them")
         has_tools = bool(tools) or any(m["role"] == "tool" or m.get("tool_calls") for m in said)

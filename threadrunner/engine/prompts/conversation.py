@@ -18,6 +18,7 @@ Message = Mapping[str, Any]
 """`role` (system, developer, user, assistant, tool) and `content`; an assistant's `tool_calls` in OpenAI's shape and
 its `reasoning`; a tool's `tool_call_id`, and its `name` where it is known."""
 
+_THOUGHT = re.compile(r"\s*<think>\s*(.*?)\s*</think>\s*(.*)", re.DOTALL)
 SHORT_ID = re.compile(r"[A-Za-z0-9]{9}\Z")
 
 
@@ -41,6 +42,9 @@ class Form:
     """An answer that is calls only has the content None, not an empty text."""
     calls_apart: bool = False
     """An answer with text and calls becomes two."""
+    talk_first: bool = False
+    """What an assistant says between two users is one text before its calls: Mistral's templates drop a text beside a
+    call, and take one answer at most. The order of what was said suffers, nothing else."""
     filled_schemas: bool = False
     """Schemas say what may be left out: of what an array or object is, which members must be there, descriptions."""
 
@@ -59,6 +63,7 @@ def changes(messages: Sequence[Message], has_tools: bool) -> Changes:
         ("null_content", any(not m["content"] for m in calls)),
         ("calls_apart", any(m["content"] for m in calls)),
         ("single_calls", any(len(m["tool_calls"]) > 1 for m in calls)),
+        ("talk_first", any(m["content"] for m in calls)),
         ("filled_schemas", has_tools),
         ("joined", any(a["role"] == b["role"] != "tool" for a, b in pairwise(messages))),
     ]
@@ -82,8 +87,9 @@ def forms(changes: Changes) -> Iterator[Form]:
         yield from (replace(plain, **every, **place) for place in [{}, *places])
 
 
-def normal(messages: Sequence[Message]) -> list[Message]:
-    """System messages at the beginning as one, developers as systems, arguments as objects, results with names."""
+def normal(messages: Sequence[Message], *, tagged: bool = False) -> list[Message]:
+    """System messages at the beginning as one, developers as systems, arguments as objects, results with names;
+    `tagged`: an answer that begins with <think> … </think> as a thought and an answer."""
     names: dict[str, str] = {}
     made = []
     for message in messages:
@@ -95,8 +101,12 @@ def normal(messages: Sequence[Message]) -> list[Message]:
         if role == "tool":
             one["tool_call_id"] = message.get("tool_call_id") or ""
             one["name"] = message.get("name") or names.get(one["tool_call_id"], "")
-        if role == "assistant" and message.get("reasoning"):
-            one["reasoning"] = message["reasoning"]
+        if role == "assistant":
+            thought, answer = message.get("reasoning"), one["content"]
+            if not thought and tagged and (found := _THOUGHT.match(answer)):
+                thought, one["content"] = found.groups()
+            if thought:
+                one["reasoning"] = thought
         made.append(one)
     return _one_system(made)
 
@@ -144,6 +154,8 @@ def put(messages: Sequence[Message], form: Form) -> list[Message] | None:
         put = _into_users(messages)
     if put is None:
         return None
+    if form.talk_first:
+        put = _talk_first(put)
     if form.calls_apart:
         put = [part for message in put for part in _apart(message)]
     if form.single_calls:
@@ -173,6 +185,22 @@ def _apart(message: Message) -> list[Message]:
         return [message]
     text = {key: value for key, value in message.items() if key != "tool_calls"}
     return [text, {key: value for key, value in message.items() if key != "reasoning"} | {"content": ""}]
+
+
+def _talk_first(messages: Sequence[Message]) -> list[Message]:
+    kept: list[Message] = []
+    answers = 0  # where those to the latest user begin
+    for message in (part for whole in messages for part in _apart(whole)):
+        if message["role"] in ("system", "user"):
+            answers = len(kept) + 1
+        if message["role"] != "assistant" or message.get("tool_calls"):
+            kept.append(message)
+        elif answers < len(kept) and kept[answers]["role"] == "assistant" and not kept[answers].get("tool_calls"):
+            both = f"{kept[answers]['content']}\n\n{message['content']}"
+            kept[answers] = {**kept[answers], "content": both}
+        else:
+            kept.insert(answers, message)
+    return kept
 
 
 def _one_by_one(messages: Sequence[Message]) -> list[Message]:

@@ -134,7 +134,8 @@ def pieces(vocab: Vocab, text: str, tokens: list[int]) -> list[int | str]:
 
 def changed(message: Message, change: Change) -> dict[str, Any]:
     """The message with each of its texts changed: content, thought, ids, names and all of calls' arguments."""
-    new = {key: change(value) if key in _TEXTS else value for key, value in message.items()}
+    # not `type`, and not the content None
+    new = {k: change(value) if k in _TEXTS and isinstance(value, str) else value for k, value in message.items()}
     if "tool_call_id" in message:
         new["tool_call_id"] = _id(message["tool_call_id"], change)
     if calls := message.get("tool_calls"):

@@ -21,7 +21,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
 from jinja2.visitor import NodeTransformer
 
 from threadrunner.engine.errors import Refused
-from threadrunner.engine.prompts.bounds import MAX_PARTS, Bounds, check
+from threadrunner.engine.prompts.bounds import MAX_PARTS, Allowance, check
 
 _MAX_FORMAT = 256
 _WIDTH = re.compile(r"[<>=^]?[+ -]?[,_]?0?\d{0,2}(\.\d{1,2})?[,_]?[a-zA-Z%]?\Z")
@@ -48,7 +48,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset({"+", "*", "**", "%"})
 
     def __init__(self) -> None:
-        bounds = self.bounds = Bounds()
+        bounds = self.bounds = Allowance()
         super().__init__(
             trim_blocks=True,
             lstrip_blocks=True,
