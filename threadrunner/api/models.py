@@ -59,6 +59,10 @@ class ModelShown(CatalogModel, kw_only=True):
     title: str = ""
     architecture: str | None = None
     files: list[str] = field(default_factory=list)
+    sampling: Annotated[
+        dict[str, float],
+        described("what its file recommends, in llama.cpp's words; holds where request, mode and session say nothing"),
+    ] = field(default_factory=dict)
     source: Annotated[str, described("where it is fetched from; empty: nowhere")] = ""
     templates: (
         Annotated[dict[str, str], described('its chat templates by name, "default" first; where they were asked for')]

@@ -59,8 +59,8 @@ class Dry(Struct, forbid_unknown_fields=True):
     allowed_length: Annotated[int, Meta(ge=0, le=INT32_MAX)] = 2
     window: Annotated[int, described("tokens looked at; -1: the context", ge=-1, le=INT32_MAX)] = -1
     breakers: Annotated[
-        list[Annotated[str, Meta(min_length=1, max_length=64)]],
-        described("texts that end a repetition", max_length=64),
+        list[Annotated[str, described("at most 40 bytes", min_length=1, max_length=40)]],
+        described("texts that end a repetition", max_length=16),
     ] = field(default_factory=lambda: ["\n", ":", '"', "*"])
 
 
@@ -84,6 +84,25 @@ class DynamicTemperature(Struct, forbid_unknown_fields=True):
 
     range: Positive = 0.5
     exponent: Positive = 1.0
+
+
+CHOICE = (
+    "temperature",
+    "dynamic_temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "typical_p",
+    "top_n_sigma",
+    "xtc",
+    "mirostat",
+    "repeat_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+    "penalty_window",
+    "dry",
+)
+"""The params that say how a token is chosen among others: a mode may set them, and a conversation remembers them."""
 
 
 class SamplingParams(Target, kw_only=True, forbid_unknown_fields=True):

@@ -43,7 +43,14 @@ def test_facts_of_the_real_model(smollm2: Path) -> None:
         fim=False,
         size=98_362_432,
         files=(str(smollm2),),
+        sampling={},
     )
+
+
+def test_what_a_file_recommends(model: Path) -> None:
+    said = {"general.sampling.temp": 0.7, "general.sampling.top_k": 20, "general.sampling.min_p": float("nan")}
+    model.write_bytes(made({**said, "general.sampling.sequence": "kpt"}))
+    assert check_gguf(str(model)).sampling == {"temp": 0.7, "top_k": 20}
 
 
 def test_facts_of_a_coder(qwen_coder: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from tests.support import Daemon, running
 from threadrunner.api.errors import InvalidParams
 from threadrunner.api.generation import GenerateParams, InfillParams
+from threadrunner.api.sampling import Dry, Mirostat, Xtc
 from threadrunner.daemon.methods import modes
 from threadrunner.daemon.methods.modes import Modes
 
@@ -51,6 +52,20 @@ def test_an_editor_takes_a_modes_sampling_and_model(home: Path) -> None:
     (home / "config.toml").write_text('[modes.code]\nmodel = "coder"\ntemperature = 0.1\nsystem = "x"\n')
     applied = Modes().applied(InfillParams(prefix="def f", mode="code"), frozenset({"prefix", "mode"}))
     assert (applied.preference.model, applied.params.temperature) == ("coder", 0.1)
+
+
+def test_a_mode_may_set_how_tokens_are_chosen(home: Path) -> None:
+    (home / "config.toml").write_text(
+        "[modes.wild]\ntypical_p = 0.5\npenalty_window = -1\nmirostat = {version = 2, tau = 3}\n"
+        '[modes.wild.dry]\nmultiplier = 0.5\nbreakers = ["\\n"]\n[modes.wild.xtc]\nprobability = 0.25\n'
+        "[modes.bad]\nxtc = {probability = 2}\n"
+    )
+    params = Modes().applied(GenerateParams(prompt="x", mode="wild"), frozenset()).params
+    assert (params.typical_p, params.penalty_window, params.mirostat) == (0.5, -1, Mirostat(2, 3.0))
+    assert (params.dry, params.xtc) == (Dry(multiplier=0.5, breakers=["\n"]), Xtc(probability=0.25))
+    listed = {mode.name: mode for mode in Modes().listing()}
+    assert listed["wild"].params["xtc"] == {"probability": 0.25, "threshold": 0.1}
+    assert "probability" in str(listed["bad"].problem)
 
 
 def test_an_edit_counts_at_once(home: Path) -> None:

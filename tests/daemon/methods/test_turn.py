@@ -49,6 +49,17 @@ def test_params_are_remembered_until_said_anew(daemon: Daemon) -> None:
     assert (info["params"], info["system"]) == ({"top_k": 6, "stop": ["x"]}, "be brief")
 
 
+def test_params_of_several_parts_are_remembered_too(daemon: Daemon) -> None:
+    wire = daemon.wire()
+    dry = {"multiplier": 0.5, "base": 2.0, "allowed_length": 3, "window": 100, "breakers": ["x"]}
+    asked = {"xtc": {"probability": 0.5, "threshold": 0.2}, "presence_penalty": 0.5, "dry": dry}
+    wire.call("generate", prompt="a", session="parts", **asked, logit_bias={"5": 1.0}, ignore_eos=True)
+    wire.call("generate", prompt="b", session="parts")
+    assert wire.call("sessions.show", session="parts")["session"]["params"] == asked
+    wire.call("sessions.import", name="parts2", turns=[{"prompt": "x", "answer": "y"}], params=asked)
+    assert wire.call("generate", prompt="b", session="parts2")["finish_reason"] == "stop"
+
+
 def test_a_model_that_is_not_there_begins_no_conversation(daemon: Daemon) -> None:
     wire = daemon.wire()
     assert wire.fail("generate", prompt="x", session="typo", backend="llama", model="nope")["code"] == -32001

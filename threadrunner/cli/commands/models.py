@@ -74,6 +74,7 @@ def show(options: Namespace) -> int:
         ("quantization", model.get("quantization") or ""),
         ("context", f"{model['context']} tokens" if model.get("context") else ""),
         ("can", abilities(model)),
+        ("sampling", ", ".join(f"{name} {value:g}" for name, value in model["sampling"].items())),
         ("size", render.size(model["size_bytes"])),
         ("state", _state(model)),
         ("last used", render.ago(model.get("last_used"))),

@@ -22,9 +22,10 @@ from threadrunner.api.conversations import (
 )
 from threadrunner.api.errors import InvalidParams, SessionNotFound
 from threadrunner.api.names import LAST
+from threadrunner.api.sampling import CHOICE
 from threadrunner.daemon.conversations.store import Store, to_json
 
-REMEMBERED_PARAMS = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty", "stop", "memory")
+REMEMBERED_PARAMS = (*CHOICE, "stop", "memory")
 """What a conversation keeps of a turn's params. Seed, grammar, schema and max_tokens are about one answer."""
 
 PAGE_CHARS = 1 << 20  # of one `sessions.show`: far below what a frame may have, even where each is six bytes of JSON

@@ -7,6 +7,7 @@ files of any size; what passes and llama.cpp cannot use is refused there, in a p
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import stat
 from collections import Counter
@@ -20,6 +21,7 @@ from threadrunner.daemon.gguf.names import printable
 from threadrunner.daemon.gguf.parts import part_names
 from threadrunner.daemon.gguf.tables import FILE_TYPES, STRING, TENSOR_TYPES
 
+_SAMPLING = "general.sampling."
 _MAX_VOCABULARY = 64 << 20
 """Bytes of all tokens' texts together."""
 
@@ -53,6 +55,8 @@ class Facts(NamedTuple):
     size: int
     """Bytes of all its files."""
     files: tuple[str, ...]
+    sampling: dict[str, int | float]
+    """How its makers say that tokens should be chosen, in llama.cpp's words: temp, top_k, penalty_repeat, …"""
 
 
 def check_gguf(path: str) -> Facts:
@@ -92,6 +96,7 @@ def check_gguf(path: str) -> Facts:
         fim=fim,
         size=sizes,
         files=files,
+        sampling=_sampling(header),
     )
 
 
@@ -186,6 +191,16 @@ def _quantization(header: Header, tensors: list[Tensor]) -> str:
     for tensor in tensors:
         sizes[tensor.kind] += tensor.size
     return TENSOR_TYPES[sizes.most_common(1)[0][0]].name
+
+
+def _sampling(header: Header) -> dict[str, int | float]:
+    """Numbers under general.sampling."""
+    found = {key[len(_SAMPLING) :]: value for key, (_, value) in header.values.items() if key.startswith(_SAMPLING)}
+    return {
+        name: round(value, 6) if isinstance(value, float) else value
+        for name, value in found.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    }
 
 
 def _one_line(text: str) -> str:

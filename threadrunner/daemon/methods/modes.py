@@ -15,8 +15,23 @@ from msgspec import Meta, Struct
 from threadrunner import config, paths
 from threadrunner.api.conversations import ModeInfo
 from threadrunner.api.errors import InvalidParams
-from threadrunner.api.fields import MaxTokens, MinP, ModelName, RepeatPenalty, Seed, Stop, Temperature, TopK, TopP
+from threadrunner.api.fields import (
+    MaxTokens,
+    MinP,
+    ModelName,
+    Penalty,
+    PenaltyWindow,
+    RepeatPenalty,
+    Seed,
+    Stop,
+    Temperature,
+    TopK,
+    TopNSigma,
+    TopP,
+    TypicalP,
+)
 from threadrunner.api.generation import GenerateParams, InfillParams
+from threadrunner.api.sampling import CHOICE, Dry, DynamicTemperature, Mirostat, Xtc
 from threadrunner.daemon.methods.choice import NOTHING, Preference
 
 log = logging.getLogger("threadrunner.daemon.modes")
@@ -36,10 +51,19 @@ class Mode(Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=True):
     memory: bool | None = None
     max_tokens: MaxTokens | None = None
     temperature: Temperature | None = None
+    dynamic_temperature: DynamicTemperature | None = None
     top_k: TopK | None = None
     top_p: TopP | None = None
     min_p: MinP | None = None
+    typical_p: TypicalP | None = None
+    top_n_sigma: TopNSigma | None = None
+    xtc: Xtc | None = None
+    mirostat: Mirostat | None = None
     repeat_penalty: RepeatPenalty | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    penalty_window: PenaltyWindow | None = None
+    dry: Dry | None = None
     seed: Seed | None = None
     stop: Stop | None = None
 
@@ -72,7 +96,7 @@ BUILT_IN = {
     ),
 }
 
-_SAMPLING = ("max_tokens", "temperature", "top_k", "top_p", "min_p", "repeat_penalty", "seed", "stop")
+_SAMPLING = ("max_tokens", *CHOICE, "seed", "stop")
 P = TypeVar("P", GenerateParams, InfillParams)
 
 
@@ -173,5 +197,5 @@ def _info(name: str, mode: Mode | str) -> ModeInfo:
         template=mode.template,
         memory=bool(mode.memory),
         built_in=mode is BUILT_IN.get(name),
-        params={name: value for name in _SAMPLING if (value := getattr(mode, name)) is not None},
+        params=msgspec.to_builtins({name: v for name in _SAMPLING if (v := getattr(mode, name)) is not None}),
     )

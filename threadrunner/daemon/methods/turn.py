@@ -67,7 +67,9 @@ def with_remembered(params: GenerateParams, given: frozenset[str], info: Session
     """The params with what the conversation remembers where the request says nothing; `info` is None for a new one."""
     if info is None:
         return params
-    remembered = {name: info.params[name] for name in REMEMBERED_PARAMS if name in info.params and name not in given}
+    names = [name for name in REMEMBERED_PARAMS if name in info.params and name not in given]
+    known = msgspec.convert({name: info.params[name] for name in names}, GenerateParams)
+    remembered = {name: getattr(known, name) for name in names}
     if "system" not in given:
         remembered["system"] = info.system
     changed: GenerateParams = msgspec.structs.replace(params, **remembered)
@@ -81,7 +83,7 @@ def to_remember(params: GenerateParams, given: frozenset[str], choice: ModelChoi
         backend=choice.backend,
         mode=params.mode,
         system=params.system if "system" in given else None,
-        params={name: getattr(params, name) for name in REMEMBERED_PARAMS if name in given},
+        params=msgspec.to_builtins({name: getattr(params, name) for name in REMEMBERED_PARAMS if name in given}),
     )
 
 

@@ -50,6 +50,7 @@ def shown(model: ModelRef, context: ListingContext, *, templates: bool = False) 
         **msgspec.structs.asdict(_described(model, context.by_files())),
         title=facts.name if facts else "",
         architecture=facts.architecture if facts else None,
+        sampling={**facts.sampling} if facts else {},
         files=[printable(file) for file in model.files] if model.present else [],
         source=model.package.requirement if model.package else f"hf:{model.hub.repo}" if model.hub else "",
         templates=chat_templates(model.files[0]) if templates and facts else UNSET,

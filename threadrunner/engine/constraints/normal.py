@@ -29,6 +29,8 @@ def normal(schema: Any) -> Any:
             found[key] = normal(inner)
     if isinstance(form := found.get("format"), str) and form in _NOTES:
         del found["format"]
+    if found.get("uniqueItems") is False:
+        del found["uniqueItems"]
     _without_names(found)
     return found
 
