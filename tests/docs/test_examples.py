@@ -45,6 +45,13 @@ def test_ask_says_what_is_wrong(shell: Shell) -> None:
     assert done.stderr.startswith("ModelLoadFailed: ")
 
 
+def test_call_tools(shell: Shell) -> None:
+    command = [sys.executable, str(EXAMPLES / "call_tools.py"), '!call temperature {"city": "Bonn"}']
+    done = run(command, shell.env)
+    assert (done.returncode, done.stdout) == (0, "lorem ipsum dolor sit amet 12. degrees. in. Bonn.\n"), done.stderr
+    assert done.stderr == "[temperature {'city': 'Bonn'}]\n"
+
+
 def test_ask_many(shell: Shell) -> None:
     done = run([sys.executable, str(EXAMPLES / "ask_many.py"), "30", "a", "b"], shell.env)
     assert done.stdout == "a: lorem ipsum dolor sit amet a.\nb: lorem ipsum dolor sit amet b.\n", done.stderr

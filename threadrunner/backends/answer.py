@@ -16,6 +16,7 @@ from threadrunner.engine.events import Ended, Text
 from threadrunner.engine.llama.logprobs import Logprob
 from threadrunner.engine.llama.vocab import Vocab
 from threadrunner.engine.sequence import Request
+from threadrunner.engine.tools.layout import AnswerPart
 
 
 class AnswerBuilder:
@@ -50,31 +51,29 @@ class AnswerBuilder:
             return ""
         return self.vocab.detokenize(self.request.prompt) if params.prompt is None else params.prompt
 
-    def pieces(self, event: Text) -> list[Piece]:
+    def said(self, event: Text) -> list[Piece]:
         """What may be shown of a candidate as it grows: nothing that a check could still take back."""
-        if not self.stream or self.checked is not None:
-            return []
-        part = event.part
-        if part.kind == "text":
-            return self._shown(event.index, part.text)
-        if part.call is None:
-            return [Piece(event.id, event.index, part.text, part.kind)]
-        head = CallPart(part.call.index)
-        if part.text == "":  # the first of a call
-            head = CallPart(part.call.index, part.call.id, part.call.name)
-        return [Piece(event.id, event.index, part.text, "call", head)]
+        return self._shown(event.index, event.part) if self.stream and self.checked is None else []
 
     def end(self, event: Ended) -> list[Piece]:
         """A candidate is complete; what of it was not shown yet."""
         self.ended[event.index] = event
         if not self.stream:
             return []
-        return self._shown(event.index, event.text if self.checked is not None else "")
+        late = event.told.parts(event.text) if self.checked is not None else []
+        return [piece for part in [*late, AnswerPart("text", "")] for piece in self._shown(event.index, part)]
 
-    def _shown(self, index: int, text: str) -> list[Piece]:
+    def _shown(self, index: int, part: AnswerPart) -> list[Piece]:
+        id = self.request.id
+        if part.call is not None:
+            first = part.text == ""
+            call = CallPart(part.call.index, *((part.call.id, part.call.name) if first else ()))
+            return [Piece(id, index, part.text, "call", call)]
+        if part.kind == "reasoning":
+            return [Piece(id, index, part.text, "reasoning")]
         before = "" if index in self._begun else self._echo
         self._begun.add(index)
-        return [Piece(self.request.id, index, before + text)] if before or text else []
+        return [Piece(id, index, before + part.text)] if before or part.text else []
 
     def result(self) -> Generated:
         choices = [self._choice(self.ended[i]) for i in range(self.candidates)]

@@ -31,7 +31,7 @@ class Checked:
     def again(self, ended: Ended) -> Request | None:
         """What to ask for in place of an answer that does not fit; None for one that does, or that was cut short.
         Raises BadGrammar where the last try does not fit either."""
-        if ended.reason == "length":
+        if ended.reason == "length" or ended.told.calls:
             return None
         problem = self._schema.problem(ended.text)
         if problem is None:
@@ -42,7 +42,7 @@ class Checked:
             raise BadGrammar(f"none of {TRIES} answers fits the schema; the last one, {problem}")
         self.tokens += ended.sequence.generated
         scored = self._request.scored if ended.index == 0 else None
-        return replace(self._request, n=1, first_index=ended.index, scored=scored, sampling=self._sampling(tries))
+        return replace(self._request, n=1, first=ended.index, scored=scored, sampling=self._sampling(tries))
 
     def _sampling(self, tries: int) -> Sampling:
         """A greedy answer would be the same again."""

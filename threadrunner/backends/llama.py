@@ -167,7 +167,7 @@ class LlamaBackend:
             if answer is None:
                 continue
             if isinstance(event, Text):
-                ready += answer.pieces(event)
+                ready += answer.said(event)
             elif isinstance(event, Ended):
                 ready += self._end(answer, event)
             elif isinstance(event, Prefilled):

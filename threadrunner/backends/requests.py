@@ -58,7 +58,7 @@ class RequestBuilder:
         """`tools_template` is a template of its own for chats with tools, `context` the maximum of one request's
         tokens, `usual` how tokens are chosen where a request says nothing of it."""
         self.chat_prompt = ChatPrompt(vocab, chat_template, tools_template)
-        self._dialect = Dialect(vocab, tools_template or chat_template, lambda: self.chat_prompt.takes_tools)
+        self.dialect = Dialect(vocab, tools_template or chat_template, lambda: self.chat_prompt.takes_tools)
         self._vocab = vocab
         self._context = context
         self.usual = usual or Sampling()
@@ -89,7 +89,7 @@ class RequestBuilder:
             reproducible=params.seed is not None or sampling.temperature <= 0 or params.logprobs is not None,
         )
         if not params.raw and params.prompt_tokens is None:
-            steer(request, self._dialect, params, tools, prompt.opening)
+            steer(request, self.dialect, params, tools, prompt.opening)
         return request, truncated
 
     def _prompt(self, params: GenerateParams, tools: Sequence[ToolSpec]) -> tuple[Rendered, int | None]:
@@ -106,7 +106,7 @@ class RequestBuilder:
         """Renders a conversation: tools as the template has them, or in words where it has none."""
         variables = template_variables(params)
         prompt, told = self.chat_prompt, plain_tools(params.tools) if tools else []
-        if told and not self._dialect.generic:
+        if told and not self.dialect.generic:
             return lambda messages: prompt.chat(messages, told, variables)
         must = params.tool_choice not in ("auto", "none")
 

@@ -40,7 +40,7 @@ def steer(request: Request, dialect: Dialect, params: GenerateParams, tools: Seq
         request.thought_budget = 0 if params.reasoning == "off" else params.reasoning_budget
     # what holds for the answer does not hold in a thought
     request.sampling = replace(request.sampling, constraint=None if speech.layout.thinking else answer)
-    request.first = frozenset() if answer is None else dialect.thought_begin()
+    request.thought_begin = frozenset() if answer is None else dialect.thought_begin()
 
 
 def _complete(request: Request, dialect: Dialect, speech: Speech) -> None:

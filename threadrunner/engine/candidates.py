@@ -1,4 +1,4 @@
-"""The candidates of a request: each with a sampler, what it is kept to, and what becomes of its tokens' bytes."""
+"""From a request to the sequences that answer it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from threadrunner.engine.tools.splitter import Splitter
 from threadrunner.engine.utterance import Utterance
 
 
-class Candidates:
-    """Makes them for one model."""
+class CandidateMaker:
+    """Makes the candidates of one model's requests."""
 
     def __init__(self, model: Model, vocab: Vocab) -> None:
         self._model = model
@@ -24,17 +24,16 @@ class Candidates:
         self._guide = Guide(vocab.table)
         self._arrivals = 0
 
-    def make(self, request: Request) -> list[Sequence]:
-        """All of a request's; each one's sampler is the caller's to close. Raises BadGrammar."""
+    def candidates(self, request: Request) -> list[Sequence]:
+        """Of each the sampler is the caller's to close. Raises BadGrammar."""
+        constraint = request.sampling.constraint
+        matchers: list[Matcher] | list[None] = [None] * request.n
+        if constraint is not None:
+            matchers = self._guide.matchers(constraint, request.n)
         seed = request.sampling.seed
         if seed is None:
             seed = int.from_bytes(os.urandom(4), "little")
-        matchers = self._matchers(request)
-        return [self._candidate(request, request.first_index + i, seed, matcher) for i, matcher in enumerate(matchers)]
-
-    def _matchers(self, request: Request) -> list[Matcher] | list[None]:
-        constraint = request.sampling.constraint
-        return [None] * request.n if constraint is None else self._guide.matchers(constraint, request.n)
+        return [self._candidate(request, request.first + i, seed, matcher) for i, matcher in enumerate(matchers)]
 
     def _candidate(self, request: Request, index: int, seed: int, matcher: Matcher | None) -> Sequence:
         sampler = Sampler(

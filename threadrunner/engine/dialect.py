@@ -91,6 +91,8 @@ class Dialect:
     def speech(self, tools: Sequence[ToolSpec], *, opening: str, thoughts: Thoughts, many: bool) -> Speech:
         """`opening` is what stands open at the prompt's end."""
         family = GENERIC if self.generic or self._known is None else self._known
+        if family is GENERIC:
+            many = False  # a model that was taught no calls repeats its first one for ever
         thought = self.thought
         texts = _marks(thought)
         if tools:

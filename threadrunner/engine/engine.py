@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from threadrunner.engine.candidates import Candidates
+from threadrunner.engine.candidates import CandidateMaker
 from threadrunner.engine.cells import Cells
 from threadrunner.engine.errors import PromptTooLong, QueueFull, Unsupported
 from threadrunner.engine.events import Broken, Ended, Event, Prefilled, Text
@@ -56,7 +56,7 @@ class Engine:
         self._vocab = vocab
         self.context = context
         self.limits = limits
-        self._candidates = Candidates(model, vocab)
+        self._maker = CandidateMaker(model, vocab)
         self.scheduler = Scheduler(abortable=context.abortable)
         self.cells = Cells(context, parking, recurrent=model.recurrent, window=model.n_swa)
         self._growth = Growth(context, self.cells, limits.cells)
@@ -97,7 +97,7 @@ class Engine:
         free = max(0, self.limits.max_running - self.active)
         if len(self._waiting) >= self.limits.max_queued + free:
             raise QueueFull(len(self._waiting), self.limits.max_queued)
-        candidates = self._candidates.make(request)
+        candidates = self._maker.candidates(request)
         if len(candidates) > 1:
             self._siblings[request.id] = candidates[1:]
         self._enqueue(candidates[0])
@@ -244,8 +244,8 @@ class Engine:
             sequence.decided = list(sequence.request.thought_end)
         if sequence.decided:
             return sequence.decided.pop(0), None
-        if sequence.generated == 0 and sequence.request.first:
-            token = sequence.sampler.begin_free(sequence.request.first, self.context, logits_at)
+        if sequence.generated == 0 and sequence.request.thought_begin:
+            token = sequence.sampler.begin_free(sequence.request.thought_begin, self.context, logits_at)
             if token is not None:
                 return token, None
         return sequence.sampler.sample(self.context, logits_at)

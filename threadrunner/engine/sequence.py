@@ -51,12 +51,12 @@ class Request:
     markers: Mapping[int, bytes] = field(default_factory=dict)
     """Control tokens that the splitter is shown, with their texts."""
     rules: Rules | None = None
-    first: frozenset[int] = frozenset()
-    """Tokens that may begin the answer whatever its constraint is, which does not hold then: those of a thought."""
-    thought_budget: int | None = None
+    thought_begin: frozenset[int] = frozenset()
+    """Tokens that may begin the answer whatever its constraint is, which does not hold then."""
     thought_end: tuple[int, ...] = ()
-    """What is said for the model when the budget is spent."""
-    first_index: int = 0
+    """What is said for the model when its budget of thought is spent."""
+    thought_budget: int | None = None
+    first: int = 0
     """The number of its first candidate."""
     scored: int | None = None
     """Also find the log-probability of each token of the prompt, and this many likeliest at its place."""
@@ -104,7 +104,7 @@ class Sequence:
         """Its prompt's logits are wanted, so that no part of it may come from a cache. Other candidates than the first
         have the same prompt."""
         request = self.request
-        wanted = request.scored is not None and self.index == request.first_index
+        wanted = request.scored is not None and self.index == request.first
         return wanted and len(self.prompt_logprobs) < len(request.prompt) - 1
 
     @property

@@ -20,6 +20,13 @@ class Told:
     calls: tuple[tuple[CallHead, str], ...] = ()
     """Each with its arguments."""
 
+    def parts(self, text: str) -> list[AnswerPart]:
+        """The answer as parts, its text too."""
+        parts = [AnswerPart("reasoning", self.reasoning), AnswerPart("text", text)]
+        for head, arguments in self.calls:
+            parts += [AnswerPart("call", "", call=head), AnswerPart("call", arguments, call=head)]
+        return [part for part in parts if part.text or part.call]
+
 
 class Utterance:
     """Without a splitter all is text. Stop strings and other cuts are about the text alone: in a call's arguments or in

@@ -106,15 +106,16 @@ FRAGMENTS = (
 def test_nothing_is_lost_of_10000_random_texts() -> None:
     rng = random.Random(18)
     families = sorted(SYNTAXES)
-    for _ in range(10_000):
+    for i in range(10_000):
         family = rng.choice(families)
         own = (*SYNTAXES[family].opens, *SYNTAXES[family].marks)
         text = "".join(rng.choice((*FRAGMENTS, *own * 3)) for _ in range(rng.randrange(12)))
         which = layout(family, thinking=rng.random() < 0.1, many=rng.random() < 0.9)
         cut, keeps = rng.random() < 0.3, rng.random() < 0.3
         whole = parts(which, [text], cut=cut, listener=Heard(keeps))
-        by_letter = parts(which, text, cut=cut, listener=Heard(keeps))
-        assert joined(whole) == joined(by_letter), (family, text)
+        at = rng.randrange(len(text) + 1)
+        in_pieces = parts(which, text if i % 4 == 0 else (text[:at], text[at:]), cut=cut, listener=Heard(keeps))
+        assert joined(whole) == joined(in_pieces), (family, text)
         assert_all_there(which, text, whole)
 
 

@@ -120,8 +120,8 @@ class Sampler:
 
     def begin_free(self, tokens: frozenset[int], context: Context, index: int) -> int | None:
         """The choice without the constraint, which holds no more, if it is among these tokens; else None."""
-        token = self._choose(context.row(index), None)
-        if token not in tokens:
+        logits = context.row(index)
+        if math.isnan(logits[0]) or (token := self._choose(logits, None)) not in tokens:
             return None
         self._matcher = None
         self._chosen += 1

@@ -46,7 +46,7 @@ class Splitter:
         self._syntax = syntax
         self._opens = syntax.opens if syntax else ()
         self._stops = Literals({*self._opens, *layout.hidden})
-        self._close = Literals({layout.thought.end} if layout.thought else ())
+        self._close = Literals({layout.thought.end, *layout.hidden} if layout.thought else ())
         self._run = self._answer()
         self._done = False
         self._advance()
@@ -115,9 +115,12 @@ class Splitter:
             elif not aloud:
                 begun = self._give_thought(safe, begun)
             source.at = max(source.at, safe)
-            if found is not None:
+            if found is None:
+                yield from source.more()
+            elif close is self._close and self.layout.thought and found[0] != self.layout.thought.end:
+                self._begin = source.at = found.end()  # a control token is no thought
+            else:
                 break
-            yield from source.more()
         source.at = found.end()
         if aloud:
             self._give_text(source.at)
