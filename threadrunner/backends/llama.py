@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from threadrunner import machine
@@ -26,46 +22,14 @@ from threadrunner.api.generation import (
 )
 from threadrunner.backends.answer import AnswerBuilder
 from threadrunner.backends.base import Event, Failed, Finished, ModelFacts, ModelSpec, Params, Piece, Progress
-from threadrunner.backends.requests import RequestBuilder, priority_of
-from threadrunner.engine import sizing
-from threadrunner.engine.embedder import Embedder
-from threadrunner.engine.engine import Engine, Limits
+from threadrunner.backends.loading import LoadedModel, load
+from threadrunner.backends.requests import priority_of
 from threadrunner.engine.errors import BadTemplate, PromptTooLong, QueueFull, Refused, Unsupported
 from threadrunner.engine.events import Broken, Ended, Prefilled, Text
-from threadrunner.engine.kv_store import KvStore
-from threadrunner.engine.llama.context import Context
 from threadrunner.engine.llama.errors import BadGrammar, DamagedModel, EngineError, LoadError
-from threadrunner.engine.llama.library import build
-from threadrunner.engine.llama.model import Model
 from threadrunner.engine.llama.vocab import Vocab
-from threadrunner.engine.parking import Parking
-from threadrunner.engine.threads import Threads
 
 log = logging.getLogger("threadrunner.backends.llama")
-
-N_BATCH = 2048
-N_UBATCH = 256
-N_SEQ = 64
-MAX_THREADS = 512
-"""ggml's own limit."""
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedModel:
-    """All that is made of one GGUF file."""
-
-    name: str
-    model: Model
-    vocab: Vocab
-    requests: RequestBuilder
-    engine: Engine
-    embedder: Embedder
-    threads: Threads
-
-    def close(self) -> None:
-        self.embedder.close()
-        self.engine.close()
-        self.model.close()
 
 
 class LlamaBackend:
@@ -88,7 +52,7 @@ class LlamaBackend:
     def load(self, spec: ModelSpec, report: Callable[[int, int], None]) -> ModelFacts:
         began = time.monotonic()
         try:
-            loaded, size = _load(spec, report)
+            loaded, size = load(spec, report)
         except LoadError as error:
             raise errors.ModelLoadFailed(
                 f"{spec.name or spec.path}: {error}", reason=str(error), path=spec.path
@@ -222,74 +186,6 @@ class LlamaBackend:
             "parked_bytes": engine.cells.parking.bytes,
             "threads": self._loaded.threads.now,
         }
-
-
-def _load(spec: ModelSpec, report: Callable[[int, int], None]) -> tuple[LoadedModel, sizing.Size]:
-    """Raises LoadError; nothing stays open then."""
-    with contextlib.ExitStack() as made:
-        model = made.enter_context(contextlib.closing(Model(spec.path, report)))
-        size = sizing.choose(
-            asked=spec.context,
-            trained=model.n_ctx_train,
-            cell_bytes=model.cell_bytes(),
-            model_bytes=model.size_bytes,
-            free=machine.available_memory(),
-            limit=spec.memory_limit,
-            ram=spec.cache_ram,
-            grows=_is_cut(model) and not model.scales_context and spec.cache_ram != 0,
-        )
-        threads = max(1, min(spec.threads or machine.physical_cores(), MAX_THREADS))
-        context = made.enter_context(
-            contextlib.closing(
-                Context(
-                    model, n_cells=size.first_cells, n_seq=N_SEQ, n_batch=N_BATCH, n_ubatch=N_UBATCH, threads=threads
-                )
-            )
-        )
-        loaded = _whole(spec, model, context, size, threads)
-        made.pop_all()
-    return loaded, size
-
-
-def _whole(spec: ModelSpec, model: Model, context: Context, size: sizing.Size, threads: int) -> LoadedModel:
-    vocab = Vocab(model)
-    max_tokens = size.context
-    limits = Limits(context=max_tokens, cells=size.cells, max_queued=spec.max_queued)
-    return LoadedModel(
-        name=spec.name,
-        model=model,
-        vocab=vocab,
-        requests=RequestBuilder(vocab, model.chat_template(), max_tokens),
-        engine=Engine(model, vocab, context, limits, _parking(spec, model, context, size)),
-        embedder=Embedder(
-            model, pooling=context.pooling, remembers=context.remembers, threads=threads, max_tokens=max_tokens
-        ),
-        threads=Threads(threads, machine.clocks()),
-    )
-
-
-def _is_cut(model: Model) -> bool:
-    """Whether a sequence's state can be cut at any token."""
-    return not model.recurrent and not model.n_swa
-
-
-def _parking(spec: ModelSpec, model: Model, context: Context, size: sizing.Size) -> Parking:
-    cut = _is_cut(model)
-    return Parking(
-        context,
-        _store(spec, model),
-        max_bytes=size.ram_bytes if cut else 0,
-        block_tokens=size.block_tokens if cut else sizing.MAX_CONTEXT,
-    )
-
-
-def _store(spec: ModelSpec, model: Model) -> KvStore | None:
-    if not spec.cache_dir or spec.cache_bytes <= 0 or model.recurrent:
-        return None
-    name = re.sub(r"[^\w.-]", "_", spec.name or Path(spec.path).name).lstrip(".") or "model"
-    stat = Path(spec.path).stat()
-    model_is = spec.fingerprint or f"{spec.path} {stat.st_size} {stat.st_mtime_ns}"
-    return KvStore(Path(spec.cache_dir) / name, f"{model_is} {build()}", spec.cache_bytes)
 
 
 def _text(vocab: Vocab, tokens: list[int]) -> str:
