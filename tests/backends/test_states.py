@@ -12,6 +12,8 @@ import pytest
 
 from tests.backends import tiny
 from tests.backends.harness import Loaded
+from threadrunner.api import errors
+from threadrunner.engine import sizing
 from threadrunner.engine.events import Ended, Event
 from threadrunner.engine.llama.sampler import Sampling
 from threadrunner.engine.sequence import Request
@@ -170,6 +172,24 @@ def test_an_aborted_batch_costs_no_more_than_its_own_work(model: Loaded, monkeyp
     assert model.engine.cells.running[0].remaining < 100
     (end,) = asked.ends(id)
     assert end.sequence.tokens[len(prompt) :] == answer
+
+
+def test_a_large_state_is_counted_before_it_is_taken(tmp_path: Path) -> None:
+    """64 states were taken and none was counted. 64 x 256 floats in each here, and some more for the convolution."""
+    path = tiny.hybrid(tmp_path / "m.gguf", state=4096)
+    size = path.stat().st_size + sizing.COMPUTE_BYTES
+    with Loaded(path, context=512, memory_limit=size + (8 << 20)) as loaded:
+        assert loaded.engine.context.n_seq == 1
+        asked = Asked(loaded)
+        first = asked.say(text(1, 100))[0]
+        assert asked.say(text(2, 100))[1] == 0
+        said, cached = asked.say([*text(1, 100), *first, 5])
+        assert cached > 100
+        assert said == fresh(loaded, [*text(1, 100), *first, 5])
+    with Loaded(path, context=512) as loaded:
+        assert loaded.engine.context.n_seq == 16
+    with pytest.raises(errors.ModelLoadFailed, match="two states"):
+        Loaded(path, context=512, memory_limit=size + (1 << 20))
 
 
 def test_read_back_from_disk(model: Loaded) -> None:
