@@ -142,7 +142,8 @@ class Fleet:
         """A resident was loaded, has ended or has become idle."""
         for resident in self.loaded:
             if path := resident.model.path:
-                self._measured[path] = max(resident.rss_bytes, self._measured.get(path, 0))
+                own = resident.rss_bytes - resident.parked_bytes
+                self._measured[path] = max(own, self._measured.get(path, 0))
         self._retired = {r for r in self._retired if r.lifecycle.state is not State.STOPPED}
         self._movement.set()
         self._watch.files({file for r in self.loaded for file in self._files(r)})
