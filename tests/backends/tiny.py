@@ -105,6 +105,64 @@ def t5(path: Path) -> Path:
     return _write(path, "t5", {**keys, **words, "decoder_block_count": 1}, shapes)
 
 
+# models whose state cannot be cut anywhere: with context for a conversation
+
+SSM = {"ssm.conv_kernel": 4, "ssm.inner_size": 2 * WIDTH, "ssm.state_size": 16, "ssm.time_step_rank": 4}
+LONG = {"context_length": 1024, "attention.layer_norm_rms_epsilon": 1e-5}
+
+
+def mamba(path: Path) -> Path:
+    """Recurrent layers alone."""
+    shapes = _ends()
+    for block in ("blk.0", "blk.1"):
+        shapes |= {f"{block}.attn_norm.weight": (WIDTH,), f"{block}.ssm_in.weight": (WIDTH, 4 * WIDTH)}
+        shapes |= {f"{block}.ssm_conv1d.weight": (4, 2 * WIDTH), f"{block}.ssm_conv1d.bias": (2 * WIDTH,)}
+        shapes |= {f"{block}.ssm_x.weight": (2 * WIDTH, 36), f"{block}.ssm_dt.weight": (4, 2 * WIDTH)}
+        shapes |= {f"{block}.ssm_dt.bias": (2 * WIDTH,), f"{block}.ssm_a": (16, 2 * WIDTH)}
+        shapes |= {f"{block}.ssm_d": (2 * WIDTH,), f"{block}.ssm_out.weight": (2 * WIDTH, WIDTH)}
+    none = {"attention.head_count": 0, "attention.head_count_kv": 0, "feed_forward_length": 0}
+    return _write(path, "mamba", {**bytes_vocabulary(), **LONG, **SSM, **none, "block_count": 2}, shapes)
+
+
+def hybrid(path: Path, state: int = 16) -> Path:
+    """A recurrent layer and one with attention (Granite 4's kind)."""
+    inner, conv = 2 * WIDTH, 2 * WIDTH + 2 * state
+    shapes = {**_ends(), **_attention("blk.1"), "blk.1.attn_output.weight": (WIDTH, WIDTH)}
+    shapes |= {"blk.0.attn_norm.weight": (WIDTH,), "blk.0.ssm_in.weight": (WIDTH, 2 * inner + 2 * state + 4)}
+    shapes |= {"blk.0.ssm_conv1d.weight": (4, conv), "blk.0.ssm_conv1d.bias": (conv,), "blk.0.ssm_dt.bias": (4,)}
+    shapes |= {"blk.0.ssm_a": (1, 4), "blk.0.ssm_d": (1, 4), "blk.0.ssm_norm.weight": (inner,)}
+    shapes |= {"blk.0.ssm_out.weight": (inner, WIDTH), "blk.0.ffn_norm.weight": (WIDTH,)}
+    shapes |= {"blk.0.ffn_up.weight": (WIDTH, FEED), "blk.0.ffn_down.weight": (FEED, WIDTH)}
+    shapes |= {f"blk.{i}.ffn_gate.weight": (WIDTH, FEED) for i in (0, 1)}
+    keys = {**SSM, "ssm.group_count": 1, "ssm.state_size": state, "block_count": 2, "attention.head_count_kv": [0, 2]}
+    return _write(path, "granitehybrid", {**bytes_vocabulary(), **LONG, **keys}, shapes)
+
+
+def windowed(path: Path) -> Path:
+    """Five layers that look back 48 tokens, and one that looks at all."""
+    shapes = _ends()
+    for block in (f"blk.{i}" for i in range(6)):
+        shapes |= {**_attention(block), f"{block}.attn_output.weight": (WIDTH, WIDTH)}
+        shapes |= {f"{block}.{name}_norm.weight": (WIDTH,) for name in ("post_attention", "post_ffw")}
+        shapes |= {f"{block}.attn_{which}_norm.weight": (16,) for which in "qk"}
+        shapes |= {f"{block}.ffn_gate.weight": (WIDTH, FEED)}
+    keys = {"block_count": 6, "attention.sliding_window": 48, "attention.key_length": 16, "attention.value_length": 16}
+    return _write(path, "gemma3", {**bytes_vocabulary(), **LONG, **keys}, shapes)
+
+
+def cut(path: Path) -> Path:
+    """Attention alone: its state can be cut at any token."""
+    return llama(path, **LONG)
+
+
+STATES = {"cut": cut, "recurrent": mamba, "hybrid": hybrid, "windowed": windowed}
+
+
+def _ends() -> Shapes:
+    words = len(bytes_vocabulary()["tokenizer.ggml.tokens"])
+    return dict.fromkeys(("token_embd.weight", "output.weight"), (WIDTH, words)) | {"output_norm.weight": (WIDTH,)}
+
+
 def _attention(block: str) -> Shapes:
     shapes: Shapes = {f"{block}.attn_norm.weight": (WIDTH,), f"{block}.ffn_norm.weight": (WIDTH,)}
     shapes |= {f"{block}.attn_{which}.weight": (WIDTH, WIDTH) for which in "qkv"}
@@ -137,4 +195,6 @@ def _values(name: str, shape: tuple[int, ...]) -> Array:
     normal: Array = np.random.default_rng([*name.encode()]).standard_normal(shape[::-1]).astype(np.float32)
     if "norm" in name and name.endswith("weight"):
         return np.float32(1) + np.float32(0.1) * normal
+    if name.endswith("ssm_a"):
+        return -np.exp(normal)  # a state must decay
     return normal if name.startswith("token_embd") else normal * np.float32(0.2)

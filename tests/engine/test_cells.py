@@ -347,7 +347,7 @@ def test_what_comes_from_disk_pushes_out_what_is_idle(tmp_path: Path) -> None:
         cells.finish(evaluated(memory, cells, [other] * 4))
     sequence = evaluated(memory, cells, [*known, 0], size=6)
     assert sequence.cached == 6
-    assert len(cells.cache.idle()) == 2
+    assert len(cells.cache.idle()) == 1
     assert cells.used() == memory.used == 10
 
 

@@ -79,3 +79,16 @@ def test_the_memory_limit_counts_the_model() -> None:
 def test_what_does_not_fit_is_an_error_before_it_is_taken(changes: dict[str, int]) -> None:
     with pytest.raises(LoadError, match="MiB"):
         choose(**changes)
+
+
+def test_states_are_counted_before_the_cells() -> None:
+    size = choose(state_bytes=4 * MIB, limit=620 * MIB)
+    assert size.sequences == 1
+    assert 2 * 4 * MIB + size.cells * 12288 + size.ram_bytes <= 28 * MIB
+    assert "2 states" in size.reason
+    assert choose(state_bytes=4 * MIB).sequences == 16
+
+
+def test_two_states_that_do_not_fit_are_an_error() -> None:
+    with pytest.raises(LoadError, match="two states of 20 MiB"):
+        choose(state_bytes=20 * MIB, limit=620 * MIB)

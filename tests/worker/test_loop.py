@@ -164,6 +164,27 @@ def test_the_page_says_what_the_thread_is_in_even_if_it_never_returns(daemon: Da
     assert daemon.vitals.read().slowest > 0
 
 
+def test_idle_time_is_for_tidying_up_and_ends_with_the_next_message(daemon: Daemon) -> None:
+    inbox = daemon.listener.inbox
+
+    class Tidying(Scripted):
+        left = 5
+
+        def tidy(self) -> bool:
+            assert not self.submitted or self.cancelled, "a request is open"
+            self.left -= 1
+            if self.left == 3:
+                inbox.put(generate(1))  # what waits is taken before the next piece of work
+                inbox.put(Cancel(1))
+            if self.left == 0:
+                inbox.put(Stop())
+            return self.left > 0
+
+    backend = Tidying([])
+    assert daemon.run(backend) == []
+    assert (backend.submitted, backend.cancelled, backend.left) == ([1], [1], 0)
+
+
 def test_the_end_of_the_socket_ends_the_loop(daemon: Daemon) -> None:
     with pytest.raises(DaemonGone):
         daemon.run(Scripted([]), None)

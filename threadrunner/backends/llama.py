@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from threadrunner import machine
@@ -26,50 +22,17 @@ from threadrunner.api.generation import (
     TokenizeParams,
     Usage,
 )
-from threadrunner.backends import hardware
 from threadrunner.backends.answer import AnswerBuilder
 from threadrunner.backends.base import Event, Finished, ModelFacts, ModelSpec, Params, Progress
 from threadrunner.backends.failures import api_error, failed
-from threadrunner.backends.requests import RequestBuilder, priority_of
-from threadrunner.engine import sizing
-from threadrunner.engine.embedder import Embedder
-from threadrunner.engine.engine import Engine, Limits
+from threadrunner.backends.loading import LoadedModel, load
+from threadrunner.backends.requests import priority_of
 from threadrunner.engine.events import Broken, Ended, Prefilled, Text
-from threadrunner.engine.kv_store import KvStore
-from threadrunner.engine.llama.context import Context
 from threadrunner.engine.llama.errors import EngineError, LoadError
-from threadrunner.engine.llama.library import build
-from threadrunner.engine.llama.model import Model
 from threadrunner.engine.llama.recommended import recommended
 from threadrunner.engine.llama.vocab import Vocab
-from threadrunner.engine.parking import Parking
-from threadrunner.engine.threads import Threads
 
 log = logging.getLogger("threadrunner.backends.llama")
-
-N_BATCH = 2048
-N_UBATCH = 256
-N_SEQ = 64
-MAX_THREADS = 512
-"""ggml's own limit."""
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedModel:
-    """All that is made of one GGUF file."""
-
-    name: str
-    model: Model
-    vocab: Vocab
-    requests: RequestBuilder
-    engine: Engine
-    embedder: Embedder
-    threads: Threads
-
-    def close(self) -> None:
-        self.embedder.close()
-        self.engine.close()
-        self.model.close()
 
 
 class LlamaBackend:
@@ -92,7 +55,7 @@ class LlamaBackend:
     def load(self, spec: ModelSpec, report: Callable[[int, int], None]) -> ModelFacts:
         began = time.monotonic()
         try:
-            loaded, size, attempt = _load_somewhere(spec, report)
+            loaded, size, attempt = load(spec, report)
         except LoadError as error:
             raise errors.ModelLoadFailed(
                 f"{spec.name or spec.path}: {error}", reason=str(error), path=spec.path
@@ -247,105 +210,6 @@ class LlamaBackend:
             "parked_bytes": engine.cells.parking.bytes,
             "threads": self._loaded.threads.decode,
         }
-
-
-def _load_somewhere(
-    spec: ModelSpec, report: Callable[[int, int], None]
-) -> tuple[LoadedModel, sizing.Size, hardware.Attempt]:
-    """The model, where there is room for it. Raises LoadError."""
-    for attempt in hardware.attempts(spec, N_UBATCH):
-        try:
-            return *_load(spec, report, attempt), attempt
-        except LoadError as error:
-            if attempt.last:
-                raise
-            log.warning("%s: %s. Trying with less on the GPU than %s", spec.name, error, attempt.placement.reason)
-    raise AssertionError("one attempt is the last")
-
-
-def _load(
-    spec: ModelSpec, report: Callable[[int, int], None], attempt: hardware.Attempt
-) -> tuple[LoadedModel, sizing.Size]:
-    """Raises LoadError; nothing stays open then."""
-    with contextlib.ExitStack() as made:
-        model = made.enter_context(contextlib.closing(Model(spec.path, report, attempt.where)))
-        size = sizing.choose(
-            asked=spec.context,
-            trained=model.n_ctx_train,
-            cell_bytes=model.cell_bytes(*attempt.attention.types),
-            model_bytes=attempt.in_memory(model),
-            free=attempt.free_for_cache(),
-            limit=spec.memory_limit,
-            ram=spec.cache_ram,
-            grows=_is_cut(model) and not model.scales_context and spec.cache_ram != 0,
-        )
-        threads = max(1, min(spec.threads or machine.physical_cores(), MAX_THREADS))
-        context = made.enter_context(
-            contextlib.closing(
-                Context(
-                    model,
-                    n_cells=size.first_cells,
-                    n_seq=N_SEQ,
-                    n_batch=N_BATCH,
-                    n_ubatch=N_UBATCH,
-                    threads=threads,
-                    attention=attempt.attention,
-                )
-            )
-        )
-        loaded = _whole(spec, model, context, size, threads)
-        made.pop_all()
-    return loaded, size
-
-
-def _whole(spec: ModelSpec, model: Model, context: Context, size: sizing.Size, threads: int) -> LoadedModel:
-    vocab = Vocab(model)
-    max_tokens = size.context
-    limits = Limits(context=max_tokens, cells=size.cells, max_queued=spec.max_queued)
-    counter = Threads(threads, machine.clocks(), min(spec.hardware.threads_batch, MAX_THREADS))
-    context.set_threads(counter.decode, counter.prefill)
-    return LoadedModel(
-        name=spec.name,
-        model=model,
-        vocab=vocab,
-        requests=RequestBuilder(
-            vocab,
-            model.chat_template(),
-            model.chat_template("tool_use"),
-            max_tokens,
-            recommended(model.meta).sampling,
-        ),
-        engine=Engine(model, vocab, context, limits, _parking(spec, model, context, size)),
-        embedder=Embedder(
-            model, pooling=context.pooling, remembers=context.remembers, threads=counter.prefill, max_tokens=max_tokens
-        ),
-        threads=counter,
-    )
-
-
-def _is_cut(model: Model) -> bool:
-    """Whether a sequence's state can be cut at any token."""
-    return not model.recurrent and not model.n_swa
-
-
-def _parking(spec: ModelSpec, model: Model, context: Context, size: sizing.Size) -> Parking:
-    cut = _is_cut(model)
-    return Parking(
-        context,
-        _store(spec, model),
-        max_bytes=size.ram_bytes if cut else 0,
-        block_tokens=size.block_tokens if cut else sizing.MAX_CONTEXT,
-    )
-
-
-def _store(spec: ModelSpec, model: Model) -> KvStore | None:
-    if not spec.cache_dir or spec.cache_bytes <= 0 or model.recurrent:
-        return None
-    name = re.sub(r"[^\w.-]", "_", spec.name or Path(spec.path).name).lstrip(".") or "model"
-    stat = Path(spec.path).stat()
-    model_is = spec.fingerprint or f"{spec.path} {stat.st_size} {stat.st_mtime_ns}"
-    types = f"{spec.hardware.cache_type_k} {spec.hardware.cache_type_v} {spec.hardware.flash_attention}"
-    return KvStore(Path(spec.cache_dir) / name, f"{model_is} {build()} {types}", spec.cache_bytes)
 
 
 def _text(vocab: Vocab, tokens: list[int]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from threadrunner.engine.candidates import CandidateMaker
 from threadrunner.engine.cells import Cells
@@ -13,6 +12,7 @@ from threadrunner.engine.errors import PromptTooLong, QueueFull, Unsupported
 from threadrunner.engine.events import Broken, Ended, Event, Prefilled, Text
 from threadrunner.engine.growth import Growth
 from threadrunner.engine.interruption import Interruption
+from threadrunner.engine.limits import Limits
 from threadrunner.engine.llama.context import ABORTED, NO_ROOM, OK, Context
 from threadrunner.engine.llama.errors import EngineError
 from threadrunner.engine.llama.logprobs import Logprob
@@ -29,18 +29,6 @@ log = logging.getLogger("threadrunner.engine")
 
 WORTH_A_WAIT = 64
 """Tokens; a prompt waits for another that evaluates this many of its own."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    context: int
-    """Maximum tokens of one sequence."""
-    cells: int = 0
-    """To which the context's cells may grow."""
-    max_running: int = 16
-    """Sequences."""
-    max_queued: int = 64
-    """Requests."""
 
 
 class Engine:

@@ -256,8 +256,8 @@ class Parking:
 
     def _pieces(self, seq: int, tokens: list[int]) -> Iterator[StatePiece]:
         """Those in memory as they are, the rest from the cells, one at a time."""
-        _, blocks = self.tier.match(tokens)
-        by_span = {(b.begin, b.end): b.state for b in blocks}
+        length, blocks = self.tier.match(tokens)
+        by_span = {(b.begin, b.end): b.state for b in blocks if b.end <= length}  # the last one may be another's
         for begin in range(0, len(tokens), self.tier.block_tokens):
             end = min(begin + self.tier.block_tokens, len(tokens))
             if saved := by_span.get((begin, end)):

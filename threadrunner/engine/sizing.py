@@ -17,6 +17,9 @@ MIN_CONTEXT = 256
 MAX_CONTEXT = 2**31 - 512
 """Positions are 32-bit numbers, and llama.cpp rounds up by 256."""
 FIRST_CELLS = 2048
+MAX_SEQUENCES = 64
+MAX_STATES = 17
+"""Where each sequence has a state of its own from the start, as recurrent layers do: 16 that run and a spare one."""
 COMPUTE_BYTES = 192 << 20
 """Kept for compute buffers, logits and the interpreter."""
 MAX_RAM_BYTES = 2 << 30
@@ -35,6 +38,8 @@ class Size:
     """Maximum cells for all that runs at once."""
     first_cells: int
     """Of these, how many to begin with."""
+    sequences: int
+    """Maximum that run or are kept in cells, at once."""
     ram_bytes: int
     """Maximum for the state of finished requests, beside the cells."""
     block_tokens: int
@@ -47,6 +52,7 @@ def choose(  # noqa: PLR0913 - by name
     asked: int,
     trained: int,
     cell_bytes: int,
+    state_bytes: int = 0,
     model_bytes: int,
     free: int | None,
     limit: int,
@@ -54,8 +60,9 @@ def choose(  # noqa: PLR0913 - by name
     grows: bool = True,
 ) -> Size:
     """`free` is the bytes that the machine has left with the model loaded (None: unknown), `limit` those that the
-    process may take in all (0: no limit); `asked` (0: not) and `trained` are tokens of context; `ram` is the maximum
-    for finished requests (-1: not asked); `grows`: whether the context can be made larger later. Raises LoadError.
+    process may take in all (0: no limit); `asked` (0: not) and `trained` are tokens of context; `state_bytes` is what
+    each sequence takes beside its cells; `ram` is the maximum for finished requests (-1: not asked); `grows`: whether
+    the context can be made larger later. Raises LoadError.
 
     A request that asks for a context gets that context or an error. Otherwise: the trained context up to 32,768, in no
     more than three quarters of what may be taken: half of the free memory, and no more than the limit leaves. Where
@@ -64,6 +71,10 @@ def choose(  # noqa: PLR0913 - by name
     if not 0 <= asked <= MAX_CONTEXT:
         raise LoadError(f"a context of {asked} tokens: ask for 1 to {MAX_CONTEXT}, or for 0 to leave it to the model")
     budget, why = _budget(model_bytes, free, limit)
+    states = max(2, min(MAX_STATES, budget // 3 // state_bytes)) if state_bytes else 0
+    if states * state_bytes > budget:
+        raise LoadError(f"{why} leaves no room for two states of {_mib(state_bytes)}: {_mib(max(0, budget))}")
+    budget -= states * state_bytes
     fits = budget // cell_bytes // 256 * 256
     if asked > fits:
         raise LoadError(
@@ -80,7 +91,10 @@ def choose(  # noqa: PLR0913 - by name
     cells = context + min(context, (left - ram_bytes) // cell_bytes // 256 * 256)
     bound = why if context < wanted else ("the context" if asked or cells == 2 * context else why)
     reason = f"up to {cells} cells of {cell_bytes} bytes, {_mib(cells * cell_bytes)}; bounded by {bound}"
+    if states:
+        reason = f"{states} states of {state_bytes} bytes and {reason}"
     return Size(
+        sequences=states - 1 if states else MAX_SEQUENCES,
         context=context,
         cells=cells,
         first_cells=min(cells, FIRST_CELLS) if grows else cells,

@@ -172,7 +172,8 @@ class Fleet:
         """A resident was loaded, has ended or has become idle."""
         for resident in self.loaded:
             if path := resident.model.path:
-                self._measured[path] = max(resident.rss_bytes, self._measured.get(path, 0))
+                own = resident.rss_bytes - resident.parked_bytes
+                self._measured[path] = max(own, self._measured.get(path, 0))
                 self._vram_measured[path] = _vram_of(resident) or self._vram_measured.get(path, 0)
             if resident.process and (capacity := vram.capacity(resident.facts.facts, self._vram_held())):
                 self._vram_capacity = capacity

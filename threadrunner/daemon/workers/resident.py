@@ -99,6 +99,11 @@ class Resident:
         return file_change.judge(self.fingerprint, now) is file_change.Change.REWRITTEN
 
     @property
+    def parked_bytes(self) -> int:
+        """Of `rss_bytes`, what the state of finished requests takes: a worker begins with none."""
+        return int(self.process.gauges.get("parked_bytes", 0)) if self.process else 0
+
+    @property
     def rss_bytes(self) -> int:
         """Memory of its process; 0 without one."""
         return machine.resident_bytes(self.process.pid) if self.process and self.process.pid else 0

@@ -1,0 +1,166 @@
+"""One GGUF file, made into all that answers requests: model, context, engine, embedder."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from threadrunner import machine
+from threadrunner.backends import hardware
+from threadrunner.backends.base import ModelSpec
+from threadrunner.backends.requests import RequestBuilder
+from threadrunner.engine import sizing
+from threadrunner.engine.embedder import Embedder
+from threadrunner.engine.engine import Engine
+from threadrunner.engine.kv_store import KvStore
+from threadrunner.engine.limits import MAX_RUNNING, Limits
+from threadrunner.engine.llama.context import OK, Attention, Context
+from threadrunner.engine.llama.errors import LoadError
+from threadrunner.engine.llama.library import build
+from threadrunner.engine.llama.model import Model
+from threadrunner.engine.llama.recommended import recommended
+from threadrunner.engine.llama.vocab import Vocab
+from threadrunner.engine.parking import Parking
+from threadrunner.engine.threads import Threads
+
+log = logging.getLogger("threadrunner.backends.llama")
+
+N_BATCH = 2048
+N_UBATCH = 256
+MAX_THREADS = 512
+"""ggml's own limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """All that is made of one GGUF file."""
+
+    name: str
+    model: Model
+    vocab: Vocab
+    requests: RequestBuilder
+    engine: Engine
+    embedder: Embedder
+    threads: Threads
+
+    def close(self) -> None:
+        self.embedder.close()
+        self.engine.close()
+        self.model.close()
+
+
+def load(spec: ModelSpec, report: Callable[[int, int], None]) -> tuple[LoadedModel, sizing.Size, hardware.Attempt]:
+    """The model, where there is room for it. Raises LoadError; nothing stays open then."""
+    for attempt in hardware.attempts(spec, N_UBATCH):
+        try:
+            return *_load(spec, report, attempt), attempt
+        except LoadError as error:
+            if attempt.last:
+                raise
+            log.warning("%s: %s. Trying with less on the GPU than %s", spec.name, error, attempt.placement.reason)
+    raise AssertionError("one attempt is the last")
+
+
+def _load(
+    spec: ModelSpec, report: Callable[[int, int], None], attempt: hardware.Attempt
+) -> tuple[LoadedModel, sizing.Size]:
+    with contextlib.ExitStack() as made:
+        model = made.enter_context(contextlib.closing(Model(spec.path, report, attempt.where)))
+        threads = max(1, min(spec.threads or machine.physical_cores(), MAX_THREADS))
+        cell_bytes, state_bytes = model.cell_bytes(*attempt.attention.types), 0
+        if model.recurrent:
+            cell_bytes, state_bytes = _measured(model, threads, attempt.attention)
+        size = sizing.choose(
+            asked=spec.context,
+            trained=model.n_ctx_train,
+            cell_bytes=cell_bytes,
+            state_bytes=state_bytes,
+            model_bytes=attempt.in_memory(model),
+            free=attempt.free_for_cache(),
+            limit=spec.memory_limit,
+            ram=spec.cache_ram,
+            grows=spec.cache_ram != 0 and not model.scales_context,
+        )
+        context = Context(
+            model,
+            n_cells=size.first_cells,
+            n_seq=size.sequences,
+            n_batch=N_BATCH,
+            n_ubatch=N_UBATCH,
+            threads=threads,
+            attention=attempt.attention,
+        )
+        made.enter_context(contextlib.closing(context))
+        loaded = _whole(spec, model, context, size, threads)
+        made.pop_all()
+    return loaded, size
+
+
+def _measured(model: Model, threads: int, attention: Attention) -> tuple[int, int]:
+    """Bytes of a cell and of a sequence's state, by what llama.cpp saves of a sequence with one token: which layers
+    have which, and how large, differs with each architecture. Raises LoadError."""
+    probe = Context(model, n_cells=256, n_seq=1, n_batch=8, n_ubatch=8, threads=threads, attention=attention)
+    with contextlib.closing(probe):
+        empty = probe.point_size(0)
+        probe.add(0, 0, [0], True)
+        if (status := probe.decode()) != OK:
+            raise LoadError(f"llama_decode failed with {status} on its first token")
+        cell = probe.state_size(0, 0, 1) - probe.state_size(0, 0, 0)
+        return max(1, cell), max(1, probe.point_size(0) - empty)
+
+
+def _whole(spec: ModelSpec, model: Model, context: Context, size: sizing.Size, threads: int) -> LoadedModel:
+    vocab = Vocab(model)
+    max_tokens = size.context
+    limits = Limits(
+        context=max_tokens,
+        cells=size.cells,
+        max_running=min(MAX_RUNNING, size.sequences),
+        max_queued=spec.max_queued,
+    )
+    counter = Threads(threads, machine.clocks(), min(spec.hardware.threads_batch, MAX_THREADS))
+    context.set_threads(counter.decode, counter.prefill)
+    return LoadedModel(
+        name=spec.name,
+        model=model,
+        vocab=vocab,
+        requests=RequestBuilder(
+            vocab,
+            model.chat_template(),
+            model.chat_template("tool_use"),
+            max_tokens,
+            recommended(model.meta).sampling,
+        ),
+        engine=Engine(model, vocab, context, limits, _parking(spec, model, context, size)),
+        embedder=Embedder(
+            model, pooling=context.pooling, remembers=context.remembers, threads=counter.prefill, max_tokens=max_tokens
+        ),
+        threads=counter,
+    )
+
+
+def _parking(spec: ModelSpec, model: Model, context: Context, size: sizing.Size) -> Parking:
+    cut = not model.recurrent and not model.n_swa
+    # without memory for the points, a window is kept whole, and a recurrent state not at all
+    whole = not cut and size.ram_bytes <= 0
+    return Parking(
+        context,
+        None if whole and model.recurrent else _store(spec),
+        max_bytes=size.ram_bytes,
+        block_tokens=sizing.MAX_CONTEXT if whole else size.block_tokens,
+        points=not cut and not whole,
+    )
+
+
+def _store(spec: ModelSpec) -> KvStore | None:
+    if not spec.cache_dir or spec.cache_bytes <= 0:
+        return None
+    name = re.sub(r"[^\w.-]", "_", spec.name or Path(spec.path).name).lstrip(".") or "model"
+    stat = Path(spec.path).stat()
+    model_is = spec.fingerprint or f"{spec.path} {stat.st_size} {stat.st_mtime_ns}"
+    types = f"{spec.hardware.cache_type_k} {spec.hardware.cache_type_v} {spec.hardware.flash_attention}"
+    return KvStore(Path(spec.cache_dir) / name, f"{model_is} {build()} {types}", spec.cache_bytes)
