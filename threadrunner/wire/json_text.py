@@ -42,8 +42,9 @@ class _Options:
 def _of_c() -> tuple[Callable[[str, int], tuple[Any, int]], Callable[[Any], str]]:
     import _json
 
-    scan: Any = _json.make_scanner(_Options)
-    chunks: Any = _json.make_encoder(None, _default, _json.encode_basestring, None, ":", ",", False, False, True)  # type: ignore[arg-type]
+    make_scanner: Any = _json.make_scanner
+    scan: Any = make_scanner(_Options)
+    chunks: Any = _json.make_encoder(None, _default, _json.encode_basestring, None, ":", ",", False, False, True)
     return scan, lambda value: "".join(chunks(value, 0))
 
 
