@@ -29,6 +29,7 @@ CLIENT = {
     "threadrunner.paths",
     "threadrunner.wire",
     "threadrunner.wire.framing",
+    "threadrunner.wire.json_text",
     "threadrunner.wire.messages",
 }
 COMMAND = CLIENT - {"threadrunner.cli.prompt"} | {"threadrunner.cli.arguments", "threadrunner.cli.commands"}
@@ -96,4 +97,4 @@ def test_only_the_standard_library_and_little_of_it(shell: Shell, args: list[str
 
 def test_a_plain_prompt_does_without_argparse(shell: Shell) -> None:
     assert shell.run("warm").returncode == 0
-    assert loaded(shell, "hi") & {"argparse", "gettext", "locale", "fcntl"} == set()
+    assert loaded(shell, "hi") & {"argparse", "gettext", "locale", "fcntl", "json", "re", "enum", "signal"} == set()

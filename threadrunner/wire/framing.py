@@ -6,8 +6,6 @@ Content-Length headers.
 
 from __future__ import annotations
 
-import re
-
 LINES = "lines"
 HEADERS = "headers"
 
@@ -15,7 +13,7 @@ FRAME_LIMIT = 16 << 20
 HEADER_LIMIT = 4096
 
 _BLANK = b" \t\r\n"
-_LENGTH = re.compile(rb"content-length[ \t]*:[ \t]*([0-9]{1,12})[ \t]*\Z", re.IGNORECASE)
+_DIGITS = 12
 
 
 class FramingError(Exception):
@@ -100,13 +98,22 @@ class Decoder:
         return frame
 
     def _length(self, block: bytes) -> int:
-        found = [m for m in map(_LENGTH.match, block.split(b"\r\n")) if m]
+        found = [length for line in block.split(b"\r\n") if (length := _content_length(line)) is not None]
         if len(found) != 1:
             raise FramingError("each frame needs exactly one Content-Length header")
-        length = int(found[0][1])
+        (length,) = found
         if length > self._limit:
             raise FramingError(f"a frame may have {self._limit} bytes, not {length}")
         return length
+
+
+def _content_length(line: bytes) -> int | None:
+    """The number of a header that has it; by hand, since the shell would wait 5 ms for `re`."""
+    name, _, value = line.partition(b":")
+    digits = value.strip(b" \t")
+    if name.rstrip(b" \t").lower() != b"content-length" or not digits.isdigit() or len(digits) > _DIGITS:
+        return None
+    return int(digits)
 
 
 def encode(body: bytes, framing: str | None = LINES) -> bytes:

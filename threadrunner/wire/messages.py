@@ -7,7 +7,7 @@ Reading is strict (RFC 8259, bounded depth), so that everything behind it may tr
 
 from __future__ import annotations
 
-import json
+from threadrunner.wire import json_text
 
 TYPE_CHECKING = False  # not typing's, which costs the shell 3 ms of every prompt; checkers know the bare name too
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def decode(frame: bytes, depth_limit: int = DEPTH_LIMIT) -> Any:
     except UnicodeDecodeError as error:
         raise DecodeError(f"not UTF-8 at byte {error.start}") from None
     try:
-        value = _json.decode(text)
+        value = json_text.read(text)
     except RecursionError:
         raise DecodeError(f"nested deeper than {depth_limit}") from None
     except ValueError as error:
@@ -38,21 +38,6 @@ def decode(frame: bytes, depth_limit: int = DEPTH_LIMIT) -> Any:
     if (b"\\ud" in frame or b"\\uD" in frame) and not _encodable(value):
         raise DecodeError("half of a surrogate pair: not a character")
     return value
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-def _finite(digits: str) -> float:
-    """1e999 is JSON, and infinity to Python: no value that a message could carry back."""
-    number = float(digits)
-    if number - number:  # of an infinity that is NaN, which counts as true
-        raise ValueError(f"{digits:.20} is too large for a number")
-    return number
-
-
-_json = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)  # json.loads makes one for each message
 
 
 def _deeper(value: Any, limit: int) -> bool:
@@ -71,7 +56,7 @@ def _deeper(value: Any, limit: int) -> bool:
 
 def _encodable(value: Any) -> bool:
     try:
-        json.dumps(value, ensure_ascii=False).encode("utf-8")
+        json_text.write(value).encode("utf-8")
     except UnicodeEncodeError:
         return False
     return True
@@ -79,7 +64,7 @@ def _encodable(value: Any) -> bool:
 
 def encode(message: Any) -> bytes:
     """One JSON text, compact, on one line."""
-    return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+    return json_text.write(message).encode("utf-8")
 
 
 def request(id: int | str, method: str, params: dict[str, Any]) -> dict[str, Any]:
