@@ -43,7 +43,8 @@ The file docs/editors.md has the table." :type 'plist)
 (defvar threadrunner--deaths 0 "How often it ended, one time after the other.")
 (defvar threadrunner--not-before 0 "No start before this time.")
 (defvar-local threadrunner--document nil
-  "What the server has of this buffer: (CONNECTION URI NAME LANGUAGE), or nil.")
+  "What the server has of this buffer: (CONNECTION URI NAME LANGUAGE BUFFER), or nil.
+A clone of the buffer has the same value, which is not about it.")
 (defvar threadrunner--version 0 "Of all documents, so that it grows in each.")
 (defvar-local threadrunner--changes nil "Changes that the server has not been told of, newest first; t for all the text.")
 (defvar-local threadrunner--before nil
@@ -175,7 +176,8 @@ Bytes that are no text are as many characters in it, or no JSON could hold them.
 
 (defun threadrunner--open (connection)
   "Tell the server of this buffer."
-  (setq threadrunner--document (list connection (threadrunner--uri) (threadrunner--name) (threadrunner--language)))
+  (setq threadrunner--document (list connection (threadrunner--uri) (threadrunner--name) (threadrunner--language)
+                                    (current-buffer)))
   (threadrunner--known)
   (jsonrpc-notify
    connection :textDocument/didOpen
@@ -184,7 +186,8 @@ Bytes that are no text are as many characters in it, or no JSON could hold them.
                     :text ,(threadrunner--text 1 (1+ (buffer-size)))))))
 
 (defun threadrunner--close ()
-  (when (and threadrunner--document (eq (car threadrunner--document) (threadrunner--live)))
+  (when (and threadrunner--document (eq (car threadrunner--document) (threadrunner--live))
+             (eq (nth 4 threadrunner--document) (current-buffer)))
     (jsonrpc-notify threadrunner--connection :textDocument/didClose
                     `(:textDocument (:uri ,(nth 1 threadrunner--document)))))
   (setq threadrunner--document nil))
@@ -220,8 +223,8 @@ The two differ for the commands that change case, fill or replace characters: th
   "Make the server's text this buffer's; nil where there is no server, or not yet."
   (let ((connection (threadrunner--connect)))
     (when connection
-      (pcase-let ((`(,with ,uri ,name ,language) threadrunner--document))
-        (cond ((not (eq with connection)) (threadrunner--open connection))
+      (pcase-let ((`(,with ,uri ,name ,language ,buffer) threadrunner--document))
+        (cond ((not (and (eq with connection) (eq buffer (current-buffer)))) (threadrunner--open connection))
               ((not (and (equal name (threadrunner--name)) (equal language (threadrunner--language))))
                (threadrunner--close)
                (threadrunner--open connection))

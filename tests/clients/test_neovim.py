@@ -150,3 +150,57 @@ def test_the_plain_menu_is_exact_too(nvim: Opener, standin: Standin, tmp_path: P
     editor.wait("not vim.bo.modified and vim.fn.mode() == 'n'", "saved")
     assert (tmp_path / "a.py").read_bytes() == written(case)
     editor.quit()
+
+
+def typing(nvim: Opener, standin: Standin) -> Nvim:
+    """Insert mode behind `x = 1 a`, where `lpha(beta)` is suggested."""
+    standin.says = lambda params: "lpha(beta)" if str(params["prefix"]).endswith("a") else ""
+    editor = nvim(b"x = 1\nyy\n")
+    editor.insert_at(0, 5)
+    editor.keys(" a")
+    editor.wait_ghost("lpha(beta)")
+    return editor
+
+
+@pytest.mark.parametrize(
+    ("keys", "lines"),
+    [
+        ("<Tab><Tab>", ["x = 1 alpha(beta)\t", "yy"]),
+        ("x<Tab>", ["x = 1 ax\t", "yy"]),
+        ("<Down><Tab>", ["x = 1 a", "yy\t"]),
+        ("<M-Right><M-Right>", ["x = 1 alpha(", "yy"]),
+        ("<Tab>.z<Esc>u", ["x = 1 alpha(beta)", "yy"]),
+        ("<Tab><Esc>u", ["x = 1 a", "yy"]),
+        ("<Tab><Esc>j.", ["x = 1 alpha(beta)", "yy alpha(beta)"]),
+    ],
+)
+def test_keys_that_arrive_together(nvim: Opener, standin: Standin, keys: str, lines: list[str]) -> None:
+    editor = typing(nvim, standin)
+    editor.do("vim.bo.expandtab = false")
+    editor.keys(keys + "<Esc>")
+    wanted = "\\n".join(lines).replace("\t", "\\t")
+    editor.wait(
+        f"table.concat(vim.api.nvim_buf_get_lines(0, 0, -1, false), '\\n') == '{wanted}' and vim.fn.mode() == 'n'", keys
+    )
+
+
+def test_the_keys_own_meaning_where_nothing_is_shown(nvim: Opener, standin: Standin) -> None:
+    editor = nvim(b"x\n\n")
+    editor.do("vim.keymap.set('i', '<Tab>', 'USER')")
+    editor.keys("A<Tab><Esc>")
+    editor.wait("vim.api.nvim_get_current_line() == 'xUSER' and vim.fn.mode() == 'n'", "the user's map")
+    editor.do("vim.keymap.del('i', '<Tab>')")
+    editor.do("vim.keymap.set('i', '<Tab>', function() return 'called' end, { expr = true })")
+    editor.keys("A<Tab><Esc>")
+    editor.wait("vim.api.nvim_get_current_line() == 'xUSERcalled'", "the user's expression")
+
+
+def test_a_dead_server_is_started_again(nvim: Opener, standin: Standin) -> None:
+    editor = typing(nvim, standin)
+    editor.keys("<Esc>")
+    editor.do("vim.uv.kill(tonumber(vim.fn.system('pgrep -P ' .. vim.fn.getpid() .. ' -f lsp')), 'sigkill')")
+    editor.wait("require('threadrunner').deaths == 1", "its end")
+    editor.wait("(require('threadrunner').client() or {}).initialized", "another one")
+    editor.keys("oy = a")
+    editor.wait_ghost("lpha(beta)")
+    assert "the server ended (signal 9)" in editor.lua("vim.api.nvim_exec2('messages', {output = true}).output")

@@ -11,7 +11,7 @@ import struct
 import subprocess
 import termios
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,14 +31,15 @@ autocmd User ThreadRunnerShown call writefile([json_encode(threadrunner#ghost)],
 
 
 class Vim:
-    def __init__(self, folder: Path, env: dict[str, str], file: Path) -> None:
+    def __init__(self, folder: Path, env: dict[str, str], file: Path, *commands: str) -> None:
         self._tells = folder / "tells"
         os.mkfifo(self._tells)
         # Open for writing too, so that the end of one writer is not the end of the stream.
         self._told = os.open(self._tells, os.O_RDWR)
         self._lines = b""
         rc = folder / "vimrc"
-        rc.write_text(VIMRC % {"plugin": EDITORS / "vim", "command": json.dumps(SERVER)})
+        ours = VIMRC % {"plugin": EDITORS / "vim", "command": json.dumps(SERVER)}
+        rc.write_text("\n".join([ours, *commands, ""]))
         self._terminal, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
         self.process = subprocess.Popen(
@@ -119,3 +120,73 @@ def test_accepting_is_exact(standin: Standin, tmp_path: Path, vims: list[Vim], c
     vim.keys("\x1b:wq\r")
     vim.wait()
     assert file.read_bytes() == (case.after if case.before else case.after + b"\n")
+
+
+@pytest.fixture
+def typing(standin: Standin, tmp_path: Path, vims: list[Vim]) -> Callable[..., Vim]:
+    """Vim with `x = 1` and `yy`, in insert mode behind `x = 1 a`, where `lpha(beta)` is suggested."""
+
+    def begin(*commands: str) -> Vim:
+        needs_virtual_text()
+        standin.says = lambda params: "lpha(beta)" if str(params["prefix"]).endswith("a") else ""
+        file = tmp_path / "a.py"
+        file.write_text("x = 1\nyy\n")
+        vims.append(Vim(tmp_path, {**clean_env(), **standin.env}, file, *commands))
+        vims[-1].keys("ggA a")
+        vims[-1].wait_ghost("lpha(beta)")
+        return vims[-1]
+
+    return begin
+
+
+@pytest.mark.parametrize(
+    ("keys", "lines"),
+    [
+        ("\t\t", ["x = 1 alpha(beta)\t", "yy"]),
+        ("x\t", ["x = 1 ax\t", "yy"]),
+        ("l\t", ["x = 1 alpha(beta)", "yy"]),
+        ("\x1b[B\t", ["x = 1 a", "yy\t"]),
+        ("\t.z\x1bu", ["x = 1 alpha(beta)", "yy"]),
+        ("\t\x1bu", ["x = 1 a", "yy"]),
+        ("\t\x1bj.", ["x = 1 alpha(beta)", "yy alpha(beta)"]),
+    ],
+    ids=["twice", "another letter", "the same letter", "another line", "undo of what came after", "undo", "repeat"],
+)
+def test_keys_that_arrive_together(typing: Callable[..., Vim], tmp_path: Path, keys: str, lines: list[str]) -> None:
+    vim = typing()
+    vim.keys(keys + "\x1b:wq\r")
+    vim.wait()
+    assert (tmp_path / "a.py").read_text() == "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("mapping", "result"),
+    [
+        ("inoremap <Tab> USER", "USER"),
+        ("inoremap <expr> <Tab> pumvisible() ? 'menu' : 'free'", "free"),
+        ("imap <Tab> <Plug>mine|inoremap <Plug>mine PLUG", "PLUG"),
+    ],
+)
+def test_the_users_own_map_works_where_nothing_is_shown(
+    typing: Callable[..., Vim], tmp_path: Path, mapping: str, result: str
+) -> None:
+    vim = typing(mapping.replace("|", "\n"))
+    vim.keys("\t\x1bGA\t\x1b:wq\r")
+    vim.wait()
+    assert (tmp_path / "a.py").read_text() == f"x = 1 alpha(beta)\nyy{result}\n"
+
+
+def test_a_server_that_ends_at_once_is_not_started_with_each_key(
+    standin: Standin, tmp_path: Path, vims: list[Vim]
+) -> None:
+    needs_virtual_text()
+    starts = tmp_path / "starts"
+    file = tmp_path / "a.py"
+    file.write_text("x\n")
+    command = f"let g:threadrunner_command = ['sh', '-c', 'echo >> {starts}; exit 3']"
+    vims.append(Vim(tmp_path, {**clean_env(), **standin.env}, file, command))
+    vims[-1].keys(":for key in range(30) | call threadrunner#Ask(v:true) | sleep 30m | endfor\r")  # as a key does
+    vims[-1].keys(f":call writefile(split(execute('messages'), '\\n'), '{tmp_path / 'said'}')\r:wq\r")
+    vims[-1].wait()
+    assert 1 <= starts.read_text().count("\n") <= 4
+    assert "the server ended (code 3)" in (tmp_path / "said").read_text()

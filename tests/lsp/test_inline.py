@@ -331,3 +331,23 @@ def test_the_end_of_stdin_ends_the_server(editor: Editor, standin: Standin) -> N
     assert editor.process.wait(60) == 0
     editor.wait_end()
     standin.wait_for(1, state="cancelled")
+
+
+def test_halves_of_characters_anywhere_reach_no_model(editor: Editor, standin: Standin) -> None:
+    """One in the file itself, or in another one that is shown beside it, made each request an error -32603."""
+    standin.says = lambda params: "1"
+    editor.open("def helper(x):\n    return '\ud83d' + x\n", "file:///work/ctx.py")
+    editor.open("from ctx import helper\ny = '\ude00'\nx = helper(\n", language="pyth\ud83don")
+    assert [item["insertText"] for item in editor.inline(2, 11)] == ["1"]
+    params = standin.of()[-1].params
+    assert "y = '\ufffd'" in params["prefix"] and params["language"] == "pyth\ufffdon"
+    editor.open("def other(y):\n    return helper\n", "file:///work/b\ud83d.py")
+    assert editor.inline(1, 17, uri="file:///work/b\ud83d.py") != []
+    assert "'\ufffd' + x" in str(standin.of()[-1].params["context"])
+
+
+@pytest.mark.parametrize("scheme", ["file://", "untitled:", "git:", "vscode-remote://ssh-remote%2Bhost"])
+def test_a_secret_is_one_in_any_scheme(editor: Editor, standin: Standin, scheme: str) -> None:
+    uri = f"{scheme}/work/.env"
+    editor.open("PASSWORD=x\nCOPY=", uri, "dotenv")
+    assert editor.inline(1, 5, uri=uri) == [] and standin.of() == []

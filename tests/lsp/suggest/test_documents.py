@@ -8,7 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from threadrunner.lsp.suggest.documents import UTF8, UTF16, UTF32, Document, Place, split_lines, to_column, to_units
+from threadrunner.lsp.suggest.documents import (
+    UTF8,
+    UTF16,
+    UTF32,
+    WORD_LIMIT,
+    Document,
+    Place,
+    sound,
+    split_lines,
+    to_column,
+    to_units,
+)
 
 ENCODINGS = (UTF8, UTF16, UTF32)
 
@@ -70,6 +81,43 @@ def test_the_word_before_the_place() -> None:
     assert document.word_start(Place(0, 12)) == Place(0, 10)
     assert document.word_start(Place(0, 10)) == Place(0, 10)
     assert document.word_start(Place(0, 9)) == Place(0, 4)
+
+
+def test_a_word_without_an_end_is_none() -> None:
+    long = "a" * 2 * WORD_LIMIT
+    assert doc(long).word_start(Place(0, WORD_LIMIT)) == Place(0, 0)
+    assert doc(long).word_start(Place(0, WORD_LIMIT + 1)) == Place(0, WORD_LIMIT + 1)
+    assert doc(f"({long[:WORD_LIMIT]}").word_start(Place(0, WORD_LIMIT)) == Place(0, 1)
+
+
+def test_halves_of_a_character_come_and_go() -> None:
+    """VS Code replaces 😀 by 😁 with a change of the second half only."""
+    document = doc("x😀y")
+    document.change(Span(At(0, 2), At(0, 3)), "\ude01")
+    assert document.whole() == "x😁y"
+    document.change(Span(At(0, 2), At(0, 4)), "")
+    assert document.whole() == "x\ud83d" and sound(document.whole()) == "x\ufffd"
+    document.change(Span(At(0, 2), At(0, 2)), "\ude00z")
+    assert document.whole() == "x😀z"
+
+
+@given(
+    before=st.lists(st.sampled_from(["a", "é", "\ud83d", "\ude00", "😀"]), max_size=8),
+    insert=st.lists(st.sampled_from(["b", "\ud83d", "\ude00", "😀"]), max_size=4),
+    spots=st.tuples(st.integers(0, 16), st.integers(0, 16)),
+)
+def test_a_change_in_utf16_is_one_of_code_units(before: list[str], insert: list[str], spots: tuple[int, int]) -> None:
+    def units(text: str) -> bytes:
+        return text.encode("utf-16-le", "surrogatepass")
+
+    document = doc("".join(before))
+    size = len(units("".join(before))) // 2
+    start, end = sorted(min(spot, size) for spot in spots)
+    document.change(Span(At(0, start), At(0, end)), "".join(insert))
+    expected = units("".join(before))
+    expected = expected[: 2 * start] + units("".join(insert)) + expected[2 * end :]
+    assert units(document.whole()) == expected
+    assert document.lines == [expected.decode("utf-16-le", "surrogatepass")]
 
 
 def test_text_between() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from threadrunner.lsp.suggest.ignore import Ignore, secret
+from threadrunner.lsp.suggest.naming import judged_path
 
 PATTERNS = "*.log\n!keep.log\nbuild/\n/only_root.py\n**/gen/*.py\ndocs/**/x.md\na?c.txt\n\\#odd\n# comment\n\n"
 NAMES = [
@@ -32,15 +33,106 @@ NAMES = [
         "secrets.yaml",
         "db_secret.py",
         ".AWS/config",
+        *[
+            ".Renviron",
+            ".flaskenv",
+            ".dev.vars",
+            ".dev.vars.local",
+            ".secrets.toml",
+            ".s3cfg",
+            "rclone.conf",
+            "kubeconfig",
+            "wp-config.php",
+        ],
+        *[
+            "local.settings.json",
+            "vault.yml",
+            "prod.tfvars",
+            ".pgpass",
+            ".env-prod",
+            "app-secrets.yaml",
+            ".boto",
+            "token.json",
+            "wg0.conf",
+        ],
+        *[
+            ".env~",
+            "#.env#",
+            ".env.bak",
+            ".env.swp",
+            ".env<2>",
+            "id_rsa.old",
+            "server.pem.orig",
+            ".env.git",
+            "secrets.yaml.~1~",
+        ],
+        "home/.gradle/gradle.properties",
+        ".m2/settings.xml",
+        ".config/gh/hosts.yml",
     ],
 )
 def test_secrets(path: str) -> None:
     assert secret(path)
 
 
-@pytest.mark.parametrize("path", ["main.py", "environment.py", "keyboard.py", "secretary.py", ".env.example", "env.py"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "main.py",
+        "environment.py",
+        "keyboard.py",
+        "secretary.py",
+        ".env.example",
+        "env.py",
+        "secrets.yaml.sample",
+        "prod.tfvars.example",
+        "gradle.properties",
+        "hosts.yml",
+        "settings.xml",
+        "tokenizer.py",
+        "passwords.py",
+        "history.py",
+        "main.py~",
+        "vite-env.d.ts",
+    ],
+)
 def test_not_secrets(path: str) -> None:
     assert not secret(path)
+
+
+@pytest.mark.parametrize(
+    ("uri", "path"),
+    [
+        ("file:///w/a%20b.py", "/w/a b.py"),
+        ("untitled:/w/.env", "/w/.env"),
+        ("untitled:.env", ".env"),
+        ("untitled:Untitled-1", "Untitled-1"),
+        ("git:/w/.env?%7B%22path%22%3A%22%2Fw%2F.env%22%2C%22ref%22%3A%22%22%7D", "/w/.env"),
+        ("git:/w/key.pem.git?%7B%22path%22%3A%22%2Fw%2Fkey.pem%22%7D", "/w/key.pem"),
+        ("vscode-remote://ssh-remote%2Bhost/w/.env", "/w/.env"),
+        ("vscode-vfs://github/o/r/.env", "/o/r/.env"),
+        ("vscode-notebook-cell:/w/a.ipynb#W0s", "/w/a.ipynb"),
+        ("fugitive:///w/.git//0/.env", "/w/.git//0/.env"),
+        ("scp://host//etc/.env", "//etc/.env"),
+        ("zipfile:/w/a.zip::inner/.env", "inner/.env"),
+        ("file:///c%3A%5Cw%5C.env", "/c:/w/.env"),
+        ("git:/w/a.py?[1]", "/w/a.py"),
+        ("", ""),
+    ],
+)
+def test_the_path_that_a_uri_is_about(uri: str, path: str) -> None:
+    assert judged_path(uri) == path
+
+
+def test_a_link_to_a_secret_is_one(tmp_path: Path) -> None:
+    (tmp_path / "id_rsa").touch()
+    (tmp_path / "notes.txt").symlink_to(tmp_path / "id_rsa")
+    (tmp_path / "plain.txt").touch()
+    (tmp_path / "other.txt").symlink_to(tmp_path / "plain.txt")
+    ignore = Ignore([str(tmp_path)])
+    assert not ignore.completes(str(tmp_path / "notes.txt"))
+    assert ignore.completes(str(tmp_path / "other.txt"))
+    assert ignore.completes("/w/\ud83d\0.py") and ignore.completes("Untitled-1") and not ignore.completes(".env")
 
 
 def test_gitignore_as_git_has_it(tmp_path: Path) -> None:

@@ -28,7 +28,6 @@ M.options = M.defaults
 M.state = { state = 'stopped', message = '' }
 M.deaths = 0 -- of the server, one after the other
 M.before = {} -- buffer and key -> the buffer's own mapping that ours has replaced
-M.renamed = {} -- buffer -> client, while the buffer gets another name
 
 function M.setup(options)
   M.options = vim.tbl_deep_extend('force', M.defaults, options or {})
@@ -63,14 +62,13 @@ function M.setup(options)
   vim.api.nvim_create_autocmd('BufFilePre', {
     group = group,
     callback = function(event)
-      M.renamed[event.buf] = M._detach(event.buf)
+      M._close(event.buf)
     end,
   })
   vim.api.nvim_create_autocmd('BufFilePost', {
     group = group,
     callback = function(event)
-      M._attach(event.buf, M.renamed[event.buf])
-      M.renamed[event.buf] = nil
+      M._open(event.buf)
     end,
   })
   vim.api.nvim_create_autocmd('OptionSet', {
@@ -78,24 +76,34 @@ function M.setup(options)
     pattern = { 'fileformat', 'endofline', 'fixendofline', 'binary' },
     callback = function()
       local buffer = vim.api.nvim_get_current_buf()
-      M._attach(buffer, M._detach(buffer))
+      M._close(buffer)
+      M._open(buffer)
     end,
   })
 end
 
--- Close the buffer in the server; the server.
-function M._detach(buffer)
+-- By notifications alone: where a client is detached and attached again, Neovim listens to the buffer twice.
+function M._close(buffer)
   local client = M.client(buffer)
   if client then
-    vim.lsp.buf_detach_client(buffer, client.id)
+    client:notify('textDocument/didClose', { textDocument = { uri = vim.uri_from_bufnr(buffer) } })
   end
-  return client
 end
 
-function M._attach(buffer, client)
-  if client and not client:is_stopped() then
-    vim.lsp.buf_attach_client(buffer, client.id)
+function M._open(buffer)
+  local client = M.client(buffer)
+  if not client then
+    return
   end
+  local options = vim.bo[buffer]
+  local line_end = ({ dos = '\r\n', mac = '\r' })[options.fileformat] or '\n'
+  local text = table.concat(vim.api.nvim_buf_get_lines(buffer, 0, -1, true), line_end)
+  client:notify('textDocument/didOpen', { textDocument = {
+    uri = vim.uri_from_bufnr(buffer),
+    languageId = client.get_language_id(buffer, options.filetype),
+    version = vim.lsp.util.buf_versions[buffer] or 0,
+    text = text .. ((options.endofline or (options.fixendofline and not options.binary)) and line_end or ''),
+  } })
 end
 
 function M._attached(client, buffer)
