@@ -25,7 +25,7 @@ def temperature(city: str) -> str:
     return f"12 degrees in {city}"
 
 
-def ask(messages: list[Any]) -> dict[str, Any]:
+def ask(messages: list[dict[str, Any]]) -> dict[str, Any]:
     """One answer: its text is printed as it comes, its calls are in the result."""
     params = {"messages": messages, "tools": [TEMPERATURE], "max_tokens": 200}
     for name, value in autostart.request("generate", params):
@@ -37,7 +37,7 @@ def ask(messages: list[Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    messages = [{"role": "user", "content": " ".join(sys.argv[1:])}]
+    messages: list[dict[str, Any]] = [{"role": "user", "content": " ".join(sys.argv[1:])}]
     for _ in range(5):  # a model may ask again and again
         answer = ask(messages)
         calls = answer.get("tool_calls", [])

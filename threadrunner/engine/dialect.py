@@ -75,7 +75,7 @@ class Dialect:
         """`takes_tools`: whether the template shows the model which tools there are; else calls are in the generic
         form."""
         self._vocab = vocab
-        self._known = call_family(template)
+        self._known = call_family(template, lambda text: self._token(text) is not None)
         self._takes_tools = takes_tools
         self.thought = thought_tags(template, lambda text: self._token(text) is not None)
 

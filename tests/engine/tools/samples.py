@@ -199,6 +199,8 @@ SAMPLES: list[tuple[str, str, Answer]] = [
         ("", "", (BONN,)),
     ),
     ("apertus", '<|tools_prefix|>[{"weather": {"city": "Bonn"}}, {"time": {}}]<|tools_suffix|>', ("", "", (BONN, NOW))),
+    ("apriel", '<tool_calls>[{"name": "weather", "arguments": {"city": "Bonn"}}]</tool_calls>', ("", "", (BONN,))),
+    ("gigachat", '<|function_call|>{"name": "weather", "arguments": {"city": "Bonn"}}', ("", "", (BONN,))),
     ("granite", '<|tool_call|>[{"name": "weather", "arguments": {"city": "Bonn"}}]', ("", "", (BONN,))),
     ("phi-4", '<|tool_call|>[{"name": "weather", "arguments": {"city": "Bonn"}}]<|/tool_call|>', ("", "", (BONN,))),
     ("functionary", '<function=weather>{"city": "Bonn"}</function>', ("", "", (BONN,))),

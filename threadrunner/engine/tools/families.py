@@ -27,6 +27,8 @@ class CallFamily:
     name: str
     syntax: Syntax
     words: tuple[str, ...]
+    token: str = ""
+    """One that only this family's vocabularies have, for templates that do not show how a call looks."""
     short_ids: bool = False
     """Ids of calls are nine letters and digits, as Mistral's templates demand."""
     ends: tuple[str, ...] = ()
@@ -75,17 +77,21 @@ FAMILIES = (
                                ("<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>")),
         ("<｜tool▁call▁begin｜>", "<｜tool▁sep｜>"),
     ),
-    CallFamily("mistral", NamedCalls("[TOOL_CALLS]", "[ARGS]", skipped="[CALL_ID]"), ("[TOOL_CALLS]", "[ARGS]"), True),
-    CallFamily("mistral-list", JsonCalls("[TOOL_CALLS]", "", listed=True), ("[TOOL_CALLS]",), True),
-    CallFamily("lfm2", PythonCalls("<|tool_call_start|>", "<|tool_call_end|>"), ("<|tool_call_start|>",)),
+    CallFamily("mistral", NamedCalls("[TOOL_CALLS]", "[ARGS]", skipped="[CALL_ID]"), ("[TOOL_CALLS]", "[ARGS]"),
+               short_ids=True),
+    CallFamily("mistral-list", JsonCalls("[TOOL_CALLS]", "", listed=True), ("[TOOL_CALLS]",), short_ids=True),
+    CallFamily("lfm2", PythonCalls("<|tool_call_start|>", "<|tool_call_end|>"), ("<|tool_call_start|>",),
+               token="<|tool_call_start|>"),
     CallFamily("nemotron", JsonCalls("<TOOLCALL>", "</TOOLCALL>", listed=True), ("<TOOLCALL>",)),
     CallFamily(
-        "command-r", JsonCalls("<|START_ACTION|>", "<|END_ACTION|>", listed=True, around="\n", name_key="tool_name",
-                               arguments_key="parameters"),
+        "command-r", JsonCalls("<|START_ACTION|>", "<|END_ACTION|>", listed=True, numbered="tool_call_id",
+                               name_key="tool_name", arguments_key="parameters"),
         ("<|START_ACTION|>",),
     ),
     CallFamily("apertus", JsonCalls("<|tools_prefix|>", "<|tools_suffix|>", listed=True, keyed=True),
                ("<|tools_prefix|>",)),
+    CallFamily("apriel", JsonCalls("<tool_calls>", "</tool_calls>", listed=True), ("<tool_calls>[",)),
+    CallFamily("gigachat", JsonCalls("<|function_call|>", ""), ("<|function_call|>",)),
     CallFamily("phi-4", JsonCalls("<|tool_call|>", "<|/tool_call|>", listed=True), ("<|tool_call|>", "<|/tool_call|>")),
     CallFamily("granite", JsonCalls("<|tool_call|>", "", listed=True), ("<|tool_call|>",)),
     CallFamily("functionary", NamedCalls("<function=", ">", "</function>"), ("<function=", "<|python_tag|>")),
@@ -109,12 +115,13 @@ THOUGHTS = (
 )
 
 
-def call_family(template: str | None) -> CallFamily | None:
-    """The row for a model with this chat template; None where it knows of no calls."""
-    if not template:
-        return None
-    text = _unescaped(template)
-    return next((family for family in FAMILIES if all(word in text for word in family.words)), None)
+def call_family(template: str | None, is_token: Callable[[str], bool]) -> CallFamily | None:
+    """The row for a model with this chat template and vocabulary; None where they know of no calls."""
+    text = _unescaped(template or "")
+    for family in FAMILIES:
+        if all(word in text for word in family.words) or (family.token and is_token(family.token)):
+            return family
+    return None
 
 
 def thought_tags(template: str | None, is_token: Callable[[str], bool]) -> ThoughtTags | None:

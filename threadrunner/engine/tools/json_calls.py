@@ -33,6 +33,8 @@ class JsonCalls:
     """`{NAME: {…}}` instead."""
     between: str = "\n"
     also_open: tuple[str, ...] = ()
+    numbered: str = ""
+    """The key of a call's number, which comes first; such lists are indented."""
     also_bare: bool = False
     """Small models leave the opening out, or fence the JSON as code."""
 
@@ -82,7 +84,9 @@ class JsonCalls:
         closing = grammar.marked(self.closing)
         gap = grammar.marked(self.around)
         if self.listed:
-            calls_text = f'"[" {grammar.repeated(one, quote(", "))} "]"'
+            line, end = (quote("\n    "), quote("\n")) if self.numbered else ("", "")
+            between = f'"," {line}' if line else quote(", ")
+            calls_text = f'"[" {line} {grammar.repeated(one, between)} {end} "]"'
             return f"{opening} {gap} {calls_text} {gap} {closing}"
         block = grammar.rule("block", f"{opening} {gap} {one} {gap} {closing}")
         return grammar.repeated(block, quote(self.between) if self.between else "")
@@ -91,8 +95,12 @@ class JsonCalls:
         name = json.dumps(grammar.tools[i].name)
         if self.keyed:
             return f"{quote('{' + name + ': ')} {grammar.arguments(i)} {quote('}')}"
-        head = f'{{"{self.name_key}": {name}, "{self.arguments_key}": '
-        return f"{quote(head)} {grammar.arguments(i)} {quote('}')}"
+        begin = quote("{")
+        if self.numbered:
+            key = f'{{"{self.numbered}": "'
+            begin = f"{quote(key)} /[0-9]{{1,3}}/ {quote(chr(34) + ', ')}"
+        head = f'"{self.name_key}": {name}, "{self.arguments_key}": '
+        return f"{begin} {quote(head)} {grammar.arguments(i)} {quote('}')}"
 
 
 def take_end(source: TextSource, closing: str) -> Reading[None]:
