@@ -128,22 +128,25 @@ class TestRoom:
         scenario(play, free=3 * GB)
 
     def test_an_idle_one_goes_for_memory_of_the_gpu(self, scenario: Callable[..., None], tmp_path: Path) -> None:
-        """Memory has room for all; of the GPU's 10 GB, `old` has 6, and the newcomer takes what its file has."""
+        """Memory has room for all; of the GPU's 10 GB, `old` has 6 and `small` 1. The newcomer takes 4."""
 
-        def on_gpu(taken: int, free: int) -> ModelFacts:
-            device = {"name": "GPU0", "kind": "gpu", "total_bytes": 10 * GB, "free_bytes": free, "model_bytes": taken}
-            return ModelFacts(context=64, facts={"devices": [device]})
+        async def load(fake: FakeFleet, name: str, taken: int, free: int) -> FakeProcess:
+            use = asyncio.create_task(fake.used(model_file(tmp_path / f"{name}.gguf", size=taken * GB)))
+            process = await fake.started.get()
+            device = {"name": "GPU0", "kind": "gpu", "total_bytes": 10 * GB}
+            device |= {"free_bytes": free * GB, "model_bytes": taken * GB}
+            process.owner.loaded(ModelFacts(context=64, facts={"devices": [device]}))
+            await use
+            return process
 
         async def play(fake: FakeFleet) -> None:
-            use = asyncio.create_task(fake.used(model_file(tmp_path / "old.gguf", size=6 * GB)))
-            old = await fake.started.get()
-            old.owner.loaded(on_gpu(taken=6 * GB, free=4 * GB))
-            await use
-            small = await fake.load(model_file(tmp_path / "small.gguf", size=GB))
+            small = await load(fake, "small", taken=1, free=9)
+            old = await load(fake, "old", taken=6, free=3)
+            await fake.used(small.owner.model)  # so that it is the one used last
             assert not old.stopped.is_set(), "there was room for both"
-            use = asyncio.create_task(fake.used(model_file(tmp_path / "new.gguf", size=5 * GB)))
+            use = asyncio.create_task(fake.used(model_file(tmp_path / "new.gguf", size=4 * GB)))
             await old.stopped.wait()
-            assert not small.stopped.is_set(), "it has nothing there"
+            assert not small.stopped.is_set(), "what `old` had is enough"
             assert fake.started.empty()
             old.end()
             (await fake.started.get()).load()

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from threadrunner import machine, model_settings
 from threadrunner.api.errors import InvalidParams, ModelLoadFailed
 from threadrunner.api.status import ModelStatus
-from threadrunner.backends.base import Hardware, ModelSpec
+from threadrunner.backends.base import Hardware, ModelFacts, ModelSpec
 from threadrunner.config import Config, ConfigError
 from threadrunner.daemon.models.catalog import ModelRef
 from threadrunner.daemon.workers import eviction, vram
@@ -56,6 +56,7 @@ class Fleet:
         self._retired: set[Resident] = set()  # replaced by a newer file's, still finishing what they had begun
         self._measured: dict[str, int] = {}  # path -> bytes that it took when it was last loaded
         self._vram_capacity = 0  # bytes of the GPUs' memory for all models together, as last reported
+        self._vram_heard: dict[Resident, ModelFacts] = {}
         self._vram_measured: dict[str, int] = {}  # as _measured, of the GPUs' memory
         self._one_newcomer = asyncio.Lock()
         self._movement = asyncio.Event()
@@ -175,8 +176,7 @@ class Fleet:
                 own = resident.rss_bytes - resident.parked_bytes
                 self._measured[path] = max(own, self._measured.get(path, 0))
                 self._vram_measured[path] = _vram_of(resident) or self._vram_measured.get(path, 0)
-            if resident.process and (capacity := vram.capacity(resident.facts.facts, self._vram_held())):
-                self._vram_capacity = capacity
+            self._hear_of_vram(resident)
         self._retired = {r for r in self._retired if r.lifecycle.state is not State.STOPPED}
         self._movement.set()
         self._watch.files({file for r in self.loaded for file in self._files(r)})
@@ -270,6 +270,14 @@ class Fleet:
         return eviction.EvictionCandidate(
             key, self._footprint(resident), lifecycle.idle, lifecycle.idle_since, _vram_of(resident)
         )
+
+    def _hear_of_vram(self, resident: Resident) -> None:
+        """Once for each load: what was free after it says nothing any more when others have been loaded since."""
+        if resident.process and self._vram_heard.get(resident) is not resident.facts:
+            self._vram_heard = {r: facts for r, facts in self._vram_heard.items() if r in self.loaded}
+            self._vram_heard[resident] = resident.facts
+            capacity = vram.capacity(resident.facts.facts, self._vram_held())
+            self._vram_capacity = capacity or self._vram_capacity
 
     def _vram_held(self) -> int:
         return sum(map(_vram_of, self.loaded))
