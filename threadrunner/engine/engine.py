@@ -19,16 +19,13 @@ from threadrunner.engine.llama.logprobs import Logprob
 from threadrunner.engine.llama.model import Model
 from threadrunner.engine.llama.vocab import Vocab
 from threadrunner.engine.parking import Parking
-from threadrunner.engine.prefix_cache import common_length
 from threadrunner.engine.scheduler import Chunk, Scheduler, batch_of
 from threadrunner.engine.scoring import score_prompts, scored_in_parts
 from threadrunner.engine.sequence import Priority, Request, Sequence
 from threadrunner.engine.speculation import SpeculativeDecoding
+from threadrunner.engine.waiting import Waiting, soon_known
 
 log = logging.getLogger("threadrunner.engine")
-
-WORTH_A_WAIT = 64
-"""Tokens; a prompt waits for another that evaluates this many of its own."""
 
 
 class Engine:
@@ -49,7 +46,7 @@ class Engine:
         self.cells = Cells(context, parking, recurrent=model.recurrent, window=model.n_swa)
         self._growth = Growth(context, self.cells, limits.cells)
         self.speculation = SpeculativeDecoding(self.cells, limits.context, recurrent=model.recurrent)
-        self._waiting: list[Sequence] = []
+        self._waiting = Waiting()
         self._siblings: dict[int, list[Sequence]] = {}
         """By request, the candidates that wait for the first one's prompt to be evaluated."""
         self._interruption = Interruption(context, min_prefill=self.scheduler.min_chunk, recurrent=model.recurrent)
@@ -88,16 +85,12 @@ class Engine:
         candidates = self._maker.candidates(request)
         if len(candidates) > 1:
             self._siblings[request.id] = candidates[1:]
-        self._enqueue(candidates[0])
-
-    def _enqueue(self, sequence: Sequence) -> None:
-        self._waiting.append(sequence)
-        self._waiting.sort(key=lambda s: (s.priority, s.arrival))
+        self._waiting.add(candidates[0])
 
     def cancel(self, id: int) -> None:
         """Forget a request; an unknown id is not an error. What was evaluated stays in the cache: a client that cancels
         often asks again."""
-        self._waiting = [s for s in self._waiting if s.request.id != id]
+        self._waiting.forget(id)
         for sibling in self._siblings.pop(id, []):
             sibling.sampler.close()
         for sequence in [s for s in self.cells.running if s.request.id == id]:
@@ -255,10 +248,10 @@ class Engine:
 
     def admit(self) -> None:
         """Let those that wait run, as far as there is room; each `step` begins with it."""
-        for sequence in list(self._waiting):
+        for sequence in self._waiting:
             if self.active >= self.limits.max_running:
                 return
-            if self._soon_known(sequence):
+            if soon_known(sequence, self.cells.running, self.cells.cache):
                 continue
             if (lacking := self.cells.lacking(sequence)) > 0:
                 self._grow(lacking)
@@ -267,15 +260,6 @@ class Engine:
             self._waiting.remove(sequence)
             sequence.started_at = sequence.started_at or time.monotonic()
 
-    def _soon_known(self, sequence: Sequence) -> bool:
-        """Whether a sequence no less urgent evaluates much of its prompt at present: several requests with one long
-        text between them, sent at once, would each evaluate it."""
-        leaders = [s for s in self.cells.running if not s.generated and s.priority <= sequence.priority]
-        if not leaders or sequence.scoring:
-            return False
-        shared = max(common_length(leader.tokens, sequence.tokens) for leader in leaders)
-        return shared >= WORTH_A_WAIT and shared >= self.cells.cache.match(sequence.tokens)[0] + WORTH_A_WAIT
-
     def _start_siblings(self, sequence: Sequence, logits_at: int) -> Iterator[Event]:
         """The other candidates fork the prompt and take their first token from the same logits."""
         for sibling in self._siblings.pop(sequence.request.id, []):
@@ -283,7 +267,7 @@ class Engine:
                 sibling.sampler.close()
                 continue
             if self.active >= self.limits.max_running or not self.cells.fork(sequence, sibling):
-                self._enqueue(sibling)
+                self._waiting.add(sibling)
                 continue
             sibling.started_at = sequence.started_at
             yield from self._sample(sibling, logits_at)
@@ -304,20 +288,20 @@ class Engine:
     def _grow(self, lacking: int) -> bool:
         left_out = self._growth.grow(lacking)
         for sequence in left_out or ():
-            self._enqueue(sequence)
+            self._waiting.add(sequence)
         return left_out is not None
 
     def preempt(self, sequence: Sequence) -> None:
         """Send a running sequence back to the queue: it loses its cells, not its text."""
         self.cells.preempt(sequence)
-        self._enqueue(sequence)
+        self._waiting.add(sequence)
 
     def _recover(self, chunks: list[Chunk[Sequence]], status: int) -> list[Event]:
         """After an abort or a failure: what llama.cpp has in the cache is what counts."""
         for sequence, *_ in chunks:
             self.cells.resync(sequence)
             if sequence.seq < 0:
-                self._enqueue(sequence)
+                self._waiting.add(sequence)
             elif sequence.scoring:  # of what is in the cache, the logits of a part may be lost
                 self.cells.rewind(sequence, len(sequence.prompt_logprobs))
         if status == ABORTED:

@@ -1,0 +1,46 @@
+"""Sequences that wait to run, the most urgent first and of those the oldest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from threadrunner.engine.prefix_cache import PrefixCache, common_length
+from threadrunner.engine.sequence import Sequence
+
+WORTH_A_WAIT = 64
+"""Tokens; a prompt waits for another that evaluates this many of its own."""
+
+
+class Waiting:
+    """The queue of one engine."""
+
+    def __init__(self) -> None:
+        self._sequences: list[Sequence] = []
+
+    def __len__(self) -> int:
+        return len(self._sequences)
+
+    def __iter__(self) -> Iterator[Sequence]:
+        """As they are now: the queue may change meanwhile."""
+        return iter(list(self._sequences))
+
+    def add(self, sequence: Sequence) -> None:
+        self._sequences.append(sequence)
+        self._sequences.sort(key=lambda s: (s.priority, s.arrival))
+
+    def remove(self, sequence: Sequence) -> None:
+        self._sequences.remove(sequence)
+
+    def forget(self, id: int) -> None:
+        """All of a request's."""
+        self._sequences = [s for s in self._sequences if s.request.id != id]
+
+
+def soon_known(sequence: Sequence, running: Iterable[Sequence], cache: PrefixCache) -> bool:
+    """Whether a sequence no less urgent evaluates much of its prompt at present that is not in the cache: several
+    requests with one long text between them, sent at once, would each evaluate it."""
+    leaders = [s for s in running if not s.generated and s.priority <= sequence.priority]
+    if not leaders or sequence.scoring:
+        return False
+    shared = max(common_length(leader.tokens, sequence.tokens) for leader in leaders)
+    return shared >= WORTH_A_WAIT and shared >= cache.match(sequence.tokens)[0] + WORTH_A_WAIT
