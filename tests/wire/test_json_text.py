@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support import PATIENCE
 from threadrunner.wire import json_text
 
 LETTERS = st.text(st.characters(exclude_categories=["Cs"]))
@@ -50,3 +53,14 @@ def test_what_is_not_json_is_said_so() -> None:
     for text in ("", "x", "[1", '{"a":1}}', "1 2"):
         with pytest.raises(ValueError, match=r"character|delimiter|char "):
             json_text.read(text)
+
+
+@pytest.mark.parametrize("text", ["{", "[1", '{"a"', '"x', '{"a":}', "[1,]"])
+def test_bad_json_is_refused_where_json_was_not_imported(text: str) -> None:
+    code = (
+        "import sys; from threadrunner.wire import messages; assert 'json' not in sys.modules\n"
+        "try: messages.decode(sys.argv[1].encode())\n"
+        "except messages.DecodeError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, text], capture_output=True, text=True, timeout=PATIENCE)
+    assert done.stdout.startswith("not JSON: "), done.stderr

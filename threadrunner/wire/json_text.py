@@ -67,7 +67,12 @@ def read(text: str) -> Any:
     """Raises ValueError; RecursionError for one that is nested very deep."""
     text = text.strip(_BLANK)
     try:
-        value, end = _scan(text, 0)
+        try:
+            value, end = _scan(text, 0)
+        except SystemError:  # the scanner's own error is in a module that it takes for imported
+            import json.decoder  # noqa: F401
+
+            value, end = _scan(text, 0)
     except StopIteration as stop:
         raise ValueError(f"expected a value at character {stop.value}") from None
     if end != len(text):
