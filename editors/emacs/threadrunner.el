@@ -37,18 +37,20 @@ The file docs/editors.md has the table." :type 'plist)
 
 (defface threadrunner-ghost '((t :inherit shadow)) "Text that is suggested.")
 
+(defvar threadrunner-mode)
 (defvar threadrunner--connection nil "The server, once it has answered `initialize'.")
 (defvar threadrunner--starting nil "The server until then.")
 (defvar threadrunner--started 0 "When it was started, in seconds.")
 (defvar threadrunner--deaths 0 "How often it ended, one time after the other.")
 (defvar threadrunner--not-before 0 "No start before this time.")
 (defvar-local threadrunner--document nil
-  "What the server has of this buffer: (CONNECTION URI NAME LANGUAGE BUFFER), or nil.
-A clone of the buffer has the same value, which is not about it.")
+  "What the server has of this buffer, or nil: a list of
+CONNECTION URI NAME LANGUAGE BUFFER.  In a clone, BUFFER is another one.")
 (defvar threadrunner--version 0 "Of all documents, so that it grows in each.")
-(defvar-local threadrunner--changes nil "Changes that the server has not been told of, newest first; t for all the text.")
+(defvar-local threadrunner--changes nil
+  "Changes that the server has not been told of, newest first; t for all text.")
 (defvar-local threadrunner--before nil
-  "The change under way: (START END BEGIN LENGTH), as LSP positions, and where it begins and how long it is.")
+  "The change under way: START END as LSP positions, BEGIN LENGTH as Emacs's.")
 (defvar-local threadrunner--tick nil "`buffer-chars-modified-tick' after the last change that we were told of.")
 (defvar-local threadrunner--asked 0 "Counts requests; only the newest one's answer is shown.")
 (defvar-local threadrunner--overlay nil)
@@ -61,7 +63,8 @@ A clone of the buffer has the same value, which is not about it.")
   (and threadrunner--connection (jsonrpc-running-p threadrunner--connection) threadrunner--connection))
 
 (defun threadrunner--connect ()
-  "The connection to the server; nil while there is none, which is then started unless it is too early for that."
+  "The connection to the server; nil while there is none.
+It is then started, unless it is too early for that."
   (or (threadrunner--live)
       (prog1 nil
         (unless (or threadrunner--starting (< (float-time) threadrunner--not-before))
@@ -108,15 +111,16 @@ A clone of the buffer has the same value, which is not about it.")
                      :textDocument (:inlineCompletion ,(make-hash-table))))))
 
 (defun threadrunner--ended (_connection &optional problem)
-  "The server has ended: the next key starts it again, if it goes on ending after 1 second, 2, 4, … 60."
+  "The server has ended: the next key starts it again.
+If it goes on ending, the next key after 1 second, 2, 4, … 60."
   (unless (eq threadrunner--not-before 'never)
     (setq threadrunner--deaths (if (> (- (float-time) threadrunner--started) 60) 1 (1+ threadrunner--deaths))
           threadrunner--connection nil
           threadrunner--starting nil)
     (let ((pause (if (= threadrunner--deaths 1) 0 (min 60 (expt 2 (- (min threadrunner--deaths 10) 2))))))
       (setq threadrunner--not-before (+ (float-time) pause))
-      (message "ThreadRunner: the server ended%s; it is started again after %d s" (if problem (concat " (" problem ")") "")
-               pause))
+      (message "ThreadRunner: the server ended%s; it is started again after %d s"
+               (if problem (concat " (" problem ")") "") pause))
     (threadrunner--each-buffer #'threadrunner--hide)))
 
 (defun threadrunner--each-buffer (act)
@@ -197,7 +201,8 @@ Bytes that are no text are as many characters in it, or no JSON could hold them.
   (setq threadrunner--tick (buffer-chars-modified-tick)))
 
 (defun threadrunner--unseen ()
-  "Whether the text was changed without our hooks: by another hook, in an indirect buffer, with hooks inhibited."
+  "Whether the text was changed without our hooks.
+That is by another hook, in an indirect buffer, or with hooks inhibited."
   (not (eql threadrunner--tick (buffer-chars-modified-tick))))
 
 (defun threadrunner--before-change (begin end)
@@ -207,8 +212,9 @@ Bytes that are no text are as many characters in it, or no JSON could hold them.
                                             begin (- end begin))))))
 
 (defun threadrunner--after-change (begin end length)
-  "The region announced before is what it is now, whichever part of it the command says it has changed.
-The two differ for the commands that change case, fill or replace characters: then all the text is sent."
+  "What was announced before is now what it is, whatever the command says.
+The two differ where case is changed or a paragraph filled; where they do not
+fit together, all the text is sent."
   (pcase-let ((`(,start ,stop ,from ,size) threadrunner--before))
     (setq threadrunner--before nil)
     (cond ((eq threadrunner--changes t))
@@ -220,7 +226,7 @@ The two differ for the commands that change case, fill or replace characters: th
   (threadrunner--known))
 
 (defun threadrunner--sync ()
-  "Make the server's text this buffer's; nil where there is no server, or not yet."
+  "Make the server's text this buffer's; nil where there is no server yet."
   (let ((connection (threadrunner--connect)))
     (when connection
       (pcase-let ((`(,with ,uri ,name ,language ,buffer) threadrunner--document))
@@ -233,7 +239,7 @@ The two differ for the commands that change case, fill or replace characters: th
         connection))))
 
 (defun threadrunner--tell (connection uri)
-  "Tell the server of the changes, or of all the text where one of them was not seen."
+  "Tell the server of the changes, or of all the text if one was not seen."
   (let ((all (or (eq threadrunner--changes t) (threadrunner--unseen))))
     (jsonrpc-notify
      connection :textDocument/didChange
@@ -370,7 +376,8 @@ The two differ for the commands that change case, fill or replace characters: th
 (defvar threadrunner--maps `((threadrunner--rest . ,threadrunner-ghost-map)))
 
 (defun threadrunner--temporary-p ()
-  "Whether this buffer is none that a person edits, say that in which Org colours a block of code."
+  "Whether no person edits this buffer.
+Say, that in which Org colours a block of code."
   (and (not buffer-file-name) (string-prefix-p " " (buffer-name))))
 
 ;;;###autoload

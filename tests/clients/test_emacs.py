@@ -47,6 +47,18 @@ def test_word_line_dismiss(standin: Standin, tmp_path: Path) -> None:
     assert '"taken": 1' in counted and '"word": 1' in counted
 
 
+def test_undo_the_users_keys_and_a_dead_server(standin: Standin, tmp_path: Path) -> None:
+    standin.says = lambda params: "lpha(beta)" if str(params["prefix"]).endswith("a") else ""
+    file = tmp_path / "a.txt"
+    file.write_text("x\n")
+    said = run(standin, file, "emacs_keys.el", Case("", "|", "", ""))
+    assert "temporary: nil" in said
+    assert 'taken: "x\ny alpha(beta)"' in said and 'undone: "x\ny a"' in said and 'mine: "x\ny aUSER"' in said
+    assert "deaths: 1\n" in said and "ThreadRunner: the server ended; it is started again after 0 s" in said
+    (last,) = [line for line in said.splitlines() if line.startswith("deaths: ")][1:]
+    assert 2 <= int(last.partition(" ")[2]) <= 4, "twenty keys are not twenty starts"
+
+
 @pytest.mark.parametrize("case", [case for case in CASES if case.keys.isalpha()], ids=lambda case: case.name)
 def test_eglot_is_exact(standin: Standin, tmp_path: Path, case: Case) -> None:
     if not list(Path("/usr/share").glob("emacs/site-lisp/elpa*/eglot-*")):

@@ -167,9 +167,7 @@ def typing(nvim: Opener, standin: Standin) -> Nvim:
     [
         ("<Tab><Tab>", ["x = 1 alpha(beta)\t", "yy"]),
         ("x<Tab>", ["x = 1 ax\t", "yy"]),
-        ("<Down><Tab>", ["x = 1 a", "yy\t"]),
         ("<M-Right><M-Right>", ["x = 1 alpha(", "yy"]),
-        ("<Tab>.z<Esc>u", ["x = 1 alpha(beta)", "yy"]),
         ("<Tab><Esc>u", ["x = 1 a", "yy"]),
         ("<Tab><Esc>j.", ["x = 1 alpha(beta)", "yy alpha(beta)"]),
     ],

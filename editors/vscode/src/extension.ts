@@ -91,7 +91,7 @@ async function start(): Promise<void> {
   }
   const server: ServerOptions = { command: program, args };
   const options: LanguageClientOptions = {
-    documentSelector: [{ scheme: "file" }, { scheme: "untitled" }],
+    documentSelector: [{ scheme: "file" }, { scheme: "untitled" }, { scheme: "vscode-notebook-cell" }],
     initializationOptions: settings(),
     outputChannel: log,
   };
