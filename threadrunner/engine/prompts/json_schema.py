@@ -63,7 +63,7 @@ def _without_control(grammar: str) -> str:
 
 
 def check_grammar(grammar: str) -> None:
-    """Allowance on a grammar before native code sees it: its parser recurses at each bracket. Raises BadGrammar."""
+    """Bounds on a grammar before native code sees it: its parser recurses at each bracket. Raises BadGrammar."""
     if not grammar.strip():
         raise BadGrammar("the grammar is empty")  # llama.cpp takes it for one that allows everything
     if grammar.count("::=") > MAX_RULES:
