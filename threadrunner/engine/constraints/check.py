@@ -57,14 +57,17 @@ def _kind(schema: dict[str, Any] | bool) -> Any:
     from jsonschema import Draft7Validator, Draft202012Validator, SchemaError
     from jsonschema.validators import validator_for
 
-    kind = validator_for(schema, default=Draft202012Validator)
-    try:
-        kind.check_schema(schema)
-    except SchemaError as error:
-        if kind is Draft202012Validator and Draft7Validator(Draft7Validator.META_SCHEMA).is_valid(schema):
-            return Draft7Validator  # tuples were written as a list under `items` then
-        raise BadGrammar(f"not a schema, at {_pointer(error.absolute_path)}: {error.message[:200]}") from None
-    return kind
+    newest = validator_for(schema, default=Draft202012Validator)
+    problem: SchemaError | None = None
+    for kind in (newest, Draft7Validator):  # in the older one, tuples are a list under `items`
+        try:
+            kind.check_schema(schema)
+        except SchemaError as error:
+            problem = problem or error
+        else:
+            return kind
+    assert problem is not None
+    raise BadGrammar(f"not a schema, at {_pointer(problem.absolute_path)}: {problem.message[:200]}")
 
 
 def _pointer(path: Any) -> str:
