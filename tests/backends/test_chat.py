@@ -11,6 +11,7 @@ import pytest
 
 from tests.backends import tiny
 from tests.backends.harness import Loaded, greedy
+from tests.engine.prompts.situations import PLACES, with_texts_at
 from threadrunner.api import chat as api
 from threadrunner.api import errors
 from threadrunner.api.generation import (
@@ -286,41 +287,6 @@ def test_several_calls_one_by_one_for_a_template_that_takes_one(made: Any) -> No
         assert text.index("Sof(") < text.index("tool:one") < text.index("g(") < text.index("tool:two")
 
 
-PLACES = [
-    "content",
-    "result",
-    "name",
-    "description",
-    "key",
-    "value",
-    "enum",
-    "argument",
-    "argument_key",
-    "reasoning",
-    "id",
-]
-
-
-def with_text_at(place: str, text: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """A conversation with tools that has a text from outside at one place."""
-    at = {name: text if name == place else f"the {name}" for name in PLACES}
-    schema = {
-        "type": "object",
-        "properties": {at["key"]: {"type": "string", "title": at["value"], "enum": [at["enum"]]}},
-        "required": [at["key"]],
-    }
-    tools = [
-        {
-            "type": "function",
-            "function": {"name": at["name"], "description": at["description"], "parameters": schema},
-        }
-    ]
-    calls = asked(call({at["argument_key"]: [at["argument"]]}, at["id"], at["name"]))
-    answer = {"role": "assistant", "content": "So", "reasoning": at["reasoning"]}
-    said = [{"role": "user", "content": at["content"]}, calls, result(at["result"], at["id"]), answer, USER]
-    return said, tools
-
-
 ASCII = CALLS.replace("tojson", "tojson(ensure_ascii=True)")
 XML = (
     "{% for t in tools %}<{{ t.function.name }}>{{ t.function.description }}"
@@ -351,10 +317,10 @@ def test_no_text_from_outside_becomes_a_control_token(made: Any, template: str) 
             return [t for t in chat(messages, tools).tokens if vocab.is_markup(t)]
 
         for place in PLACES:
-            usual = markup(*with_text_at(place, "plain words"))
+            usual = markup(*with_texts_at({place: "plain words"}))
             mixtures = ["".join(random.choices(pieces, k=random.randint(1, 5))) for _ in range(12)]
             for text in [*pieces[:-3], *mixtures]:
-                assert markup(*with_text_at(place, text)) == usual, (place, text)
+                assert markup(*with_texts_at({place: text})) == usual, (place, text)
 
 
 def test_apply_template(made: Any) -> None:

@@ -210,3 +210,28 @@ def encoded_once(text: str) -> str:
         if f'\\"{key}' in text:
             return "JSON in JSON"
     return ""
+
+
+PLACES = (
+    "content", "result", "name", "description", "key", "value", "enum", "argument", "argument_key", "reasoning", "id",
+)  # fmt: skip
+"""Where a conversation with tools has texts from outside."""
+
+
+def with_texts_at(texts: dict[str, str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """A conversation and its tools, with these texts at these places, and plain ones at the others."""
+    at = {place: texts.get(place, f"the {place}") for place in PLACES}
+    schema = {
+        "type": "object",
+        "properties": {at["key"]: {"type": "string", "title": at["value"], "enum": [at["enum"]]}},
+        "required": [at["key"]],
+    }
+    function = {"name": at["name"], "description": at["description"], "parameters": schema}
+    messages = [
+        user(at["content"]),
+        assistant("", tool_calls=[call(at["id"], at["name"], {at["argument_key"]: [at["argument"]]})]),
+        {"role": "tool", "content": at["result"], "tool_call_id": at["id"]},
+        assistant("So", reasoning=at["reasoning"]),
+        user("Hi"),
+    ]
+    return messages, [{"type": "function", "function": function}]

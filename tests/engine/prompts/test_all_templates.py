@@ -6,12 +6,14 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import pytest
 
 from tests.backends import tiny
 from tests.backends.harness import Loaded
-from tests.engine.prompts.situations import PLAIN, SITUATIONS, THINKING, wrong
+from tests.engine.prompts.situations import PLACES, PLAIN, SITUATIONS, THINKING, with_texts_at, wrong
 from threadrunner.engine.llama.vocab import Vocab
 from threadrunner.engine.prompts.chat import ChatPrompt
 
@@ -71,3 +73,21 @@ def test_a_template_renders_all_that_it_can(vocab: Vocab, name: str) -> None:
     )
     assert continued.text.endswith("Zr ")
     assert continued.opening.endswith("Zr ")
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in NO_TOOLS | NO_CALLS])
+def test_no_text_from_outside_becomes_a_token_of_the_template(vocab: Vocab, name: str) -> None:
+    """The template's own markup, whole and in parts that it might complete, at every place at once."""
+    prompt = ChatPrompt(vocab, source(name))
+    random = Random(name)
+    own = sorted(set(MARKERS.findall(source(name))))
+    parts = [part for marker in own for part in (marker, marker[1:-1], marker[1:], marker[:-1])]
+
+    def markup(messages: list[dict[str, Any]], tools: list[dict[str, Any]]) -> list[int]:
+        return [token for token in prompt.chat(messages, tools).tokens if vocab.is_markup(token)]
+
+    usual = markup(*with_texts_at({}))
+    assert usual
+    for _ in range(4):
+        texts = {place: "".join(random.choices([*parts, '"', "a b"], k=3)) for place in PLACES}
+        assert markup(*with_texts_at(texts)) == usual, texts

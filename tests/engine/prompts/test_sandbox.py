@@ -110,6 +110,7 @@ LISTS = "{% set n = namespace(x=['xxxxxxxxxxxxxxxx']) %}{% for i in range(60) %}
         "{{ lipsum(n=999999999) }}",
         "{{ 'a'.encode().ljust(999999999) }}",
         "{{ (1).to_bytes(999999999) }}",
+        LISTS.replace("STEP", "{% set n.x = [n.x, n.x] %}") + "{{ raise_exception(n.x) }}",
         "{{ 'a'.translate({97: 'b'}) }}",
         "{{ [[1] * 99999] * 99999 }}",
         "{{ [['x'] * 99999] | sum(start=[]) }}",

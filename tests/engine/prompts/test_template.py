@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from threadrunner.engine.errors import BadTemplate
@@ -65,3 +67,11 @@ def test_endless_output_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(template, "MAX_CHARS", 1000)
     with pytest.raises(BadTemplate, match="too much"):
         render("{% for a in range(9999) %}{{ messages }}{% endfor %}")
+
+
+def test_time_in_which_the_process_does_not_run_is_not_the_templates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that sleeps, a core that is taken: only the wall's clock goes on."""
+    real = time.monotonic
+    asked = iter(range(10**9))
+    monkeypatch.setattr(time, "monotonic", lambda: real() + 10 * next(asked))
+    assert render("{% for a in range(5) %}{{ a }}{% endfor %}") == "01234"

@@ -79,9 +79,9 @@ class Renderer:
             except BadTemplate:
                 pass
         failures: list[BadTemplate] = []
-        end = time.monotonic() + MAX_SECONDS
+        end = time.thread_time() + MAX_SECONDS
         for form in forms(may):
-            if failures and (time.monotonic() > end or (form.joined and not isinstance(failures[0], Refused))):
+            if failures and (time.thread_time() > end or (form.joined and not isinstance(failures[0], Refused))):
                 continue
             try:
                 text = self._whole(words, form, variables, cut)

@@ -169,7 +169,8 @@ class Bounding(NodeTransformer):
 
 
 def _refuse(message: object) -> NoReturn:
-    raise Refused(f"the model's chat template takes no such conversation: {str(message)[:500]}")
+    reason = message[:500] if isinstance(message, str) else "it does not say why"
+    raise Refused(f"the model's chat template takes no such conversation: {reason}")
 
 
 def _strftime(layout: str) -> str:

@@ -59,9 +59,8 @@ class ChatTemplate:
         parts: list[str] = []
         size = 0
         self._env.bounds.begin()
-        deadline = time.monotonic() + MAX_SECONDS
         before = sys.gettrace()
-        sys.settrace(_clock(deadline))  # a loop that puts nothing out is stopped too
+        sys.settrace(_clock(MAX_SECONDS))  # a loop that puts nothing out is stopped too
         try:
             known = {"add_generation_prompt": open_answer, "bos_token": bos, "eos_token": eos}
             for part in self._template.generate({**given(names), **known}):
@@ -87,13 +86,19 @@ class ChatTemplate:
         return {"tools": tools} if tools else {}
 
 
-def _clock(deadline: float) -> Any:
-    """A trace function that ends what runs past the deadline: looked at with each Python call, and with each line of
-    template code."""
+def _clock(seconds: float) -> Any:
+    """A trace function that ends what computes for longer: looked at with each Python call, and with each line of
+    template code. A process that is stopped or waits for a core meanwhile has not computed; asking for its own time is
+    a system call, so that is done only where the wall's clock says that it may be over."""
+    began, deadline = time.thread_time(), time.monotonic() + seconds
 
     def on_line(_frame: FrameType, _event: str, _arg: object) -> Any:
+        nonlocal deadline
         if time.monotonic() > deadline:
-            raise BadTemplate("the model's chat template takes too long")
+            left = seconds - (time.thread_time() - began)
+            if left <= 0:
+                raise BadTemplate("the model's chat template takes too long")
+            deadline = time.monotonic() + left
         return on_line
 
     def on_call(frame: FrameType, event: str, arg: object) -> Any:
