@@ -12,8 +12,9 @@ import pytest
 
 from tests.backends import tiny
 from tests.backends.harness import Loaded
-from threadrunner.api.generation import Generated, GenerateParams
+from threadrunner.api.generation import AppliedTemplate, ApplyTemplateParams, Generated, GenerateParams
 from threadrunner.backends.base import Failed, Piece
+from threadrunner.engine.tools import harmony
 
 MARKS = dict.fromkeys(("<think>", "</think>", "<tool_call>", "</tool_call>", "<|im_end|>"), tiny.CONTROL)
 TEMPLATE = (
@@ -223,6 +224,36 @@ def test_a_round_of_calls_is_told_to_a_model_without_tools(smol: Loaded) -> None
     assert '{"name": "weather", "description": "the weather", "parameters": ' in prompt
     assert '{"name": "weather", "arguments": {"city": "Bonn"}}' in prompt
     assert "Result of weather: rain, 12 degrees" in prompt
+
+
+def test_what_a_model_without_tools_is_told_can_be_looked_at(smol: Loaded) -> None:
+    asked = {"messages": [{"role": "user", "content": "Rain?"}], "tools": [WEATHER]}
+    shown = smol.ask(msgspec.convert(asked, ApplyTemplateParams))
+    assert isinstance(shown, AppliedTemplate)
+    assert "You can call these tools:" in shown.prompt
+    assert "Rain?" in shown.prompt
+
+
+CHANNEL_MARKS = dict.fromkeys(harmony.HARMONY_MARKS, tiny.CONTROL)
+HARMONY = (
+    "{% for t in tools or [] %}{{ t | tojson }}{% endfor %}{% for m in messages %}<|start|>{{ m.role }}<|message|>"
+    "{{ m.content }}{% for c in m.tool_calls or [] %}{{ c.function | tojson }}{% endfor %}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|start|>assistant{# <|channel|>analysis<|message|> #}{% endif %}"
+)
+
+
+def test_channels_are_told_apart_and_a_call_follows_a_thought(tmp_path: Path) -> None:
+    words = {**tiny.bytes_vocabulary(CHANNEL_MARKS), "tokenizer.chat_template": HARMONY}
+    with Loaded(tiny.llama(tmp_path / "tiny.gguf", words), context=tiny.CONTEXT) as model:
+        must = {"tools": [WEATHER], "tool_choice": "required", "parallel_tool_calls": False, "max_tokens": 200}
+        thoughts = 0
+        for seed in range(4):
+            result, _ = ask(model, **{**WILD, **must, "seed": seed}, reasoning_budget=3)
+            assert isinstance(result.tool_calls, list)
+            assert json.loads(str(result.tool_calls[0].function.arguments))["city"] in ("Bonn", "Rome")
+            assert result.text == ""
+            thoughts += bool(result.reasoning)
+        assert thoughts
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.5])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -74,7 +74,8 @@ class RequestBuilder:
     def generate(self, id: int, params: GenerateParams) -> tuple[Request, int | None]:
         """The request, and how many turns `truncate` left out of it (None: it was not asked for)."""
         _refuse_conflicts(params)
-        tools = tool_specs(params)
+        # where none must be called none are told, so that the model is not tempted
+        tools = [] if params.tool_choice == "none" else tool_specs(params.tools)
         prompt, truncated = self._prompt(params, tools)
         sampling = self._sampling(params)
         request = Request(
@@ -98,21 +99,23 @@ class RequestBuilder:
         truncate = params.context_overflow == "truncate"
         if params.raw:
             return Rendered(self.chat_prompt.plain(params.prompt or ""), "", ""), 0 if truncate else None
-        build = self._builder(params, tools)
+        must = params.tool_choice not in ("auto", "none")
+        build = self._builder(tools, template_variables(params), must=must)
         messages = _messages(params)
         return fit(messages, build, self._context) if truncate else (build(messages), None)
 
-    def _builder(self, params: GenerateParams, tools: Sequence[ToolSpec]) -> Callable[[Sequence[Message]], Rendered]:
+    def _builder(
+        self, tools: Sequence[ToolSpec], variables: Mapping[str, Any], *, must: bool = False
+    ) -> Callable[[Sequence[Message]], Rendered]:
         """Renders a conversation: tools as the template has them, or in words where it has none."""
-        variables = template_variables(params)
-        prompt, told = self.chat_prompt, plain_tools(params.tools) if tools else []
-        if told and not self.dialect.generic:
+        prompt = self.chat_prompt
+        if tools and not self.dialect.generic:
+            told = plain_tools(tools)
             return lambda messages: prompt.chat(messages, told, variables)
-        must = params.tool_choice not in ("auto", "none")
 
         def in_our_words(messages: Sequence[Message]) -> Rendered:
             known = prompt.takes_calls and prompt.takes_results
-            if told or (not known and any(m["role"] == "tool" or m.get("tool_calls") for m in messages)):
+            if tools or (not known and any(m["role"] == "tool" or m.get("tool_calls") for m in messages)):
                 messages = in_words(messages, tools, must=must)
             return prompt.chat(messages, (), variables)
 
@@ -122,7 +125,7 @@ class RequestBuilder:
         """What a model is shown for a conversation."""
         if problem := message_conflicts(params.messages) or tool_conflicts(params.tools, "auto"):
             raise InvalidParams(problem)
-        return self.chat_prompt.chat(plain_messages(params.messages), plain_tools(params.tools), params.template_vars)
+        return self._builder(tool_specs(params.tools), params.template_vars)(plain_messages(params.messages))
 
     def _checked(self, tokens: list[int]) -> list[int]:
         if (largest := max(tokens)) >= self._vocab.n_tokens:
@@ -176,11 +179,9 @@ def _messages(params: GenerateParams) -> list[Message]:
     return [*system, *plain_messages(params.messages)]
 
 
-def tool_specs(params: GenerateParams) -> list[ToolSpec]:
-    """The tools that the model is told of: none where it must call none, so that it is not tempted."""
-    if params.tool_choice == "none":
-        return []
-    functions = [tool.function for tool in params.tools]
+def tool_specs(tools: Sequence[api.Tool]) -> list[ToolSpec]:
+    """Tools of the wire as the engine knows them."""
+    functions = [tool.function for tool in tools]
     return [ToolSpec(f.name, f.parameters if isinstance(f.parameters, dict) else {}, f.description) for f in functions]
 
 
@@ -198,14 +199,13 @@ def plain_messages(messages: Sequence[api.Message]) -> list[Message]:
     ]
 
 
-def plain_tools(tools: Sequence[api.Tool]) -> list[dict[str, Any]]:
-    """Tools of the wire as a template's prompt takes them: `parameters` always a schema of an object, since templates
-    look into it."""
+def plain_tools(tools: Sequence[ToolSpec]) -> list[dict[str, Any]]:
+    """Tools as a template's prompt takes them: `parameters` always a schema of an object, since templates look into
+    it."""
     plain = []
     for tool in tools:
-        known = tool.function
-        parameters = known.parameters if isinstance(known.parameters, dict) else {"type": "object", "properties": {}}
-        function = {"name": known.name, "description": known.description, "parameters": parameters}
+        parameters = dict(tool.parameters) or {"type": "object", "properties": {}}
+        function = {"name": tool.name, "description": tool.description, "parameters": parameters}
         plain.append({"type": "function", "function": function})
     return plain
 

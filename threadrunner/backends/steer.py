@@ -26,16 +26,15 @@ def steer(request: Request, dialect: Dialect, params: GenerateParams, tools: Seq
     if not tools and dialect.thought is None:
         return
     speech = dialect.speech(tools, opening=opening, thoughts=_THOUGHTS[params.reasoning], many=many)
-    answer = request.sampling.constraint
-    if tools and choice not in ("auto", "none"):
+    answer, must = request.sampling.constraint, choice not in ("auto", "none")
+    if tools and must:
         answer = speech.required()
     elif tools and params.json_schema not in (None, False):
         answer = speech.calls_or_json(params.json_schema)
-    _complete(request, dialect, speech)
-    if tools:
-        request.rules = Rules(answer, speech.calls, speech.arguments, speech.tokens)
-    else:
-        request.rules = Rules(answer)
+    _complete(request, dialect, speech, must=must)
+    # in channels a call's grammar has the thought before it, so there is no second one behind it
+    later = None if dialect.channels else answer
+    request.rules = Rules(later, speech.calls, speech.arguments, speech.tokens) if tools else Rules(later)
     if params.reasoning == "off" or params.reasoning_budget is not None:
         request.thought_budget = 0 if params.reasoning == "off" else params.reasoning_budget
     # what holds for the answer does not hold in a thought
@@ -43,9 +42,9 @@ def steer(request: Request, dialect: Dialect, params: GenerateParams, tools: Seq
     request.thought_begin = frozenset() if answer is None else dialect.thought_begin()
 
 
-def _complete(request: Request, dialect: Dialect, speech: Speech) -> None:
+def _complete(request: Request, dialect: Dialect, speech: Speech, *, must: bool) -> None:
     layout = speech.layout
     request.splitter = lambda listener: splitter(layout, listener, speech.new_id)
     request.markers = speech.markers
     request.stop_tokens = speech.stop_tokens
-    request.thought_end = dialect.thought_end()
+    request.thought_end = dialect.thought_end(must=must)

@@ -21,6 +21,8 @@ from threadrunner.engine.tools.sink import ToolSpec
 
 log = logging.getLogger("threadrunner.engine")
 
+_BLANKS = r'("\n" | "\n\n")?'
+"""Between a thought and what follows it."""
 _SHORT = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
 
@@ -46,14 +48,17 @@ class Speech:
         """The same for a whole answer, which may have a thought before its calls where both stand in channels."""
         grammar, calls = self._grammar()
         syntax = self.layout.syntax
-        lead = syntax.lead(grammar) if isinstance(syntax, HarmonyCalls) else ""
+        lead = _BLANKS if self.layout.thought else ""
+        if isinstance(syntax, HarmonyCalls):
+            lead = syntax.lead(grammar)
         return Constraint.of_lark(grammar.text(f"{lead} ({calls})"))
 
     def calls_or_json(self, schema: Mapping[str, Any] | bool) -> Constraint:
         """Calls, or an answer that fits a schema."""
         grammar, calls = self._grammar()
         answer = grammar.json("answer", {} if isinstance(schema, bool) else schema)
-        return Constraint.of_lark(grammar.text(f"({calls}) | {answer}"))
+        lead = _BLANKS if self.layout.thought else ""
+        return Constraint.of_lark(grammar.text(f"{lead} ({calls} | {answer})"))
 
     def arguments(self, name: str) -> Constraint:
         """The arguments of one tool alone."""
@@ -118,11 +123,17 @@ class Dialect:
             frozenset(token for token in ends if token is not None),
         )
 
-    def thought_end(self) -> tuple[int, ...]:
-        """What ends a thought when it is said for the model."""
+    @property
+    def channels(self) -> bool:
+        """Whether all that is said stands in channels, as gpt-oss has it."""
+        return self.thought is not None and self.thought.channels
+
+    def thought_end(self, *, must: bool = False) -> tuple[int, ...]:
+        """What ends a thought when it is said for the model, and begins the answer; a call where it `must` call."""
         if self.thought is None:
             return ()
-        return tuple(self._vocab.tokenize(f"\n{self.thought.end}{self.thought.then}", special=True))
+        then = "<|start|>assistant" if must and self.channels else self.thought.then
+        return tuple(self._vocab.tokenize(f"\n{self.thought.end}{then}", special=True))
 
     def thought_begin(self) -> frozenset[int]:
         """The one token that a thought begins with, if there is one."""

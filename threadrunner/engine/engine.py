@@ -224,7 +224,9 @@ class Engine:
         if sequence.utterance.thought_must_end:
             sequence.decided = list(sequence.request.thought_end)
         if sequence.decided:
-            return sequence.decided.pop(0), None
+            decided = sequence.decided.pop(0)
+            sequence.sampler.told(decided)
+            return decided, None
         if sequence.generated == 0 and sequence.request.thought_begin:
             token = sequence.sampler.begin_free(sequence.request.thought_begin, self.context, logits_at)
             if token is not None:

@@ -118,6 +118,14 @@ class Sampler:
         """From here on, in place of what was followed before."""
         self._matcher = matcher
 
+    def told(self, token: int) -> None:
+        """Another has chosen. What the constraint does not allow, as blanks between a thought and JSON, is no part of
+        what it is about."""
+        if self._matcher is not None:
+            self._matcher.take(token)
+        if self._remembers:
+            llama_cpp.llama_sampler_accept(self._chain, token)
+
     def begin_free(self, tokens: frozenset[int], context: Context, index: int) -> int | None:
         """The choice without the constraint, which holds no more, if it is among these tokens; else None."""
         logits = context.row(index)
