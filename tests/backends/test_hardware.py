@@ -56,7 +56,7 @@ class TestCacheTypes:
                 assert loaded.ask(greedy("abc", max_tokens=100)).text
                 facts = loaded.facts.facts
                 assert facts["cache_type_k"] == kind
-                sizes[kind] = (facts["cache_bytes"] / facts["cells"], state_bytes(loaded))
+                sizes[kind] = (facts["cache_bytes"] / facts["max_cells"], state_bytes(loaded))
         assert sizes["f16"][0] == 2 * 32 * 2
         assert sizes["q8_0"][0] == 2 * 34
         assert sizes["q8_0"][1] < 0.6 * sizes["f16"][1]

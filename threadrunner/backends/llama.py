@@ -70,6 +70,7 @@ class LlamaBackend:
             "threads_batch": loaded.threads.prefill,
             "cache": size.reason,
             "sampling": recommended(loaded.model.meta).said,
+            "max_cells": size.cells,
             "cache_bytes": size.cells * loaded.model.cell_bytes(*attempt.attention.types),
             **attempt.facts(loaded.model),
             "load_ms": round((time.monotonic() - began) * 1e3, 1),

@@ -71,16 +71,12 @@ def choose(  # noqa: PLR0913 - by name
     if not 0 <= asked <= MAX_CONTEXT:
         raise LoadError(f"a context of {asked} tokens: ask for 1 to {MAX_CONTEXT}, or for 0 to leave it to the model")
     budget, why = _budget(model_bytes, free, limit)
-    states = max(2, min(MAX_STATES, budget // 3 // state_bytes)) if state_bytes else 0
-    if states * state_bytes > budget:
-        raise LoadError(f"{why} leaves no room for two states of {_mib(state_bytes)}: {_mib(max(0, budget))}")
+    states = _states(budget, why, state_bytes) if state_bytes else 0
     budget -= states * state_bytes
     fits = budget // cell_bytes // 256 * 256
     if asked > fits:
-        raise LoadError(
-            f"a context of {asked} tokens needs {_mib(asked * cell_bytes)}, {why} leaves {_mib(max(0, budget))};"
-            " ask for a smaller context"
-        )
+        needs = f"a context of {asked} tokens needs {_mib(asked * cell_bytes)}"
+        raise LoadError(f"{needs}, {why} leaves {_mib(max(0, budget))}; ask for a smaller context")
     wanted = asked or min(trained or UNKNOWN_CONTEXT, DEFAULT_CONTEXT if grows else UNKNOWN_CONTEXT)
     context = asked or min(wanted, max(min(wanted, MIN_CONTEXT), budget * 3 // 4 // cell_bytes // 256 * 256), fits)
     if context < min(MIN_CONTEXT, wanted):
@@ -102,6 +98,13 @@ def choose(  # noqa: PLR0913 - by name
         block_tokens=max(32, min(256, BLOCK_BYTES // cell_bytes // 32 * 32)),
         reason=f"{reason}; up to {_mib(ram_bytes)} for finished requests",
     )
+
+
+def _states(budget: int, why: str, state_bytes: int) -> int:
+    states = max(2, min(MAX_STATES, budget // 3 // state_bytes))
+    if states * state_bytes > budget:
+        raise LoadError(f"{why} leaves no room for two states of {_mib(state_bytes)}: {_mib(max(0, budget))}")
+    return states
 
 
 def _budget(model_bytes: int, free: int | None, limit: int) -> tuple[int, str]:
