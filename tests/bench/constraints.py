@@ -57,12 +57,12 @@ def answers(model: str, schemas: str, count: str = "1000") -> None:
         for seed in range(int(count)):
             name = names[seed % len(names)]
             prompt = f"An example of JSON for {json.dumps(held[name])[:300]}:\n"
-            more = {"temperature": 1.5, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "seed": seed, "max_tokens": 200}
+            more = {"temperature": 1.5, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "seed": seed, "max_tokens": 100}
             waiting[loaded.submit(greedy(prompt, json_schema=held[name], stream=False, **more))] = name
             if len(waiting) == 16 or seed == int(count) - 1:
                 _judge(loaded, waiting, held, found)
                 waiting = {}
-    print(f"{len(held)} of {len(given)} schemas held; answers: {dict(found)}")
+                print(f"{len(held)} of {len(given)} schemas held; answers: {dict(found)}", flush=True)
 
 
 def _judge(loaded: Loaded, waiting: dict[int, str], schemas: dict[str, Any], found: Counter[str]) -> None:

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from threadrunner.engine.constraints.constraint import Constraint
+from threadrunner.engine.constraints.normal import closed, normal
 from threadrunner.engine.llama.errors import BadGrammar
 from threadrunner.engine.llama.vocab import Vocab
 from threadrunner.engine.tools.families import GENERIC, call_family, thought_tags
@@ -56,7 +57,7 @@ class Speech:
     def calls_or_json(self, schema: Mapping[str, Any] | bool) -> Constraint:
         """Calls, or an answer that fits a schema."""
         grammar, calls = self._grammar()
-        answer = grammar.json("answer", {} if isinstance(schema, bool) else schema)
+        answer = grammar.json("answer", {} if isinstance(schema, bool) else closed(normal(schema)))
         lead = _BLANKS if self.layout.thought else ""
         return Constraint.of_lark(grammar.text(f"{lead} ({calls} | {answer})"))
 
@@ -154,20 +155,12 @@ def _stands_open(opening: str, thought: ThoughtTags) -> bool:
 
 
 def _held(tool: ToolSpec) -> Mapping[str, Any]:
-    parameters = _closed(tool.parameters) if tool.parameters else {"type": "object"}
+    parameters = dict(tool.parameters) if tool.parameters else {"type": "object"}
     problem = _problem(json.dumps(parameters))
     if not problem:
-        return parameters
+        return dict(closed(normal(parameters)))  # as Constraint.of_schema has it
     log.warning("tool %s: its arguments are kept to any JSON object, not to its schema: %s", tool.name, problem)
     return {"type": "object"}
-
-
-def _closed(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Without members that the schema does not name, where it leaves that open: weak models make some up."""
-    own = {"type", "properties", "required", "title", "description", "$defs", "definitions", "$schema"}
-    if parameters.get("properties") and parameters.keys() <= own:
-        return {**parameters, "additionalProperties": False}
-    return dict(parameters)
 
 
 @lru_cache(maxsize=1024)

@@ -20,6 +20,12 @@ def test_what_fits_and_what_does_not() -> None:
     assert "no JSON" in str(check.problem('{"a": ['))
 
 
+def test_an_older_drafts_tuples() -> None:
+    check = SchemaCheck({"type": "array", "items": [{"type": "number"}, {"type": "string"}]})
+    assert check.problem('[1, "a"]') is None
+    assert "at #/0" in str(check.problem('["a", 1]'))
+
+
 @pytest.mark.parametrize("schema", [{"type": "nonsense"}, {"properties": 3}, {"minLength": -1}])
 def test_what_is_no_schema(schema: dict[str, object]) -> None:
     with pytest.raises(BadGrammar, match="not a schema, at #"):

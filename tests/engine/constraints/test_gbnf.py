@@ -6,7 +6,7 @@ import pytest
 
 from tests.engine.constraints.harness import accepts, matcher
 from threadrunner.engine.constraints.constraint import Constraint
-from threadrunner.engine.constraints.gbnf import MAX_DEPTH
+from threadrunner.engine.constraints.gbnf import MAX_PATH
 from threadrunner.engine.llama.errors import BadGrammar
 
 ARITHMETIC = r"""
@@ -52,7 +52,10 @@ ws ::= | " " | "\n" [ \t]{0,20}
         ('root ::= "(" root ")" | ""', ["", "()", "((()))"], ["(", "())"]),
         ('root ::= root "a" | "b"', ["b", "baa"], ["a", "ab"]),
         ('root ::= x\nroot ::= y\nx ::= "x"\ny ::= "y"', ["y"], ["x"]),
-        (ARITHMETIC, ["x=1\n", "(a + b2)*3=7\n"], ["x=\n", "1=1"]),
+        (ARITHMETIC, ["x=1\n", "(a +b2)*3=7 \n", "x=1\n\n2=2\n"], ["x=\n", "1=1"]),
+        ('root ::= "(" root ")" | a "ab"\na ::= "a"{0,3}', ["ab", "(aaab)", "aaaab"], ["b"]),
+        ('root ::= word " " root | word "s."\nword ::= [a-z]+', ["cats.", "a b cs."], ["cat."]),
+        ('root ::= "x" root | n ("." n)?\nn ::= [0-9]+', ["x1.5", "12"], ["1."]),
         (JSON, ['{"a": [1, -2.5e3, "x\\n\\u00e9", {}], "é": null}', "{}"], ["{", '{"a": 01}', '{"a"}']),
     ],
 )
@@ -82,7 +85,7 @@ def test_what_it_accepts(grammar: str, yes: list[str], no: list[str]) -> None:
         ('root ::= "a"{,3}', "not a repetition"),
         ('root ::= "a"{1000000}', "more than 100000 repetitions"),
         ("root ::= <think>", "tokens cannot be named"),
-        ("root ::= " + "(" * 1000 + '"a"' + ")" * 1000, "nest deeper than 200"),
+        ("root ::= " + "(" * 1000 + '"a"' + ")" * 1000, "nest deeper than 100"),
         ("x" * (1 << 19), "the maximum is 262144"),
         ("\n".join(f'r{i} ::= "a"' for i in range(9000)), "more than 8000 rules"),
         ("root ::= [b-a]", "cannot be held"),
@@ -116,8 +119,8 @@ MAYBE = "\n".join(f'a{i} ::= a{i + 1} a{i + 1} | ""' for i in range(30))
         "root ::= " + "(" * 9 + '"a"' + "){0,99}" * 9,
         'root ::= "a"{0,100000} "b"',
         'root ::= x{0,100000} "b"\nx ::= "a" | "(" root ")"',
-        chain(MAX_DEPTH - 10),
-        chain(MAX_DEPTH - 10, '"z" root | "z"'),
+        chain(MAX_PATH - 10),
+        chain(MAX_PATH - 10, '"z" root | "z"'),
     ],
 )
 def test_hostile_grammars_are_held_or_refused(grammar: str) -> None:

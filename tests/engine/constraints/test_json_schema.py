@@ -213,6 +213,30 @@ def test_a_chain_of_references_is_followed_on_a_large_stack(link: str, count: in
     assert accepts(constraint, {"properties": "{}", "items": "[]", "anyOf": "null", "allOf": '"x"'}[link])
 
 
+PAIR = {"type": "object", "properties": {"a": INTEGER, "b": INTEGER}, "required": ["a"]}
+
+
+@pytest.mark.parametrize(
+    ("schema", "invents"),
+    [
+        (PAIR, False),
+        ({"type": "array", "items": PAIR}, False),
+        ({"anyOf": [PAIR, STRING]}, False),
+        ({**PAIR, "additionalProperties": True}, True),
+        ({**PAIR, "required": ["x"]}, True),
+        ({**PAIR, "patternProperties": {"^x": INTEGER}}, True),
+        ({"allOf": [PAIR, {"properties": {"x": INTEGER}}]}, True),
+        ({**PAIR, "anyOf": [{"properties": {"x": INTEGER}, "required": ["x"]}]}, True),
+        ({"type": "object"}, True),
+    ],
+)
+def test_properties_are_not_invented(schema: dict[str, Any], invents: bool) -> None:
+    value: Any = {"a": 1, "b": 2, "x": 3}
+    value = [value] if "items" in schema else value
+    assert accepts(Constraint.of_schema(schema), json.dumps(value)) == invents
+    assert accepts(Constraint.of_schema(schema, lenient=True), json.dumps(value))
+
+
 def test_blanks_have_an_end() -> None:
     """A small model that has begun with them goes on with them until the context is full."""
     constraint = Constraint.of_schema(of(a=INTEGER))

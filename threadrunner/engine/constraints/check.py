@@ -26,15 +26,9 @@ class SchemaCheck:
 
     def __init__(self, schema: dict[str, Any] | bool) -> None:
         """Raises BadGrammar for what is no schema."""
-        from jsonschema import Draft202012Validator, SchemaError
-        from jsonschema.validators import validator_for
         from referencing import Registry
 
-        kind = validator_for(schema, default=Draft202012Validator)
-        try:
-            kind.check_schema(schema)
-        except SchemaError as error:
-            raise BadGrammar(f"not a schema, at {_pointer(error.absolute_path)}: {error.message[:200]}") from None
+        kind = _kind(schema)
         registry: Registry[Any] = Registry()  # without one, jsonschema would fetch what a $ref names
         self._validator = kind(schema, registry=registry)
 
@@ -55,6 +49,25 @@ class SchemaCheck:
         except (re.error, RecursionError, Unresolvable) as error:
             raise BadGrammar(f"the schema cannot be checked: {str(error) or type(error).__name__}") from None
         return None if found is None else f"at {_pointer(found.absolute_path)}: {found.message[:200]}"
+
+
+def _kind(schema: dict[str, Any] | bool) -> Any:
+    """jsonschema's validator for it: of the draft that it names, else the newest one that it is right in. Raises
+    BadGrammar."""
+    from jsonschema import Draft7Validator, Draft202012Validator, SchemaError
+    from jsonschema.validators import validator_for
+
+    newest = validator_for(schema, default=Draft202012Validator)
+    problem: SchemaError | None = None
+    for kind in (newest, Draft7Validator):  # in the older one, tuples are a list under `items`
+        try:
+            kind.check_schema(schema)
+        except SchemaError as error:
+            problem = problem or error
+        else:
+            return kind
+    assert problem is not None
+    raise BadGrammar(f"not a schema, at {_pointer(problem.absolute_path)}: {problem.message[:200]}")
 
 
 def _pointer(path: Any) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from threadrunner.engine.constraints.limits import limits
-from threadrunner.engine.constraints.normal import normal
+from threadrunner.engine.constraints.normal import closed, normal
 from threadrunner.engine.constraints.stack import deeply
 from threadrunner.engine.llama.errors import BadGrammar
 
@@ -61,7 +61,7 @@ def to_grammar(schema: dict[str, Any] | bool, *, lenient: bool = False) -> tuple
         raise BadGrammar("the schema `false` allows no answer")
     written = {} if schema is True else schema
     deep = _parts_of(written) > SHALLOW
-    whole = normal(written)
+    whole = normal(written) if lenient else closed(normal(written))  # a check may want properties of its own
 
     def checked() -> str:
         grammar = _grammar(whole, lenient)
