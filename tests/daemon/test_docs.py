@@ -24,6 +24,7 @@ NOT_RUN = {
     "threadrunner status --watch": "goes on until it is interrupted",
     "threadrunner status --metrics >": "writes to a folder of the system's",
     "threadrunner --schema": "the dummy backend knows no schemas",
+    "threadrunner --grammar": "nor grammars",
     "threadrunner service": "changes the user's service manager",
 }
 """By how a line begins, and why it is not run."""

@@ -8,7 +8,8 @@ import sys
 PROBE = """
 import sys
 import threadrunner.backends.llama
-ours = {name for name in sys.modules if name.split(".")[0] in ("llama_cpp", "numpy", "jinja2")}
+watched = ("llama_cpp", "numpy", "jinja2", "llguidance", "jsonschema")
+ours = {name for name in sys.modules if name.split(".")[0] in watched}
 import llama_cpp
 print(*sorted(name for name in ours if name.count(".") < 2 and name.split(".")[0] != "jinja2"))
 print(llama_cpp.Llama.__name__, llama_cpp.llama_decode is sys.modules["llama_cpp.llama_cpp"].llama_decode)
