@@ -81,6 +81,7 @@ class Dialect:
         """`takes_tools`: whether the template shows the model which tools there are; else calls are in the generic
         form."""
         self._vocab = vocab
+        self._tokens: dict[str, int | None] = {}
         self._known = call_family(template, lambda text: self._token(text) is not None)
         self._takes_tools = takes_tools
         self.thought = thought_tags(template, lambda text: self._token(text) is not None)
@@ -91,8 +92,11 @@ class Dialect:
         return self._known is None or not self._takes_tools()
 
     def _token(self, text: str) -> int | None:
-        tokens = self._vocab.tokenize(text, special=True)
-        return tokens[0] if len(tokens) == 1 and self._vocab.marker(tokens[0]) == text else None
+        """The token that is a marker, if it is one; remembered, since each request asks for some."""
+        if text not in self._tokens:
+            tokens = self._vocab.tokenize(text, special=True)
+            self._tokens[text] = tokens[0] if len(tokens) == 1 and self._vocab.marker(tokens[0]) == text else None
+        return self._tokens[text]
 
     def speech(self, tools: Sequence[ToolSpec], *, opening: str, thoughts: Thoughts, many: bool) -> Speech:
         """`opening` is what stands open at the prompt's end."""
