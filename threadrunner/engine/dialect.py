@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from threadrunner.engine.constraints.constraint import Constraint
+from threadrunner.engine.constraints.normal import closed, normal
 from threadrunner.engine.llama.errors import BadGrammar
 from threadrunner.engine.llama.vocab import Vocab
 from threadrunner.engine.tools.families import GENERIC, call_family, thought_tags
@@ -56,7 +57,7 @@ class Speech:
     def calls_or_json(self, schema: Mapping[str, Any] | bool) -> Constraint:
         """Calls, or an answer that fits a schema."""
         grammar, calls = self._grammar()
-        answer = grammar.json("answer", {} if isinstance(schema, bool) else schema)
+        answer = grammar.json("answer", {} if isinstance(schema, bool) else closed(normal(schema)))
         lead = _BLANKS if self.layout.thought else ""
         return Constraint.of_lark(grammar.text(f"{lead} ({calls} | {answer})"))
 
@@ -80,6 +81,7 @@ class Dialect:
         """`takes_tools`: whether the template shows the model which tools there are; else calls are in the generic
         form."""
         self._vocab = vocab
+        self._tokens: dict[str, int | None] = {}
         self._known = call_family(template, lambda text: self._token(text) is not None)
         self._takes_tools = takes_tools
         self.thought = thought_tags(template, lambda text: self._token(text) is not None)
@@ -90,8 +92,11 @@ class Dialect:
         return self._known is None or not self._takes_tools()
 
     def _token(self, text: str) -> int | None:
-        tokens = self._vocab.tokenize(text, special=True)
-        return tokens[0] if len(tokens) == 1 and self._vocab.marker(tokens[0]) == text else None
+        """The token that is a marker, if it is one; remembered, since each request asks for some."""
+        if text not in self._tokens:
+            tokens = self._vocab.tokenize(text, special=True)
+            self._tokens[text] = tokens[0] if len(tokens) == 1 and self._vocab.marker(tokens[0]) == text else None
+        return self._tokens[text]
 
     def speech(self, tools: Sequence[ToolSpec], *, opening: str, thoughts: Thoughts, many: bool) -> Speech:
         """`opening` is what stands open at the prompt's end."""
@@ -154,20 +159,12 @@ def _stands_open(opening: str, thought: ThoughtTags) -> bool:
 
 
 def _held(tool: ToolSpec) -> Mapping[str, Any]:
-    parameters = _closed(tool.parameters) if tool.parameters else {"type": "object"}
+    parameters = dict(tool.parameters) if tool.parameters else {"type": "object"}
     problem = _problem(json.dumps(parameters))
     if not problem:
-        return parameters
+        return dict(closed(normal(parameters)))  # as Constraint.of_schema has it
     log.warning("tool %s: its arguments are kept to any JSON object, not to its schema: %s", tool.name, problem)
     return {"type": "object"}
-
-
-def _closed(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Without members that the schema does not name, where it leaves that open: weak models make some up."""
-    own = {"type", "properties", "required", "title", "description", "$defs", "definitions", "$schema"}
-    if parameters.get("properties") and parameters.keys() <= own:
-        return {**parameters, "additionalProperties": False}
-    return dict(parameters)
 
 
 @lru_cache(maxsize=1024)

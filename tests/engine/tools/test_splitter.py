@@ -139,11 +139,8 @@ def assert_markup(which: Layout, gap: str, calls: str) -> None:
         letters = sorted(re.sub(r"\W|weather|time", "", calls.encode().decode("unicode_escape", "ignore")))
         assert not letters or set(letters) <= set(gap) | set("null"), (gap, calls)
         return
-    assert which.syntax is not None
     assert which.thought is not None
-    marks = {*which.syntax.opens, *which.syntax.marks, which.thought.begin, which.thought.end}
-    for mark in sorted(marks, key=len, reverse=True):
-        gap = gap.replace(mark, "")
+    gap = gap.replace(which.thought.begin, "").replace(which.thought.end, "")
     if which.thought.channels:
         gap = re.sub(r"<\|start\|>|<\|channel\|>.*?<\|message\|>|<\|message\|>|<\|(end|call|return)\|>", "", gap)
         gap = "" if "<|message|>" in gap or re.fullmatch(r"[\s\S]{0,256}", gap) else gap
