@@ -54,7 +54,7 @@ def load(spec: ModelSpec, report: Callable[[int, int], None]) -> tuple[LoadedMod
         model = made.enter_context(contextlib.closing(Model(spec.path, report)))
         threads = max(1, min(spec.threads or machine.physical_cores(), MAX_THREADS))
         cell_bytes, state_bytes = _measured(model, threads) if model.recurrent else (model.cell_bytes(), 0)
-        size = sizing.choose(
+        wishes = sizing.Wishes(
             asked=spec.context,
             trained=model.n_ctx_train,
             cell_bytes=cell_bytes,
@@ -65,6 +65,7 @@ def load(spec: ModelSpec, report: Callable[[int, int], None]) -> tuple[LoadedMod
             ram=spec.cache_ram,
             grows=spec.cache_ram != 0 and not model.scales_context,
         )
+        size = sizing.choose(wishes)
         context = made.enter_context(contextlib.closing(_context(model, size.first_cells, size.sequences, threads)))
         loaded = _whole(spec, model, context, size, threads)
         made.pop_all()
