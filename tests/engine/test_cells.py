@@ -242,7 +242,7 @@ def live(**kind: object) -> None:
     machine = type("Lives", (Lives,), kind)
     phases = [Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink]  # without `explain`, which takes minutes
     run_state_machine_as_test(
-        machine, settings=settings(max_examples=50, stateful_step_count=60, deadline=None, phases=phases)
+        machine, settings=settings(max_examples=30, stateful_step_count=60, deadline=None, phases=phases)
     )
 
 

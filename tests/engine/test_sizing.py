@@ -17,7 +17,7 @@ def choose(**changes: int) -> sizing.Size:
         "free": 16384 * MIB,
         "limit": 0,
     }
-    return sizing.choose(**{**known, **changes})
+    return sizing.choose(sizing.Wishes(**{**known, **changes}))  # type: ignore[arg-type]
 
 
 def test_by_default_room_for_an_agent_and_few_cells_to_begin_with() -> None:

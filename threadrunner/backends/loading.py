@@ -74,7 +74,7 @@ def _load(
         cell_bytes, state_bytes = model.cell_bytes(*attempt.attention.types), 0
         if model.recurrent:
             cell_bytes, state_bytes = _measured(model, threads, attempt.attention)
-        size = sizing.choose(
+        wishes = sizing.Wishes(
             asked=spec.context,
             trained=model.n_ctx_train,
             cell_bytes=cell_bytes,
@@ -85,6 +85,7 @@ def _load(
             ram=spec.cache_ram,
             grows=spec.cache_ram != 0 and not model.scales_context,
         )
+        size = sizing.choose(wishes)
         context = Context(
             model,
             n_cells=size.first_cells,

@@ -47,75 +47,93 @@ class Size:
     reason: str
 
 
-def choose(  # noqa: PLR0913 - by name
-    *,
-    asked: int,
-    trained: int,
-    cell_bytes: int,
-    state_bytes: int = 0,
-    model_bytes: int,
-    free: int | None,
-    limit: int,
-    ram: int = -1,
-    grows: bool = True,
-) -> Size:
-    """`free` is the bytes that the machine has left with the model loaded (None: unknown), `limit` those that the
-    process may take in all (0: no limit); `asked` (0: not) and `trained` are tokens of context; `state_bytes` is what
-    each sequence takes beside its cells; `ram` is the maximum for finished requests (-1: not asked); `grows`: whether
-    the context can be made larger later. Raises LoadError.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What the model needs, what is asked, and what there is. Sizes are bytes."""
 
-    A request that asks for a context gets that context or an error. Otherwise: the trained context up to 32,768, in no
-    more than three quarters of what may be taken: half of the free memory, and no more than the limit leaves. Where
-    there is room for it, several requests of that size may run at once, and 2 GiB keep what they evaluated.
+    asked: int
+    """Tokens of context; 0: not asked."""
+    trained: int
+    """Tokens of context; 0: unknown."""
+    cell_bytes: int
+    state_bytes: int = 0
+    """What each sequence takes beside its cells."""
+    model_bytes: int
+    free: int | None
+    """What the machine has left with the model loaded; None: unknown."""
+    limit: int
+    """What the process may take in all; 0: no limit."""
+    ram: int = -1
+    """Maximum for finished requests; -1: not asked."""
+    grows: bool = True
+    """Whether the context can be made larger later."""
+
+
+def choose(wishes: Wishes) -> Size:
+    """A request that asks for a context gets that context or an error. Otherwise: the trained context up to 32,768, in
+    no more than three quarters of what may be taken: half of the free memory, and no more than the limit leaves. Where
+    there is room for it, several requests of that size may run at once, and 2 GiB keep what they evaluated. Raises
+    LoadError.
     """
+    asked, cell_bytes = wishes.asked, wishes.cell_bytes
     if not 0 <= asked <= MAX_CONTEXT:
         raise LoadError(f"a context of {asked} tokens: ask for 1 to {MAX_CONTEXT}, or for 0 to leave it to the model")
-    budget, why = _budget(model_bytes, free, limit)
-    states = _states(budget, why, state_bytes) if state_bytes else 0
-    budget -= states * state_bytes
-    fits = budget // cell_bytes // 256 * 256
-    if asked > fits:
-        needs = f"a context of {asked} tokens needs {_mib(asked * cell_bytes)}"
-        raise LoadError(f"{needs}, {why} leaves {_mib(max(0, budget))}; ask for a smaller context")
-    wanted = asked or min(trained or UNKNOWN_CONTEXT, DEFAULT_CONTEXT if grows else UNKNOWN_CONTEXT)
-    context = asked or min(wanted, max(min(wanted, MIN_CONTEXT), budget * 3 // 4 // cell_bytes // 256 * 256), fits)
-    if context < min(MIN_CONTEXT, wanted):
-        raise LoadError(f"{why} leaves no room for a cache: {_mib(max(0, budget))} at {cell_bytes} bytes a token")
+    budget, why = _budget(wishes)
+    states = _states(wishes.state_bytes, budget, why)
+    budget -= states * wishes.state_bytes
+    wanted = asked or min(wishes.trained or UNKNOWN_CONTEXT, DEFAULT_CONTEXT if wishes.grows else UNKNOWN_CONTEXT)
+    context = _context(wishes, wanted, budget, why)
     left = budget - context * cell_bytes
-    usual = MAX_RAM_BYTES if free is None else min(MAX_RAM_BYTES, free // 4)
-    ram_bytes = min(usual if ram < 0 else ram, left)
+    usual = MAX_RAM_BYTES if wishes.free is None else min(MAX_RAM_BYTES, wishes.free // 4)
+    ram_bytes = min(usual if wishes.ram < 0 else wishes.ram, left)
     cells = context + min(context, (left - ram_bytes) // cell_bytes // 256 * 256)
-    bound = why if context < wanted else ("the context" if asked or cells == 2 * context else why)
+    bound = "the context" if context == wanted and (asked or cells == 2 * context) else why
     reason = f"up to {cells} cells of {cell_bytes} bytes, {_mib(cells * cell_bytes)}; bounded by {bound}"
     if states:
-        reason = f"{states} states of {state_bytes} bytes and {reason}"
+        reason = f"{states} states of {wishes.state_bytes} bytes and {reason}"
     return Size(
         sequences=states - 1 if states else MAX_SEQUENCES,
         context=context,
         cells=cells,
-        first_cells=min(cells, FIRST_CELLS) if grows else cells,
+        first_cells=min(cells, FIRST_CELLS) if wishes.grows else cells,
         ram_bytes=ram_bytes,
         block_tokens=max(32, min(256, BLOCK_BYTES // cell_bytes // 32 * 32)),
         reason=f"{reason}; up to {_mib(ram_bytes)} for finished requests",
     )
 
 
-def _states(budget: int, why: str, state_bytes: int) -> int:
-    states = max(2, min(MAX_STATES, budget // 3 // state_bytes))
+def _states(state_bytes: int, budget: int, why: str) -> int:
+    """How many of them to take. Raises LoadError where there is no room for two, one of which copies need."""
+    states = max(2, min(MAX_STATES, budget // 3 // state_bytes)) if state_bytes else 0
     if states * state_bytes > budget:
         raise LoadError(f"{why} leaves no room for two states of {_mib(state_bytes)}: {_mib(max(0, budget))}")
     return states
 
 
-def _budget(model_bytes: int, free: int | None, limit: int) -> tuple[int, str]:
+def _context(wishes: Wishes, wanted: int, budget: int, why: str) -> int:
+    """Tokens. Raises LoadError."""
+    asked, cell_bytes = wishes.asked, wishes.cell_bytes
+    fits = budget // cell_bytes // 256 * 256
+    if asked > fits:
+        raise LoadError(
+            f"a context of {asked} tokens needs {_mib(asked * cell_bytes)}, {why} leaves {_mib(max(0, budget))};"
+            " ask for a smaller context"
+        )
+    roomy = max(min(wanted, MIN_CONTEXT), budget * 3 // 4 // cell_bytes // 256 * 256)
+    context = asked or min(wanted, roomy, fits)
+    if context < min(MIN_CONTEXT, wanted):
+        raise LoadError(f"{why} leaves no room for a cache: {_mib(max(0, budget))} at {cell_bytes} bytes a token")
+    return context
+
+
+def _budget(wishes: Wishes) -> tuple[int, str]:
     """Bytes for all KV state, and what bounds them."""
-    budgets = [(2 * MAX_RAM_BYTES, "a usual cache")]
-    if limit:
-        budgets.append((limit - model_bytes - COMPUTE_BYTES, f"the memory limit of {_mib(limit)}"))
-    if free is not None:
-        budgets.append((free // 2, f"half of {_mib(free)} free memory"))
-        if not limit:
-            del budgets[0]
+    budgets = [(2 * MAX_RAM_BYTES, "a usual cache")] if wishes.free is None else []
+    if wishes.free is not None:
+        budgets.append((wishes.free // 2, f"half of {_mib(wishes.free)} free memory"))
+    if wishes.limit:
+        left = wishes.limit - wishes.model_bytes - COMPUTE_BYTES
+        budgets.append((left, f"the memory limit of {_mib(wishes.limit)}"))
     return min(budgets)
 
 
