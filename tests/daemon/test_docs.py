@@ -20,6 +20,7 @@ NOT_RUN = {
     "threadrunner -m hf:": NETWORK,
     "threadrunner models rm hf:": "removes what an earlier line fetches",
     "threadrunner -m ollama:": "needs a model of Ollama's",
+    "threadrunner models show --template smollm2": "needs a model that is fetched",
     "threadrunner chat": TERMINAL,
     "threadrunner status --watch": "goes on until it is interrupted",
     "threadrunner status --metrics >": "writes to a folder of the system's",

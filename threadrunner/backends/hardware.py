@@ -151,10 +151,10 @@ def _layers(spec: ModelSpec, layout: tensors.ModelLayout, attention: Attention) 
     types = attention.types
     cells = 0
     if cell_bytes := layout.cell_bytes(*types):
-        size = sizing.choose(
+        wishes = sizing.Wishes(
             asked=spec.context, trained=layout.trained, cell_bytes=cell_bytes, model_bytes=0, free=None, limit=0
         )
-        cells = size.cells
+        cells = sizing.choose(wishes).cells
     return [
         LayerBytes(layer.dense, layer.experts, _CACHES * cells * layer.cell_bytes(*types)) for layer in layout.layers
     ]

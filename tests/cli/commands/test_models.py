@@ -50,7 +50,10 @@ def test_show(shell: Shell, tiny: Path) -> None:
 def test_show_template(shell: Shell) -> None:
     folder = shell.home / "models"
     folder.mkdir(parents=True)
-    calls = "{% for m in messages %}[{{ m.role }} {{ m.content }}{{ m.tool_calls }}]{% endfor %}>"
+    call = "<tool_call>{{ m.tool_calls[0].function | tojson }}</tool_call>"
+    calls = (
+        "{% for m in messages %}[{{ m.role }} {{ m.content }}{% if m.tool_calls %}" + call + "{% endif %}]{% endfor %}>"
+    )
     texts = {"tokenizer.chat_template": calls, "tokenizer.chat_template.tool_use": "{{ tools }}" + calls}
     models.llama(folder / "talks.gguf", {**models.bytes_vocabulary(), **texts})
     shown = shell.run("models", "show", "--template", "talks").stdout
@@ -71,7 +74,9 @@ def test_show_template_of_a_model_that_has_none_or_is_not_here(shell: Shell) -> 
     shown = shell.run("models", "show", "--template", "base").stdout
     assert "--- template\nit has none\n" in shown
     assert "User: Is it cold in Paris?\n\nAssistant:" in shown
-    assert "takes no tools" in shown
+    assert "get_weather" in shown.partition("--- a conversation with a tool")[2], (
+        "in words, since nothing else takes it"
+    )
     absent = shell.run("models", "show", "--template", "smollm2:135m")
     assert absent.returncode == 3
     assert "threadrunner models pull smollm2:135m" in absent.stderr
