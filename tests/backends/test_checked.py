@@ -17,6 +17,7 @@ from threadrunner.engine.constraints.check import SchemaCheck
 from threadrunner.engine.events import Ended
 from threadrunner.engine.llama.sampling import Sampling
 from threadrunner.engine.sequence import Request
+from threadrunner.engine.utterance import Told
 
 DIGITS = {"type": "array", "items": {"enum": [1, 2, 3]}, "minItems": 2, "maxItems": 2, "uniqueItems": True}
 NEVER = {"enum": [1], "not": {"const": 1}}
@@ -83,10 +84,10 @@ def test_an_answer_that_is_cut_short_comes_as_it_is(model: Loaded) -> None:
 def test_a_greedy_answer_varies_when_it_is_asked_for_again(model: Loaded) -> None:
     answer = Checked(SchemaCheck(DIGITS), Request(1, [1], Sampling(temperature=0.0, seed=5), n=3, scored=2))
     sequence: Any = SimpleNamespace(generated=6)
-    tries = [answer.again(Ended(1, index, "[1,1]", "stop", sequence, [])) for index in (2, 2, 0)]
+    tries = [answer.again(Ended(1, index, "[1,1]", "stop", sequence, [], Told())) for index in (2, 2, 0)]
     assert all(again is not None and again.n == 1 and again.sampling.temperature == 0.8 for again in tries)
     assert [again.first for again in tries if again] == [2, 2, 0]
     assert [again.scored for again in tries if again] == [None, None, 2]
     assert len({again.sampling.seed for again in tries if again}) == 2
     assert answer.tokens == 18
-    assert answer.again(Ended(1, 1, "[1,2]", "stop", sequence, [])) is None
+    assert answer.again(Ended(1, 1, "[1,2]", "stop", sequence, [], Told())) is None

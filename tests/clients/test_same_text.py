@@ -4,6 +4,7 @@ buffer beside what the server has then. The commands, names and characters are d
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys

@@ -280,7 +280,8 @@ def test_a_fetch_that_is_killed_is_reported(fetching: Daemon, hub: Hub) -> None:
     wire = fetching.wire()
     id = wire.begin("models.pull", model=f"hf:{REPO}:Q4_K_M")
     assert hub.asked.wait(60)
-    (process,) = [int(pid) for pid in Path(f"/proc/{fetching.pid}/task/{fetching.pid}/children").read_text().split()]
+    children = Path(f"/proc/{fetching.pid}/task/{fetching.pid}/children").read_text().split()
+    (process,) = [int(pid) for pid in children if b"hub_process" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     os.kill(process, signal.SIGKILL)
     error = wire.until(id)[0]["error"]
     assert (error["data"]["kind"], error["data"].get("reason")) == ("FetchFailed", None)
