@@ -71,7 +71,7 @@ class SpeculativeDecoding:
             sequence.drafted -= 1
             yield chunk.logits_at + accepted
         if chunk.draft:
-            self.drafter.settled(self._drafts[sequence], accepted)
+            self.drafter.settled(sequence, self._drafts[sequence], accepted)
         if sequence.seq >= 0:
             self._cells.trim(sequence)
             self.drafter.said(sequence)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from threadrunner.engine.drafting.drafter import FORCED, OWN, RECENT, Draft, Drafter
+from threadrunner.engine.drafting.drafter import FIRST_DRAFT, FORCED, OWN, RECENT, Draft, Drafter
 from threadrunner.engine.drafting.ngrams import GRAM, MAX_AGREED, Follower, Passages
 from threadrunner.engine.drafting.payoff import MAX_DRAFT, MIN_GAIN, Reliability, StepCosts, best_length
 
@@ -44,7 +45,7 @@ def run(drafter: Drafter[Answer], answer: Answer, said: list[int], forced: list[
             ]:
                 came_true += 1
             new = said[at : at + came_true + 1]
-            drafter.settled(draft, came_true)
+            drafter.settled(answer, draft, came_true)
             yield draft
         answer.tokens += new
         at += len(new)
@@ -158,6 +159,18 @@ def test_what_was_said_to_others_is_followed_too() -> None:
         drafter.ended(answer, answer.prompt)
     assert {d.source for d in drafts} == {RECENT}
     assert drafter.records[RECENT].accepted > 100
+
+
+def test_drafts_begin_short_and_grow_with_what_came_true() -> None:
+    drafter: Drafter[Answer] = Drafter()
+    measured(drafter.costs, 10, 10.1, 10.2, 10.4, 10.8)
+    passage = list(range(100, 260))
+    answer = Answer([*passage, 1])
+    lengths = [len(draft.tokens) for draft in run(drafter, answer, [*passage[:120], 7, 7, 7, *passage[:12]])]
+    assert lengths[0] <= FIRST_DRAFT
+    assert max(lengths) > FIRST_DRAFT
+    broken_off = next(i for i, (a, b) in enumerate(itertools.pairwise(lengths)) if b < a)
+    assert all(b <= 2 * a for a, b in itertools.pairwise(lengths[: broken_off + 1]))
 
 
 def test_forced_tokens_need_no_experience() -> None:

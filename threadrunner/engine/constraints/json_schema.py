@@ -67,7 +67,9 @@ def to_grammar(schema: dict[str, Any] | bool, *, lenient: bool = False) -> tuple
         grammar = _grammar(whole, lenient)
         if error := problem(grammar):
             place = _place(whole, error, lenient)
-            raise BadGrammar(f"the schema cannot be held, at {place}: {_first_line(error)}")
+            said = _first_line(error)
+            advice = 'leave that out, or ask for json_schema_check "after", which checks the finished answer'
+            raise BadGrammar(f"the schema cannot be held, at {place}: {said}; {advice}")
         return grammar
 
     return (deeply(checked) if deep else checked()), deep
