@@ -52,6 +52,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "backends.base": {"api"},
     "engine": set(),
     "engine.constraints": {"engine.llama.errors"},
+    "engine.drafting": set(),
+    "engine.kv": {"engine.llama", "engine.scheduler", "engine.sequence"},
     "engine.llama": {"engine.constraints"},
     "engine.prompts": {"engine.llama", "engine.errors"},
     "engine.tools": set(),

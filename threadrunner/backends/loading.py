@@ -16,7 +16,8 @@ from threadrunner.backends.requests import RequestBuilder
 from threadrunner.engine import sizing
 from threadrunner.engine.embedder import Embedder
 from threadrunner.engine.engine import Engine
-from threadrunner.engine.kv_store import KvStore
+from threadrunner.engine.kv.kv_store import KvStore
+from threadrunner.engine.kv.parking import Parking
 from threadrunner.engine.limits import MAX_RUNNING, Limits
 from threadrunner.engine.llama.context import OK, Attention, Context
 from threadrunner.engine.llama.errors import LoadError
@@ -24,7 +25,6 @@ from threadrunner.engine.llama.library import build
 from threadrunner.engine.llama.model import Model
 from threadrunner.engine.llama.recommended import recommended
 from threadrunner.engine.llama.vocab import Vocab
-from threadrunner.engine.parking import Parking
 from threadrunner.engine.threads import Threads
 
 log = logging.getLogger("threadrunner.backends.llama")

@@ -7,18 +7,18 @@ import time
 from collections.abc import Iterator
 
 from threadrunner.engine.candidates import CandidateMaker
-from threadrunner.engine.cells import Cells
 from threadrunner.engine.errors import PromptTooLong, QueueFull, Unsupported
 from threadrunner.engine.events import Broken, Ended, Event, Prefilled, Text
-from threadrunner.engine.growth import Growth
 from threadrunner.engine.interruption import Interruption
+from threadrunner.engine.kv.cells import Cells
+from threadrunner.engine.kv.growth import Growth
+from threadrunner.engine.kv.parking import Parking
 from threadrunner.engine.limits import Limits
 from threadrunner.engine.llama.context import ABORTED, NO_ROOM, OK, Context
 from threadrunner.engine.llama.errors import EngineError
 from threadrunner.engine.llama.logprobs import Logprob
 from threadrunner.engine.llama.model import Model
 from threadrunner.engine.llama.vocab import Vocab
-from threadrunner.engine.parking import Parking
 from threadrunner.engine.scheduler import Chunk, Scheduler, batch_of
 from threadrunner.engine.scoring import score_prompts, scored_in_parts
 from threadrunner.engine.sequence import Priority, Request, Sequence

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from threadrunner.engine.cells import Cells
 from threadrunner.engine.drafting.drafter import Draft, Drafter
+from threadrunner.engine.kv.cells import Cells
 from threadrunner.engine.scheduler import Chunk, with_drafts
 from threadrunner.engine.sequence import Sequence
 

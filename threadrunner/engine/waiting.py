@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from threadrunner.engine.prefix_cache import PrefixCache, common_length
+from threadrunner.engine.kv.prefix_cache import PrefixCache, common_length
 from threadrunner.engine.sequence import Sequence
 
 WORTH_A_WAIT = 64

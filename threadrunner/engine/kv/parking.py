@@ -13,10 +13,10 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple, Protocol
 
-from threadrunner.engine.buffers import Buffer, Buffers
-from threadrunner.engine.kv_store import MIN_TOKENS, KvStore, StatePiece
-from threadrunner.engine.points import Points
-from threadrunner.engine.ram_tier import Block, RamTier
+from threadrunner.engine.kv.buffers import Buffer, Buffers
+from threadrunner.engine.kv.kv_store import MIN_TOKENS, KvStore, StatePiece
+from threadrunner.engine.kv.points import Points
+from threadrunner.engine.kv.ram_tier import Block, RamTier
 
 log = logging.getLogger("threadrunner.engine")
 

@@ -11,9 +11,9 @@ import logging
 from functools import partial
 from typing import Protocol
 
-from threadrunner.engine.leaving import Leaving
-from threadrunner.engine.parking import Found, Parking, StateMemory
-from threadrunner.engine.prefix_cache import PrefixCache
+from threadrunner.engine.kv.leaving import Leaving
+from threadrunner.engine.kv.parking import Found, Parking, StateMemory
+from threadrunner.engine.kv.prefix_cache import PrefixCache
 from threadrunner.engine.scheduler import Chunk, batch_of
 from threadrunner.engine.sequence import Sequence
 

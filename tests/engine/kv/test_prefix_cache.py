@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.engine.memory import FakeMemory
-from threadrunner.engine.prefix_cache import PrefixCache, common_length
+from tests.engine.kv.memory import FakeMemory
+from threadrunner.engine.kv.prefix_cache import PrefixCache, common_length
 
 
 class Both:

@@ -17,7 +17,7 @@ class Cell:
 
 
 class FakeMemory:
-    """A threadrunner.engine.cells.KvMemory that refuses what llama.cpp would answer wrongly."""
+    """A threadrunner.engine.kv.cells.KvMemory that refuses what llama.cpp would answer wrongly."""
 
     def __init__(
         self, n_cells: int = 1 << 30, n_seq: int = 1 << 10, *, window: int = 0, recurrent: bool = False

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from typing import Protocol
 
-from threadrunner.engine.cells import Cells
+from threadrunner.engine.kv.cells import Cells
 from threadrunner.engine.llama.errors import LoadError
 from threadrunner.engine.sequence import Sequence
 

@@ -10,7 +10,7 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-from threadrunner.engine.buffers import Buffer
+from threadrunner.engine.kv.buffers import Buffer
 
 
 class Points:

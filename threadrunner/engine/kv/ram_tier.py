@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 
-from threadrunner.engine.buffers import Buffer
-from threadrunner.engine.prefix_cache import common_length
+from threadrunner.engine.kv.buffers import Buffer
+from threadrunner.engine.kv.prefix_cache import common_length
 
 
 class Block:

@@ -19,14 +19,14 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.engine.memory import FakeMemory
-from threadrunner.engine import cells as cells_module
-from threadrunner.engine import kv_store, leaving
-from threadrunner.engine import parking as parking_module
-from threadrunner.engine.buffers import PAGE
-from threadrunner.engine.cells import Cells
-from threadrunner.engine.kv_store import KvStore
-from threadrunner.engine.parking import Parking
+from tests.engine.kv.memory import FakeMemory
+from threadrunner.engine.kv import cells as cells_module
+from threadrunner.engine.kv import kv_store, leaving
+from threadrunner.engine.kv import parking as parking_module
+from threadrunner.engine.kv.buffers import PAGE
+from threadrunner.engine.kv.cells import Cells
+from threadrunner.engine.kv.kv_store import KvStore
+from threadrunner.engine.kv.parking import Parking
 from threadrunner.engine.scheduler import Chunk
 from threadrunner.engine.sequence import Request, Sequence
 

@@ -7,8 +7,8 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from threadrunner.engine.buffers import PAGE, Buffer, Buffers, rounded
-from threadrunner.engine.ram_tier import RamTier
+from threadrunner.engine.kv.buffers import PAGE, Buffer, Buffers, rounded
+from threadrunner.engine.kv.ram_tier import RamTier
 
 BLOCK = 4
 

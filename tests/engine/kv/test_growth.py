@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.engine.memory import FakeMemory
+from tests.engine.kv.memory import FakeMemory
 from tests.engine.test_cells import cells_on, evaluated
-from threadrunner.engine.growth import Growth, next_size
+from threadrunner.engine.kv.growth import Growth, next_size
 from threadrunner.engine.llama.errors import LoadError
 
 

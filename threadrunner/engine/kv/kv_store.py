@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from threadrunner.engine.buffers import Buffer
-from threadrunner.engine.prefix_cache import common_length
+from threadrunner.engine.kv.buffers import Buffer
+from threadrunner.engine.kv.prefix_cache import common_length
 
 log = logging.getLogger("threadrunner.engine")
 

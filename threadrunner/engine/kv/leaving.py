@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from threadrunner.engine.parking import Parking
-from threadrunner.engine.prefix_cache import PrefixCache
+from threadrunner.engine.kv.parking import Parking
+from threadrunner.engine.kv.prefix_cache import PrefixCache
 
 WORTH_A_RETURN = 8
 """Steps of others after which state that is saved already should have left: to bring it back costs as much as they lose

@@ -1,0 +1,1 @@
+"""Where evaluated tokens are: in the context's cells, in memory, on disk."""
