@@ -77,6 +77,11 @@ class Config(NamedTuple):
         "`distribute`, `isolate` or `numactl`, on machines with several memories",
         Words(("off", "distribute", "isolate", "numactl")),
     ] = "off"
+    drafts: Annotated[
+        str,
+        "evaluate likely tokens ahead: `auto`, `off`, or `always`, also where a text should be reproducible",
+        Words(("auto", "off", "always")),
+    ] = "auto"
     memory_limit: Annotated[int, "maximum bytes for one loaded model, cache included; 0: what is free"] = 0
     memory_total: Annotated[int, "maximum bytes for all loaded models together; 0: what is free"] = 0
     max_queued: Annotated[int, "requests that may wait for one model; one more gets the error Overloaded", _COUNT] = 64

@@ -32,6 +32,7 @@ class ModelSettings(NamedTuple):
     cache_type_v: str
     mlock: bool
     numa: str
+    drafts: str
 
 
 def settings(options: Config, names: typing.Collection[str]) -> ModelSettings:

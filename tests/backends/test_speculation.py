@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
 
 import pytest
 
+from tests.backends import tiny
 from tests.backends.harness import EXACT, Loaded, assert_same_or_close, greedy
 from threadrunner.api.generation import Generated
+from threadrunner.backends.base import Hardware
 from threadrunner.engine.drafting.drafter import FORCED, OWN, RECENT, Drafter
 
 PASSAGE = "the grey cat sat by the sea and looked at the ships until the night came. "
@@ -93,3 +97,14 @@ def test_who_asked_for_reproducible_text_gets_no_guesses(
     for _ in range(3):
         eager.ask(greedy(PROMPT, max_tokens=60, **{"top_k": 1, **params}))
     assert (sum(record.drafted for record in speculation.drafter.records.values()) > 0) == guesses
+
+
+@pytest.mark.parametrize("policy", ["auto", "off", "always"])
+def test_the_option_reaches_the_engine(tmp_path: Path, policy: Literal["auto", "off", "always"]) -> None:
+    with Loaded(tiny.llama(tmp_path / "m.gguf"), hardware=Hardware(drafts=policy)) as loaded:
+        assert loaded.engine.speculation.policy == policy
+
+
+def test_a_state_that_cannot_be_rolled_back_gets_no_drafts(tmp_path: Path) -> None:
+    with Loaded(tiny.mamba(tmp_path / "m.gguf"), hardware=Hardware(drafts="always")) as loaded:
+        assert loaded.engine.speculation.policy == "off"

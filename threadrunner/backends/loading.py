@@ -125,6 +125,8 @@ def _whole(spec: ModelSpec, model: Model, context: Context, size: sizing.Size, t
     )
     counter = Threads(threads, machine.clocks(), min(spec.hardware.threads_batch, MAX_THREADS))
     context.set_threads(counter.decode, counter.prefill)
+    engine = Engine(model, vocab, context, limits, _parking(spec, model, context, size))
+    engine.speculation.choose(spec.hardware.drafts)
     return LoadedModel(
         name=spec.name,
         model=model,
@@ -136,7 +138,7 @@ def _whole(spec: ModelSpec, model: Model, context: Context, size: sizing.Size, t
             max_tokens,
             recommended(model.meta).sampling,
         ),
-        engine=Engine(model, vocab, context, limits, _parking(spec, model, context, size)),
+        engine=engine,
         embedder=Embedder(
             model, pooling=context.pooling, remembers=context.remembers, threads=counter.prefill, max_tokens=max_tokens
         ),

@@ -27,11 +27,16 @@ class SpeculativeDecoding:
     def __init__(self, cells: Cells, context: int, *, recurrent: bool) -> None:
         """`context`: maximum tokens of a sequence. `recurrent`: a state that cannot go back behind a wrong token."""
         self.drafter: Drafter[Sequence] = Drafter()
+        self._can = not recurrent
         self.policy: Policy = "off" if recurrent else "auto"
         self._cells = cells
         self._context = context
         self._drafts: dict[Sequence, Draft] = {}
         """Those in the present batch."""
+
+    def choose(self, policy: Policy) -> None:
+        """What is wished, as far as the model can be rolled back."""
+        self.policy = policy if self._can else "off"
 
     def extend(self, chunks: list[Chunk[Sequence]]) -> list[Chunk[Sequence]]:
         """The batch with drafts, where each of its sequences only says its next token: beside a prompt's tokens a step

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.engine.kv.memory import FakeMemory
-from tests.engine.test_cells import cells_on, evaluated
+from tests.engine.kv.test_cells import cells_on, evaluated
 from threadrunner.engine.kv.growth import Growth, next_size
 from threadrunner.engine.llama.errors import LoadError
 

@@ -187,7 +187,10 @@ class Cells:
     def _bring_back(self, sequence: Sequence, found: Found) -> None:
         begin = sequence.evaluated
         now = self.parking.bring_back(sequence.seq, sequence.tokens[:-1], begin, found)
-        if now < found.length and (self._recurrent or self._window):
+        broken = now < found.length and (self._recurrent or self._window)
+        # a state that was saved whole, and is cut, may have lost what the next token looks at: its window had moved on
+        lost = self._window and found.point is None and not self._is_whole(sequence.seq, max(0, now - self._window))
+        if broken or lost:
             self._memory.remove(sequence.seq)
             self.cache.drop(sequence.seq)
             self.cache.fork(sequence.seq, [], 0)
