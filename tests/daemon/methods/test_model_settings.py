@@ -42,7 +42,7 @@ def test_a_models_table_counts_at_its_next_load(daemon: Daemon) -> None:
     (after,) = wire.call("status")["models"]
     assert (after["context"], after["facts"]["cache_type_k"]) == (256, "q8_0")
     assert 70 < after["expires_s"] <= 77
-    per_cell = [model["facts"]["cache_bytes"] / model["facts"]["cells"] for model in (before, after)]
+    per_cell = [model["facts"]["cache_bytes"] / model["facts"]["max_cells"] for model in (before, after)]
     assert per_cell == [128, 68]
     assert wire.call("models.show", model="tiny.gguf")["facts"]["gpu"] == after["facts"]["gpu"]
 
