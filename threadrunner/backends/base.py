@@ -14,7 +14,7 @@ here: this module's own names, the params and results of the methods that a work
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -129,8 +129,8 @@ class Hardware(Struct, frozen=True, kw_only=True):
     mlock: bool = False
     numa: str = "off"
     """off, distribute, isolate or numactl."""
-    drafts: Literal["auto", "off", "always"] = "auto"
-    """Whether likely tokens are evaluated ahead."""
+    drafts: str = "auto"
+    """Whether likely tokens are evaluated ahead: auto, off or always."""
 
 
 class ModelSpec(Struct, frozen=True, kw_only=True):

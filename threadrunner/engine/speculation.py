@@ -34,9 +34,10 @@ class SpeculativeDecoding:
         self._drafts: dict[Sequence, Draft] = {}
         """Those in the present batch."""
 
-    def choose(self, policy: Policy) -> None:
-        """What is wished, as far as the model can be rolled back."""
-        self.policy = policy if self._can else "off"
+    def choose(self, policy: str) -> None:
+        """One of Policy's words, as far as the model can be rolled back; any other is "auto"."""
+        known: dict[str, Policy] = {"off": "off", "always": "always"}
+        self.policy = known.get(policy, "auto") if self._can else "off"
 
     def extend(self, chunks: list[Chunk[Sequence]]) -> list[Chunk[Sequence]]:
         """The batch with drafts, where each of its sequences only says its next token: beside a prompt's tokens a step
