@@ -52,8 +52,9 @@ class Thought:
     def write(self, text: str) -> None:
         if self._show and text:
             self._progress.finish()
-            self._put(self._dim.format(render.printable(text) if self._terminal else text))
+            # before the write: Ctrl-C may come between the two
             self._line_open = not text.endswith("\n")
+            self._put(self._dim.format(render.printable(text) if self._terminal else text))
 
     def end(self) -> None:
         """The answer begins, or there is none: it has lines of its own, and a blank one before it where a person reads
