@@ -78,3 +78,9 @@ def test_each_param_has_a_flag_or_can_be_set() -> None:
     params = {field.name for field in msgspec.structs.fields(GenerateParams)}
     assert set(SETTABLE) & by_flag == set()
     assert params - own - by_flag == set(SETTABLE)
+
+
+@pytest.mark.parametrize(("given", "flag"), [("temperature=1", "--temperature"), ("max_tokens=3", "--max-tokens")])
+def test_what_has_a_flag_is_not_set_by_name(given: str, flag: str) -> None:
+    with pytest.raises(UsageError, match=f"it has a flag of its own, {flag}"):
+        tools.settings([given])

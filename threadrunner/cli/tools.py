@@ -6,7 +6,7 @@ Nothing here calls a tool: a call is shown, and whoever has called it gives its 
 from __future__ import annotations
 
 from threadrunner.cli import render, request, stdin
-from threadrunner.cli.flags import SETTABLE, UsageError
+from threadrunner.cli.flags import FLAGS, SETTABLE, UsageError, named
 from threadrunner.wire import messages
 
 TYPE_CHECKING = False
@@ -88,6 +88,8 @@ def settings(given: list[str]) -> dict[str, Any]:
         *path, last = name.split(".")
         root = path[0] if path else last
         if root not in SETTABLE:
+            if (flag := named(root)) in {name for _, name, *_ in FLAGS}:
+                raise UsageError(f"--set {root}: it has a flag of its own, {flag}")
             raise UsageError(f"--set: there is no {root!r}; there are {', '.join(SETTABLE)}")
         if not equals:
             raise UsageError(f"--set {item} has no value: --set {item}=VALUE")

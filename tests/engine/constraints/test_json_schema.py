@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -243,3 +244,49 @@ def test_blanks_have_an_end() -> None:
     assert accepts(constraint, '{ "a" : 1 }')
     assert not accepts(constraint, '{  "a":1}')
     assert not accepts(constraint, '{\n"a":1}')
+
+
+QUOTE = '[^"]'
+SETS = [
+    f"^{QUOTE}$", f"^{QUOTE}{{1,2}}$", QUOTE, r"^[^\\]$", r'^[^"\\,]+$', r"^[^\x22]$", "^[\0-!#-~]$",
+    r"^[\x00-!#-\u00ff]$",
+    r"^([ -!#-~]|[^ -~])$", r'^(?:[^"\\]|\\.)*$', r"^[^]\"]+$", r"^[\]\-]$",
+    r"^[\s\S]$", r"^[^\n]$", r"^\D+$", "^.$", "^.+$",
+]  # fmt: skip
+CHARACTERS = [*'"\\/aZ0 \n\t\r\b\f,{]-un', "\x1f", "é", "☃", "🦀"]
+WORDS = [*CHARACTERS, *(a + b for a in CHARACTERS for b in CHARACTERS)]
+
+
+@pytest.mark.parametrize("pattern", SETS)
+def test_no_form_of_a_text_passes_a_pattern_that_it_does_not_match(pattern: str) -> None:
+    """llguidance took an escaped quote for any set that has NUL in it, as `[^"]` has."""
+    constraint = Constraint.of_schema({"type": "string", "pattern": pattern})
+    fitting = [word for word in WORDS if re.search(pattern, word)]
+    forms = {word: {json.dumps(word, ensure_ascii=ascii_only) for ascii_only in (True, False)} for word in WORDS}
+    wrong = [text for word in set(WORDS) - set(fitting) for text in forms[word] if accepts(constraint, text)]
+    assert wrong == []
+    assert any(accepts(constraint, text) for word in fitting for text in forms[word])
+
+
+@pytest.mark.parametrize(
+    "pattern", [r"^\P{P}$", r"^[\P{P}]$", r"^\p{Cc}$", "^[[:^punct:]]$", "^[[:cntrl:]]$", r"^[\x00-\x1f]$"]
+)
+def test_nor_one_of_rusts_own_sets(pattern: str) -> None:
+    constraint = Constraint.of_schema({"type": "string", "pattern": pattern})
+    assert accepts(constraint, '"\\n"')
+    assert not [text for text in (r'"\""', r'"\\"', r'"\u0022"') if accepts(constraint, text)]
+
+
+def test_a_pattern_that_asks_for_nul_is_refused() -> None:
+    with pytest.raises(BadGrammar, match="Regex is empty"):
+        Constraint.of_schema({"type": "string", "pattern": r"^\x00$"})
+
+
+@pytest.mark.parametrize("named", [{"properties": {"a": STRING}}, {"patternProperties": {f"^{QUOTE}$": STRING}}])
+@pytest.mark.parametrize("other", [{}, {"additionalProperties": INTEGER}])
+def test_a_named_property_is_none_of_the_others_in_any_form(named: dict[str, Any], other: dict[str, Any]) -> None:
+    # allOf: what is said of others is as it was written
+    constraint = Constraint.of_schema({"allOf": [{"type": "object", **named, **other}]})
+    assert accepts(constraint, '{"a":"x"}')
+    assert accepts(constraint, '{"ab":1}')
+    assert not [text for text in ('{"a":1}', r'{"\u0061":1}') if accepts(constraint, text)]

@@ -59,7 +59,7 @@ def test_a_follower_agrees_with_its_passage_where_it_says_so(prompt: list[int], 
     tokens = [*prompt]
     for token in said:
         tokens.append(token)
-        follower.follow(tokens)
+        follower.follow(tokens, len(tokens))
         passages.extend([token])
         if not follower.agreed:
             assert follower.next(4) == []
@@ -73,11 +73,11 @@ def test_a_follower_agrees_with_its_passage_where_it_says_so(prompt: list[int], 
 def test_the_last_place_is_followed_for_as_long_as_it_agrees() -> None:
     passages = Passages([1, 2, 3, 4, 5, 9, 1, 2, 3, 6, 7, 8])
     follower = Follower(passages)
-    follower.follow([0, 1, 2, 3])
+    follower.follow([0, 1, 2, 3], 4)
     assert (follower.agreed, follower.next(2)) == (3, [6, 7])
-    follower.follow([0, 1, 2, 3, 6])
+    follower.follow([0, 1, 2, 3, 6], 5)
     assert (follower.agreed, follower.next(5)) == (4, [7, 8])
-    follower.follow([0, 1, 2, 3, 6, 5])
+    follower.follow([0, 1, 2, 3, 6, 5], 6)
     assert follower.agreed == 0
 
 

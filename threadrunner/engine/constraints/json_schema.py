@@ -37,6 +37,8 @@ _OPTIONS: JsonCompileOptions = {
     "json_allowed_escapes": None,
     "json_allow_general_unicode_escapes": False,
 }
+_SHORT_ESCAPES = 'nrbtf\\"'
+"""Without `\\uXXXX`, so that each text has one form."""
 _UNKNOWN_KEYS = re.compile(r"Unimplemented keys: (\[.*\])")
 _KEYWORD_OF = {
     "regex parse error": "pattern",
@@ -94,10 +96,20 @@ def _parts_of(schema: dict[str, Any]) -> int:
 def _grammar(schema: dict[str, Any], lenient: bool) -> str:
     from llguidance import LLMatcher
 
+    options: JsonCompileOptions = {**_OPTIONS, "lenient": lenient}
+    if any(map(_has_other_names, [schema, *(part for _, part in _parts(schema, "#"))])):
+        options["json_allowed_escapes"] = _SHORT_ESCAPES
     try:
-        return LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides={**_OPTIONS, "lenient": lenient})
+        return LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=options)
     except (ValueError, UnicodeError) as error:
         raise BadGrammar(f"not a schema: {error}") from None
+
+
+def _has_other_names(part: dict[str, Any]) -> bool:
+    """Whether an object may have properties beside those that are named: with `\\u0061` for a, one of these passed as
+    one of the others, with their values."""
+    named = part.get("properties") or part.get("patternProperties")
+    return bool(named) and part.get("additionalProperties") is not False
 
 
 def problem(grammar: str) -> str:

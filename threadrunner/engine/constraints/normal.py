@@ -1,9 +1,11 @@
-"""The same schema in words that llguidance knows."""
+"""The same schema in words that llguidance knows, and holds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+
+from threadrunner.engine.constraints.patterns import without_nul
 
 _ONE = ("additionalProperties", "additionalItems", "items", "not", "if", "then", "else", "contains", "propertyNames")
 _SEVERAL = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
@@ -53,6 +55,10 @@ def normal(schema: Any) -> Any:
     if found.get("uniqueItems") is False:
         del found["uniqueItems"]
     _without_names(found)
+    if isinstance(pattern := found.get("pattern"), str):
+        found["pattern"] = without_nul(pattern)
+    if isinstance(named := found.get("patternProperties"), dict):
+        found["patternProperties"] = {without_nul(pattern): part for pattern, part in named.items()}
     return found
 
 

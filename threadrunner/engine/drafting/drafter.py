@@ -54,7 +54,7 @@ class _Track:
         self.own = Passages(tokens[:-1])
         self.followers = {OWN: Follower(self.own), RECENT: Follower(recent)}
         for follower in self.followers.values():
-            follower.follow(tokens)
+            follower.follow(tokens, len(tokens))
         self.own.extend(tokens[-1:])
 
 
@@ -119,17 +119,17 @@ class Drafter(Generic[S]):
             return
         tokens = answer.tokens
         for end in range(track.seen + 1, len(tokens) + 1):
-            self._step(track, tokens if end == len(tokens) else tokens[:end])
+            self._step(track, tokens, end)
         track.seen = len(tokens)
 
-    def _step(self, track: _Track, tokens: list[int]) -> None:
-        said = tokens[-1]
+    def _step(self, track: _Track, tokens: list[int], end: int) -> None:
+        said = tokens[end - 1]
         for source, follower in track.followers.items():
             if follower.agreed and (proposed := follower.next(1)):
                 came_true = proposed[0] == said
                 track.reliability[source].observe(follower.agreed, came_true)
                 self.records[source].reliability.observe(follower.agreed, came_true)
-            follower.follow(tokens)
+            follower.follow(tokens, end)
         track.own.extend([said])
 
     def settled(self, answer: S, draft: Draft, accepted: int) -> None:

@@ -47,25 +47,25 @@ class Follower:
         """Tokens before this one that agree with the passage; 0: it repeats none."""
         self._place = 0
 
-    def follow(self, said: list[int]) -> None:
-        """The answer's tokens, prompt included, have grown by one. Where the passages are the answer's own, they are
-        extended afterwards, or the new token would be found in place of an earlier one."""
+    def follow(self, said: Sequence[int], end: int) -> None:
+        """The answer's tokens, prompt included, have grown by one and are said[:end]. Passages that are the answer's
+        own are extended afterwards, or the new token would be found in place of an earlier one."""
         tokens = self.passages.tokens
-        if self.agreed and self._place < len(tokens) and tokens[self._place] == said[-1]:
+        if self.agreed and self._place < len(tokens) and tokens[self._place] == said[end - 1]:
             self._place += 1
             self.agreed = min(self.agreed + 1, MAX_AGREED)
             return
-        place = self.passages.find(tuple(said[-GRAM:])) if len(said) >= GRAM else None
+        place = self.passages.find(tuple(said[end - GRAM : end])) if end >= GRAM else None
         if place is None:
             self.agreed = 0
             return
         self._place = place
-        self.agreed = self._agreement(said, place)
+        self.agreed = self._agreement(said, end, place)
 
-    def _agreement(self, said: list[int], place: int) -> int:
+    def _agreement(self, said: Sequence[int], end: int, place: int) -> int:
         tokens, count = self.passages.tokens, GRAM
-        limit = min(MAX_AGREED, len(said), place)
-        while count < limit and said[-1 - count] == tokens[place - 1 - count]:
+        limit = min(MAX_AGREED, end, place)
+        while count < limit and said[end - 1 - count] == tokens[place - 1 - count]:
             count += 1
         return count
 

@@ -143,17 +143,22 @@ class Sampler:
         # that is looked at: reading 150,000 floats for each token would cost more than choosing it.
         if not logits or math.isnan(logits[0]):
             raise DamagedModel(_NO_NUMBERS)
-        with _forbidden(logits, self._ends if self._chosen < self._endless_until else []):
-            if self._matcher is None and not self._forced:
-                token = llama_cpp.llama_sampler_sample(self._chain, context.handle, index)
-            else:
-                token = self._sample_constrained(context, index)
+        if self._chosen < self._endless_until:
+            with _forbidden(logits, self._ends):
+                token = self._sample_any(context, index)
+        else:
+            token = self._sample_any(context, index)
         self._chosen += 1
         if not math.isfinite(logits[token]):
             raise DamagedModel(_NO_NUMBERS)
         if self._logprobs is None:
             return token, None
         return token, logprob_of(context.row(index), token, self._logprobs)
+
+    def _sample_any(self, context: Context, index: int) -> int:
+        if self._matcher is None and not self._forced:
+            return llama_cpp.llama_sampler_sample(self._chain, context.handle, index)
+        return self._sample_constrained(context, index)
 
     def _sample_constrained(self, context: Context, index: int) -> int:
         """Nearly always the unconstrained choice fits, and asking for one token costs nothing beside asking for all."""
