@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -72,6 +74,15 @@ class Nvim:
         self.do(f"vim.api.nvim_win_set_cursor(0, {{{line + 1}, {max(0, column - 1)}}})")
         self.keys("a" if column else "i")
         self.wait("vim.fn.mode() == 'i'", "insert mode")
+
+    def kill_server(self) -> None:
+        """kill -9 for the language server: the child of Neovim that runs `lsp`, and no other.
+
+        `pgrep -f lsp` once answered with more than one line.
+        """
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        (server,) = [int(pid) for pid in children if b"\0lsp\0" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        os.kill(server, signal.SIGKILL)
 
     def quit(self) -> None:
         # It may be gone before it has answered the one who told it to go.

@@ -196,7 +196,7 @@ def test_the_keys_own_meaning_where_nothing_is_shown(nvim: Opener, standin: Stan
 def test_a_dead_server_is_started_again(nvim: Opener, standin: Standin) -> None:
     editor = typing(nvim, standin)
     editor.keys("<Esc>")
-    editor.do("vim.uv.kill(tonumber(vim.fn.system('pgrep -P ' .. vim.fn.getpid() .. ' -f lsp')), 'sigkill')")
+    editor.kill_server()
     editor.wait("require('threadrunner').deaths == 1", "its end")
     editor.wait("(require('threadrunner').client() or {}).initialized", "another one")
     editor.keys("oy = a")
