@@ -32,6 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli.chat": {"cli", "client", "api", "wire", *COMMON},
     "lsp.suggest": {"client", "api", *COMMON},
     "lsp": {"client", "api", "wire", *COMMON},
+    "http": {"client", "api", "wire", *COMMON},
     "daemon.gguf": {"api"},
     "daemon.models": {"daemon.gguf", "api"},
     "daemon.downloads": {"daemon.gguf", "daemon.models", "api"},
@@ -63,6 +64,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 STARTS = {
     "cli.commands.daemon": {"daemon.begin"},
     "cli.commands.lsp": {"lsp.server", "lsp.once"},
+    "cli.commands.serve": {"http.serve"},
 }
 
 

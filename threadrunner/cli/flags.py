@@ -29,6 +29,7 @@ COMMANDS = {
     "daemon": "run the daemon in the foreground",
     "service": "have the system start the daemon",
     "lsp": "complete code for an editor: a language server on stdin and stdout",
+    "serve": "answer over HTTP as OpenAI, Ollama and llama-server do, with a page to talk",
     "completions": "print completions for your shell",
     "bench": "measure how fast a model is on this machine",
 }
@@ -36,7 +37,7 @@ COMMANDS = {
 
 DAY = 86400  # seconds
 
-PROCESSES = ("daemon", "lsp")
+PROCESSES = ("daemon", "lsp", "serve")
 """Commands that are programs of their own, with their own way to end."""
 
 

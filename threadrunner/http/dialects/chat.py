@@ -1,0 +1,200 @@
+"""OpenAI's chat completions: POST /v1/chat/completions, also without /v1, as llama-server has it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from msgspec import UNSET
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from threadrunner import __version__
+from threadrunner.api.generation import Choice, Generated
+from threadrunner.http import conversation, openai_objects, sampling, streams
+from threadrunner.http.exchange import AnswerPiece, Order, Progressed, whole
+from threadrunner.http.failures import HttpFailure, invalid, openai_error
+from threadrunner.http.gateway import Gateway, fields
+from threadrunner.http.openai_objects import finish_reason
+from threadrunner.http.reading import Fields
+from threadrunner.http.streams import SSE, Stream
+
+FINGERPRINT = f"threadrunner-{__version__}"
+
+
+def routes(gateway: Gateway) -> list[Route]:
+    async def completions(request: Request) -> Response:
+        body = await fields(request)
+        order = await read(gateway, body)
+        if body.flag("stream"):
+            return Stream(gateway.exchanges, order, ChatWriter(order, body))
+        return JSONResponse(_answer(order, await whole(gateway.exchanges, order)))
+
+    return [Route(path, completions, methods=["POST"]) for path in ("/v1/chat/completions", "/chat/completions")]
+
+
+async def read(gateway: Gateway, body: Fields) -> Order:
+    """Raises HttpFailure."""
+    model = body.need_text("model")
+    params = {
+        **await gateway.target(model),
+        **sampling.read_sampling(body),
+        **sampling.read_format(body),
+        **conversation.read_tools(body),
+        **_thinking(body),
+        **sampling.read_ours(body),
+    }
+    if (n := body.whole("n")) is not None:
+        params["n"] = n
+    if body.flag("logprobs"):
+        params["logprobs"] = body.whole("top_logprobs") or 0
+    params |= _turns(conversation.read_messages(body), params)
+    return Order("generate", params, model)
+
+
+def _turns(messages: list[dict[str, Any]], params: dict[str, Any]) -> dict[str, Any]:
+    """The whole conversation; of one that is kept, what follows its last answer, since the daemon has the rest."""
+    if "session" not in params:
+        return {"messages": messages}
+    system = "\n\n".join(message["content"] for message in messages if message["role"] in ("system", "developer"))
+    answered = max((i for i, message in enumerate(messages) if message["role"] == "assistant"), default=-1)
+    new = [message for message in messages[answered + 1 :] if message["role"] in ("user", "tool")]
+    if not new:
+        raise invalid("a conversation's next turn ends with a message of the user's, or a tool's", "messages")
+    turns: dict[str, Any] = {"messages": new} if new[0]["role"] == "tool" else {"prompt": new[-1]["content"]}
+    return turns | ({"system": system} if system else {})
+
+
+def _thinking(body: Fields) -> dict[str, Any]:
+    """`reasoning_effort` and llama-server's `chat_template_kwargs` are for the template; `none`: not to think."""
+    given = body.object("chat_template_kwargs")
+    variables = dict(given.plain()) if given else {}
+    effort = body.text("reasoning_effort")
+    params: dict[str, Any] = {}
+    if effort == "none":
+        params["reasoning"] = "off"
+    elif effort is not None:
+        variables.setdefault("reasoning_effort", effort)
+    if body.text("reasoning_format") == "none":
+        params["reasoning"] = "raw"
+    if (budget := body.whole("reasoning_budget", "thinking_budget_tokens")) is not None and budget >= 0:
+        params["reasoning_budget"] = budget
+    if variables:
+        params["template_vars"] = variables
+    return params
+
+
+def _answer(order: Order, answer: Generated) -> dict[str, Any]:
+    made = [
+        {
+            "index": i,
+            "message": _message(choice),
+            "logprobs": None if choice.logprobs is UNSET else openai_objects.chat_logprobs(choice.logprobs),
+            "finish_reason": finish_reason(choice.finish_reason),
+        }
+        for i, choice in enumerate(openai_objects.choices(answer))
+    ]
+    return {
+        "id": openai_objects.new_id("chatcmpl-"),
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": order.model or answer.model,
+        "system_fingerprint": FINGERPRINT,
+        "choices": made,
+        "usage": openai_objects.usage(answer),
+        "timings": openai_objects.timings(answer),
+        **_session(answer),
+    }
+
+
+def _session(answer: Generated) -> dict[str, Any]:
+    return {} if answer.session is None else {"threadrunner": {"session": answer.session}}
+
+
+def _message(choice: Choice) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": choice.text, "refusal": None}
+    if choice.reasoning is not UNSET:
+        message["reasoning_content"] = choice.reasoning
+    if choice.tool_calls is not UNSET and choice.tool_calls:
+        message["content"] = choice.text or None
+        message["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.function.name, "arguments": call.function.arguments},
+            }
+            for call in choice.tool_calls
+        ]
+    return message
+
+
+class ChatWriter:
+    """Chunks: each with all of the members that strict clients require (Zed fails without `index`, `created`)."""
+
+    media_type = SSE
+    silence = b":\n\n"
+
+    def __init__(self, order: Order, body: Fields) -> None:
+        options = body.object("stream_options")
+        self._usage = bool(options and options.flag("include_usage"))
+        self.tells_progress = bool(body.flag("return_progress"))
+        self._n = order.params.get("n", 1)
+        self._head = {
+            "id": openai_objects.new_id("chatcmpl-"),
+            "object": "chat.completion.chunk",
+            "created": int(time.time()),
+            "model": order.model or "default",
+            "system_fingerprint": FINGERPRINT,
+        }
+
+    def begin(self) -> bytes:
+        first = {"role": "assistant", "content": ""}
+        return b"".join(self._chunk(i, first) for i in range(self._n))
+
+    def piece(self, piece: AnswerPiece) -> bytes:
+        match piece.kind:
+            case "reasoning":
+                return self._chunk(piece.choice, {"reasoning_content": piece.text})
+            case "call":
+                return self._chunk(piece.choice, {"tool_calls": [_call_part(piece)]})
+        return self._chunk(piece.choice, {"content": piece.text})
+
+    def progress(self, progress: Progressed) -> bytes:
+        if not self.tells_progress or progress.stage != "prefill":
+            return self.silence
+        told = {"total": progress.total, "cache": 0, "processed": progress.done, "time_ms": 0}
+        return streams.data({**self._head, "choices": [_choice(0, {})], "prompt_progress": told})
+
+    def end(self, answer: Generated) -> bytes:
+        """With the log-probabilities, which come all together in the chunk before the last."""
+        body = b""
+        for i, choice in enumerate(openai_objects.choices(answer)):
+            if choice.logprobs is not UNSET:
+                told = openai_objects.chat_logprobs(choice.logprobs)
+                body += streams.data({**self._head, "choices": [{**_choice(i, {"content": ""}), "logprobs": told}]})
+            body += self._chunk(i, {}, finish_reason(choice.finish_reason))
+        last = {**self._head, "choices": [], "timings": openai_objects.timings(answer), **_session(answer)}
+        if self._usage:
+            body += streams.data({**last, "usage": openai_objects.usage(answer)})
+        return body + streams.DONE
+
+    def failed(self, failure: HttpFailure) -> bytes:
+        return streams.data({"error": openai_error(failure)})
+
+    def _chunk(self, index: int, delta: dict[str, Any], finish: str | None = None) -> bytes:
+        return streams.data({**self._head, "choices": [_choice(index, delta, finish)]})
+
+
+def _choice(index: int, delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
+    return {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}
+
+
+def _call_part(piece: AnswerPiece) -> dict[str, Any]:
+    """The first piece of a call has its id and name; the AI SDK needs them there, with the type."""
+    assert piece.call is not None
+    part: dict[str, Any] = {"index": piece.call.number}
+    if piece.call.id is not None:
+        part |= {"id": piece.call.id, "type": "function"}
+    named = {} if piece.call.name is None else {"name": piece.call.name}
+    return {**part, "function": {**named, "arguments": piece.text}}

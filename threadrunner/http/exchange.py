@@ -1,0 +1,151 @@
+"""One request to the daemon as a stream of events: pieces of the answer, progress, and its end.
+
+Every dialect's answer is made from these. Whatever ends the waiting ends the request: `opened` cancels it, and the
+daemon is told, also while it waits in the queue and while its prompt is evaluated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from threadrunner.api.errors import ApiError
+from threadrunner.api.generation import Generated
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the daemon is asked: a method and its params. `model` is the name that the answer gives back."""
+
+    method: str
+    params: dict[str, Any]
+    model: str
+
+
+class CallPiece(NamedTuple):
+    """Which tool call a piece belongs to; its first piece has `id` and `name`."""
+
+    number: int
+    id: str | None
+    name: str | None
+
+
+class AnswerPiece(NamedTuple):
+    """A part of an answer; `choice` is which of `n`, `kind` text, reasoning, or call (of its arguments)."""
+
+    choice: int
+    text: str
+    kind: str = "text"
+    call: CallPiece | None = None
+
+
+class Progressed(NamedTuple):
+    """Of a load, a download or a prompt's evaluation; `total` 0: not known."""
+
+    stage: str
+    done: int
+    total: int
+
+
+Event = AnswerPiece | Progressed | Generated | ApiError
+"""An answer's events end with a Generated or an ApiError."""
+
+
+class Daemon(Protocol):
+    """What an exchange needs of `client.aio.AsyncClient`."""
+
+    async def request(self, method: str, params: dict[str, Any], notice: Any = None) -> Any: ...
+
+
+class Exchange:
+    """The events of one Order, in order."""
+
+    def __init__(self, daemon: Daemon, order: Order) -> None:
+        self._events: list[Event] = []
+        self._there = asyncio.Event()
+        self._task = asyncio.create_task(self._run(daemon, order))
+
+    async def events(self, patience: float) -> list[Event]:
+        """All that have come since the last call, after waiting up to `patience` seconds for one; may be empty."""
+        if not self._events:
+            self._there.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await self._there.wait()
+        taken, self._events = self._events, []
+        return taken
+
+    def put_back(self, events: list[Event]) -> None:
+        """Events that were looked at and are to come again."""
+        self._events[:0] = events
+
+    def fail(self, error: ApiError) -> None:
+        """End it with this error, whatever the daemon says."""
+        if self._task.cancel():
+            self._put(error)
+
+    async def close(self) -> None:
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+
+    async def _run(self, daemon: Daemon, order: Order) -> None:
+        try:
+            result = await daemon.request(order.method, order.params, self._notice)
+            self._put(msgspec.convert(result, Generated))
+        except ApiError as error:
+            self._put(error)
+
+    def _notice(self, name: str, payload: dict[str, Any]) -> None:
+        if name == "progress":
+            self._put(Progressed(payload["stage"], payload["done"], payload["total"]))
+        elif name == "token":
+            call = payload.get("call")
+            part = CallPiece(call["index"], call.get("id"), call.get("name")) if call else None
+            self._put(AnswerPiece(payload["index"], payload["text"], payload.get("kind", "text"), part))
+
+    def _put(self, event: Event) -> None:
+        self._events.append(event)
+        self._there.set()
+
+
+class Exchanges:
+    """Those under way; `end` fails them all, for `serve` is ending."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+        self._open: set[Exchange] = set()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    @contextlib.asynccontextmanager
+    async def opened(self, order: Order) -> AsyncIterator[Exchange]:
+        """Order the daemon; leaving this before the answer's end cancels it there."""
+        exchange = Exchange(self._daemon, order)
+        self._open.add(exchange)
+        try:
+            yield exchange
+        finally:
+            self._open.discard(exchange)
+            await exchange.close()
+
+    def end(self, error: ApiError) -> None:
+        for exchange in list(self._open):
+            exchange.fail(error)
+
+
+async def whole(exchanges: Exchanges, order: Order) -> Generated:
+    """The answer in one piece. Raises ApiError."""
+    async with exchanges.opened(Order(order.method, {**order.params, "stream": False}, order.model)) as exchange:
+        while True:
+            for event in await exchange.events(60.0):
+                if isinstance(event, Generated):
+                    return event
+                if isinstance(event, ApiError):
+                    raise event

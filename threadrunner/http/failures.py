@@ -1,0 +1,100 @@
+"""What goes wrong, as an HTTP status and a body in the words of the dialect that was spoken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from threadrunner.api import errors
+from threadrunner.api.errors import ApiError
+
+
+@dataclass(frozen=True)
+class _Kind:
+    status: int
+    type: str
+    code: str | None = None
+    retry: bool = False
+    """Whether the same request may succeed a little later."""
+
+
+# By the error's kind; the types are OpenAI's and llama-server's.
+_KINDS: dict[type[ApiError], _Kind] = {
+    errors.ModelNotFound: _Kind(404, "invalid_request_error", "model_not_found"),
+    errors.SessionNotFound: _Kind(404, "invalid_request_error", "session_not_found"),
+    errors.InvalidParams: _Kind(400, "invalid_request_error"),
+    errors.InvalidRequest: _Kind(400, "invalid_request_error"),
+    errors.InvalidGrammar: _Kind(400, "invalid_request_error", "invalid_grammar"),
+    errors.ContextOverflow: _Kind(400, "exceed_context_size_error", "context_length_exceeded"),
+    errors.NotSupported: _Kind(400, "invalid_request_error", "not_supported"),
+    errors.Overloaded: _Kind(429, "rate_limit_error", "overloaded", retry=True),
+    errors.Timeout: _Kind(504, "server_error", "timeout"),
+    errors.ShuttingDown: _Kind(503, "unavailable_error", "shutting_down", retry=True),
+    errors.Disconnected: _Kind(503, "unavailable_error", "no_daemon", retry=True),
+    errors.Unreachable: _Kind(503, "unavailable_error", "no_daemon", retry=True),
+}
+_DEFECT = _Kind(500, "server_error")
+
+_ANTHROPIC = {
+    400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
+    413: "request_too_large", 429: "rate_limit_error", 503: "overloaded_error", 529: "overloaded_error",
+}  # fmt: skip
+
+
+@dataclass
+class HttpFailure(Exception):
+    """An answer that is an error. `facts` become members of the body, beside the five that all clients read."""
+
+    status: int
+    type: str
+    message: str
+    code: str | None = None
+    param: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.message
+
+
+def invalid(message: str, param: str | None = None) -> HttpFailure:
+    """400: the request itself is wrong; the text says what to do."""
+    return HttpFailure(400, "invalid_request_error", message, param=param)
+
+
+DEFECT = HttpFailure(
+    500, "server_error", "a defect of threadrunner's; what `threadrunner serve` has printed tells where",
+    "internal_error", headers={"x-should-retry": "false"},
+)  # fmt: skip
+
+
+def of(error: ApiError) -> HttpFailure:
+    """The daemon's error. Official SDKs try 429, and all from 500 on, twice more unless told not to: a load that has
+    failed after a minute would fail three times."""
+    kind = _KINDS.get(type(error), _DEFECT)
+    message, at, place = error.message.partition(" - at `$.")
+    headers = {"retry-after": "1"} if kind.retry else {"x-should-retry": "false"} if kind.status >= 500 else {}
+    facts = dict(error.facts)
+    if isinstance(error, errors.ContextOverflow):
+        # The names that llama-server's clients read.
+        facts |= {"n_prompt_tokens": error.facts.get("prompt_tokens"), "n_ctx": error.facts.get("limit")}
+    param = place.rstrip("`") if at else None
+    if param is not None:  # "generate: Expected `float` >= 0.0"
+        message = f"`{param}`: {message.partition(': ')[2] or message}"
+    return HttpFailure(kind.status, kind.type, message, kind.code, param, headers, {"kind": error.kind, **facts})
+
+
+def body(failure: HttpFailure, path: str) -> dict[str, Any]:
+    """The body in the dialect of `path`."""
+    if path.startswith("/v1/messages"):
+        kind = _ANTHROPIC.get(failure.status, "api_error")
+        return {"type": "error", "error": {"type": kind, "message": failure.message}, "request_id": None}
+    if path.startswith("/api/"):
+        return {"error": failure.message}
+    return {"error": openai_error(failure)}
+
+
+def openai_error(failure: HttpFailure) -> dict[str, Any]:
+    """OpenAI's four members; our facts beside them, which llama-server's clients look for there."""
+    known = {"message": failure.message, "type": failure.type, "param": failure.param, "code": failure.code}
+    return {**failure.facts, **known}

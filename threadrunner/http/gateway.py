@@ -1,0 +1,38 @@
+"""What all handlers share: the way to the daemon, the names of its models, and the exchanges under way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.requests import Request
+
+from threadrunner.http import reading
+from threadrunner.http.exchange import Daemon, Exchanges
+from threadrunner.http.names import Names
+from threadrunner.http.reading import Fields
+
+
+class Gateway:
+    """The daemon, as handlers use it."""
+
+    def __init__(self, daemon: Daemon, aliases: Mapping[str, str] = {}) -> None:
+        self.daemon = daemon
+        self.exchanges = Exchanges(daemon)
+        self.names = Names(self.request, aliases)
+        self.began = time.time()
+
+    async def request(self, method: str, params: dict[str, Any]) -> Any:
+        """The result of a method whose answer is not streamed. Raises ApiError; cancelled, it is cancelled there."""
+        return await self.daemon.request(method, params)
+
+    async def target(self, name: str | None) -> dict[str, Any]:
+        """Params that say which model a name means. Raises HttpFailure 404."""
+        model = await self.names.find(name)
+        return {} if model is None else {"model": model}
+
+
+async def fields(request: Request) -> Fields:
+    """The body of a request. Raises HttpFailure 400."""
+    return reading.read(await request.body())

@@ -1,0 +1,76 @@
+"""Which model a name in a request means: names of the catalog only, never a path.
+
+Whoever reaches the port could else have any file of this user's opened as a model. A name that is not known is an error
+that names the nearest ones, never another model in silence: two programs that name two models would load them by turns.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any
+
+from threadrunner.http.failures import HttpFailure
+
+DEFAULT = ("", "default")
+"""Names for the model of requests that name none; llama.vim sends an empty one."""
+
+Ask = Callable[[str, dict[str, Any]], Awaitable[Any]]
+
+
+def resolve(name: str, known: Collection[str], aliases: Mapping[str, str]) -> str | None:
+    """The model's name for the daemon; None: the default one. Raises KeyError for one that is not known.
+
+    Ollama's clients add `:latest` to what they are given. An alias of the configuration may have a `*`, for clients
+    that ask for names of a service's own: `"claude-*" = "qwen3:4b"`.
+    """
+    if name in DEFAULT:
+        return None
+    for candidate in (name, name.removesuffix(":latest"), f"{name}:latest"):
+        if candidate in known:
+            return candidate
+    for pattern, target in aliases.items():
+        if "*" in pattern and fnmatch.fnmatchcase(name, pattern):
+            return target
+    raise KeyError(name)
+
+
+class Names:
+    """The names that may be used, asked of the daemon when one is not among those it gave last."""
+
+    def __init__(self, ask: Ask, aliases: Mapping[str, str]) -> None:
+        self._ask = ask
+        self._aliases = aliases
+        self._known: set[str] = set()
+        self._default: set[str] = set()
+
+    async def find(self, name: str | None) -> str | None:
+        """The model's name for the daemon; None: the default one. Raises HttpFailure 404."""
+        if name is None or name in DEFAULT:
+            return None
+        try:
+            found = resolve(name, self._known, self._aliases)
+        except KeyError:
+            await self._refresh()
+            try:
+                found = resolve(name, self._known, self._aliases)
+            except KeyError:
+                raise self._unknown(name) from None
+        return None if found in self._default else found
+
+    async def _refresh(self) -> None:
+        listed = await self._ask("models.list", {})
+        status = await self._ask("status", {})
+        # A backend that needs no model answers to its own name, and to no request's.
+        self._default = {status["backend"]} if status["backend"] != "llama" else set()
+        loaded = {model["name"] for model in status["models"] if not model["name"].startswith(("/", "~", "."))}
+        self._known = {model["name"] for model in listed["models"]} | loaded | self._default
+
+    def _unknown(self, name: str) -> HttpFailure:
+        shown = name if len(name) <= 80 else f"{name[:80]}…"
+        near = difflib.get_close_matches(name, self._known, n=3, cutoff=0.3) or sorted(self._known)[:5]
+        text = f"no model is named {shown!r}. Known: {', '.join(near)}, and `default`; GET /v1/models lists all"
+        return HttpFailure(
+            404, "invalid_request_error", text, "model_not_found", "model", facts={"kind": "ModelNotFound"}
+        )

@@ -1,0 +1,82 @@
+"""The socket that `serve` listens on: a port, a path of its own, or what the system has opened for it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import os
+import socket
+import stat
+
+from threadrunner import paths
+
+
+class CannotListen(Exception):
+    """The text says why and what to do."""
+
+
+def is_local(host: str) -> bool:
+    """Whether only this machine reaches the address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def on_port(host: str, port: int) -> socket.socket:
+    """Raises CannotListen."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise CannotListen(f"cannot listen on {host}: {error.strerror or error}") from None
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(512)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            text = f"port {port} of {host} is taken: is another `threadrunner serve` running? Or use --port {port + 1}"
+            raise CannotListen(text) from None
+        raise CannotListen(f"cannot listen on {host}, port {port}: {error.strerror}") from None
+    listener.setblocking(False)
+    return listener
+
+
+def on_path(path: str) -> socket.socket:
+    """A Unix socket that only this user can open. Raises CannotListen where something else is at the path."""
+    if len(os.fsencode(path)) > paths.SOCKET_PATH_MAX:
+        raise CannotListen(f"{path} is too long for a socket: at most {paths.SOCKET_PATH_MAX} bytes")
+    _clear(path)
+    listener = socket.socket(socket.AF_UNIX)
+    before = os.umask(0o177)  # bind makes the file; to change its mode afterwards would leave a moment
+    try:
+        listener.bind(path)
+        listener.listen(512)
+    except OSError as error:
+        listener.close()
+        raise CannotListen(f"cannot listen on {path}: {error.strerror}") from None
+    finally:
+        os.umask(before)
+    listener.setblocking(False)
+    return listener
+
+
+def _clear(path: str) -> None:
+    """Remove a socket that no process listens on any more."""
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise CannotListen(f"{path} is there and is no socket; name another path")
+    except OSError:
+        return
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            os.unlink(path)
+            return
+    raise CannotListen(f"another program listens on {path}")
