@@ -47,6 +47,7 @@ from threadrunner.api.models import (
     Loaded,
     LoadParams,
     ModelList,
+    ModelListParams,
     ModelParams,
     ModelShown,
     ModelShowParams,
@@ -84,7 +85,7 @@ METHODS: dict[str, Method] = {
     "apply_template": Method(
         ApplyTemplateParams, AppliedTemplate, "The prompt that the model is shown for a conversation", ("progress",)
     ),
-    "models.list": Method(NoParams, ModelList, "The models that can be named"),
+    "models.list": Method(ModelListParams, ModelList, "The models that can be named"),
     "models.show": Method(ModelShowParams, ModelShown, "What is known of a model"),
     "models.remove": Method(NamedModel, Removed, "Delete a model's files from the models folder"),
     "models.load": Method(LoadParams, Loaded, "Load a model ahead of its first request", ("progress",)),

@@ -39,6 +39,18 @@ class CatalogModel(Struct, kw_only=True):
         str, described("which program's store the file is in, for example Ollama; empty: ours, or the user's own")
     ] = ""
     problem: Annotated[str, described("why it cannot be used")] | None = None
+    does: Annotated[list[str], described("of the catalog's: chat, code, tools, thinking, embed")] | UnsetType = UNSET
+    licence: Annotated[str, described("likewise")] | UnsetType = UNSET
+    active_parameters: Annotated[int, described("likewise: those that one token needs")] | UnsetType = UNSET
+    layers: Annotated[int, described("likewise")] | UnsetType = UNSET
+    kv_bytes: Annotated[int, described("likewise: of KV cache, for each token at 16 bits")] | UnsetType = UNSET
+    rank: Annotated[int, described("likewise: the higher is preferred, among those that do the same")] | UnsetType = (
+        UNSET
+    )
+
+
+class ModelListParams(Struct, forbid_unknown_fields=True):
+    fetchable: Annotated[bool, described("also those that could be fetched by a short name")] = False
 
 
 class ModelList(Struct):

@@ -1,4 +1,4 @@
-"""models list, show, pull, rm."""
+"""models list, show, recommend, search, pull, rm."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from threadrunner import exits
 from threadrunner.api.errors import InvalidParams, ModelNotFound, NotSupported
 from threadrunner.cli import render, request
 from threadrunner.cli.arguments import Actions, Parser, add_json, run_action
+from threadrunner.cli.fit.estimate import PURPOSES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +21,12 @@ run = run_action
 
 def arguments(parser: Parser) -> None:
     actions = Actions(parser)
-    add_json(actions.add("list", "the models that can be named", listing))
+    action = actions.add("list", "the models that can be named", listing)
+    action.add_argument("--fits", action="store_true", help="also those that can be fetched, and what each needs here")
+    add_json(action)
+    action = actions.add("recommend", "the best models for this machine, before anything is downloaded", recommend)
+    action.add_argument("purpose", nargs="?", default="chat", choices=PURPOSES, help=f"{', '.join(PURPOSES)}; chat")
+    add_json(action)
     action = actions.add("show", "all that is known of one", show)
     action.add_argument("model", metavar="MODEL", help="a name or a file")
     action.add_argument(
@@ -33,7 +39,17 @@ def arguments(parser: Parser) -> None:
     action.add_argument("model", metavar="MODEL", help="a name that `threadrunner models list` shows")
 
 
+def recommend(options: Namespace) -> int:
+    from threadrunner.cli.commands import models_fit
+
+    return models_fit.recommend(options)
+
+
 def listing(options: Namespace) -> int:
+    if options.fits:
+        from threadrunner.cli.commands import models_fit
+
+        return models_fit.fits(options)
     answer = request.ask("models.list", {})
     if options.json:
         render.out(render.json_line(answer))

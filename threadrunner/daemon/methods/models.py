@@ -14,6 +14,7 @@ from threadrunner.api.models import (
     Loaded,
     LoadParams,
     ModelList,
+    ModelListParams,
     ModelParams,
     ModelShown,
     ModelShowParams,
@@ -23,7 +24,6 @@ from threadrunner.api.models import (
     Removed,
     Unloaded,
 )
-from threadrunner.api.status import NoParams
 from threadrunner.config import ConfigError
 from threadrunner.daemon.downloads.downloads import Downloads
 from threadrunner.daemon.gguf.names import meant
@@ -66,8 +66,8 @@ class ModelMethods:
             "models.pull": self.pull,
         }
 
-    async def listing(self, _params: NoParams) -> ModelList:
-        models, context = await self._catalog.every(), await self._context()
+    async def listing(self, params: ModelListParams) -> ModelList:
+        models, context = await self._catalog.every(params.fetchable), await self._context()
         return ModelList(await asyncio.to_thread(inventory.listed, models, context))
 
     async def show(self, params: ModelShowParams) -> ModelShown:

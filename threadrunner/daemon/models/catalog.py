@@ -1,6 +1,7 @@
 """Names to model files. Reads the models folder and other programs' stores; fetches nothing (see downloads/).
 
 smollm2:135m                       the catalog's own, from the Python package index
+qwen3:4b                           those of catalog.toml, from the Hugging Face hub
 name, name.gguf                    a file in the models folder
 /path/to/model.gguf                any file
 hf:owner/repo[:quant or file]      the Hugging Face hub; kept in models/owner/repo
@@ -25,6 +26,7 @@ from threadrunner.daemon.gguf.parts import model_files as files_of
 from threadrunner.daemon.gguf.parts import part_names
 from threadrunner.daemon.models import foreign, hub_cache, selection
 from threadrunner.daemon.models.folders import models_in, repositories, why_not_a_file
+from threadrunner.daemon.models.known import known, name_of
 
 
 class Package(NamedTuple):
@@ -146,12 +148,16 @@ class Catalog:
             model = await asyncio.to_thread(_searched, target, self.folder, self.aliases)
         return model._replace(name=printable(name))
 
-    async def every(self) -> list[ModelRef]:
-        """All that can be named without a path, each file once, then the aliases that lead to a model."""
-        return await asyncio.to_thread(self._every)
+    async def every(self, fetchable: bool = False) -> list[ModelRef]:
+        """All that can be named without a path, each file once, then the aliases that lead to a model; `fetchable`: and
+        those that could be fetched by a short name."""
+        return await asyncio.to_thread(self._every, fetchable)
 
-    def _every(self) -> list[ModelRef]:
+    def _every(self, with_fetchable: bool) -> list[ModelRef]:
         listed = every(self.folder)
+        if with_fetchable:
+            here = {model.name for model in listed}
+            listed += [model for model in fetchable(self.folder) if model.name not in here]
         for alias in self.aliases:
             with contextlib.suppress(ModelNotFound):
                 listed.append(resolve(alias, self.folder, self.aliases))
@@ -217,12 +223,14 @@ def _searched(name: str, folder: str, aliases: Mapping[str, str]) -> ModelRef:
                 model=printable(name),
             )
         raise ModelNotFound(f"{printable(name)}: {why_not_a_file(name)}", model=printable(name))
+    if model := known().get(name):
+        return _hub(name, f"{model.repo}:{model.file}", folder)
     for file in (name, f"{name}.gguf"):
         if file.endswith(".gguf") and os.path.lexists(path := os.path.join(folder, file)):
             raise ModelNotFound(f"{printable(path)}: {why_not_a_file(path)}", model=printable(name))
-    known = [*aliases, *(model.name for model in every(folder))]
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-    hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(known)}."
+    here = [*aliases, *(model.name for model in every(folder))]
+    near = difflib.get_close_matches(name, [*here, *known()], n=3, cutoff=0.4)
+    hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(here)}."
     raise ModelNotFound(
         f"no model is named {name!r}. {hint} A GGUF file in {folder}, its full path, or hf:owner/repo will do too.",
         model=printable(name),
@@ -259,8 +267,8 @@ def _stored(name: str, source: str, rest: str) -> ModelRef:
             f"{name}:latest".casefold(),
         ):  # Ollama's names mean the same in any
             return ModelRef(name, path, keeper=keeper)
-    known = ", ".join(model for model, _ in listed) or "none"
-    raise ModelNotFound(f"{keeper} has no model {rest!r} here; it has: {known}", model=name)
+    names = ", ".join(model for model, _ in listed) or "none"
+    raise ModelNotFound(f"{keeper} has no model {rest!r} here; it has: {names}", model=name)
 
 
 def model_files(folder: str) -> list[str]:
@@ -284,15 +292,20 @@ def every(folder: str) -> list[ModelRef]:
     return listed
 
 
+def fetchable(folder: str) -> list[ModelRef]:
+    """Blocking: those of catalog.toml, whether they are here or not."""
+    return [_hub(name, f"{model.repo}:{model.file}", folder) for name, model in known().items()]
+
+
 def _of_the_hub(folder: str) -> list[ModelRef]:
     """Those that we have fetched, then those that only the cache of huggingface_hub has."""
     found: dict[str, ModelRef] = {}
     for owner, repo in repositories(folder):
         place = os.path.join(folder, owner, repo)
         for file in selection.firsts(models_in(place)):
-            name = printable(f"hf:{owner}/{repo}:{file}")
+            name = name_of(f"{owner}/{repo}", file) or printable(f"hf:{owner}/{repo}:{file}")
             found[name] = ModelRef(name, os.path.join(place, file), hub=Hub(f"{owner}/{repo}", file))
     for repository, file, path in hub_cache.models():
-        name = printable(f"hf:{repository}:{file}")
+        name = name_of(repository, file) or printable(f"hf:{repository}:{file}")
         found.setdefault(name, ModelRef(name, path, hub=Hub(repository, file), keeper=hub_cache.KEEPER))
     return list(found.values())

@@ -15,6 +15,7 @@ from threadrunner.daemon.gguf.check import Facts, chat_templates, check_gguf
 from threadrunner.daemon.gguf.names import printable
 from threadrunner.daemon.models import selection
 from threadrunner.daemon.models.catalog import ModelRef
+from threadrunner.daemon.models.known import KnownModel, known, name_of
 
 
 class ListingContext(NamedTuple):
@@ -58,17 +59,20 @@ def shown(model: ModelRef, context: ListingContext, *, templates: bool = False) 
 
 
 def _described(model: ModelRef, context: ListingContext) -> CatalogModel:
+    entry = _entry(model)
     described = CatalogModel(
         name=model.name,
         path=model.shown_path if model.present else None,
-        size_bytes=model.size_bytes if model.present else model.package.size if model.package else 0,
+        size_bytes=_size(model, entry),
         present=model.present,
         loaded=model.real_path in context.loaded,
         default=model.real_path == context.default,
-        description=model.package.description if model.package else "",
+        description=model.package.description if model.package else entry.about if entry else "",
         last_used=context.last_used.get(model.real_path),
         keeper=model.keeper,
     )
+    if entry:
+        described = _with_entry(described, entry)
     header = _header(model)
     if header is None:
         return described
@@ -83,6 +87,34 @@ def _described(model: ModelRef, context: ListingContext) -> CatalogModel:
         fim=header.fim,
         chat_template=header.chat_template,
         description=described.description or header.name,
+    )
+
+
+def _entry(model: ModelRef) -> KnownModel | None:
+    """The catalog's row of a model from the hub, by whichever name it was found."""
+    if model.hub is None:
+        return None
+    name = name_of(model.hub.repo, os.path.basename(model.path) if model.present else model.hub.wanted)
+    return known()[name] if name else None
+
+
+def _size(model: ModelRef, entry: KnownModel | None) -> int:
+    if model.present:
+        return model.size_bytes
+    return model.package.size if model.package else entry.bytes if entry else 0
+
+
+def _with_entry(described: CatalogModel, entry: KnownModel) -> CatalogModel:
+    return msgspec.structs.replace(
+        described,
+        parameters=round(entry.parameters * 1e9),
+        context=entry.context,
+        does=list(entry.does),
+        licence=entry.licence,
+        active_parameters=round((entry.active or entry.parameters) * 1e9),
+        layers=entry.layers,
+        kv_bytes=entry.kv,
+        rank=entry.rank,
     )
 
 

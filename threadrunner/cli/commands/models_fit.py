@@ -1,0 +1,88 @@
+"""models list --fits, recommend, search: what could be fetched, and what it would be like on this machine."""
+
+from __future__ import annotations
+
+from threadrunner import exits, machine
+from threadrunner.cli import render, request
+from threadrunner.cli.fit import bandwidth, estimate
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from typing import Any
+
+SHOWN = 5
+
+
+def fits(options: Namespace) -> int:
+    """All that can be fetched or is here, with what each needs."""
+    free, speed = machine.available_memory(), bandwidth.bytes_per_second()
+    models = [model for model in asked() if model.get("does") or model["present"]]
+    described = [_described(model, free, speed) for model in models]
+    if options.json:
+        render.out(render.json_line({"models": described, **_machine(free, speed)}))
+        return exits.OK
+    rows = [("NAME", "DOES", "DOWNLOAD", "NEEDS", "SPEED", "FITS", "LICENCE", "ABOUT")]
+    render.out(render.table([*rows, *(_row(model) for model in described)]))
+    render.say(_explained(free, speed))
+    return exits.OK
+
+
+def recommend(options: Namespace) -> int:
+    free, speed = machine.available_memory(), bandwidth.bytes_per_second()
+    models = estimate.recommended(asked(), options.purpose, free, speed)[:SHOWN]
+    described = [{**_described(model, free, speed), "reason": _reason(model, i)} for i, model in enumerate(models)]
+    if options.json:
+        render.out(render.json_line({"purpose": options.purpose, "models": described, **_machine(free, speed)}))
+        return exits.OK
+    if not described:
+        render.say(f"no model that I know for {options.purpose} fits into {render.size(free or 0)} of free memory")
+        return exits.MODEL
+    rows = [("NAME", "DOWNLOAD", "NEEDS", "SPEED", "LICENCE", "WHY")]
+    render.out(render.table([*rows, *((*_row(model)[:1], *_row(model)[2:5], model["licence"], model["reason"])
+                                      for model in described)]))  # fmt: skip
+    render.say(f'{_explained(free, speed)}; to use the first: threadrunner -m {described[0]["name"]} "…"')
+    return exits.OK
+
+
+def asked() -> list[dict[str, Any]]:
+    models: list[dict[str, Any]] = request.ask("models.list", {"fetchable": True})["models"]
+    return models
+
+
+def _described(model: dict[str, Any], free: int | None, bandwidth: float) -> dict[str, Any]:
+    """The model with what it would be like here."""
+    speed = round(estimate.speed(model, bandwidth), 1)
+    return {
+        **model,
+        "memory_bytes": estimate.memory(model),
+        "tokens_per_second": speed,
+        "fits": estimate.fits(model, free),
+    }
+
+
+def _row(model: dict[str, Any]) -> tuple[str, ...]:
+    embeds = model.get("does") == ["embed"]
+    return (
+        model["name"],
+        ",".join(model.get("does") or ()) or "-",
+        "here" if model["present"] else render.size(model["size_bytes"]),
+        render.size(model["memory_bytes"]),
+        "-" if embeds else f"{model['tokens_per_second']:.0f} tok/s",
+        "yes" if model["fits"] else "no",
+        model.get("licence") or "-",
+        model["description"],
+    )
+
+
+def _reason(model: dict[str, Any], place: int) -> str:
+    return model["description"] if place else f"the best that fits and is quick enough: {model['description']}"
+
+
+def _machine(free: int | None, speed: float) -> dict[str, Any]:
+    return {"free_bytes": free, "bandwidth_bytes_per_second": round(speed), "context": estimate.CONTEXT}
+
+
+def _explained(free: int | None, speed: float) -> str:
+    room = "" if free is None else f"{render.size(free)} of memory are free, of which a model may have four fifths; "
+    return f"{room}memory is read at {speed / 1e9:.0f} GB/s; needs are with {estimate.CONTEXT} tokens of context"

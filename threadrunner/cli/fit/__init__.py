@@ -1,0 +1,1 @@
+"""Which models this machine can run, and how fast: asked before anything is downloaded."""
