@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     Flag = tuple[str, str, str, Callable[[str], Any] | None, str]
 
 COMMANDS = {
+    "setup": "find a good model for this machine, and fetch it",
     "chat": "talk with the model, line by line",
     "sessions": "list, show, search, copy and delete conversations",
     "remember": "keep a note for prompts with --memory",

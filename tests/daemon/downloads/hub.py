@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -69,6 +70,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._error(403, "GatedRepo")
             else:
                 self._error(401, "RepoNotFound")
+        elif path == "/api/models":
+            self._listed()
         elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)(/revision/[^/]+)?", path):
             self._about(match[1])
         elif match := re.fullmatch(rf"/([^/]+/[^/]+)/resolve/{COMMIT}/(.+)", path):
@@ -82,6 +85,17 @@ class _Handler(BaseHTTPRequestHandler):
             self._error(404, "EntryNotFound")
 
     do_HEAD = do_GET
+
+    def _listed(self) -> None:
+        asked = parse_qs(self.path.partition("?")[2])
+        assert asked["filter"] == ["gguf"]
+        repos = [repo for repo in self.server.files if asked["search"][0].lower() in repo.lower()]
+        models = [
+            {"_id": repo, "id": repo, "modelId": repo, "private": False, "tags": ["gguf"], "downloads": 1234567,
+             "likes": 89, "lastModified": "2026-10-01T12:00:00.000Z", "createdAt": "2026-10-01T12:00:00.000Z"}
+            for repo in repos
+        ]  # fmt: skip
+        self._answer(200, json.dumps(models).encode(), {"Content-Type": "application/json"})
 
     def _about(self, repo: str) -> None:
         if repo not in self.server.files:

@@ -27,6 +27,9 @@ def arguments(parser: Parser) -> None:
     action = actions.add("recommend", "the best models for this machine, before anything is downloaded", recommend)
     action.add_argument("purpose", nargs="?", default="chat", choices=PURPOSES, help=f"{', '.join(PURPOSES)}; chat")
     add_json(action)
+    action = actions.add("search", "models on the Hugging Face hub", search)
+    action.add_argument("text", metavar="TEXT", nargs="+", help="words of a repository's name")
+    add_json(action)
     action = actions.add("show", "all that is known of one", show)
     action.add_argument("model", metavar="MODEL", help="a name or a file")
     action.add_argument(
@@ -43,6 +46,12 @@ def recommend(options: Namespace) -> int:
     from threadrunner.cli.commands import models_fit
 
     return models_fit.recommend(options)
+
+
+def search(options: Namespace) -> int:
+    from threadrunner.cli.commands import models_search
+
+    return models_search.search(options)
 
 
 def listing(options: Namespace) -> int:

@@ -1,7 +1,7 @@
 """What a model will need and how fast it will be, from the catalog's row and the machine: pure.
 
-tests/bench/fit.py holds it against the real worker. A token costs the reading of all weights that it needs, and for each
-layer some time that does not depend on its size: threads meet, norms and rotations are computed, Python asks for it.
+tests/bench/fit.py holds it against the real worker. A token costs the reading of all weights that it needs, and some
+time for each layer whatever its size: threads meet, norms and rotations are computed, Python asks for it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ def speed(model: dict[str, Any], bandwidth: float) -> float:
     share = (model.get("active_parameters") or parameters) / parameters if parameters else 1.0
     read = model["size_bytes"] * share
     layers = model.get("layers") or 32
-    return 1 / (read / (bandwidth * DECODING) + layers * LAYER_SECONDS)
+    seconds: float = read / (bandwidth * DECODING) + layers * LAYER_SECONDS
+    return 1 / seconds
 
 
 def fits(model: dict[str, Any], free: int | None, context: int = CONTEXT) -> bool:
