@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _GRACE_SECONDS = 1  # beyond --timeout, for a daemon that does not keep to it
 _LEAST_SECONDS = 0.001  # what may be left of --timeout; a request must have some
+_SMALLEST = "smollm2:135m"  # as in hint.py, which few prompts need
 _SAME_NAME = ("max_tokens", "temperature", "top_p", "top_k", "seed", "stop")
 
 
@@ -145,6 +146,10 @@ def _as_text(params: dict[str, Any], options: Options) -> int:
         tools.show(reply.result)
     if options.stats:
         render.say(render.stats_line(reply.result))
+    if options.model is None and reply.result["model"] == _SMALLEST and os.isatty(2):
+        from threadrunner.cli import hint
+
+        hint.better_model()
     return exits.OK
 
 

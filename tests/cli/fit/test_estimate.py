@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from threadrunner.cli.commands.models import PURPOSES
 from threadrunner.cli.fit import estimate, proposals
 from threadrunner.daemon.models.known import known
 
@@ -85,9 +86,9 @@ def test_the_option_is_set_where_it_belongs_and_nothing_else_is_touched(before: 
 def test_the_catalog_is_whole() -> None:
     for name, entry in known().items():
         assert entry.repo.count("/") == 1 and entry.file.endswith(".gguf"), name
-        assert entry.does and set(entry.does) <= set(estimate.PURPOSES), name
+        assert entry.does and set(entry.does) <= set(PURPOSES), name
         assert 0 < entry.active <= entry.parameters or entry.active == 0, name
         # 2 to 16 bits a weight, and a tenth more for what is not quantized
         assert 0.25 <= entry.bytes / (entry.parameters * 1e9) <= 2.2, name
-    assert {purpose for entry in known().values() for purpose in entry.does} == set(estimate.PURPOSES)
+    assert {purpose for entry in known().values() for purpose in entry.does} == set(PURPOSES)
     assert len({(entry.repo, entry.file) for entry in known().values()}) == len(known())

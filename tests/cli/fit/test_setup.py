@@ -120,3 +120,15 @@ def test_search_asks_the_hub(online: Shell) -> None:
 def test_search_offline_asks_no_hub(online: Shell) -> None:
     done = online.run("models", "search", "qwen", THREADRUNNER_OFFLINE="1", HF_ENDPOINT="http://127.0.0.1:1")
     assert done.returncode == 3 and "OFFLINE" in done.stderr
+
+
+def test_the_first_answer_of_the_smallest_model_tells_of_setup_once(shell: Shell, smollm2: Path) -> None:
+    folder = shell.home / "models"
+    folder.mkdir(parents=True)
+    (folder / smollm2.name).symlink_to(smollm2)
+    shell.env |= {"THREADRUNNER_BACKEND": "llama", "THREADRUNNER_CONTEXT": "256"}
+    assert "threadrunner setup" not in shell.run("-n", "1", "hi").stderr, "no terminal"
+    for expected in (True, False):
+        terminal = shell.terminal("-n", "1", "hi")
+        assert terminal.finish() == 0
+        assert ("`threadrunner setup` finds a better one" in terminal.text) is expected

@@ -6,13 +6,15 @@ from threadrunner import exits
 from threadrunner.api.errors import InvalidParams, ModelNotFound, NotSupported
 from threadrunner.cli import render, request
 from threadrunner.cli.arguments import Actions, Parser, add_json, run_action
-from threadrunner.cli.fit.estimate import PURPOSES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Iterator
     from typing import Any
+
+PURPOSES = ("chat", "code", "tools", "thinking", "embed")
+"""What a model of the catalog may be for."""
 
 _DESCRIPTION_CHARS = 60  # of a description, which comes from the model's file
 

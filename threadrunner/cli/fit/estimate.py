@@ -51,7 +51,6 @@ def _usual_kv(model: dict[str, Any]) -> int:
     return int(32_768 * (model.get("parameters") or 1e9) / 1e9)
 
 
-PURPOSES = ("chat", "code", "tools", "thinking", "embed")
 READS = 8.0
 """Tokens a second that a person reads with ease; slower is waiting."""
 THINKS = 15.0
