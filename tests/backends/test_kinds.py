@@ -11,7 +11,7 @@ import pytest
 from tests.backends import tiny
 from tests.backends.harness import Loaded, greedy
 from threadrunner.api import errors
-from threadrunner.api.generation import EmbedParams, InfillParams, TokenizeParams
+from threadrunner.api.generation import EmbedParams, InfillParams, RerankParams, TokenizeParams
 from threadrunner.backends.base import Failed, ModelSpec
 from threadrunner.backends.llama import LlamaBackend
 from threadrunner.engine.llama.context import Context
@@ -40,7 +40,7 @@ def rows(model: Loaded, tokens: list[int]) -> list[list[float]]:
     )
     context.add_all_outputs(0, 0, tokens)
     assert context.encode() == 0
-    found = [context.embedding(i) for i in range(len(tokens))]
+    found = [list(map(float, row)) for row in context.embeddings()]
     context.close()
     return found
 
@@ -143,6 +143,37 @@ def test_a_reranker_says_what_it_is(tmp_path: Path) -> None:
         assert "reranker" in refusal(model, EmbedParams(input="a house"))
         assert "embed" in refusal(model, greedy("a house"))
         assert model.ask(TokenizeParams(text="a")).tokens
+
+
+def test_a_reranker_scores_each_pair_by_itself(tmp_path: Path) -> None:
+    texts = ["a house on the hill", "a mouse", "the the the", "rivers and houses", "z"]
+    with Loaded(tiny.bert(tmp_path / "m.gguf", tiny.RANK)) as model:
+        together = model.ask(RerankParams(query="the house", documents=texts))
+        assert [result.score for result in together.results] == sorted(
+            (result.score for result in together.results), reverse=True
+        )
+        assert sorted(result.index for result in together.results) == [0, 1, 2, 3, 4]
+        for result in together.results:
+            (alone,) = model.ask(RerankParams(query="the house", documents=[texts[result.index]])).results
+            assert alone.score == pytest.approx(result.score, abs=1e-3)
+        best = model.ask(RerankParams(query="the house", documents=texts, top_n=2)).results
+        assert [result.index for result in best] == [result.index for result in together.results[:2]]
+        assert "embedding" in refusal(model, EmbedParams(input="a house"))
+
+
+def test_what_is_no_reranker_says_so(tmp_path: Path) -> None:
+    with Loaded(tiny.bert(tmp_path / "m.gguf", tiny.MEAN)) as model:
+        assert "no reranker" in refusal(model, RerankParams(query="a", documents=["b"]))
+
+
+def test_texts_that_share_a_step_have_the_vectors_they_have_alone(tmp_path: Path) -> None:
+    texts = ["a house", "the house on the hill, by the river", "", "z" * 100, "a mouse"]
+    for path in (tiny.bert(tmp_path / "bert.gguf", tiny.MEAN), tiny.llama(tmp_path / "llama.gguf")):
+        with Loaded(path) as model:
+            together = model.ask(EmbedParams(input=texts)).embeddings
+            for text, vector in zip(texts, together, strict=True):
+                (alone,) = model.ask(EmbedParams(input=text)).embeddings
+                assert alone == pytest.approx(vector, abs=2e-3), text
 
 
 def test_an_encoder_embeds_and_does_not_generate(tmp_path: Path) -> None:

@@ -6,16 +6,18 @@ import math
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from threadrunner.engine import embedder as embedder_module
-from threadrunner.engine.embedder import Embedder, EmbedJob
+from threadrunner.engine.embedder import Embedder, EmbedJob, packed
 from threadrunner.engine.errors import PromptTooLong, Unsupported
 from threadrunner.engine.llama.context import FIRST, LAST, MEAN, OK, RANK
 from threadrunner.engine.llama.errors import EngineError
 
-MODEL: Any = SimpleNamespace(n_embd_out=2, only_embeds=False)
-WHOLE: Any = SimpleNamespace(n_embd_out=2, only_embeds=True)
+KIND = {"n_embd_out": 2, "has_encoder": False, "recurrent": False}
+MODEL: Any = SimpleNamespace(**KIND, only_embeds=False)
+WHOLE: Any = SimpleNamespace(**KIND, only_embeds=True)
 
 
 def embedder_of(model: Any, pooling: int = MEAN, max_tokens: int = 100) -> Embedder:
@@ -45,11 +47,14 @@ class FakeContext:
     def encode(self) -> int:
         return self.status
 
-    def embedding(self, index: int) -> list[float]:
-        return [float(self.batch[index]), 1.0]
+    def embeddings(self) -> np.ndarray[Any, Any]:
+        return np.array([[token, 1.0] for token in self.batch], dtype="float32")
 
     def pooled_embedding(self, seq: int) -> list[float]:
-        return [3.0, 4.0]
+        return [3.0, 4.0 + seq]
+
+    def score(self, seq: int) -> float:
+        return 0.5 - seq
 
     def remove(self, seq: int) -> None:
         pass
@@ -122,3 +127,35 @@ def test_a_failed_chunk_is_an_error_of_its_job_alone(contexts: list[FakeContext]
     assert embedder.abandon() == 3
     contexts[0].status = OK
     assert finished(embedder).id == 4
+
+
+def test_short_texts_share_a_step_and_a_long_one_has_it_alone() -> None:
+    texts = [[1] * 200, [1] * 300, [1] * 13, [], [1] * 600, [1]]
+    assert packed(texts, 0, 512, 16) == 2
+    assert packed(texts, 2, 512, 16) == 2
+    assert packed(texts, 4, 512, 16) == 1
+    assert packed(texts, 5, 512, 16) == 1
+    assert packed(texts, 0, 10_000, 3) == 3
+
+
+def test_texts_of_one_step_keep_their_own_vectors() -> None:
+    embedder = embedder_of(MODEL)
+    embedder.add(1, [[2], [], [0, 0], [3, 5]])
+    assert embedder.step() is not None
+    embedder.add(2, [[2], [], [0, 0], [3, 5]])
+    two, none, zero, four = finished(embedder).vectors
+    assert two == pytest.approx([2 / math.hypot(2, 1), 1 / math.hypot(2, 1)])
+    assert (none, zero) == ([0.0, 0.0], [0.0, 1.0])
+    assert four == pytest.approx([4 / math.hypot(4, 1), 1 / math.hypot(4, 1)])
+
+
+def test_pairs_get_scores_as_they_are() -> None:
+    embedder = embedder_of(WHOLE, RANK)
+    embedder.add(1, [[1, 2], [3]], ranks=True)
+    assert finished(embedder).vectors == [[0.5], [-0.5]]
+
+
+def test_what_is_no_reranker_scores_nothing() -> None:
+    embedder = embedder_of(MODEL)
+    with pytest.raises(Unsupported, match="no reranker"):
+        embedder.add(1, [[1]], ranks=True)

@@ -158,6 +158,12 @@ class EmbedParams(Target, kw_only=True, forbid_unknown_fields=True):
     input: Annotated[str | Annotated[list[str], Meta(max_length=256)], described("a text, or several")]
 
 
+class RerankParams(Target, kw_only=True, forbid_unknown_fields=True):
+    query: str
+    documents: Annotated[list[str], described("the texts to put in order", min_length=1, max_length=1024)]
+    top_n: Annotated[int, described("how many to give back; absent: all", ge=1, le=INT32_MAX)] | None = None
+
+
 class TokenizeParams(Target, kw_only=True, forbid_unknown_fields=True):
     text: str
 
@@ -236,6 +242,22 @@ class Generated(Struct):
 class Embedded(Struct):
     model: str
     embeddings: list[list[float]]
+    usage: Usage
+
+
+class Ranked(Struct):
+    """A document, by its place in the request, and how well it answers the query: the higher the better, on a scale of
+    the model's own."""
+
+    index: int
+    score: float
+
+
+class Reranked(Struct):
+    """The best first; of equal ones the earlier."""
+
+    model: str
+    results: list[Ranked]
     usage: Usage
 
 

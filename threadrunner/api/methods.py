@@ -40,6 +40,8 @@ from threadrunner.api.generation import (
     Generated,
     GenerateParams,
     InfillParams,
+    Reranked,
+    RerankParams,
     Tokenized,
     TokenizeParams,
 )
@@ -80,6 +82,7 @@ METHODS: dict[str, Method] = {
     "generate": Method(GenerateParams, Generated, "Answer a prompt or a conversation", ("token", "progress")),
     "infill": Method(InfillParams, Generated, "Complete the code at a cursor", ("token", "progress")),
     "embed": Method(EmbedParams, Embedded, "Turn texts into vectors of length 1", ("progress",)),
+    "rerank": Method(RerankParams, Reranked, "Put texts in order of how well they answer a question", ("progress",)),
     "tokenize": Method(TokenizeParams, Tokenized, "The model's tokens of a text", ("progress",)),
     "detokenize": Method(DetokenizeParams, Detokenized, "The text of tokens", ("progress",)),
     "apply_template": Method(

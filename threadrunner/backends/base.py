@@ -42,6 +42,9 @@ from threadrunner.api.generation import (
     Generated,
     GenerateParams,
     InfillParams,
+    Ranked,
+    Reranked,
+    RerankParams,
     Timings,
     Tokenized,
     TokenizeParams,
@@ -88,6 +91,9 @@ __all__ = [
     "PieceKind",
     "Priority",
     "Progress",
+    "Ranked",
+    "RerankParams",
+    "Reranked",
     "Result",
     "Tidy",
     "Timings",
@@ -100,8 +106,10 @@ __all__ = [
     "conflicts",
 ]
 
-Params = GenerateParams | InfillParams | EmbedParams | TokenizeParams | DetokenizeParams | ApplyTemplateParams
-Result = Generated | Embedded | Tokenized | Detokenized | AppliedTemplate
+Params = (
+    GenerateParams | InfillParams | EmbedParams | RerankParams | TokenizeParams | DetokenizeParams | ApplyTemplateParams
+)
+Result = Generated | Embedded | Reranked | Tokenized | Detokenized | AppliedTemplate
 
 PRIORITIES: dict[str, int] = {"interactive": 0, "normal": 1, "background": 2}
 """A request's priority -> its rank: the smaller goes first."""

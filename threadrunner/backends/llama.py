@@ -18,6 +18,9 @@ from threadrunner.api.generation import (
     EmbedParams,
     GenerateParams,
     InfillParams,
+    Ranked,
+    Reranked,
+    RerankParams,
     Tokenized,
     TokenizeParams,
     Usage,
@@ -41,6 +44,8 @@ class LlamaBackend:
     def __init__(self) -> None:
         self._loaded: LoadedModel | None = None
         self._answers: dict[int, AnswerBuilder] = {}
+        self._top: dict[int, int] = {}
+        """Of each rerank request, how many results it wants."""
         self._ready: list[Event] = []
         """For the next step: the results of requests that are answered at once."""
 
@@ -104,6 +109,9 @@ class LlamaBackend:
                 case EmbedParams():
                     texts = [params.input] if isinstance(params.input, str) else params.input
                     loaded.embedder.add(id, [loaded.vocab.whole(text) for text in texts])
+                case RerankParams():
+                    loaded.embedder.add(id, loaded.pairs.tokens(params.query, params.documents), ranks=True)
+                    self._top[id] = params.top_n or len(params.documents)
         except EngineError as error:
             raise api_error(error) from None
 
@@ -175,13 +183,18 @@ class LlamaBackend:
         if job is None:
             return []
         usage = Usage(prompt_tokens=sum(map(len, job.texts)))
-        return [Finished(job.id, Embedded(self.loaded.name, job.vectors, usage))]
+        if not job.ranks:
+            return [Finished(job.id, Embedded(self.loaded.name, job.vectors, usage))]
+        ranked = [Ranked(i, score) for i, (score,) in enumerate(job.vectors)]
+        best = sorted(ranked, key=lambda result: -result.score)[: self._top.pop(job.id)]
+        return [Finished(job.id, Reranked(self.loaded.name, best, usage))]
 
     def cancel(self, id: int) -> None:
         loaded = self.loaded
         loaded.engine.arrived()
         self._answers.pop(id, None)
         loaded.embedder.cancel(id)
+        self._top.pop(id, None)
         self._ready = [event for event in self._ready if event.id != id]
         loaded.engine.cancel(id)
 

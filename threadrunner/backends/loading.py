@@ -25,6 +25,7 @@ from threadrunner.engine.llama.library import build
 from threadrunner.engine.llama.model import Model
 from threadrunner.engine.llama.recommended import recommended
 from threadrunner.engine.llama.vocab import Vocab
+from threadrunner.engine.pairs import Pairs
 from threadrunner.engine.threads import Threads
 
 log = logging.getLogger("threadrunner.backends.llama")
@@ -45,6 +46,7 @@ class LoadedModel:
     requests: RequestBuilder
     engine: Engine
     embedder: Embedder
+    pairs: Pairs
     threads: Threads
 
     def close(self) -> None:
@@ -142,6 +144,7 @@ def _whole(spec: ModelSpec, model: Model, context: Context, size: sizing.Size, t
         embedder=Embedder(
             model, pooling=context.pooling, remembers=context.remembers, threads=counter.prefill, max_tokens=max_tokens
         ),
+        pairs=Pairs(vocab, model.chat_template("rerank")),
         threads=counter,
     )
 

@@ -25,6 +25,7 @@ COMMANDS = {
     "load": "load a model ahead of its first prompt",
     "unload": "free a model's memory",
     "models": "list, show, fetch and remove models",
+    "rerank": "sort lines by how well they answer a question",
     "logs": "print the daemon's log",
     "doctor": "check this machine and explain what is wrong",
     "daemon": "run the daemon in the foreground",

@@ -1,18 +1,28 @@
-"""Texts to vectors, in a context of its own made on first need: each token gives output, and nothing is shared."""
+"""Texts to vectors, and pairs of texts to scores, in a context of its own made on first need: each token gives output,
+and nothing is shared."""
 
 from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from threadrunner.engine.errors import PromptTooLong, Unsupported
 from threadrunner.engine.llama.context import FIRST, LAST, NOT_POOLED, OK, RANK, Context
 from threadrunner.engine.llama.errors import DamagedModel, EngineError
 from threadrunner.engine.llama.model import Model
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 MAX_TOKENS = 2048
 _CHUNK = 512
+"""Tokens of a step: of one long text, or of several short ones."""
+_TEXTS = 16
+"""Of these, in a step. The weights are read once for all of them, and each token still looks only at its own text."""
 
 
 @dataclass(slots=True)
@@ -21,12 +31,26 @@ class EmbedJob:
 
     id: int
     texts: list[list[int]]
+    ranks: bool = False
+    """Whether each text is a pair to be scored: its vector is the score alone."""
     vectors: list[list[float]] = field(default_factory=list)
     """One for each finished text: the model's n_embd_out floats, of length 1; all 0 for an empty text."""
     done: int = 0
-    """Tokens of the text under way."""
+    """Tokens of the text under way, where it is longer than a step."""
     total: list[float] = field(default_factory=list)
     """The sum of their vectors, of any length."""
+
+
+def packed(texts: Sequence[Sequence[int]], first: int, tokens: int, count: int) -> int:
+    """How many of the texts from `first` on make a step of at most so many tokens and texts: at least one, which may be
+    longer than that."""
+    taken = size = 0
+    for text in texts[first : first + count]:
+        size += len(text)
+        if taken and size > tokens:
+            break
+        taken += 1
+    return taken
 
 
 class Embedder:
@@ -44,6 +68,8 @@ class Embedder:
         # A text is seen whole, and pooled by the model itself, where tokens look at those after them or no cache keeps
         # those before; of other models only the last 512 tokens' logits need memory at a time, and we pool.
         self._whole = model.only_embeds or not remembers
+        # An encoder, and a state that is not cells, is known to be right for one sequence at a time.
+        self._seats = 1 if model.has_encoder or model.recurrent else _TEXTS
         self._threads = threads
         self.limit = min(max_tokens, MAX_TOKENS)
         self._context: Context | None = None
@@ -58,18 +84,20 @@ class Embedder:
         if self._context is not None:
             self._context.set_threads(threads, threads)
 
-    def add(self, id: int, texts: list[list[int]]) -> None:
-        """Take a request, each text as its tokens. Raises PromptTooLong, and Unsupported for a model that gives scores;
-        it takes none of them then."""
-        if self._pooling == RANK:
+    def add(self, id: int, texts: list[list[int]], ranks: bool = False) -> None:
+        """Take a request, each text as its tokens. Raises PromptTooLong, and Unsupported for a model that gives scores
+        where vectors are asked for, or the other way about; it takes none of them then."""
+        if ranks and self._pooling != RANK:
+            raise Unsupported("this model is no reranker, it has no head that scores; use one that was made for it")
+        if not ranks and self._pooling == RANK:
             raise Unsupported(
                 "this model is a reranker: it scores how well a text answers a question and makes no embeddings;"
-                " use a model that was made for embedding"
+                " use a model that was made for embedding, or ask it with `rerank`"
             )
         for tokens in texts:
             if len(tokens) > self.limit:
                 raise PromptTooLong(len(tokens), self.limit)
-        self._jobs.append(EmbedJob(id, texts))
+        self._jobs.append(EmbedJob(id, texts, ranks))
 
     def cancel(self, id: int) -> None:
         self._jobs = deque(job for job in self._jobs if job.id != id)
@@ -79,11 +107,11 @@ class Embedder:
         return self._jobs.popleft().id
 
     def step(self) -> EmbedJob | None:
-        """Evaluate a chunk of the first job; the job when that completes it. Only while `busy`. Raises EngineError,
+        """Evaluate a part of the first job; the job when that completes it. Only while `busy`. Raises EngineError,
         after which that job cannot go on: see `abandon`."""
         job = self._jobs[0]
         if len(job.vectors) < len(job.texts):
-            self._embed_chunk(job, self._ready_context())
+            self._advance(job, self._ready_context())
         if len(job.vectors) == len(job.texts):
             self._jobs.popleft()
             return job
@@ -99,7 +127,7 @@ class Embedder:
         return Context(
             self._model,
             n_cells=self.limit,
-            n_seq=1,
+            n_seq=self._seats,
             n_batch=chunk,
             n_ubatch=chunk,
             threads=self._threads,
@@ -107,35 +135,56 @@ class Embedder:
             pooling=None if self._whole else NOT_POOLED,
         )
 
-    def _embed_chunk(self, job: EmbedJob, context: Context) -> None:
-        tokens = job.texts[len(job.vectors)]
-        if not tokens:
-            job.vectors.append([0.0] * self._model.n_embd_out)
+    def _advance(self, job: EmbedJob, context: Context) -> None:
+        first = len(job.vectors)
+        count = packed(job.texts, first, min(_CHUNK, context.n_batch), self._seats)
+        texts = job.texts[first : first + count]
+        if count == 1 and len(texts[0]) > context.n_batch:
+            self._embed_chunk(job, context, texts[0])
             return
-        chunk = tokens[job.done : job.done + context.n_batch]
-        if not job.done:
-            context.remove(0)  # a text before this one may have been cancelled or have failed half way
-        context.clear_batch()
-        context.add_all_outputs(0, job.done, chunk)
-        if (status := context.encode()) != OK:
-            raise EngineError(f"llama_decode failed with {status}")
-        self._pool(job, context, len(chunk))
+        self._evaluate(context, texts, 0)
+        begin = 0
+        for seq, text in enumerate(texts):
+            found = self._vector(context, seq, begin, len(text), job.ranks) if text else [0.0] * self._model.n_embd_out
+            job.vectors.append(found if job.ranks else _normalized(found))
+            begin += len(text)
+
+    def _embed_chunk(self, job: EmbedJob, context: Context, text: list[int]) -> None:
+        """A part of a text that is longer than a step; the part's vectors go to the text's."""
+        chunk = text[job.done : job.done + context.n_batch]
+        self._evaluate(context, [chunk], job.done)
+        if self._pooling != FIRST or not job.done:
+            part = self._vector(context, 0, 0, len(chunk), job.ranks)
+            whole = self._pooling in (FIRST, LAST) or not job.total
+            job.total = part if whole else [sum(pair) for pair in zip(job.total, part, strict=True)]
         job.done += len(chunk)
-        if job.done == len(tokens):
+        if job.done == len(text):
             job.vectors.append(_normalized(job.total))
             job.done, job.total = 0, []
 
-    def _pool(self, job: EmbedJob, context: Context, size: int) -> None:
-        """Take what the chunk gives to the text's vector, as llama.cpp pools where it sees the text whole."""
+    def _evaluate(self, context: Context, texts: Sequence[Sequence[int]], position: int) -> None:
+        """The texts, each a sequence of its own, from this position on. Raises EngineError."""
+        if not any(texts):
+            return
+        if not position:
+            context.remove(-1)  # of all sequences: a text before these may have been cancelled or have failed half way
+        context.clear_batch()
+        for seq, text in enumerate(texts):
+            if text:
+                context.add_all_outputs(seq, position, text)
+        if (status := context.encode()) != OK:
+            raise EngineError(f"llama_decode failed with {status}")
+
+    def _vector(self, context: Context, seq: int, begin: int, size: int, ranks: bool) -> list[float]:
+        """What the batch's tokens from `begin` on come to, pooled as llama.cpp pools where it sees a text whole."""
+        if ranks:
+            return [context.score(seq)]
         if context.pooling != NOT_POOLED:
-            job.total = context.pooled_embedding(0)
-        elif self._pooling == LAST:
-            job.total = context.embedding(size - 1)
-        elif self._pooling == FIRST:
-            job.total = job.total or context.embedding(0)
-        else:
-            rows = [context.embedding(i) for i in range(size)]
-            job.total = [sum(column) for column in zip(*rows, *([job.total] if job.total else []), strict=True)]
+            return context.pooled_embedding(seq)
+        rows: NDArray[np.float32] = context.embeddings()[begin : begin + size]
+        if self._pooling in (FIRST, LAST):
+            return list(map(float, rows[0 if self._pooling == FIRST else -1]))
+        return list(map(float, rows.sum(axis=0, dtype="float64")))
 
     def close(self) -> None:
         if self._context is not None:

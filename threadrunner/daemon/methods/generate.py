@@ -16,6 +16,7 @@ from threadrunner.api.generation import (
     Generated,
     GenerateParams,
     InfillParams,
+    RerankParams,
     TokenizeParams,
     conflicts,
 )
@@ -52,6 +53,7 @@ class GenerateMethods:
             "generate": self.generate,
             "infill": self.infill,
             "embed": self.embed,
+            "rerank": self.rerank,
             "tokenize": self.tokenize,
             "detokenize": self.detokenize,
             "apply_template": self.apply_template,
@@ -103,6 +105,9 @@ class GenerateMethods:
 
     async def embed(self, call: Call, params: EmbedParams) -> msgspec.Raw:
         return await self._generation.pass_on("embed", params, call.outlet)
+
+    async def rerank(self, call: Call, params: RerankParams) -> msgspec.Raw:
+        return await self._generation.pass_on("rerank", params, call.outlet)
 
     async def tokenize(self, call: Call, params: TokenizeParams) -> msgspec.Raw:
         return await self._generation.pass_on("tokenize", params, call.outlet)

@@ -20,6 +20,7 @@ from threadrunner.api.generation import (
     Generated,
     GenerateParams,
     InfillParams,
+    RerankParams,
     TokenizeParams,
 )
 from threadrunner.api.models import LoadParams
@@ -35,7 +36,7 @@ from threadrunner.daemon.workers.resident import Lease
 from threadrunner.daemon.workers.sink import Sink
 
 Answerable = GenerateParams | InfillParams
-PassedOn = EmbedParams | TokenizeParams | DetokenizeParams | ApplyTemplateParams
+PassedOn = EmbedParams | RerankParams | TokenizeParams | DetokenizeParams | ApplyTemplateParams
 
 
 class Generation:

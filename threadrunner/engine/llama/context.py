@@ -223,19 +223,29 @@ class Context:
 
         return np.ctypeslib.as_array(self.logits(index), shape=(self._n_vocab,))
 
-    def embedding(self, index: int) -> list[float]:
-        """Of the batch's token `index`: n_embd_out floats, of any length as a vector. Raises EngineError."""
-        return self._vector(llama_cpp.llama_get_embeddings_ith(self.handle, index))
-
     def pooled_embedding(self, seq: int) -> list[float]:
         """Of all the tokens of a sequence, where `pooling` says how (but not RANK, whose buffer is shorter): n_embd_out
         floats, of any length as a vector. Raises EngineError."""
-        return self._vector(llama_cpp.llama_get_embeddings_seq(self.handle, seq))
+        return self._pooled(seq)[: self._n_embd]
 
-    def _vector(self, floats: ctypes._Pointer[ctypes.c_float]) -> list[float]:
+    def score(self, seq: int) -> float:
+        """Of a sequence, where `pooling` is RANK: the first of what the model's head gives. Raises EngineError."""
+        return float(self._pooled(seq)[0])
+
+    def embeddings(self) -> NDArray[np.float32]:
+        """Of all the batch's tokens, where each gives output: a row of n_embd_out floats each, valid until the next
+        batch. Raises EngineError."""
+        import numpy as np
+
+        floats = llama_cpp.llama_get_embeddings(self.handle)
         if not floats:
             raise EngineError("the model gave no embedding")
-        return floats[: self._n_embd]
+        return np.ctypeslib.as_array(floats, shape=(self.n_tokens, self._n_embd))
+
+    def _pooled(self, seq: int) -> ctypes._Pointer[ctypes.c_float]:
+        if not (floats := llama_cpp.llama_get_embeddings_seq(self.handle, seq)):
+            raise EngineError("the model gave no embedding")
+        return floats
 
     # the KV cache; positions are [begin, end), end -1 is all the rest
 

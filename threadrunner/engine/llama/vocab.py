@@ -107,6 +107,16 @@ class Vocab:
         [SEP], or EOS, whose vector is the embedding of a model that pools by its last token."""
         return [*self._begin, *self.tokenize(text), *self._end] or [max(self.bos, self.eos, 0)]
 
+    def pair(self, first: str, second: str) -> list[int]:
+        """Two texts that are looked at together, for a reranker without a template: [CLS] first [SEP] second, or as the
+        model's file says."""
+        separator = self._known(llama_cpp.llama_vocab_sep(self._vocab))
+        end = self.eos if self.eos >= 0 else separator
+        ends = [end] if end >= 0 and llama_cpp.llama_vocab_get_add_eos(self._vocab) else []
+        between = [separator] if separator >= 0 and llama_cpp.llama_vocab_get_add_sep(self._vocab) else []
+        begin = [self.bos] if self.bos >= 0 and llama_cpp.llama_vocab_get_add_bos(self._vocab) else []
+        return [*begin, *self.tokenize(first), *ends, *between, *self.tokenize(second), *ends]
+
     def piece(self, token: int) -> bytes:
         """The token's bytes as text; a control token has none."""
         known = self._pieces.get(token)
