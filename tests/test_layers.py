@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "threadrunner"
 
-COMMON = {"config", "exits", "machine", "model_settings", "paths", "processes", "threadrunner"}
+COMMON = {"config", "exits", "machine", "model_settings", "paths", "processes", "routes", "threadrunner"}
 """Modules that every process may use; `threadrunner` is the package itself, for its version."""
 
 # A package, or a module where it differs from its package -> what it may import beside itself.
@@ -24,6 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "processes": set(),
     "config": {"paths"},
     "model_settings": {"config"},
+    "routes": {"config"},
     "wire": set(),
     "api": {"wire"},
     "client": {"api", "wire", *COMMON},

@@ -98,6 +98,7 @@ class Config(NamedTuple):
     log: Annotated[str, "minimum level, and per module: `warning,threadrunner.daemon=debug`"] = "warning"
     log_prompts: Annotated[bool, "also write prompts to the log (level debug)"] = False
     log_days: Annotated[int, "daily log files that are kept", Bounds(0, 36500)] = 7
+    route: dict[str, Any] = {}  # noqa: RUF012 - the `[route]` table as it is: see routes.py
     models: dict[str, Any] = {}  # noqa: RUF012 - the `[models.NAME]` tables as they are: see model_settings.py
 
 
@@ -206,7 +207,7 @@ def _short(value: Any) -> str:
 def options() -> dict[str, Option]:
     """By name, in the order in which `Config` declares them."""
     hints = typing.get_type_hints(Config, include_extras=True)
-    return {name: _option(name, hint) for name, hint in hints.items() if name != "models"}
+    return {name: _option(name, hint) for name, hint in hints.items() if name not in ("models", "route")}
 
 
 def _option(name: str, hint: Any) -> Option:
@@ -252,7 +253,7 @@ def _from_file(path: str) -> tuple[dict[str, Any], str]:
     for key, value in tables.items():
         if key == "modes":  # tables, which the daemon's modes.py knows
             continue
-        if key == "models" and isinstance(value, dict):
+        if key in ("models", "route") and isinstance(value, dict):
             values[key] = value
             continue
         if key not in options():

@@ -229,6 +229,7 @@ class Generated(Struct):
         Annotated[int, described("calls of the turn before that have no result: the model was told so")] | UnsetType
     ) = UNSET
     sources: Annotated[list[Source], described("what `memory` put before the prompt")] | UnsetType = UNSET
+    because: Annotated[Literal["route"], described("`[route]` named the model")] | UnsetType = UNSET
     tool_calls: list[ToolCall] | UnsetType = UNSET
     reasoning: Annotated[str, described("what the model thought; `text` is without it")] | UnsetType = UNSET
     prompt_logprobs: (

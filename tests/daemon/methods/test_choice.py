@@ -41,3 +41,13 @@ def test_who_names_the_model(
     request_: Preference, mode: Preference, session: Preference, client: Preference, expected: ModelChoice
 ) -> None:
     assert choose_model(request_, mode=mode, session=session, client=client, config=CONFIG) == expected
+
+
+def test_a_route_comes_before_the_default_and_after_all_else() -> None:
+    def chosen(request: Preference = NOTHING, client: Preference = NOTHING) -> ModelChoice:
+        return choose_model(request, client=client, route="small", config=CONFIG)
+
+    assert chosen() == ModelChoice("llama", "small", "route")
+    assert chosen(NAMED("r")).because == "request"
+    assert chosen(client=NAMED("c")).because == "client"
+    assert chosen(NAMED(None, "dummy")) == ModelChoice("dummy", "dummy", "request")

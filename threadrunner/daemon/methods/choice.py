@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-Reason = Literal["request", "mode", "session", "client", "config"]
+Reason = Literal["request", "mode", "session", "client", "route", "config"]
 
 
 class Preference(NamedTuple):
@@ -33,6 +33,7 @@ def choose_model(
     mode: Preference = NOTHING,
     session: Preference = NOTHING,
     client: Preference = NOTHING,
+    route: str | None = None,
 ) -> ModelChoice:
     """The first source that says something wins, for the backend and for the model each:
 
@@ -40,6 +41,7 @@ def choose_model(
         mode      the mode that the request names
         session   what the conversation remembers; its model only with the backend that it was for
         client    `default_model`, `default_backend`: what the client's environment says
+        route     `[route]`: the model for what is asked; for the backend llama only
         config    the daemon's options; its model only for the backend llama, another one's name is its model's
 
     `config` must name both. tests/daemon/methods/test_choice.py has the table.
@@ -51,6 +53,8 @@ def choose_model(
     for reason, source in sources[:-1]:
         if source.model and (reason != "session" or source.backend == backend):
             return ModelChoice(backend, source.model, reason)
+    if backend == "llama" and route:
+        return ModelChoice(backend, route, "route")
     if backend == "llama":
         return ModelChoice(backend, str(config.model), "config")
     return ModelChoice(backend, backend, because)

@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
 
-from threadrunner.api.errors import ModelNotFound, Timeout
+from threadrunner.api.errors import InvalidParams, ModelNotFound, Timeout
 from threadrunner.api.fields import Priority
 from threadrunner.api.generation import (
     ApplyTemplateParams,
@@ -25,15 +26,18 @@ from threadrunner.api.generation import (
 )
 from threadrunner.api.models import LoadParams
 from threadrunner.api.sampling import SamplingParams, Target
+from threadrunner.config import ConfigError
 from threadrunner.daemon.downloads.downloads import Downloads
 from threadrunner.daemon.live_config import LiveConfig
-from threadrunner.daemon.methods.choice import NOTHING, ModelChoice, Preference, choose_model
+from threadrunner.daemon.methods.choice import NOTHING, ModelChoice, Preference, Reason, choose_model
+from threadrunner.daemon.methods.task import task_of
 from threadrunner.daemon.models.catalog import Catalog, ModelRef
 from threadrunner.daemon.models.last_used import LastUsed
 from threadrunner.daemon.tally import Tally
 from threadrunner.daemon.workers.fleet import Fleet
 from threadrunner.daemon.workers.resident import Lease
 from threadrunner.daemon.workers.sink import Sink
+from threadrunner.routes import routes
 
 Answerable = GenerateParams | InfillParams
 PassedOn = EmbedParams | RerankParams | TokenizeParams | DetokenizeParams | ApplyTemplateParams
@@ -68,11 +72,23 @@ class Generation:
             client = Preference(params.default_model, params.default_backend)
         config = Preference(self._config.default_model, self._config.current.backend)
         request = Preference(params.model, params.backend)
-        choice = choose_model(request, mode=mode, session=session, client=client, config=config)
-        if choice.because == "config" and self._config.fault:
+        choose = partial(choose_model, request, mode=mode, session=session, client=client, config=config)
+        choice = choose()
+        if choice.because == "config":
+            choice = choose(route=self._routed(params))
+        if choice.because in ("route", "config") and self._config.fault:
             self._config.check()
             return self.choose(params, mode, session)
         return choice
+
+    def _routed(self, params: Target | LoadParams) -> str | None:
+        """The model for what is asked, by config.toml. Raises InvalidParams."""
+        try:
+            table = routes(self._config.current)
+        except ConfigError as error:
+            raise InvalidParams(f"{error}. Mend it, or name a model: -m NAME") from None
+        task = task_of(params, table.long_from)
+        return table.model(task) if task else None
 
     async def answer(self, method: str, params: Answerable, sink: Sink, mode: Preference = NOTHING) -> Generated:
         """The result of `generate` or `infill`; its pieces go to the sink. Raises ApiError."""
@@ -95,7 +111,7 @@ class Generation:
         if model.present:
             self._last_used.now(model.path)
         async with self._fleet.use(model, choice.backend, params.keep_alive, sink) as lease:
-            yield ModelInUse(lease, (time.monotonic() - began) * 1e3, self._tally)
+            yield ModelInUse(lease, (time.monotonic() - began) * 1e3, self._tally, choice.because)
 
     async def resolve(self, choice: ModelChoice) -> ModelRef:
         """The chosen model's file, whether it is on this machine or not. Raises ModelNotFound."""
@@ -126,11 +142,12 @@ class Generation:
 class ModelInUse:
     """A loaded model that cannot be unloaded until the `async with` that gave it ends."""
 
-    def __init__(self, lease: Lease, waited_ms: float, tally: Tally) -> None:
+    def __init__(self, lease: Lease, waited_ms: float, tally: Tally, because: Reason) -> None:
         self.waited_ms = waited_ms
         """Milliseconds that the download and the load took."""
         self._lease = lease
         self._tally = tally
+        self._because = because
 
     @property
     def model(self) -> ModelRef:
@@ -146,6 +163,8 @@ class ModelInUse:
         answer = await self._lease.request(method, params.priority, params, sink)
         result = msgspec.json.decode(answer, type=Generated)
         result.model = self.model.name
+        if self._because == "route":
+            result.because = "route"
         result.timings.load_ms = round(self.waited_ms, 3)
         result.timings.ttft_ms = round(result.timings.ttft_ms + self.waited_ms, 3)
         self._tally.answered(result)
