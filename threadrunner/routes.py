@@ -48,10 +48,7 @@ def routes(options: Config) -> Routes:
                 raise ConfigError("[route]: long_from is a number of characters, 0 or more")
         elif not isinstance(value, str) or not value:
             raise ConfigError(f"[route]: {key} must be a model's name, in quotes")
-    named: dict[str, Any] = {
-        key: os.path.expanduser(value) if isinstance(value, str) else value for key, value in table.items()
-    }
-    return Routes(**named)
+    return Routes(**{key: os.path.expanduser(value) if key in TASKS else value for key, value in table.items()})
 
 
 def faults(options: Config) -> Iterator[str]:

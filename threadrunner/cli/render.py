@@ -225,7 +225,8 @@ def stats_line(result: dict[str, Any]) -> str:
     thought = usage.get("reasoning_tokens")
     parts = [
         f"{result.get('model')}{' by [route]' if result.get('because') else ''}: "
-        f"prompt {usage.get('prompt_tokens', 0)} tokens ({usage.get('cached_tokens', 0)} cached), answer {usage.get('completion_tokens', 0)} tokens"
+        f"prompt {usage.get('prompt_tokens', 0)} tokens ({usage.get('cached_tokens', 0)} cached), "
+        f"answer {usage.get('completion_tokens', 0)} tokens"
         f"{f', {thought} of them thought' if thought else ''} ({result.get('finish_reason')})",
         f"first token {timings.get('ttft_ms', 0):.0f} ms",
     ]
