@@ -81,3 +81,19 @@ def test_the_route_is_taken_where_nothing_else_names_a_model() -> None:
         assert wire.call("generate", prompt="x", model=models["usual"], **ask)
     finally:
         daemon.close()
+
+
+def test_memory_looks_up_by_the_model_for_vectors() -> None:
+    daemon = Daemon(THREADRUNNER_BACKEND="llama", THREADRUNNER_CONTEXT="256")
+    usual = tiny.llama(daemon.home / "usual.gguf")
+    vectors = tiny.bert(daemon.home / "vectors.gguf", tiny.MEAN)
+    (daemon.home / "config.toml").write_text(f'model_path = "{usual}"\n[route]\nembed = "{vectors}"\n')
+    daemon.start()
+    try:
+        wire = daemon.wire()
+        wire.call("memory.add", text="the house is blue")
+        wire.call("generate", prompt="the house", memory=True, max_tokens=1)
+        names = {Path(model["path"]).name for model in wire.call("status")["models"]}
+        assert names == {"usual.gguf", "vectors.gguf"}
+    finally:
+        daemon.close()

@@ -186,10 +186,9 @@ class ModelEmbedder(NamedTuple):
     async def embed(self, texts: list[str], priority: Priority) -> tuple[str, list[list[float]]]:
         """The model's name, and a vector of length 1 for each text. Raises ApiError where the backend makes none."""
         params = self.params
-        asked = EmbedParams(
-            input=texts, model=params.model, backend=params.backend, offline=params.offline,
-            keep_alive=params.keep_alive, priority=priority,
-        )  # fmt: skip
+        asked = EmbedParams(input=texts, offline=params.offline, priority=priority)
+        if self.generation.choose(asked).because != "route":  # of its own, whichever model it is that answers
+            asked.model, asked.backend, asked.keep_alive = params.model, params.backend, params.keep_alive
         embedded = msgspec.json.decode(await self.generation.pass_on("embed", asked, self.sink), type=Embedded)
         return embedded.model, embedded.embeddings
 
