@@ -1,6 +1,6 @@
 """Stands in for `threadrunner lsp`: keeps the editor's documents as it is told of them, suggests nothing, and writes
-what it has, one line a request, for the test to compare with the editor's own buffer. A request for the status is a line
-too: all that was asked before it has been answered.
+what it has, one line a request, for the test to compare with the editor's own buffer. A request for the status is a
+line too: all that was asked before it has been answered.
 
     python recorder.py LOG
 """
