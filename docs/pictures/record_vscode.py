@@ -1,8 +1,8 @@
-"""Records the picture in docs/editors.md: a real VS Code (code-server) in Chromium, a real daemon, a real model.
+"""Records the picture in docs/editors.md: a real VS Code in Chromium, a real daemon, a real model.
 
 python docs/pictures/record_vscode.py MODEL.gguf        writes docs/pictures/vscode.png
 
-Needs what THREADRUNNER_TEST_VSCODE=1 tests/clients/install_editors.sh installs.
+Needs what tests/clients/install_editors.sh installs.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class Browser:
         shell = f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}'
         options = [f"--user-data-dir={home}", f"--window-size={width},{height}", "about:blank"]
         self.process = subprocess.Popen(
-            ["bash", "-c", shell, "bash", program("chromium"), *FLAGS, *options],
+            ["bash", "-c", shell, "bash", program("chromium-headless-shell", "chromium"), *FLAGS, *options],
             pass_fds=[theirs_in, theirs_out],
             env=clean_env(HOME=str(home)),
             stdin=subprocess.DEVNULL,

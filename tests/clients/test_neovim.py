@@ -19,15 +19,20 @@ SETTINGS = {"settings": {"debounceMs": 0, "speculate": False}}
 def nvim(standin: Standin, tmp_path: Path) -> Iterator[Opener]:
     opened: list[Nvim] = []
 
-    def start(content: bytes, name: str = "a.py", **options: object) -> Nvim:
+    def start(content: bytes, name: str = "a.py", before: str = "", **options: object) -> Nvim:
+        close()
         file = tmp_path / name
         file.write_bytes(content)
-        opened.append(Nvim(tmp_path, {**clean_env(), **standin.env}, file, {**SETTINGS, **options}))
+        opened.append(Nvim(tmp_path, {**clean_env(), **standin.env}, file, {**SETTINGS, **options}, before))
         return opened[-1]
 
+    def close() -> None:
+        for each in opened:
+            each.close()
+        opened.clear()
+
     yield start
-    for each in opened:
-        each.close()
+    close()
 
 
 def written(case: Case) -> bytes:
@@ -150,6 +155,33 @@ def test_the_plain_menu_is_exact_too(nvim: Opener, standin: Standin, tmp_path: P
     editor.wait("not vim.bo.modified and vim.fn.mode() == 'n'", "saved")
     assert (tmp_path / "a.py").read_bytes() == written(case)
     editor.quit()
+
+
+BUILTIN = """
+vim.lsp.inline_completion = {
+  enable = function(on, filter)
+    assert(not (filter.bufnr and filter.client_id), '`bufnr` and `client_id` are mutually exclusive.')
+    Enabled = { on, filter.bufnr and 'buffer' }
+  end,
+  get = function(options)
+    vim.validate('options', options, 'table', true)
+    vim.schedule(function() vim.api.nvim_paste('BUILTIN', false, -1) end)
+    return true
+  end,
+}
+"""
+"""As strict as Neovim 0.12.0 is. No registry has that version; its own was tried by hand."""
+
+
+def test_the_built_in_ghost_text_is_for_those_who_want_it(nvim: Opener, standin: Standin) -> None:
+    editor = nvim(b"x\n", before=BUILTIN, builtin=True)
+    editor.keys("A<Tab>")
+    editor.wait("vim.api.nvim_get_current_line() == 'xBUILTIN'", "what Neovim had suggested")
+    standin.says = lambda params: "lpha" if str(params["prefix"]).endswith("a") else ""
+    editor = nvim(b"x\n", before=BUILTIN)
+    assert editor.lua("vim.inspect(Enabled)").strip() == "{ false }", "or it would be drawn twice"
+    editor.keys("A a")
+    editor.wait_ghost("lpha")
 
 
 def typing(nvim: Opener, standin: Standin) -> Nvim:

@@ -89,7 +89,7 @@ endfunc
 func Kill()
   call system('kill -9 ' .. Pid())
 endfunc
-" Asks once; again only while no server lives that could answer, and then waits for what it may have asked twice.
+" Asks once; again only while no server lives that could answer, and then waits until what it asked twice is answered.
 func Check(command)
   if line('$') == 1 && getline(1) == ''
     call setline(1, ['foo bar', "é😀\tx", 'baz foo'])
@@ -105,19 +105,22 @@ func Check(command)
       call %(ask)s
     endif
   endfor
-  if again | sleep 300m | endif
+  if again
+    call %(status)s
+    while !has_key(json_decode(readfile(s:log, '', -1)[0]), 'barrier') | sleep 5m | endwhile
+  endif
   let s:number += 1
   let dump = '%(folder)s/dump' .. s:number
   execute 'noautocmd keepalt silent write! ' .. dump
-  let pair = [dump, a:command, line('.') - 1, col('.') - 1, readfile(s:log, '', -1)[0]]
+  let pair = [dump, a:command, line('.') - 1, col('.') - 1, readfile(s:log, '', again ? -2 : -1)[0]]
   call writefile([json_encode(pair)], '%(folder)s/pairs', 'a')
 endfunc
 call Check('start')
 """
 
 
-def vim_script(folder: Path, ask: str) -> str:
-    lines = [VIM_CHECK % {"log": folder / "log", "folder": folder, "ask": ask}]
+def vim_script(folder: Path, ask: str, status: str) -> str:
+    lines = [VIM_CHECK % {"log": folder / "log", "folder": folder, "ask": ask, "status": status}]
     for command in drawn("edits_vim.txt", "call Kill()"):
         lines += [f"silent! {command}", f"call Check({json.dumps(command, ensure_ascii=False)})"]
     return "\n".join([*lines, f"call writefile([], '{folder}/done')", "qa!", ""])
@@ -128,7 +131,7 @@ def test_vim(tmp_path: Path) -> None:
     (tmp_path / "log").touch()
     command = json.dumps(recorder(tmp_path / "log"))
     (tmp_path / "vimrc").write_text(VIM % {"plugin": EDITORS / "vim", "command": command})
-    (tmp_path / "edits.vim").write_text(vim_script(tmp_path, "threadrunner#Ask(v:true)"))
+    (tmp_path / "edits.vim").write_text(vim_script(tmp_path, "threadrunner#Ask(v:true)", "threadrunner#Status()"))
     run([program("vim"), "-Nu", "vimrc", "-i", "NONE", "-es", "-S", "edits.vim", "a.py"], tmp_path)
     assert compare(tmp_path) > COMMANDS
 
@@ -147,6 +150,9 @@ function Ask()
     client:request('textDocument/inlineCompletion', params, function() end, 0)
   end
 end
+function Status()
+  require('threadrunner').client(0):request('threadrunner/status', vim.empty_dict(), function() end, 0)
+end
 """
 
 
@@ -160,7 +166,7 @@ def test_neovim(tmp_path: Path) -> None:
     command = json.dumps(json.dumps(recorder(tmp_path / "log")))
     plugin = json.dumps(str(EDITORS / "neovim"))
     (tmp_path / "init.lua").write_text(NVIM % {"plugin": plugin, "command": command})
-    (tmp_path / "edits.vim").write_text(vim_script(tmp_path, "luaeval('Ask()')"))
+    (tmp_path / "edits.vim").write_text(vim_script(tmp_path, "luaeval('Ask()')", "luaeval('Status()')"))
     run([program("nvim"), "--headless", "-u", "init.lua", "-i", "NONE", "a.py", "-c", AFTER_STARTUP], tmp_path)
     assert compare(tmp_path, last_end=False) > COMMANDS
 
@@ -180,8 +186,9 @@ EMACS = r"""
 (add-hook 'prog-mode-hook #'threadrunner-mode)
 (defvar number 0)
 (defun size () (file-attribute-size (file-attributes "%(log)s")))
-(defun said () (with-temp-buffer (insert-file-contents "%(log)s") (goto-char (point-max)) (forward-line -1)
-                                 (buffer-substring (point) (line-end-position))))
+(defun said (&optional back)
+  (with-temp-buffer (insert-file-contents "%(log)s") (goto-char (point-max)) (forward-line (- (or back 1)))
+                    (buffer-substring (point) (line-end-position))))
 (defun pid () (if (> (size) 0) (gethash "pid" (json-parse-string (said))) 0))
 (defun die () (call-process "kill" nil nil nil "-9" (number-to-string (pid))))
 (defun alive () (file-directory-p (format "/proc/%%d" (pid))))
@@ -199,13 +206,15 @@ EMACS = r"""
       (when (and (= (%% tries 20) 0) (not (alive)))
         (setq again t)
         (threadrunner-suggest)))
-    (when again (sleep-for 0.3)))
-  (setq number (1+ number))
+    (when again (jsonrpc-request threadrunner--connection :threadrunner/status (make-hash-table)))
+    (setq number (1+ number))
+    (dump command (if again (said 2) (said)))))
+(defun dump (command said)
   (let ((dump (format "%(folder)s/dump%%d" number))
         (here (list (1- (line-number-at-pos nil t))
                     (string-bytes (text (let ((inhibit-field-text-motion t)) (line-beginning-position)) (point))))))
     (write-region (save-restriction (widen) (text (point-min) (point-max))) nil dump nil 'silent)
-    (let ((line (json-serialize (vector dump command (car here) (cadr here) (said)))))
+    (let ((line (json-serialize (vector dump command (car here) (cadr here) said))))
       (write-region (concat (decode-coding-string line 'utf-8) "\n") nil "%(folder)s/pairs" t 'silent))))
 (find-file "a.py")
 (check "start")

@@ -34,7 +34,7 @@ def said() -> Iterator[Standin]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def code_server() -> str:
+def installed() -> str:
     """First of all, so that nothing has been started where there is none."""
     return program()
 

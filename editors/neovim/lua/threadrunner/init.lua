@@ -2,8 +2,8 @@
 --
 --   require('threadrunner').setup {}
 --
--- Neovim 0.12 has inline completion built in (vim.lsp.inline_completion); there ghost text and accepting all of it are
--- its own. On 0.11, ghost.lua does the same over the same request.
+-- Neovim 0.12 has inline completion built in (vim.lsp.inline_completion). `builtin = true` leaves ghost text to it; ours
+-- (ghost.lua) takes words and lines too, and what it takes is not overtaken by the keys that follow.
 
 local M = {}
 
@@ -12,7 +12,7 @@ M.defaults = {
   filetypes = nil, -- nil: every file that has a type
   root_markers = { '.git', '.threadrunnerignore' },
   settings = {}, -- docs/editors.md: trigger, model, languages, disabledFiles, …
-  builtin = vim.lsp.inline_completion ~= nil, -- false: our ghost text on 0.12 too
+  builtin = false, -- true: Neovim's own ghost text where it has one (0.12)
   menu = false, -- true: suggestions in the completion menu instead of as ghost text
   keys = {
     accept = '<Tab>',
@@ -34,7 +34,11 @@ function M.setup(options)
   local o = M.options
   local capabilities = vim.lsp.protocol.make_client_capabilities()
   capabilities.experimental = { threadrunner = { status = true } }
-  if not o.menu then
+  local settings = o.settings
+  if o.menu then
+    -- Neovim 0.12 announces inline completion whatever we say, and a server that hears of it offers no menu by itself.
+    settings = vim.tbl_extend('keep', settings, { completion = 'on' })
+  else
     capabilities.textDocument.inlineCompletion = { dynamicRegistration = false }
   end
   vim.lsp.config('threadrunner', {
@@ -42,7 +46,7 @@ function M.setup(options)
     filetypes = o.filetypes,
     root_markers = o.root_markers,
     capabilities = capabilities,
-    init_options = next(o.settings) and o.settings or vim.empty_dict(),
+    init_options = next(settings) and settings or vim.empty_dict(),
     flags = { debounce_text_changes = 0 },
     handlers = {
       ['threadrunner/status'] = function(_, params)
@@ -111,9 +115,20 @@ function M._attached(client, buffer)
   if M.options.menu then
     vim.lsp.completion.enable(true, client.id, buffer, { autotrigger = true })
   elseif M.options.builtin and vim.lsp.inline_completion then
-    vim.lsp.inline_completion.enable(true, { bufnr = buffer, client_id = client.id })
-    M._key('accept', buffer, vim.lsp.inline_completion.get)
+    -- By buffer: it is off in each by itself, and a client may not be named beside it.
+    vim.lsp.inline_completion.enable(true, { bufnr = buffer })
+    M._key('accept', buffer, function()
+      return vim.lsp.inline_completion.get { bufnr = buffer }
+    end)
+    M._key('next', buffer, function()
+      vim.schedule(vim.lsp.inline_completion.select)
+      return true
+    end)
   else
+    if vim.lsp.inline_completion then
+      -- For a user who has it on for other servers: ours would be drawn twice.
+      vim.lsp.inline_completion.enable(false, { client_id = client.id })
+    end
     require('threadrunner.ghost').attach(client, buffer)
   end
 end
