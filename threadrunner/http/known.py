@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from threadrunner.http.gateway import Gateway
@@ -46,8 +46,10 @@ async def look(gateway: Gateway) -> list[KnownModel]:
     known = [_known(model, running.pop(model["name"], {})) for model in listed]
     known += [_known({"name": name, "present": True}, model) for name, model in running.items()]
     backend = status["backend"]
+    if backend != "llama":  # one without models answers by its own name
+        known = [replace(model, default=model.name == backend) for model in known]
     if backend != "llama" and backend not in [model.name for model in known]:
-        known.append(_known({"name": backend, "present": True}, {"backend": backend}))
+        known.append(_known({"name": backend, "present": True, "default": True}, {}))
     return known
 
 
@@ -57,8 +59,7 @@ def _known(model: Mapping[str, Any], running: Mapping[str, Any]) -> KnownModel:
     return KnownModel(
         name=model["name"],
         usable=bool(model.get("present")) and not model.get("problem"),
-        # A backend without models answers by its own name.
-        default=bool(model.get("default")) or running.get("backend") == model["name"],
+        default=bool(model.get("default")),
         state=_STATES.get(running.get("state", ""), "unloaded"),
         size=model.get("size_bytes") or 0,
         parameters=model.get("parameters") or 0,

@@ -79,7 +79,7 @@ def _session(answer: Generated) -> dict[str, Any]:
 
 
 def _message(choice: Choice) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": "assistant", "content": choice.text, "refusal": None}
+    message: dict[str, Any] = {"role": "assistant", "content": choice.text, "refusal": None, "annotations": []}
     if choice.reasoning is not UNSET:
         message["reasoning_content"] = choice.reasoning
     if choice.tool_calls is not UNSET and choice.tool_calls:
@@ -106,6 +106,7 @@ class ChatWriter:
         self._usage = bool(options and options.flag("include_usage"))
         self.tells_progress = bool(body.flag("return_progress"))
         self._n = order.params.get("n", 1)
+        self._began = time.monotonic()
         self._head = {
             "id": openai_objects.new_id("chatcmpl-"),
             "object": "chat.completion.chunk",
@@ -129,21 +130,23 @@ class ChatWriter:
     def progress(self, progress: Progressed) -> bytes:
         if not self.tells_progress or progress.stage != "prefill":
             return self.silence
-        told = {"total": progress.total, "cache": 0, "processed": progress.done, "time_ms": 0}
+        took = round((time.monotonic() - self._began) * 1e3)
+        told = {"total": progress.total, "cache": 0, "processed": progress.done, "time_ms": took}
         return streams.data({**self._head, "choices": [_choice(0, {})], "prompt_progress": told})
 
     def end(self, answer: Generated) -> bytes:
-        """With the log-probabilities, which come all together in the chunk before the last."""
-        body = b""
+        """With the log-probabilities, which come all together in the chunk before the last. The last chunk of all has
+        what is ours and llama-server's, whether usage was asked for or not."""
+        chunks: list[dict[str, Any]] = []
         for i, choice in enumerate(choices(answer)):
             if choice.logprobs is not UNSET:
                 told = openai_objects.chat_logprobs(choice.logprobs)
-                body += streams.data({**self._head, "choices": [{**_choice(i, {"content": ""}), "logprobs": told}]})
-            body += self._chunk(i, {}, finish_reason(choice.finish_reason))
-        last = {**self._head, "choices": [], "timings": openai_objects.timings(answer), **_session(answer)}
+                chunks.append({"choices": [{**_choice(i, {"content": ""}), "logprobs": told}]})
+            chunks.append({"choices": [_choice(i, {}, finish_reason(choice.finish_reason))]})
         if self._usage:
-            body += streams.data({**last, "usage": openai_objects.usage(answer)})
-        return body + streams.DONE
+            chunks.append({"choices": [], "usage": openai_objects.usage(answer)})
+        chunks[-1] |= {"timings": openai_objects.timings(answer), **_session(answer)}
+        return b"".join(streams.data({**self._head, **chunk}) for chunk in chunks) + streams.DONE
 
     def failed(self, failure: HttpFailure) -> bytes:
         return streams.data({"error": openai_error(failure)})

@@ -213,20 +213,23 @@ class CompletionWriter:
 
     def end(self, answer: Generated) -> bytes:
         """With the log-probabilities, which come all together with a choice's reason."""
-        body = b""
         every = prompt_logprobs(answer)
+        chunks: list[dict[str, Any]] = []
         for i, choice in enumerate(choices(answer)):
             prompt = every[i // self._asked.n] if every else []
             told = _logprobs(choice, self._asked.echo(i) + choice.text, prompt)
-            body += self._chunk(i, "", finish_reason(choice.finish_reason), told)
-        last = {**self._head, "choices": [], "timings": openai_objects.timings(answer)}
+            chunks.append({"choices": [_choice(i, "", finish_reason(choice.finish_reason), told)]})
         if self._usage:
-            body += streams.data({**last, "usage": openai_objects.usage(answer)})
-        return body + streams.DONE
+            chunks.append({"choices": [], "usage": openai_objects.usage(answer)})
+        chunks[-1]["timings"] = openai_objects.timings(answer)
+        return b"".join(streams.data({**self._head, **chunk}) for chunk in chunks) + streams.DONE
 
     def failed(self, failure: HttpFailure) -> bytes:
         return streams.data({"error": openai_error(failure)})
 
-    def _chunk(self, index: int, text: str, finish: str | None = None, logprobs: Any = None) -> bytes:
-        choice = {"text": text, "index": index, "logprobs": logprobs, "finish_reason": finish}
-        return streams.data({**self._head, "choices": [choice]})
+    def _chunk(self, index: int, text: str) -> bytes:
+        return streams.data({**self._head, "choices": [_choice(index, text)]})
+
+
+def _choice(index: int, text: str, finish: str | None = None, logprobs: Any = None) -> dict[str, Any]:
+    return {"text": text, "index": index, "logprobs": logprobs, "finish_reason": finish}
