@@ -41,8 +41,8 @@ def _model(gateway: Gateway, facts: KnownModel) -> dict[str, Any]:
     """`meta` is what tells llama.vscode that a llama server answers; `max_model_len` is vLLM's name, which Continue
     reads; koog and Zed fail without `created`."""
     meta = {
-        "n_ctx": facts.n_ctx,
-        "n_ctx_train": facts.n_ctx_train,
+        "n_ctx": facts.n_ctx or None,
+        "n_ctx_train": facts.n_ctx_train or None,
         "n_vocab": facts.n_vocab,
         "n_embd": facts.n_embd,
         "n_params": facts.parameters,
@@ -53,7 +53,7 @@ def _model(gateway: Gateway, facts: KnownModel) -> dict[str, Any]:
         "object": "model",
         "created": int(gateway.began),
         "owned_by": OWNER,
-        "max_model_len": facts.n_ctx,
+        "max_model_len": facts.n_ctx or None,
         "meta": meta,
         "status": {"value": facts.state},
         "architecture": {"input_modalities": ["text"], "output_modalities": ["text"]},
