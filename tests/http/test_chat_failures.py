@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from typing import Any
 
 import pytest
 
-from tests.http.served import Reply, Served
+from tests.http.served import JSON, Reply, Served
 
 PATH = "/v1/chat/completions"
 WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
@@ -240,3 +242,34 @@ def test_progress_of_a_prompt_as_llama_server_tells_it(tiny: Served) -> None:
     assert told and all({"total", "cache", "processed", "time_ms"} == set(progress) for progress in told)
     done = [progress["processed"] for progress in told]
     assert done == sorted(done) and done[0] > 0 and {progress["total"] > 3000 for progress in told} == {True}
+
+
+# an error after the first word
+
+
+MANY = "word " * 50_000
+STREAMS = [
+    (PATH, {"messages": [{"role": "user", "content": MANY}]}),
+    ("/v1/completions", {"prompt": MANY, "max_tokens": 10**6}),
+    ("/v1/responses", {"input": MANY}),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), STREAMS)
+def test_an_error_in_mid_stream_is_the_last_event(served: Served, path: str, body: dict[str, Any]) -> None:
+    answer_of(served.post(PATH, chat("hello")))
+    (worker,) = served.daemon.workers()
+    connection = served.open()
+    connection.request("POST", path, json.dumps({"model": "dummy", "stream": True, **body}), JSON)
+    response = connection.getresponse()
+    begun = response.read(2000)
+    assert response.status == 200 and begun
+    os.kill(worker, signal.SIGKILL)
+    lines = (begun + response.read()).decode().splitlines()
+    last = json.loads([line for line in lines if line.startswith("data: ")][-1].removeprefix("data: "))
+    assert "data: [DONE]" not in lines
+    if path == "/v1/responses":
+        assert last["type"] == "response.failed" and last["response"]["status"] == "failed"
+        last = last["response"]
+    assert last["error"]["message"] and last["error"]["code"] in ("server_error", None), last["error"]
+    connection.close()

@@ -43,7 +43,8 @@ async def look(gateway: Gateway) -> list[KnownModel]:
     listed = (await gateway.request("models.list", {}))["models"]
     status = await gateway.request("status", {})
     running = {model["name"]: model for model in status["models"] if not model["name"].startswith(("/", "~", "."))}
-    known = [_known(model, running.pop(model["name"], {})) for model in listed]
+    # An alias with a `*` is for names that a client insists on, and no name itself.
+    known = [_known(model, running.pop(model["name"], {})) for model in listed if "*" not in model["name"]]
     known += [_known({"name": name, "present": True}, model) for name, model in running.items()]
     backend = status["backend"]
     if backend != "llama":  # one without models answers by its own name
