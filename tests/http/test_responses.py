@@ -180,6 +180,13 @@ def test_a_schema_and_logprobs(tiny: Served, stream: bool) -> None:
     assert "".join(token["token"] for token in part["logprobs"]) == part["text"]
 
 
+def test_counting_is_what_an_answer_counts(tiny: Served) -> None:
+    body = {"model": "tiny", "input": "hi", "instructions": "Be brief.", "tools": [TOOL], "max_output_tokens": 1}
+    counted = tiny.post(f"{PATH}/input_tokens", body).json
+    assert counted["object"] == "response.input_tokens"
+    assert counted["input_tokens"] == tiny.post(PATH, body).json["usage"]["input_tokens"]
+
+
 # items as messages
 
 

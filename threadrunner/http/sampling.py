@@ -24,11 +24,14 @@ _NUMBERS = {
     "frequency_penalty": "frequency_penalty",
 }
 
+LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens", "n_predict", "num_predict")
+"""Dialects' names for the most tokens of an answer; the first that is there counts."""
+
 
 def read_sampling(body: Fields) -> dict[str, Any]:
     """Params of `generate` and `infill` that say how tokens are chosen and when to end. Raises HttpFailure."""
     params: dict[str, Any] = {name: body.number(theirs) for theirs, name in _NUMBERS.items() if theirs in body}
-    for theirs in ("max_completion_tokens", "max_tokens", "max_output_tokens", "n_predict", "num_predict"):
+    for theirs in LIMITS:
         if (limit := body.whole(theirs)) is not None:
             if limit >= 0:  # -1: no limit
                 params["max_tokens"] = limit

@@ -78,7 +78,8 @@ async def read(gateway: Gateway, body: Fields) -> Completion:
         asked = [{**shared, **_infill(cursor)} for cursor in cursors]
         echoes = [prompt for prompt in prompts if isinstance(prompt, str)] if echo else []
         return Completion(Order("infill", asked[0], model, tuple(asked[1:])), echoes)
-    shared.setdefault("max_tokens", MAX_TOKENS)
+    if not any(name in body for name in sampling.LIMITS):
+        shared["max_tokens"] = MAX_TOKENS
     if echo:
         shared["echo"] = True
         if "logprobs" in shared:

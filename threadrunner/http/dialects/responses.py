@@ -18,6 +18,8 @@ from threadrunner.http.responses_objects import ResponseState
 from threadrunner.http.responses_stream import ResponsesWriter
 from threadrunner.http.streams import Stream
 
+PATHS = ("/v1/responses", "/responses")
+
 
 def routes(gateway: Gateway) -> list[Route]:
     async def responses(request: Request) -> Response:
@@ -33,7 +35,14 @@ def routes(gateway: Gateway) -> list[Route]:
         state.output += responses_objects.items(choices(answer)[0], state, status)
         return JSONResponse(state.now(status, answer))
 
-    return [Route(path, responses, methods=["POST"]) for path in ("/v1/responses", "/responses")]
+    async def input_tokens(request: Request) -> Response:
+        params = (await read(gateway, await fields(request))).params
+        told = ("model", "messages", "tools", "template_vars")
+        answer = await gateway.request("apply_template", {name: params[name] for name in told if name in params})
+        return JSONResponse({"object": "response.input_tokens", "input_tokens": answer["tokens"]})
+
+    counting = [Route(f"{path}/input_tokens", input_tokens, methods=["POST"]) for path in PATHS]
+    return [*(Route(path, responses, methods=["POST"]) for path in PATHS), *counting]
 
 
 async def read(gateway: Gateway, body: Fields) -> Order:
