@@ -9,6 +9,7 @@ import pytest
 from tests.http.served import Served
 
 PATH = "/v1/chat/completions"
+SAID = {"role": "assistant", "refusal": None, "annotations": []}
 TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
 
 
@@ -23,7 +24,12 @@ def test_an_answer_has_all_that_strict_clients_require(served: Served) -> None:
     assert body["object"] == "chat.completion" and body["model"] == "default" and isinstance(body["created"], int)
     (choice,) = body["choices"]
     assert choice["index"] == 0 and choice["finish_reason"] == "stop" and choice["logprobs"] is None
-    assert choice["message"] == {"role": "assistant", "content": "lorem ipsum dolor sit amet hello.", "refusal": None}
+    assert choice["message"] == {
+        "role": "assistant",
+        "content": "lorem ipsum dolor sit amet hello.",
+        "refusal": None,
+        "annotations": [],
+    }
     usage = body["usage"]
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"] > 0
     assert usage["prompt_tokens_details"] == {"cached_tokens": 0}

@@ -35,6 +35,9 @@ class GenerateParams(SamplingParams, kw_only=True, forbid_unknown_fields=True):
     messages: Annotated[list[Message], Meta(min_length=1, max_length=10_000)] | None = None
     system: Annotated[str, described("goes before the conversation")] | None = None
     raw: Annotated[bool, described("no chat template")] = False
+    special: Annotated[
+        bool, described("with `raw`: the texts of control tokens in the prompt, say <|im_start|>, are these tokens")
+    ] = False
     context_overflow: Annotated[
         Literal["error", "truncate"],
         described("a prompt that does not fit is an error, or loses its oldest whole turns, never the system prompt"),
@@ -145,8 +148,8 @@ def _generate_conflicts(params: GenerateParams) -> str | None:
     as_it_is = params.raw or params.prompt_tokens is not None
     if as_it_is and (params.messages is not None or params.system is not None or params.memory or params.tools):
         return "`raw` continues a `prompt` as it is; leave out `messages`, `system`, `memory` and `tools`"
-    if params.echo and not as_it_is:
-        return "`echo` repeats a prompt that is continued as it is: give `raw` too, or `prompt_tokens`"
+    if (params.echo or params.special) and not as_it_is:
+        return "`echo` and `special` are for a prompt that is continued as it is: give `raw` too, or `prompt_tokens`"
     if params.grammar is not None and params.tools and params.tool_choice != "none":
         return "give at most one of `grammar` and `tools`: a call has a grammar of its own"
     if params.session is not None:  # it may know the calls that results answer, and the tools that a choice is among

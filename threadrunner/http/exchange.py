@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -16,15 +17,18 @@ import msgspec
 
 from threadrunner.api.errors import ApiError
 from threadrunner.api.generation import Generated
+from threadrunner.http.joining import joined
 
 
 @dataclass(frozen=True)
 class Order:
-    """What the daemon is asked: a method and its params. `model` is the name that the answer gives back."""
+    """What the daemon is asked: a method and its params. `model` is the name that the answer gives back; `more` are
+    params of further requests, of which the answer has the choices too, numbered on."""
 
     method: str
     params: dict[str, Any]
     model: str
+    more: tuple[dict[str, Any], ...] = ()
 
 
 class CallPiece(NamedTuple):
@@ -54,6 +58,10 @@ class Progressed(NamedTuple):
 
 Event = AnswerPiece | Progressed | Generated | ApiError
 """An answer's events end with a Generated or an ApiError."""
+
+
+TOGETHER = 8
+"""Requests of one Order that are under way at once: more would fill the queue that other clients wait in."""
 
 
 class Daemon(Protocol):
@@ -95,19 +103,33 @@ class Exchange:
             await self._task
 
     async def _run(self, daemon: Daemon, order: Order) -> None:
+        n = order.params.get("n", 1)
+        free = asyncio.Semaphore(TOGETHER)
+
+        async def one(i: int, params: dict[str, Any]) -> Generated:
+            async with free:
+                result = await daemon.request(order.method, params, functools.partial(self._notice, i * n))
+                return msgspec.convert(result, Generated)
+
         try:
-            result = await daemon.request(order.method, order.params, self._notice)
-            self._put(msgspec.convert(result, Generated))
+            asked = [asyncio.create_task(one(i, params)) for i, params in enumerate((order.params, *order.more))]
+            try:
+                self._put(joined(await asyncio.gather(*asked)))
+            finally:  # one that fails ends the others
+                for task in asked:
+                    task.cancel()
+                await asyncio.gather(*asked, return_exceptions=True)
         except ApiError as error:
             self._put(error)
 
-    def _notice(self, name: str, payload: dict[str, Any]) -> None:
+    def _notice(self, first: int, name: str, payload: dict[str, Any]) -> None:
+        """`first` is the number of this request's first choice."""
         if name == "progress":
             self._put(Progressed(payload["stage"], payload["done"], payload["total"]))
         elif name == "token":
             call = payload.get("call")
             part = CallPiece(call["index"], call.get("id"), call.get("name")) if call else None
-            self._put(AnswerPiece(payload["index"], payload["text"], payload.get("kind", "text"), part))
+            self._put(AnswerPiece(first + payload["index"], payload["text"], payload.get("kind", "text"), part))
 
     def _put(self, event: Event) -> None:
         self._events.append(event)
@@ -142,7 +164,8 @@ class Exchanges:
 
 async def whole(exchanges: Exchanges, order: Order) -> Generated:
     """The answer in one piece. Raises ApiError."""
-    async with exchanges.opened(Order(order.method, {**order.params, "stream": False}, order.model)) as exchange:
+    first, *more = ({**params, "stream": False} for params in (order.params, *order.more))
+    async with exchanges.opened(Order(order.method, first, order.model, tuple(more))) as exchange:
         while True:
             for event in await exchange.events(60.0):
                 if isinstance(event, Generated):

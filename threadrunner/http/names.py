@@ -22,12 +22,12 @@ Ask = Callable[[str, dict[str, Any]], Awaitable[Any]]
 def resolve(name: str, known: Collection[str], aliases: Mapping[str, str]) -> str | None:
     """The model's name for the daemon; None: the default one. Raises KeyError for one that is not known.
 
-    Ollama's clients add `:latest` to what they are given. An alias of the configuration may have a `*`, for clients
-    that ask for names of a service's own: `"claude-*" = "qwen3:4b"`.
+    Ollama's clients add `:latest` to what they are given, and files are known without their ending too. An alias of the
+    configuration may have a `*`, for clients that ask for names of a service's own: `"claude-*" = "qwen3:4b"`.
     """
     if name in DEFAULT:
         return None
-    for candidate in (name, name.removesuffix(":latest"), f"{name}:latest"):
+    for candidate in (name, name.removesuffix(":latest"), f"{name}:latest", f"{name}.gguf"):
         if candidate in known:
             return candidate
     for pattern, target in aliases.items():

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec import UNSET
 
-from threadrunner.api.generation import Choice, Generated, TokenLogprob
+from threadrunner import __version__
+from threadrunner.api.generation import Generated, TokenLogprob
+
+FINGERPRINT = f"threadrunner-{__version__}"
 
 
 def new_id(prefix: str) -> str:
@@ -43,19 +47,12 @@ def timings(answer: Generated) -> dict[str, Any]:
     }
 
 
-def choices(answer: Generated) -> list[Choice]:
-    """An answer's choices; one where it has no list of them."""
-    if answer.choices is not UNSET:
-        return answer.choices
-    return [Choice(answer.text, answer.finish_reason, answer.logprobs, answer.tool_calls, answer.reasoning)]
-
-
 def finish_reason(reason: str) -> str:
     """OpenAI knows no "cancelled"."""
     return "stop" if reason == "cancelled" else reason
 
 
-def chat_logprobs(tokens: list[TokenLogprob]) -> dict[str, Any]:
+def chat_logprobs(tokens: Sequence[TokenLogprob]) -> dict[str, Any]:
     def one(text: str, logprob: float) -> dict[str, Any]:
         return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
 
@@ -64,3 +61,15 @@ def chat_logprobs(tokens: list[TokenLogprob]) -> dict[str, Any]:
         for token in tokens
     ]
     return {"content": listed, "refusal": None}
+
+
+def text_logprobs(tokens: list[TokenLogprob | None], begin: int) -> dict[str, list[Any]]:
+    """As the older completions have them; `begin` is where the first token's text stands. None: a prompt's first."""
+    told: dict[str, list[Any]] = {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
+    for token in tokens:
+        told["tokens"].append("" if token is None else token.text)
+        told["token_logprobs"].append(None if token is None else token.logprob)
+        told["top_logprobs"].append(None if token is None else dict(token.top))
+        told["text_offset"].append(begin)
+        begin += 0 if token is None else len(token.text)
+    return told

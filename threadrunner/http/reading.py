@@ -69,6 +69,12 @@ class Fields:
         value = self._typed(names, dict, "an object")
         return None if value is None else Fields(value, self.place(self._given(names)))
 
+    def need_object(self, name: str) -> Fields:
+        value = self.object(name)
+        if value is None:
+            raise invalid(f"`{self.place(name)}` is missing", self.place(name))
+        return value
+
     def objects(self, *names: str) -> list[Fields]:
         """A list's objects, each with its place; empty where it is absent."""
         name = self._given(names)

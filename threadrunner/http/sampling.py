@@ -24,11 +24,14 @@ _NUMBERS = {
     "frequency_penalty": "frequency_penalty",
 }
 
+LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens", "n_predict", "num_predict")
+"""Dialects' names for the most tokens of an answer; the first that is there counts."""
+
 
 def read_sampling(body: Fields) -> dict[str, Any]:
     """Params of `generate` and `infill` that say how tokens are chosen and when to end. Raises HttpFailure."""
     params: dict[str, Any] = {name: body.number(theirs) for theirs, name in _NUMBERS.items() if theirs in body}
-    for theirs in ("max_completion_tokens", "max_tokens", "n_predict", "num_predict"):
+    for theirs in LIMITS:
         if (limit := body.whole(theirs)) is not None:
             if limit >= 0:  # -1: no limit
                 params["max_tokens"] = limit
@@ -64,10 +67,12 @@ def _bias(body: Fields) -> dict[str, float]:
     for pair in pairs:
         try:
             token, value = pair
+            if value is not False and not value:  # it changes nothing, whatever it names
+                continue
             bias[str(int(token))] = -1000.0 if value is False else max(-1000.0, min(1000.0, float(value)))
         except (TypeError, ValueError):
             raise invalid("`logit_bias` must name tokens by their ids, each with a number", "logit_bias") from None
-    return {token: value for token, value in bias.items() if value}
+    return bias
 
 
 def read_format(body: Fields) -> dict[str, Any]:
@@ -76,7 +81,11 @@ def read_format(body: Fields) -> dict[str, Any]:
         return {"grammar": grammar}
     if (schema := body.get("json_schema")) is not None:
         return {"json_schema": schema}
-    wanted = body.object("response_format")
+    return read_wanted(body.object("response_format"))
+
+
+def read_wanted(wanted: Fields | None) -> dict[str, Any]:
+    """A format as `response_format` has it, or `text.format` of Responses. Raises HttpFailure."""
     kind = wanted.text("type") if wanted else "text"
     if wanted is None or kind in (None, "text"):
         return {}

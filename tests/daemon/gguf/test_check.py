@@ -39,6 +39,8 @@ def test_facts_of_the_real_model(smollm2: Path) -> None:
         parameters=134_515_008,
         quantization="Q4_1",
         context=8192,
+        width=576,
+        vocabulary=49152,
         chat_template=True,
         fim=False,
         size=98_362_432,

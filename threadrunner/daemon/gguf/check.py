@@ -50,6 +50,10 @@ class Facts(NamedTuple):
     quantization: str
     context: int
     """Tokens it was trained for."""
+    width: int
+    """Numbers in an embedding."""
+    vocabulary: int
+    """Tokens; 0 where the file lists none."""
     chat_template: bool
     fim: bool
     size: int
@@ -92,12 +96,19 @@ def check_gguf(path: str) -> Facts:
         parameters=sum(tensor.elements for tensor in tensors),
         quantization=_quantization(header, tensors),
         context=header.integer(f"{header.text('general.architecture')}.context_length") or 0,
+        width=header.integer(f"{header.text('general.architecture')}.embedding_length") or 0,
+        vocabulary=_vocabulary(header),
         chat_template=bool(header.text("tokenizer.chat_template")),
         fim=fim,
         size=sizes,
         files=files,
         sampling=_sampling(header),
     )
+
+
+def _vocabulary(header: Header) -> int:
+    _, tokens = header.values.get("tokenizer.ggml.tokens", (STRING, None))
+    return tokens.length if isinstance(tokens, Array) else 0
 
 
 def chat_templates(path: str) -> dict[str, str]:

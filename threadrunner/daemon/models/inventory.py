@@ -84,6 +84,8 @@ def _described(model: ModelRef, context: ListingContext) -> CatalogModel:
         quantization=header.quantization,
         parameters=header.parameters,
         context=header.context,
+        width=header.width,
+        vocabulary=header.vocabulary,
         fim=header.fim,
         chat_template=header.chat_template,
         description=described.description or header.name,

@@ -117,9 +117,12 @@ class ChatPrompt:
 
     # prompts
 
-    def plain(self, text: str) -> list[int]:
-        """A prompt without a template: the text as it is, after BOS where the model needs one."""
-        tokens = [*([self._vocab.bos] if self._vocab.add_bos else []), *self._vocab.tokenize(text)]
+    def plain(self, text: str, *, special: bool = False) -> list[int]:
+        """A prompt without a template: the text as it is, after BOS where the model needs one; `special`: what is the
+        text of a control token becomes that token, for a client that has rendered a template itself."""
+        tokens = self._vocab.tokenize(text, special=special)
+        if self._vocab.add_bos and (not special or tokens[:1] != [self._vocab.bos]):
+            tokens.insert(0, self._vocab.bos)
         # something must be evaluated before the first token can be sampled, even for an empty prompt
         return tokens or [max(self._vocab.bos, self._vocab.eos, 0)]
 

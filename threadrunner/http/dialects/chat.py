@@ -10,17 +10,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from threadrunner import __version__
 from threadrunner.api.generation import Choice, Generated
 from threadrunner.http import conversation, openai_objects, sampling, streams
 from threadrunner.http.exchange import AnswerPiece, Order, Progressed, whole
-from threadrunner.http.failures import HttpFailure, invalid, openai_error
+from threadrunner.http.failures import HttpFailure, openai_error
 from threadrunner.http.gateway import Gateway, fields
-from threadrunner.http.openai_objects import finish_reason
+from threadrunner.http.joining import choices
+from threadrunner.http.openai_objects import FINGERPRINT, finish_reason
 from threadrunner.http.reading import Fields
 from threadrunner.http.streams import SSE, Stream
-
-FINGERPRINT = f"threadrunner-{__version__}"
 
 
 def routes(gateway: Gateway) -> list[Route]:
@@ -42,47 +40,15 @@ async def read(gateway: Gateway, body: Fields) -> Order:
         **sampling.read_sampling(body),
         **sampling.read_format(body),
         **conversation.read_tools(body),
-        **_thinking(body),
+        **conversation.read_thinking(body),
         **sampling.read_ours(body),
     }
     if (n := body.whole("n")) is not None:
         params["n"] = n
     if body.flag("logprobs"):
         params["logprobs"] = body.whole("top_logprobs") or 0
-    params |= _turns(conversation.read_messages(body), params)
+    params |= conversation.turns(conversation.read_messages(body), params)
     return Order("generate", params, model)
-
-
-def _turns(messages: list[dict[str, Any]], params: dict[str, Any]) -> dict[str, Any]:
-    """The whole conversation; of one that is kept, what follows its last answer, since the daemon has the rest."""
-    if "session" not in params:
-        return {"messages": messages}
-    system = "\n\n".join(message["content"] for message in messages if message["role"] in ("system", "developer"))
-    answered = max((i for i, message in enumerate(messages) if message["role"] == "assistant"), default=-1)
-    new = [message for message in messages[answered + 1 :] if message["role"] in ("user", "tool")]
-    if not new:
-        raise invalid("a conversation's next turn ends with a message of the user's, or a tool's", "messages")
-    turns: dict[str, Any] = {"messages": new} if new[0]["role"] == "tool" else {"prompt": new[-1]["content"]}
-    return turns | ({"system": system} if system else {})
-
-
-def _thinking(body: Fields) -> dict[str, Any]:
-    """`reasoning_effort` and llama-server's `chat_template_kwargs` are for the template; `none`: not to think."""
-    given = body.object("chat_template_kwargs")
-    variables = dict(given.plain()) if given else {}
-    effort = body.text("reasoning_effort")
-    params: dict[str, Any] = {}
-    if effort == "none":
-        params["reasoning"] = "off"
-    elif effort is not None:
-        variables.setdefault("reasoning_effort", effort)
-    if body.text("reasoning_format") == "none":
-        params["reasoning"] = "raw"
-    if (budget := body.whole("reasoning_budget", "thinking_budget_tokens")) is not None and budget >= 0:
-        params["reasoning_budget"] = budget
-    if variables:
-        params["template_vars"] = variables
-    return params
 
 
 def _answer(order: Order, answer: Generated) -> dict[str, Any]:
@@ -93,7 +59,7 @@ def _answer(order: Order, answer: Generated) -> dict[str, Any]:
             "logprobs": None if choice.logprobs is UNSET else openai_objects.chat_logprobs(choice.logprobs),
             "finish_reason": finish_reason(choice.finish_reason),
         }
-        for i, choice in enumerate(openai_objects.choices(answer))
+        for i, choice in enumerate(choices(answer))
     ]
     return {
         "id": openai_objects.new_id("chatcmpl-"),
@@ -113,7 +79,7 @@ def _session(answer: Generated) -> dict[str, Any]:
 
 
 def _message(choice: Choice) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": "assistant", "content": choice.text, "refusal": None}
+    message: dict[str, Any] = {"role": "assistant", "content": choice.text, "refusal": None, "annotations": []}
     if choice.reasoning is not UNSET:
         message["reasoning_content"] = choice.reasoning
     if choice.tool_calls is not UNSET and choice.tool_calls:
@@ -140,6 +106,7 @@ class ChatWriter:
         self._usage = bool(options and options.flag("include_usage"))
         self.tells_progress = bool(body.flag("return_progress"))
         self._n = order.params.get("n", 1)
+        self._began = time.monotonic()
         self._head = {
             "id": openai_objects.new_id("chatcmpl-"),
             "object": "chat.completion.chunk",
@@ -163,21 +130,23 @@ class ChatWriter:
     def progress(self, progress: Progressed) -> bytes:
         if not self.tells_progress or progress.stage != "prefill":
             return self.silence
-        told = {"total": progress.total, "cache": 0, "processed": progress.done, "time_ms": 0}
+        took = round((time.monotonic() - self._began) * 1e3)
+        told = {"total": progress.total, "cache": 0, "processed": progress.done, "time_ms": took}
         return streams.data({**self._head, "choices": [_choice(0, {})], "prompt_progress": told})
 
     def end(self, answer: Generated) -> bytes:
-        """With the log-probabilities, which come all together in the chunk before the last."""
-        body = b""
-        for i, choice in enumerate(openai_objects.choices(answer)):
+        """With the log-probabilities, which come all together in the chunk before the last. The last chunk of all has
+        what is ours and llama-server's, whether usage was asked for or not."""
+        chunks: list[dict[str, Any]] = []
+        for i, choice in enumerate(choices(answer)):
             if choice.logprobs is not UNSET:
                 told = openai_objects.chat_logprobs(choice.logprobs)
-                body += streams.data({**self._head, "choices": [{**_choice(i, {"content": ""}), "logprobs": told}]})
-            body += self._chunk(i, {}, finish_reason(choice.finish_reason))
-        last = {**self._head, "choices": [], "timings": openai_objects.timings(answer), **_session(answer)}
+                chunks.append({"choices": [{**_choice(i, {"content": ""}), "logprobs": told}]})
+            chunks.append({"choices": [_choice(i, {}, finish_reason(choice.finish_reason))]})
         if self._usage:
-            body += streams.data({**last, "usage": openai_objects.usage(answer)})
-        return body + streams.DONE
+            chunks.append({"choices": [], "usage": openai_objects.usage(answer)})
+        chunks[-1] |= {"timings": openai_objects.timings(answer), **_session(answer)}
+        return b"".join(streams.data({**self._head, **chunk}) for chunk in chunks) + streams.DONE
 
     def failed(self, failure: HttpFailure) -> bytes:
         return streams.data({"error": openai_error(failure)})

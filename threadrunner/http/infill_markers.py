@@ -1,0 +1,97 @@
+"""Prompts in which a client has put infilling markers itself, read back into what stands before and behind the cursor.
+
+Editors build such prompts by the model's name (Zed by its `prompt_format`, Continue by its templates), often with the
+markers of another family than the model's. `infill` knows the model's own, and which layout serves it best.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Markers:
+    """One family's; `file` stands before another file's name and its text, `repo` before the project's name."""
+
+    pre: str
+    suf: str
+    mid: str = ""
+    file: str = ""
+    repo: str = ""
+    blank: str = ""
+    """Stands around the markers and belongs to none of the texts."""
+
+
+_FAMILIES = (
+    Markers("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|file_sep|>", "<|repo_name|>"),
+    Markers("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|file_separator|>"),
+    Markers("<fim_prefix>", "<fim_suffix>", "<fim_middle>", "<file_sep>", "<repo_name>"),
+    Markers("<fim-prefix>", "<fim-suffix>", "<fim-middle>"),
+    Markers("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"),  # noqa: RUF001
+    Markers("<[fim-prefix]>", "<[fim-suffix]>", "<[fim-middle]>"),
+    Markers("<|code_prefix|>", "<|code_suffix|>", "<|code_middle|>"),
+    Markers("<PRE>", "<SUF>", "<MID>", blank=" "),
+    Markers("▁<PRE>", "▁<SUF>", "▁<MID>", blank=" "),
+    Markers("[PREFIX]", "[SUFFIX]"),
+)
+
+
+@dataclass(frozen=True)
+class Gap:
+    """What `infill` is asked: the file around the cursor, its name, and other files as (name, text)."""
+
+    prefix: str
+    suffix: str
+    path: str | None = None
+    context: list[tuple[str, str]] = field(default_factory=list)
+
+
+def parse(prompt: str) -> Gap | None:
+    """None for a prompt that is not made of one family's markers: it is a text to be continued."""
+    return next((found for family in _FAMILIES if (found := _parsed(prompt, family)) is not None), None)
+
+
+def _parsed(prompt: str, family: Markers) -> Gap | None:
+    if family.pre not in prompt or family.suf not in prompt:
+        return None
+    pre, suf = prompt.index(family.pre), prompt.index(family.suf)
+    head, body = prompt[: min(pre, suf)], prompt[min(pre, suf) :]
+    if head.strip() and not (family.file and family.file in head):
+        return None
+    if family.mid:
+        body, found, behind = body.rpartition(family.mid)
+        if not found:
+            return None
+    else:
+        behind = ""
+    if (behind.strip() and prompt.count(family.pre) > 1) or (not family.mid and pre < suf):
+        return None  # examples before the prompt proper; a layout that the family does not have
+    path, context = _files(head, family)
+    prefix, suffix = _halves(body, family, prefix_first=pre < suf)
+    # What stands behind the middle marker has been typed already: llama-server's own infilling puts it there.
+    return Gap(prefix + behind, suffix, path, context)
+
+
+def _halves(body: str, family: Markers, *, prefix_first: bool) -> tuple[str, str]:
+    if prefix_first:
+        prefix, _, suffix = body.removeprefix(family.pre).partition(family.suf)
+    else:
+        suffix, _, prefix = body.removeprefix(family.suf).partition(family.pre)
+    if family.blank:  # "<PRE> a <SUF>b <MID>"
+        prefix = prefix.removeprefix(family.blank).removesuffix(family.blank)
+        suffix = suffix.removesuffix(family.blank)
+    return prefix, suffix
+
+
+def _files(head: str, family: Markers) -> tuple[str | None, list[tuple[str, str]]]:
+    """The name of the file itself, which is the last, and the others."""
+    if not family.file or family.file not in head:
+        return None, []
+    sections = re.split(re.escape(family.file), head)[1:]
+    parts = [part.lstrip("\n").partition("\n") for part in sections]
+    files = [(name.strip(), text.rstrip("\n")) for name, _, text in parts]
+    *others, (own, rest) = files
+    if rest.strip():
+        return None, [*others, (own, rest)]
+    return own or None, [file for file in others if file[1]]
