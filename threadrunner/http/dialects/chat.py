@@ -14,7 +14,7 @@ from threadrunner import __version__
 from threadrunner.api.generation import Choice, Generated
 from threadrunner.http import conversation, openai_objects, sampling, streams
 from threadrunner.http.exchange import AnswerPiece, Order, Progressed, whole
-from threadrunner.http.failures import HttpFailure, invalid, openai_error
+from threadrunner.http.failures import HttpFailure, openai_error
 from threadrunner.http.gateway import Gateway, fields
 from threadrunner.http.openai_objects import finish_reason
 from threadrunner.http.reading import Fields
@@ -49,21 +49,8 @@ async def read(gateway: Gateway, body: Fields) -> Order:
         params["n"] = n
     if body.flag("logprobs"):
         params["logprobs"] = body.whole("top_logprobs") or 0
-    params |= _turns(conversation.read_messages(body), params)
+    params |= conversation.turns(conversation.read_messages(body), params)
     return Order("generate", params, model)
-
-
-def _turns(messages: list[dict[str, Any]], params: dict[str, Any]) -> dict[str, Any]:
-    """The whole conversation; of one that is kept, what follows its last answer, since the daemon has the rest."""
-    if "session" not in params:
-        return {"messages": messages}
-    system = "\n\n".join(message["content"] for message in messages if message["role"] in ("system", "developer"))
-    answered = max((i for i, message in enumerate(messages) if message["role"] == "assistant"), default=-1)
-    new = [message for message in messages[answered + 1 :] if message["role"] in ("user", "tool")]
-    if not new:
-        raise invalid("a conversation's next turn ends with a message of the user's, or a tool's", "messages")
-    turns: dict[str, Any] = {"messages": new} if new[0]["role"] == "tool" else {"prompt": new[-1]["content"]}
-    return turns | ({"system": system} if system else {})
 
 
 def _thinking(body: Fields) -> dict[str, Any]:
