@@ -16,8 +16,8 @@ from threadrunner.http.reading import Fields
 _ROLES = ("user", "assistant", "system", "developer")
 
 _ACCOUNTING = re.compile(r"^x-anthropic-billing-header:.*\n*", re.MULTILINE)
-"""A line that Claude Code puts before its system prompt, for the service's accounts. Its `cch=` changes each time, so that
-nothing behind it would ever be found in the cache."""
+"""A line that Claude Code puts before its system prompt, for the service's accounts. Its `cch=` changes each time, so
+that nothing behind it would ever be found in the cache."""
 
 _NO_IMAGE = "[an image, which this model cannot see]"
 
