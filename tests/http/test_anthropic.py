@@ -62,7 +62,8 @@ def test_a_stream_is_a_message_of_blocks(served: Served) -> None:
     assert deltas[2]["type"] == "signature_delta" and deltas[2]["signature"]
     assert "".join(delta.get("text", "") for delta in deltas) == "lorem ipsum dolor sit amet hello."
     last = told[-2]
-    assert last["delta"] == {"stop_reason": "end_turn", "stop_sequence": None} and last["usage"]["output_tokens"] == 8
+    assert last["delta"] == {"stop_reason": "end_turn", "stop_sequence": None, "stop_details": None}
+    assert last["usage"]["output_tokens"] == 8
     assert told[-1] == {"type": "message_stop"}
 
 

@@ -33,6 +33,7 @@ def message(order: Order, answer: Generated) -> dict[str, Any]:
     return {
         **_head(order, answer.model),
         "content": blocks or [_text("")],
+        "container": None,
         **_reason(answer),
         "usage": usage(answer),
         **_session(answer),
@@ -56,7 +57,11 @@ def _block(call: ToolCall) -> dict[str, Any]:
     given = arguments(call)
     if given is None:
         return _text(f"{call.function.name}({call.function.arguments}")
-    return {"type": "tool_use", "id": call.id, "name": call.function.name, "input": given}
+    return _tool_use(call.id, call.function.name, given)
+
+
+def _tool_use(id: str | None, name: str | None, given: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "tool_use", "id": id, "name": name, "input": given, "caller": {"type": "direct"}}
 
 
 def arguments(call: ToolCall) -> dict[str, Any] | None:
@@ -71,25 +76,33 @@ def arguments(call: ToolCall) -> dict[str, Any] | None:
 
 
 def _reason(answer: Generated) -> dict[str, Any]:
-    """`stop_sequence` is there also where it is null: strict readers ask for it."""
-    said = None if answer.stop is UNSET else answer.stop
-    if answer.finish_reason == "length":
-        return {"stop_reason": "max_tokens", "stop_sequence": None}
-    if answer.finish_reason == "tool_calls":
-        return {"stop_reason": "tool_use", "stop_sequence": None}
-    return {"stop_reason": "end_turn" if said is None else "stop_sequence", "stop_sequence": said}
+    """Members that are null are there too: strict readers ask for them."""
+    reason = {"length": "max_tokens", "tool_calls": "tool_use"}.get(answer.finish_reason, "end_turn")
+    said = None if answer.stop is UNSET or reason != "end_turn" else answer.stop
+    if said is not None:
+        reason = "stop_sequence"
+    return {"stop_reason": reason, "stop_sequence": said, "stop_details": None}
 
 
 def usage(answer: Generated) -> dict[str, Any]:
     """`input_tokens` are those that were not in the cache."""
     counted = answer.usage
     thought = 0 if counted.reasoning_tokens is UNSET else counted.reasoning_tokens
+    fresh = counted.prompt_tokens - counted.cached_tokens
+    return _usage(fresh, counted.cached_tokens, counted.completion_tokens, thought)
+
+
+def _usage(fresh: int, cached: int = 0, said: int = 0, thought: int = 0) -> dict[str, Any]:
     return {
-        "input_tokens": counted.prompt_tokens - counted.cached_tokens,
+        "input_tokens": fresh,
         "cache_creation_input_tokens": 0,
-        "cache_read_input_tokens": counted.cached_tokens,
-        "output_tokens": counted.completion_tokens,
+        "cache_read_input_tokens": cached,
+        "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
+        "output_tokens": said,
         "output_tokens_details": {"thinking_tokens": thought},
+        "server_tool_use": None,
+        "service_tier": "standard",
+        "inference_geo": None,
     }
 
 
@@ -147,13 +160,15 @@ class MessageWriter:
         if self._begun:
             return b""
         self._begun = True
-        counted = {
-            "input_tokens": self._prompt_tokens,
-            "cache_creation_input_tokens": 0,
-            "cache_read_input_tokens": 0,
-            "output_tokens": 0,
+        told = {
+            **_head(self._order),
+            "content": [],
+            "container": None,
+            "stop_reason": None,
+            "stop_sequence": None,
+            "stop_details": None,
+            "usage": _usage(self._prompt_tokens),
         }
-        told = {**_head(self._order), "content": [], "stop_reason": None, "stop_sequence": None, "usage": counted}
         return named("message_start", {"type": "message_start", "message": told})
 
     def _start_block(self, key: tuple[str, int], block: dict[str, Any]) -> bytes:
@@ -186,5 +201,5 @@ def _opening(piece: AnswerPiece) -> dict[str, Any]:
     if piece.kind == "reasoning":
         return {"type": "thinking", "thinking": "", "signature": ""}
     if piece.kind == "call" and piece.call is not None:
-        return {"type": "tool_use", "id": piece.call.id, "name": piece.call.name, "input": {}}
+        return _tool_use(piece.call.id, piece.call.name, {})
     return _text("")
