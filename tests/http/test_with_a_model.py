@@ -100,11 +100,16 @@ def test_a_format_that_cannot_be_held_is_refused(served: Served) -> None:
 
 
 def test_system_messages_where_the_template_takes_none(served: Served) -> None:
-    """10: several, late; the same role twice."""
+    """10: several, late; the same role twice. 9: what was evaluated before one is found in the cache."""
     user = {"role": "user", "content": "hello"}
-    late = [user, {"role": "assistant", "content": "hi"}, {"role": "system", "content": "be brief"}, user, user]
-    answer = served.post("/v1/messages", ask("", system="first", messages=late))
-    assert answer.status == 200, answer.body
+    late = [user, {"role": "assistant", "content": "hi"}, user, user, {"role": "system", "content": "be brief"}]
+    first = served.post("/v1/messages", ask("", system="first", messages=late))
+    assert first.status == 200, first.body
+    more = [*late, {"role": "assistant", "content": first.json["content"][0]["text"]}, user]
+    later = served.post(
+        "/v1/messages", ask("", messages=[*more, {"role": "system", "content": "again"}], system="first")
+    )
+    assert later.json["usage"]["cache_read_input_tokens"] >= whole_prompt(first.json["usage"])
 
 
 def test_the_stop_text_is_named(served: Served) -> None:

@@ -28,7 +28,27 @@ def read_messages(body: Fields) -> list[dict[str, Any]]:
     said = [message for item in body.objects("messages") for message in _messages(item)]
     if not said:
         raise invalid("`messages` is empty", "messages")
-    return [{"role": "system", "content": system}, *said] if system else said
+    return _with_reminders([{"role": "system", "content": system}, *said] if system else said)
+
+
+def _with_reminders(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """System messages behind the conversation's beginning as a part of the user's, in front of what was said there.
+
+    Claude Code sends one behind most questions. Few templates take it there: others have all system messages in one at
+    the top, so that the whole conversation would be evaluated again, and a small model answers what it reads last. The
+    tag is the one that it uses for the same purpose.
+    """
+    made: list[dict[str, Any]] = []
+    for message in messages:
+        if message["role"] != "system" or all(before["role"] == "system" for before in made):
+            made.append(message)
+            continue
+        said = f"<system-reminder>\n{message['content']}\n</system-reminder>"
+        if made[-1]["role"] == "user":
+            made[-1] = {"role": "user", "content": f"{said}\n\n{made[-1]['content']}"}
+        else:
+            made.append({"role": "user", "content": said})
+    return made
 
 
 def _system(item: Fields, name: str = "system") -> str:
