@@ -76,7 +76,7 @@ def test_a_stop_string_ends_the_text_before_it(smol: Loaded) -> None:
     stop = whole[4:9]
     result = smol.ask(greedy("One, two, three,", max_tokens=12, stop=[stop]))
     assert result.finish_reason == "stop"
-    assert result.text == whole[: whole.index(stop)]
+    assert result.text == whole[: whole.index(stop)] and result.stop == stop
 
 
 def test_a_seed_reproduces(smol: Loaded) -> None:

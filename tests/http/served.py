@@ -85,9 +85,12 @@ class Served:
         return code
 
 
-def serving(*extra: str, **env: str) -> Iterator[Served]:
-    """For fixtures: a daemon with the dummy backend, unless `env` says otherwise, and `serve` before it."""
-    daemon = Daemon(**env).start()
+def serving(*extra: str, config: str = "", **env: str) -> Iterator[Served]:
+    """For fixtures: a daemon with the dummy backend, unless `env` says otherwise, and `serve` before it; `config`: what
+    config.toml says."""
+    daemon = Daemon(**env)
+    (daemon.home / "config.toml").write_text(config)
+    daemon.start()
     served = Served(daemon, *extra)
     try:
         yield served

@@ -210,6 +210,7 @@ class Choice(Struct, omit_defaults=True):
     logprobs: list[TokenLogprob] | UnsetType = UNSET
     tool_calls: list[ToolCall] | UnsetType = UNSET
     reasoning: str | UnsetType = UNSET
+    stop: str | UnsetType = UNSET
 
 
 class Generated(Struct):
@@ -235,6 +236,7 @@ class Generated(Struct):
     because: Annotated[Literal["route"], described("`[route]` named the model")] | UnsetType = UNSET
     tool_calls: list[ToolCall] | UnsetType = UNSET
     reasoning: Annotated[str, described("what the model thought; `text` is without it")] | UnsetType = UNSET
+    stop: Annotated[str, described("which of `stop` has ended the answer; absent: none")] | UnsetType = UNSET
     prompt_logprobs: (
         Annotated[
             list[TokenLogprob | None], described("of each prompt token; null for the first, which nothing predicts")

@@ -29,6 +29,7 @@ class CatalogModel(Struct, kw_only=True):
     loaded: bool = False
     default: bool = False
     description: str = ""
+    architecture: Annotated[str, described("its kind of network, as llama.cpp names it")] | None = None
     quantization: str | None = None
     parameters: int | None = None
     context: Annotated[int, described("tokens that it was trained for")] | None = None
@@ -71,7 +72,6 @@ class ModelShown(CatalogModel, kw_only=True):
     """One model in full. `title` is what its file calls itself."""
 
     title: str = ""
-    architecture: str | None = None
     files: list[str] = field(default_factory=list)
     sampling: Annotated[
         dict[str, float],

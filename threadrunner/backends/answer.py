@@ -91,6 +91,7 @@ class AnswerBuilder:
             logprobs=choices[0].logprobs,
             tool_calls=choices[0].tool_calls,
             reasoning=choices[0].reasoning,
+            stop=choices[0].stop,
             truncated_turns=UNSET if self.truncated is None else self.truncated,
             prompt_logprobs=self._prompt_logprobs(),
         )
@@ -114,7 +115,8 @@ class AnswerBuilder:
         calls = [ToolCall(head.id, FunctionCall(head.name, arguments)) for head, arguments in told.calls]
         reason: FinishReason = "length" if ended.reason == "length" else "tool_calls" if calls else "stop"
         logprobs = [self._logprob(*pair) for pair in ended.logprobs] if self.wants_logprobs else UNSET
-        return Choice(self._echo + ended.text, reason, logprobs, calls or UNSET, told.reasoning or UNSET)
+        stop = told.stop if reason == "stop" and told.stop is not None else UNSET
+        return Choice(self._echo + ended.text, reason, logprobs, calls or UNSET, told.reasoning or UNSET, stop)
 
     def _prompt_logprobs(self) -> list[TokenLogprob | None] | UnsetType:
         if self.request.scored is None:

@@ -19,6 +19,8 @@ class Told:
     reasoning: str = ""
     calls: tuple[tuple[CallHead, str], ...] = ()
     """Each with its arguments."""
+    stop: str | None = None
+    """The stop string that has ended the text."""
 
     def parts(self, text: str) -> list[AnswerPart]:
         """The answer as parts, its text too."""
@@ -112,7 +114,7 @@ class Utterance:
 
     def told(self) -> Told:
         calls = tuple((head, "".join(texts)) for head, texts in self._calls.items())
-        return Told("".join(self._reasoning), calls)
+        return Told("".join(self._reasoning), calls, self._text.stop)
 
     def shares(self, entries: list[tuple[T, int]]) -> list[tuple[T, str]]:
         """The text of each token, told `position` before it; they add up to the text. Tokens of thoughts, calls and

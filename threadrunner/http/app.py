@@ -12,15 +12,26 @@ from starlette.types import ASGIApp
 
 from threadrunner.api.errors import ApiError
 from threadrunner.http import failures
-from threadrunner.http.dialects import chat, completions, embeddings, models, responses
+from threadrunner.http.dialects import (
+    anthropic,
+    chat,
+    completions,
+    embeddings,
+    metrics,
+    models,
+    ollama,
+    ollama_models,
+    responses,
+)
 from threadrunner.http.failures import HttpFailure
 from threadrunner.http.gate import Gate, refused
 from threadrunner.http.gateway import Gateway
+from threadrunner.http.meter import Metered
 from threadrunner.http.policy import Policy
 
 log = logging.getLogger("threadrunner.http")
 
-DIALECTS = (chat, completions, embeddings, models, responses)
+DIALECTS = (chat, completions, embeddings, models, responses, anthropic, ollama, ollama_models, metrics)
 """Modules with `routes(gateway)`."""
 
 
@@ -28,7 +39,8 @@ def make_app(gateway: Gateway, rules: Policy) -> ASGIApp:
     """The application, behind its guard."""
     routes = [route for dialect in DIALECTS for route in dialect.routes(gateway)]
     handlers = {HttpFailure: _failed, ApiError: _failed, HTTPException: _no_route, Exception: _defect}
-    return Gate(Starlette(routes=routes, exception_handlers=handlers), rules)
+    gate = Gate(Starlette(routes=routes, exception_handlers=handlers), rules)
+    return Metered(gate, gateway.meter)
 
 
 async def _failed(request: Request, error: Exception) -> Response:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -70,10 +70,15 @@ class Daemon(Protocol):
     async def request(self, method: str, params: dict[str, Any], notice: Any = None) -> Any: ...
 
 
+Heard = Callable[[Generated], None]
+"""Called with each answer that was completed."""
+
+
 class Exchange:
     """The events of one Order, in order."""
 
-    def __init__(self, daemon: Daemon, order: Order) -> None:
+    def __init__(self, daemon: Daemon, order: Order, heard: Heard = lambda _answer: None) -> None:
+        self._heard = heard
         self._events: list[Event] = []
         self._there = asyncio.Event()
         self._task = asyncio.create_task(self._run(daemon, order))
@@ -114,11 +119,13 @@ class Exchange:
         try:
             asked = [asyncio.create_task(one(i, params)) for i, params in enumerate((order.params, *order.more))]
             try:
-                self._put(joined(await asyncio.gather(*asked)))
+                answer = joined(await asyncio.gather(*asked))
             finally:  # one that fails ends the others
                 for task in asked:
                     task.cancel()
                 await asyncio.gather(*asked, return_exceptions=True)
+            self._heard(answer)
+            self._put(answer)
         except ApiError as error:
             self._put(error)
 
@@ -139,8 +146,9 @@ class Exchange:
 class Exchanges:
     """Those under way; `end` fails them all, for `serve` is ending."""
 
-    def __init__(self, daemon: Daemon) -> None:
+    def __init__(self, daemon: Daemon, heard: Heard = lambda _answer: None) -> None:
         self._daemon = daemon
+        self._heard = heard
         self._open: set[Exchange] = set()
 
     def __len__(self) -> int:
@@ -149,7 +157,7 @@ class Exchanges:
     @contextlib.asynccontextmanager
     async def opened(self, order: Order) -> AsyncIterator[Exchange]:
         """Order the daemon; leaving this before the answer's end cancels it there."""
-        exchange = Exchange(self._daemon, order)
+        exchange = Exchange(self._daemon, order, self._heard)
         self._open.add(exchange)
         try:
             yield exchange

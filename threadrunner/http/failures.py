@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,8 +37,8 @@ _KINDS: dict[type[ApiError], _Kind] = {
 _DEFECT = _Kind(500, "server_error")
 
 _ANTHROPIC = {
-    400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
-    413: "request_too_large", 429: "rate_limit_error", 503: "overloaded_error", 529: "overloaded_error",
+    401: "authentication_error", 403: "permission_error", 404: "not_found_error", 413: "request_too_large",
+    429: "rate_limit_error", 503: "overloaded_error", 504: "timeout_error", 529: "overloaded_error",
 }  # fmt: skip
 
 
@@ -84,17 +85,33 @@ def of(error: ApiError) -> HttpFailure:
     return HttpFailure(kind.status, kind.type, message, kind.code, param, headers, {"kind": error.kind, **facts})
 
 
-def body(failure: HttpFailure, path: str) -> dict[str, Any]:
-    """The body in the dialect of `path`."""
+def spoken(failure: HttpFailure, path: str) -> tuple[int, dict[str, str], dict[str, Any]]:
+    """Status, headers and body in the dialect of `path`."""
     if path.startswith("/v1/messages"):
-        kind = _ANTHROPIC.get(failure.status, "api_error")
-        return {"type": "error", "error": {"type": kind, "message": failure.message}, "request_id": None}
+        told = anthropic_error(failure)
+        status = 529 if failure.code == "overloaded" else failure.status
+        return status, {**failure.headers, "request-id": told["request_id"]}, told
     if path.startswith("/api/"):
-        return {"error": failure.message}
-    return {"error": openai_error(failure)}
+        return failure.status, failure.headers, {"error": failure.message}
+    return failure.status, failure.headers, {"error": openai_error(failure)}
 
 
 def openai_error(failure: HttpFailure) -> dict[str, Any]:
     """OpenAI's four members; our facts beside them, which llama-server's clients look for there."""
     known = {"message": failure.message, "type": failure.type, "param": failure.param, "code": failure.code}
     return {**failure.facts, **known}
+
+
+def anthropic_error(failure: HttpFailure, request_id: str | None = None) -> dict[str, Any]:
+    """Claude Code shortens its conversation where the text begins as Anthropic's own does for a prompt that is too
+    long, and gives up where it does not."""
+    status, text = 529 if failure.code == "overloaded" else failure.status, failure.message
+    if failure.code == "context_length_exceeded":
+        counts = f"{failure.facts.get('n_prompt_tokens')} tokens > {failure.facts.get('n_ctx')} maximum"
+        text = f"prompt is too long: {counts}; {text}"
+    kind = _ANTHROPIC.get(status) or ("invalid_request_error" if status < 500 else "api_error")
+    return {
+        "type": "error",
+        "error": {"type": kind, "message": text},
+        "request_id": request_id or f"req_{secrets.token_hex(12)}",
+    }

@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from threadrunner.http import reading
 from threadrunner.http.exchange import Daemon, Exchanges
+from threadrunner.http.meter import Meter
 from threadrunner.http.names import Names
 from threadrunner.http.reading import Fields
 
@@ -19,7 +20,8 @@ class Gateway:
 
     def __init__(self, daemon: Daemon, aliases: Mapping[str, str] = {}) -> None:
         self.daemon = daemon
-        self.exchanges = Exchanges(daemon)
+        self.meter = Meter()
+        self.exchanges = Exchanges(daemon, self.meter.answered)
         self.names = Names(self.request, aliases)
         self.began = time.time()
 

@@ -27,13 +27,17 @@ def resolve(name: str, known: Collection[str], aliases: Mapping[str, str]) -> st
     """
     if name in DEFAULT:
         return None
-    for candidate in (name, name.removesuffix(":latest"), f"{name}:latest", f"{name}.gguf"):
-        if candidate in known:
-            return candidate
+    if (exact := _exact(name, known)) is not None:
+        return exact
     for pattern, target in aliases.items():
         if "*" in pattern and fnmatch.fnmatchcase(name, pattern):
-            return target
+            return None if target in DEFAULT else _exact(target, known) or target
     raise KeyError(name)
+
+
+def _exact(name: str, known: Collection[str]) -> str | None:
+    spellings = (name, name.removesuffix(":latest"), f"{name}:latest", f"{name}.gguf")
+    return next((spelling for spelling in spellings if spelling in known), None)
 
 
 class Names:
@@ -52,6 +56,8 @@ class Names:
         try:
             found = resolve(name, self._known, self._aliases)
         except KeyError:
+            found = name
+        if found is not None and found not in self._known:
             await self._refresh()
             try:
                 found = resolve(name, self._known, self._aliases)

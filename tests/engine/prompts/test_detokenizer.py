@@ -46,6 +46,7 @@ def test_a_stop_is_found_wherever_the_pieces_break(text: str, cuts: list[int], s
     complete = min((at + len(stop) for stop in stops if (at := text.find(stop)) >= 0), default=len(text))
     assert text.startswith(shown)
     assert first <= len(shown) <= complete or not detokenizer.stopped
+    assert (detokenizer.stop in stops) == detokenizer.stopped
 
 
 def test_nothing_is_shown_that_may_begin_a_stop() -> None:

@@ -50,7 +50,6 @@ def shown(model: ModelRef, context: ListingContext, *, templates: bool = False) 
     return ModelShown(
         **msgspec.structs.asdict(_described(model, context.by_files())),
         title=facts.name if facts else "",
-        architecture=facts.architecture if facts else None,
         sampling={**facts.sampling} if facts else {},
         files=[printable(file) for file in model.files] if model.present else [],
         source=model.package.requirement if model.package else f"hf:{model.hub.repo}" if model.hub else "",
@@ -81,6 +80,7 @@ def _described(model: ModelRef, context: ListingContext) -> CatalogModel:
     return msgspec.structs.replace(
         described,
         size_bytes=header.size,
+        architecture=header.architecture,
         quantization=header.quantization,
         parameters=header.parameters,
         context=header.context,

@@ -27,12 +27,15 @@ class StopStrings:
         self._stops = stops
         self._longest = max(map(len, stops))
         self._searched = 0
+        self.said: str | None = None
+        """The one that was found first in the text."""
 
     def cut(self, text: str) -> int | None:
         begin = max(0, self._searched - self._longest + 1)
-        found = [at for stop in self._stops if (at := text.find(stop, begin)) >= 0]
+        found = [(at, stop) for stop in self._stops if (at := text.find(stop, begin)) >= 0]
         self._searched = len(text)
-        return min(found, default=None)
+        end, self.said = min(found, default=(None, None))
+        return end
 
     def trim(self, text: str) -> int:
         return len(text)
@@ -49,12 +52,18 @@ class Detokenizer:
 
     def __init__(self, stops: list[str] | None = None, cutters: list[Cutter] | None = None, skip: int = 0) -> None:
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        self._cutters: list[Cutter] = [*([StopStrings(stops)] if stops else []), *(cutters or [])]
+        self._stops = StopStrings(stops) if stops else None
+        self._cutters: list[Cutter] = [*([self._stops] if self._stops else []), *(cutters or [])]
         self._skip = skip
         self._shown = 0
         self.text = ""
         self.stopped = False
         self._cut = False
+
+    @property
+    def stop(self) -> str | None:
+        """The stop string that has ended the text."""
+        return self._stops.said if self._stops else None
 
     def takes(self, data: bytes) -> bool:
         """Whether `data`, if it comes next, is no part of the text but of what the model had to say again."""
