@@ -84,8 +84,24 @@ def of(error: ApiError) -> HttpFailure:
     return HttpFailure(kind.status, kind.type, message, kind.code, param, headers, {"kind": error.kind, **facts})
 
 
+_LLAMA = (
+    "/infill", "/completion", "/completions", "/props", "/slots", "/tokenize", "/detokenize", "/apply-template",
+    "/rerank", "/reranking", "/v1/rerank", "/v1/reranking", "/lora-adapters", "/models/sse",
+)  # fmt: skip
+"""Paths of llama-server's own, whose errors have the status as their code."""
+
+
+def status(failure: HttpFailure, path: str) -> int:
+    """llama-server has 501 for what it cannot do."""
+    return 501 if path in _LLAMA and failure.code == "not_supported" and failure.status == 400 else failure.status
+
+
 def body(failure: HttpFailure, path: str) -> dict[str, Any]:
     """The body in the dialect of `path`."""
+    if path in _LLAMA:
+        code = status(failure, path)
+        kind = "not_supported_error" if code == 501 else failure.type
+        return {"error": {**openai_error(failure), "type": kind, "code": code}}
     if path.startswith("/v1/messages"):
         kind = _ANTHROPIC.get(failure.status, "api_error")
         return {"type": "error", "error": {"type": kind, "message": failure.message}, "request_id": None}

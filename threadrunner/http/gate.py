@@ -63,7 +63,7 @@ class Gate:
 
 
 def refused(failure: HttpFailure, path: str) -> Response:
-    return JSONResponse(failures.body(failure, path), failure.status, headers=failure.headers)
+    return JSONResponse(failures.body(failure, path), failures.status(failure, path), headers=failure.headers)
 
 
 async def _body(receive: Receive) -> bytes | None:

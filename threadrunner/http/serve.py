@@ -20,6 +20,7 @@ from threadrunner.client.aio import AsyncClient
 from threadrunner.http import keys, policy, sockets
 from threadrunner.http.app import make_app
 from threadrunner.http.gateway import Gateway
+from threadrunner.http.news import News
 from threadrunner.http.patience import PatientProtocol
 from threadrunner.http.policy import Policy
 
@@ -55,7 +56,7 @@ class _Server(uvicorn.Server):
         yield
 
     def _end(self) -> None:
-        self.gateway.exchanges.end(ShuttingDown("`threadrunner serve` is ending; ask again once it is back"))
+        self.gateway.end(ShuttingDown("`threadrunner serve` is ending; ask again once it is back"))
         self.force_exit = self.should_exit  # a second Ctrl-C does not wait
         self.should_exit = True
 
@@ -73,7 +74,8 @@ def run(settings: ServeOptions) -> int:
     options, fault = config.readable()
     if fault:
         _say(fault)
-    gateway = Gateway(AsyncClient(), options.aliases)
+    news = News()
+    gateway = Gateway(AsyncClient(events=news.tell), options.aliases, news)
     server = _Server(_uvicorn(gateway, _policy(settings, listener, key)))
     server.gateway = gateway
     _announce(settings, listener, key)

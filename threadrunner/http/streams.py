@@ -87,7 +87,7 @@ class Stream(Response):
         async with self._exchanges.opened(self._order) as exchange:
             await _first_word(exchange, self._writer.tells_progress)
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            await _write(send, self._writer.begin())
+            await write(send, self._writer.begin())
             ended = False
             while not ended:
                 events = await exchange.events(SILENCE)
@@ -97,7 +97,7 @@ class Stream(Response):
                 except Exception:  # a defect of ours: what has begun cannot become a status any more
                     log.exception("writing the answer to %s", self._order.method)
                     body, ended = self._writer.failed(failures.DEFECT), True
-                await _write(send, body)
+                await write(send, body)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _written(self, event: Event) -> bytes:
@@ -128,7 +128,7 @@ async def _first_word(exchange: Exchange, progress: bool) -> None:
     exchange.put_back(seen)
 
 
-async def _write(send: Send, body: bytes) -> None:
+async def write(send: Send, body: bytes) -> None:
     """Raises TimeoutError for a client that does not read."""
     if body:
         async with asyncio.timeout(UNREAD):
