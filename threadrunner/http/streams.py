@@ -29,9 +29,6 @@ FIRST_WORD = 10.0
 SILENCE = 10.0
 """Seconds without a byte until a comment is sent."""
 
-UNREAD = 60.0
-"""Seconds that a client may leave what is sent unread, once the kernel's buffers are full; then it is hung up on."""
-
 SSE = "text/event-stream"
 NDJSON = "application/x-ndjson"
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
@@ -72,8 +69,10 @@ class Writer(Protocol):
 class Stream(Response):
     """An answer that is written while it is generated."""
 
-    def __init__(self, exchanges: Exchanges, order: Order, writer: Writer) -> None:
+    def __init__(self, exchanges: Exchanges, order: Order, writer: Writer, silence: float = SILENCE) -> None:
+        """`silence`: seconds without a byte until it is filled."""
         self._exchanges = exchanges
+        self._silence = silence
         self._order = order
         self._writer = writer
         self.background = None
@@ -90,7 +89,7 @@ class Stream(Response):
             await write(send, self._writer.begin())
             ended = False
             while not ended:
-                events = await exchange.events(SILENCE)
+                events = await exchange.events(self._silence)
                 ended = any(isinstance(event, (Generated, ApiError)) for event in events)
                 try:
                     body = b"".join(map(self._written, events)) if events else self._writer.silence
@@ -129,7 +128,6 @@ async def _first_word(exchange: Exchange, progress: bool) -> None:
 
 
 async def write(send: Send, body: bytes) -> None:
-    """Raises TimeoutError for a client that does not read."""
+    """Waits for a client that does not read, until `patience` hangs up on it."""
     if body:
-        async with asyncio.timeout(UNREAD):
-            await send({"type": "http.response.body", "body": body, "more_body": True})
+        await send({"type": "http.response.body", "body": body, "more_body": True})

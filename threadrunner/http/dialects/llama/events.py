@@ -51,7 +51,11 @@ class EventStream(Response):
         super().__init__(headers=streams.HEADERS, media_type=streams.SSE)
         self.raw_headers = [(name, value) for name, value in self.raw_headers if name != b"content-length"]
 
-    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        if scope["method"] == "HEAD":
+            self.body = b""
+            await super().__call__(scope, _receive, send)
+            return
         with self._news.heard() as heard:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             await streams.write(send, b":\n\n")
