@@ -135,5 +135,5 @@ def test_our_own_origin_may_ask(browser: Browser, served: Served) -> None:
     visit(browser, f"http://127.0.0.1:{served.port}/health")
     said = browser.evaluate(TRIES % {"url": json.dumps(f"http://127.0.0.1:{served.port}")})
     assert said["get"] == ["basic", 200, '{"status":"ok"}']
-    assert said["json"][1] == 200 and "stolen words" in said["json"][2]
+    assert said["json"][1] == 200 and "stolen. words." in said["json"][2]
     assert said["simple"][1] == 415 and said["events"] == "open" and said["socket"] == "refused"
