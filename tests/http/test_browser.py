@@ -82,7 +82,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 def visit(browser: Browser, url: str) -> None:
     browser.go(url)
-    browser.evaluate("new Promise((d) => document.readyState === 'complete' ? d() : addEventListener('load', () => d()))")
+    browser.evaluate(
+        "new Promise((d) => document.readyState === 'complete' ? d() : addEventListener('load', () => d()))"
+    )
     assert browser.evaluate("location.href") == url
 
 

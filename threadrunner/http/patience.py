@@ -13,6 +13,9 @@ from typing import ClassVar
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+CHUNK = "write_chunk"
+"""In a scope's `state`: how its connection writes a piece of a body."""
+
 
 class PatientProtocol(H11Protocol):
     """One connection."""
@@ -29,6 +32,7 @@ class PatientProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.app_state = {**self.app_state, CHUNK: self.write_chunk}
         if len(self.connections) > self.most:
             transport.close()
             return
@@ -42,6 +46,14 @@ class PatientProtocol(H11Protocol):
             self._head_timer = None
         elif waits and self._head_timer is None:
             self._head_timer = self.loop.call_later(self.head_seconds, self.transport.close)
+
+    async def write_chunk(self, body: bytes) -> None:
+        """A piece of a body whose head has been sent by h11 without a length, to a client of HTTP/1.1: past ASGI's
+        messages and h11, which has nothing to do for it but to write its length."""
+        if self.flow.write_paused:
+            await self.flow.drain()
+        if not self.transport.is_closing():
+            self.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
 
     def pause_writing(self) -> None:
         super().pause_writing()

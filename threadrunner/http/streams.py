@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import msgspec
@@ -20,6 +21,7 @@ from threadrunner.api.generation import Generated
 from threadrunner.http import failures
 from threadrunner.http.exchange import AnswerPiece, Event, Exchange, Exchanges, Order, Progressed
 from threadrunner.http.failures import HttpFailure
+from threadrunner.http.patience import CHUNK
 
 log = logging.getLogger("threadrunner.http")
 
@@ -81,12 +83,14 @@ class Stream(Response):
         # A stream's length is not known.
         self.raw_headers = [(name, value) for name, value in self.raw_headers if name != b"content-length"]
 
-    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Raises ApiError while no status has been sent."""
+        write = outlet(scope, send)
         async with self._exchanges.opened(self._order) as exchange:
             await _first_word(exchange, self._writer.tells_progress)
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            await write(send, self._writer.begin())
+            if begin := self._writer.begin():
+                await write(begin)
             ended = False
             while not ended:
                 events = await exchange.events(self._silence)
@@ -96,7 +100,8 @@ class Stream(Response):
                 except Exception:  # a defect of ours: what has begun cannot become a status any more
                     log.exception("writing the answer to %s", self._order.method)
                     body, ended = self._writer.failed(failures.DEFECT), True
-                await write(send, body)
+                if body:
+                    await write(body)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _written(self, event: Event) -> bytes:
@@ -127,7 +132,14 @@ async def _first_word(exchange: Exchange, progress: bool) -> None:
     exchange.put_back(seen)
 
 
-async def write(send: Send, body: bytes) -> None:
-    """Waits for a client that does not read, until `patience` hangs up on it."""
-    if body:
+def outlet(scope: Scope, send: Send) -> Callable[[bytes], Awaitable[None]]:
+    """How pieces of a streamed body are written once its head has been sent; none may be empty. They wait for a client
+    that does not read, until `patience` hangs up on it."""
+    chunk: Callable[[bytes], Awaitable[None]] | None = scope.get("state", {}).get(CHUNK)
+    if chunk is not None and scope["http_version"] == "1.1" and scope["method"] != "HEAD":
+        return chunk
+
+    async def write(body: bytes) -> None:
         await send({"type": "http.response.body", "body": body, "more_body": True})
+
+    return write

@@ -56,18 +56,19 @@ class EventStream(Response):
             self.body = b""
             await super().__call__(scope, _receive, send)
             return
+        write = streams.outlet(scope, send)
         with self._news.heard() as heard:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            await streams.write(send, b":\n\n")
+            await write(b":\n\n")
             while True:
                 try:
                     async with asyncio.timeout(self._silence):
                         event = await heard.get()
                 except TimeoutError:
-                    await streams.write(send, b":\n\n")
+                    await write(b":\n\n")
                     continue
                 if event is None:
                     break
                 if (said := told(event)) is not None:
-                    await streams.write(send, streams.data(said))
+                    await write(streams.data(said))
         await send({"type": "http.response.body", "body": b"", "more_body": False})
