@@ -58,14 +58,14 @@ def one(selector: str) -> str:
 
 
 class Browser:
-    def __init__(self, home: Path, width: int, height: int) -> None:
+    def __init__(self, home: Path, width: int, height: int, *flags: str) -> None:
         reads, theirs_out = os.pipe()
         theirs_in, writes = os.pipe()
         # Chromium takes the two ends as descriptors 3 and 4.
         shell = f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}'
         options = [f"--user-data-dir={home}", f"--window-size={width},{height}", "about:blank"]
         self.process = subprocess.Popen(
-            ["bash", "-c", shell, "bash", program("chromium-headless-shell", "chromium"), *FLAGS, *options],
+            ["bash", "-c", shell, "bash", program("chromium-headless-shell", "chromium"), *FLAGS, *flags, *options],
             pass_fds=[theirs_in, theirs_out],
             env=clean_env(HOME=str(home)),
             stdin=subprocess.DEVNULL,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import signal
@@ -90,10 +91,35 @@ def serving(*extra: str, config: str = "", **env: str) -> Iterator[Served]:
     config.toml says."""
     daemon = Daemon(**env)
     (daemon.home / "config.toml").write_text(config)
-    daemon.start()
-    served = Served(daemon, *extra)
+    yield from listening(daemon, *extra)
+
+
+def listening(daemon: Daemon, *extra: str) -> Iterator[Served]:
+    """For fixtures: `serve` before this daemon, which is started and ended."""
+    served = Served(daemon.start(), *extra)
     try:
         yield served
     finally:
         served.close()
         daemon.close()
+
+
+@contextlib.contextmanager
+def sse(served: Served, path: str, body: Any = None) -> Iterator[Iterator[Any]]:
+    """The events of an answer that is not at its end, once its head is there; the connection is closed behind it."""
+    connection = served.open()
+    data = None if body is None else json.dumps(body)
+    connection.request("GET" if body is None else "POST", path, data, JSON if body is not None else {})
+    response = connection.getresponse()
+    assert response.status == 200, response.read()
+    try:
+        yield _events(response)
+    finally:
+        response.close()
+        connection.close()
+
+
+def _events(response: http.client.HTTPResponse) -> Iterator[Any]:
+    while line := response.readline():
+        if line.startswith(b"data: {"):
+            yield json.loads(line.removeprefix(b"data: "))

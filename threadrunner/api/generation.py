@@ -149,7 +149,8 @@ def _generate_conflicts(params: GenerateParams) -> str | None:
     if as_it_is and (params.messages is not None or params.system is not None or params.memory or params.tools):
         return "`raw` continues a `prompt` as it is; leave out `messages`, `system`, `memory` and `tools`"
     if (params.echo or params.special) and not as_it_is:
-        return "`echo` and `special` are for a prompt that is continued as it is: give `raw` too, or `prompt_tokens`"
+        name = "echo" if params.echo else "special"
+        return f"`{name}` is for a prompt that is continued as it is: give `raw` too, or `prompt_tokens`"
     if params.grammar is not None and params.tools and params.tool_choice != "none":
         return "give at most one of `grammar` and `tools`: a call has a grammar of its own"
     if params.session is not None:  # it may know the calls that results answer, and the tools that a choice is among
@@ -169,6 +170,9 @@ class RerankParams(Target, kw_only=True, forbid_unknown_fields=True):
 
 class TokenizeParams(Target, kw_only=True, forbid_unknown_fields=True):
     text: str
+    special: Annotated[bool, described("texts of control tokens, such as <|im_end|>, become these tokens")] = False
+    ends: Annotated[bool, described("with what the model has at a text's begin and end, such as BOS")] = False
+    pieces: Annotated[bool, described("also give the text of each token")] = False
 
 
 class DetokenizeParams(Target, kw_only=True, forbid_unknown_fields=True):
@@ -270,6 +274,9 @@ class Reranked(Struct):
 class Tokenized(Struct):
     model: str
     tokens: list[int]
+    pieces: Annotated[
+        list[str | list[int]] | UnsetType, described("each token's text; bytes where these are no whole characters")
+    ] = UNSET
 
 
 class Detokenized(Struct):

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from msgspec import UNSET
+
 from threadrunner import machine
 from threadrunner.api import errors
 from threadrunner.api.generation import (
@@ -99,7 +101,7 @@ class LlamaBackend:
                 case GenerateParams() | InfillParams():
                     self._submit_generation(id, params)
                 case TokenizeParams():
-                    self._ready.append(Finished(id, Tokenized(loaded.name, loaded.vocab.tokenize(params.text))))
+                    self._ready.append(Finished(id, _tokenized(loaded.name, loaded.vocab, params)))
                 case DetokenizeParams():
                     self._ready.append(Finished(id, Detokenized(loaded.name, _text(loaded.vocab, params.tokens))))
                 case ApplyTemplateParams():
@@ -231,3 +233,20 @@ def _text(vocab: Vocab, tokens: list[int]) -> str:
         if not 0 <= token < vocab.n_tokens:
             raise errors.InvalidParams(f"there is no token {token}: the vocabulary has {vocab.n_tokens}")
     return vocab.detokenize(tokens)
+
+
+def _tokenized(model: str, vocab: Vocab, params: TokenizeParams) -> Tokenized:
+    tokens = (
+        vocab.whole(params.text, special=params.special)
+        if params.ends
+        else vocab.tokenize(params.text, special=params.special)
+    )
+    return Tokenized(model, tokens, [_shown(vocab, token) for token in tokens] if params.pieces else UNSET)
+
+
+def _shown(vocab: Vocab, token: int) -> str | list[int]:
+    piece = vocab.piece(token) or vocab.marker(token).encode()
+    try:
+        return piece.decode()
+    except UnicodeDecodeError:
+        return list(piece)

@@ -22,6 +22,9 @@ log = logging.getLogger("threadrunner.client")
 Notice = Callable[[str, dict[str, Any]], None]
 """Called with a notification's name (`token`, `progress`) and its params, in order, before the result."""
 
+Heard = Callable[[dict[str, Any]], None]
+"""Called with the params of each `event`: what happens to models, whoever asked for it."""
+
 Dial = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 
 _READ = 1 << 16
@@ -60,6 +63,7 @@ class AsyncConnection:
         self._watch: asyncio.TimerHandle | None = None
         self._asked = False  # whether the daemon lives
         self._heard = False  # anything, since the last look
+        self._events: Heard | None = None
         self._pump = asyncio.create_task(self._read(reader))
 
     def __repr__(self) -> str:
@@ -87,6 +91,12 @@ class AsyncConnection:
             raise
         finally:
             del self._waiting[id]
+
+    def subscribe(self, events: Heard) -> None:
+        """Have `events` called with all that the daemon tells, from now on."""
+        self._events = events
+        self._requests += 1
+        self._send(messages.encode(messages.request(self._requests, "subscribe", {"events": ["*"]})))
 
     async def close(self) -> None:
         self._pump.cancel()
@@ -139,6 +149,9 @@ class AsyncConnection:
             raise messages.DecodeError("not a message")
         if "method" in message:
             payload = message.get("params") or {}
+            if message["method"] == "event" and self._events is not None:
+                self._events(payload)
+                return
             waiting = self._waiting.get(payload.get("request", 0))
             if waiting is not None and waiting[1] is not None:
                 waiting[1](message["method"], payload)
@@ -167,8 +180,10 @@ class AsyncConnection:
 class AsyncClient:
     """The daemon, whichever process it is at the moment: connects on the first request and after each end."""
 
-    def __init__(self, dial: Dial = dial) -> None:
+    def __init__(self, dial: Dial = dial, events: Heard | None = None) -> None:
+        """With `events`, each connection subscribes to the daemon's events."""
         self._dial = dial
+        self._events = events
         self._connection: AsyncConnection | None = None
         self._dialling: asyncio.Task[AsyncConnection] | None = None
 
@@ -215,6 +230,8 @@ class AsyncClient:
 
     async def _dialled(self) -> AsyncConnection:
         self._connection = AsyncConnection(*await self._dial())
+        if self._events is not None:
+            self._connection.subscribe(self._events)
         return self._connection
 
     def _forget(self, dialling: asyncio.Task[AsyncConnection]) -> None:

@@ -15,7 +15,7 @@ import socket
 import stat
 import time
 
-from threadrunner import __version__, paths, processes
+from threadrunner import __version__, activation, paths, processes
 
 PREDECESSOR = 10  # seconds to wait for a daemon that is ending, or that puts its socket back; a shell waits for 30
 LOOK_AGAIN = 0.05  # seconds
@@ -144,22 +144,13 @@ class _Lock:
 
 
 def _from_systemd() -> socket.socket | None:
-    """The socket that systemd passes as file descriptor 3 (sd_listen_fds(3)), if it does: to us, not to a process that
-    we were started by."""
-    ours = os.environ.pop("LISTEN_PID", None) == str(os.getpid())
-    count = os.environ.pop("LISTEN_FDS", None)
-    if not ours:
-        return None
-    if count != "1":
-        raise CannotStart("systemd must pass exactly one socket: one ListenStream= in the .socket unit")
+    """Raises CannotStart."""
     try:
-        passed = socket.socket(fileno=3)
-        listens = passed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-    except OSError as error:
-        raise CannotStart(f"LISTEN_FDS is set, but file descriptor 3 is not a socket ({error.strerror})") from None
-    if passed.family != socket.AF_UNIX or not listens or not str(passed.getsockname()).startswith("/"):
+        passed = activation.passed_socket()
+    except activation.BadActivation as error:
+        raise CannotStart(str(error)) from None
+    if passed is not None and (passed.family != socket.AF_UNIX or not str(passed.getsockname()).startswith("/")):
         raise CannotStart("the socket from systemd is not a Unix socket: ListenStream= must be a path")
-    os.set_inheritable(3, False)
     return passed
 
 

@@ -17,6 +17,7 @@ from threadrunner.http.dialects import (
     chat,
     completions,
     embeddings,
+    llama,
     metrics,
     models,
     ollama,
@@ -31,7 +32,7 @@ from threadrunner.http.policy import Policy
 
 log = logging.getLogger("threadrunner.http")
 
-DIALECTS = (chat, completions, embeddings, models, responses, anthropic, ollama, ollama_models, metrics)
+DIALECTS = (chat, completions, embeddings, models, responses, anthropic, ollama, ollama_models, llama, metrics)
 """Modules with `routes(gateway)`."""
 
 

@@ -79,17 +79,24 @@ class Exchange:
 
     def __init__(self, daemon: Daemon, order: Order, heard: Heard = lambda _answer: None) -> None:
         self._heard = heard
+        self._loop = asyncio.get_running_loop()
         self._events: list[Event] = []
-        self._there = asyncio.Event()
+        self._waiting: asyncio.Future[None] | None = None
+        self._patience = 0.0
+        self._last = 0.0  # when an event came, on the loop's clock
+        self._timer: asyncio.TimerHandle | None = None
         self._task = asyncio.create_task(self._run(daemon, order))
 
     async def events(self, patience: float) -> list[Event]:
         """All that have come since the last call, after waiting up to `patience` seconds for one; may be empty."""
         if not self._events:
-            self._there.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(patience):
-                    await self._there.wait()
+            if self._timer is None or patience != self._patience:
+                self._watch(patience)
+            self._waiting = self._loop.create_future()
+            try:
+                await self._waiting
+            finally:
+                self._waiting = None
         taken, self._events = self._events, []
         return taken
 
@@ -103,6 +110,8 @@ class Exchange:
             self._put(error)
 
     async def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
@@ -140,7 +149,25 @@ class Exchange:
 
     def _put(self, event: Event) -> None:
         self._events.append(event)
-        self._there.set()
+        self._last = self._loop.time()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    def _watch(self, patience: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._patience, self._last = patience, self._loop.time()
+        self._timer = self._loop.call_later(patience, self._look)
+
+    def _look(self) -> None:
+        """One timer for all of an answer's tokens: a timeout for each would cost a token as much as its JSON."""
+        left = self._last + self._patience - self._loop.time()
+        self._timer = self._loop.call_later(left, self._look) if left > 0 else None
+        if self._timer is None:
+            self._wake()
 
 
 class Exchanges:

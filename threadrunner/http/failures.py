@@ -85,8 +85,19 @@ def of(error: ApiError) -> HttpFailure:
     return HttpFailure(kind.status, kind.type, message, kind.code, param, headers, {"kind": error.kind, **facts})
 
 
+_LLAMA = (
+    "/infill", "/completion", "/completions", "/props", "/slots", "/tokenize", "/detokenize", "/apply-template",
+    "/rerank", "/reranking", "/v1/rerank", "/v1/reranking", "/lora-adapters", "/models/sse",
+)  # fmt: skip
+"""Paths of llama-server's own, whose errors have the status as their code, and 501 for what it cannot do."""
+
+
 def spoken(failure: HttpFailure, path: str) -> tuple[int, dict[str, str], dict[str, Any]]:
     """Status, headers and body in the dialect of `path`."""
+    if path in _LLAMA:
+        cannot = failure.code == "not_supported" and failure.status == 400
+        status, kind = (501, "not_supported_error") if cannot else (failure.status, failure.type)
+        return status, failure.headers, {"error": {**openai_error(failure), "type": kind, "code": status}}
     if path.startswith("/v1/messages"):
         told = anthropic_error(failure)
         status = 529 if failure.code == "overloaded" else failure.status

@@ -7,7 +7,6 @@ waits for: its task ends, with it the exchange, and the daemon is told.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,16 +21,20 @@ BUSY = 64
 BODY_SECONDS = 60.0
 """That a client may take to send a body."""
 
+DRAINED = 4 * reading.BODY_LIMIT
+"""Bytes of a body that is too large which are still read: most clients look for an answer only when all is sent."""
+
 _ALWAYS = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
 
 
 class Gate:
     """The whole application, as the server calls it."""
 
-    def __init__(self, app: ASGIApp, rules: Policy, busy: int = BUSY) -> None:
+    def __init__(self, app: ASGIApp, rules: Policy, busy: int = BUSY, body_seconds: float = BODY_SECONDS) -> None:
         self._app = app
         self._rules = rules
         self._free = busy
+        self._body_seconds = body_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -55,7 +58,7 @@ class Gate:
             raise HttpFailure(429, "rate_limit_error", text, "overloaded", headers={"retry-after": "1"})
         self._free -= 1
         try:
-            body = await _body(receive)
+            body = await _body(receive, self._body_seconds)
             if body is not None:
                 await _watched(self._app, scope, receive, send, body)
         finally:
@@ -67,29 +70,33 @@ def refused(failure: HttpFailure, path: str) -> Response:
     return JSONResponse(body, status, headers=headers)
 
 
-async def _body(receive: Receive) -> bytes | None:
+async def _body(receive: Receive, seconds: float) -> bytes | None:
     """All of it; None where the client has gone. Raises HttpFailure for one that is too large, or too slow."""
     parts, size = [], 0
     try:
-        async with asyncio.timeout(BODY_SECONDS):
-            while True:
+        async with asyncio.timeout(seconds):
+            while size <= DRAINED:
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     return None
-                parts.append(message.get("body", b""))
-                size += len(parts[-1])
-                if size > reading.BODY_LIMIT:
-                    text = f"the body has more than {reading.BODY_LIMIT} bytes"
-                    raise HttpFailure(413, "invalid_request_error", text, "too_large", headers={"connection": "close"})
+                size += len(message.get("body", b""))
+                if size <= reading.BODY_LIMIT:
+                    parts.append(message.get("body", b""))
+                else:
+                    parts.clear()
                 if not message.get("more_body"):
-                    return b"".join(parts)
+                    break
     except TimeoutError:
-        text = f"the body was not there after {BODY_SECONDS:.0f} seconds"
+        text = f"the body was not there after {seconds:.0f} seconds"
         raise HttpFailure(408, "invalid_request_error", text, headers={"connection": "close"}) from None
+    if size > reading.BODY_LIMIT:
+        text = f"the body has more than {reading.BODY_LIMIT} bytes"
+        raise HttpFailure(413, "invalid_request_error", text, "too_large", headers={"connection": "close"})
+    return b"".join(parts)
 
 
 async def _watched(app: ASGIApp, scope: Scope, receive: Receive, send: Send, body: bytes) -> None:
-    """Call the application with a body that is all there; cancel it when the client hangs up, or does not read."""
+    """Call the application with a body that is all there; cancel it when the client hangs up, or is hung up on."""
     given = False
 
     async def replay() -> Message:
@@ -104,8 +111,7 @@ async def _watched(app: ASGIApp, scope: Scope, receive: Receive, send: Send, bod
     try:
         await asyncio.wait((answering, gone), return_when=asyncio.FIRST_COMPLETED)
         if answering.done():
-            with contextlib.suppress(TimeoutError):  # of `streams`: the server closes what has not been ended
-                answering.result()
+            answering.result()
     finally:
         for task in (answering, gone):
             task.cancel()

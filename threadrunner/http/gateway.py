@@ -8,19 +8,22 @@ from typing import Any
 
 from starlette.requests import Request
 
+from threadrunner.api.errors import ApiError
 from threadrunner.http import reading
 from threadrunner.http.exchange import Daemon, Exchanges
 from threadrunner.http.meter import Meter
 from threadrunner.http.names import Names
+from threadrunner.http.news import News
 from threadrunner.http.reading import Fields
 
 
 class Gateway:
     """The daemon, as handlers use it."""
 
-    def __init__(self, daemon: Daemon, aliases: Mapping[str, str] = {}) -> None:
+    def __init__(self, daemon: Daemon, aliases: Mapping[str, str] = {}, news: News | None = None) -> None:
         self.daemon = daemon
         self.meter = Meter()
+        self.news = news or News()
         self.exchanges = Exchanges(daemon, self.meter.answered)
         self.names = Names(self.request, aliases)
         self.began = time.time()
@@ -28,6 +31,11 @@ class Gateway:
     async def request(self, method: str, params: dict[str, Any]) -> Any:
         """The result of a method whose answer is not streamed. Raises ApiError; cancelled, it is cancelled there."""
         return await self.daemon.request(method, params)
+
+    def end(self, error: ApiError) -> None:
+        """End all that streams: `serve` is ending."""
+        self.exchanges.end(error)
+        self.news.end()
 
     async def target(self, name: str | None) -> dict[str, Any]:
         """Params that say which model a name means. Raises HttpFailure 404."""

@@ -1,33 +1,42 @@
-"""Connections that say nothing, or send their headers one byte at a time, are hung up on.
+"""Connections that say nothing, send their headers one byte at a time, or leave what they are sent unread, are hung up
+on.
 
-uvicorn's own timer runs only between two requests of a connection: one that never sends its first could stay for ever.
+uvicorn's own timer runs only between two requests of a connection: one that never sends its first could stay for ever,
+and so could one that is to be closed and does not read what is left for it.
 """
 
 from __future__ import annotations
 
 import asyncio
+from typing import ClassVar
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-HEADERS = 30.0
-"""Seconds for a request's head, from its first byte, or from the connection."""
-
-CONNECTIONS = 512
-"""More are closed at once."""
+CHUNK = "write_chunk"
+"""In a scope's `state`: how its connection writes a piece of a body."""
 
 
 class PatientProtocol(H11Protocol):
     """One connection."""
 
+    head_seconds: ClassVar[float] = 30.0
+    """For a request's head, from its first byte, or from the connection."""
+    unread_seconds: ClassVar[float] = 60.0
+    """That a client may leave what is sent unread, once the kernel's buffers are full."""
+    most: ClassVar[int] = 512
+    """Connections; more are closed at once."""
+
     _head_timer: asyncio.TimerHandle | None = None
+    _unread_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > CONNECTIONS:
+        self.app_state = {**self.app_state, CHUNK: self.write_chunk}
+        if len(self.connections) > self.most:
             transport.close()
             return
-        self._head_timer = self.loop.call_later(HEADERS, self._too_slow)
+        self._head_timer = self.loop.call_later(self.head_seconds, self.transport.close)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -36,13 +45,40 @@ class PatientProtocol(H11Protocol):
             self._head_timer.cancel()
             self._head_timer = None
         elif waits and self._head_timer is None:
-            self._head_timer = self.loop.call_later(HEADERS, self._too_slow)
+            self._head_timer = self.loop.call_later(self.head_seconds, self.transport.close)
+
+    async def write_chunk(self, body: bytes) -> None:
+        """A piece of a body whose head has been sent by h11 without a length, to a client of HTTP/1.1: past ASGI's
+        messages and h11, which has nothing to do for it but to write its length."""
+        if self.flow.write_paused:
+            await self.flow.drain()
+        if not self.transport.is_closing():
+            self.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._expect_reading()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._forget_reading()
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self._expect_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
+        self._forget_reading()
         super().connection_lost(exc)
 
-    def _too_slow(self) -> None:
-        self._head_timer = None
-        self.transport.close()
+    def _expect_reading(self) -> None:
+        """`close` would wait for the rest to be read."""
+        if self._unread_timer is None:
+            self._unread_timer = self.loop.call_later(self.unread_seconds, self.transport.abort)
+
+    def _forget_reading(self) -> None:
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
+            self._unread_timer = None

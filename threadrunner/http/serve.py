@@ -16,10 +16,12 @@ import uvicorn
 
 from threadrunner import config, exits, paths
 from threadrunner.api.errors import ShuttingDown
+from threadrunner.client import servings
 from threadrunner.client.aio import AsyncClient
 from threadrunner.http import keys, policy, sockets
 from threadrunner.http.app import make_app
 from threadrunner.http.gateway import Gateway
+from threadrunner.http.news import News
 from threadrunner.http.patience import PatientProtocol
 from threadrunner.http.policy import Policy
 
@@ -55,7 +57,7 @@ class _Server(uvicorn.Server):
         yield
 
     def _end(self) -> None:
-        self.gateway.exchanges.end(ShuttingDown("`threadrunner serve` is ending; ask again once it is back"))
+        self.gateway.end(ShuttingDown("`threadrunner serve` is ending; ask again once it is back"))
         self.force_exit = self.should_exit  # a second Ctrl-C does not wait
         self.should_exit = True
 
@@ -73,11 +75,18 @@ def run(settings: ServeOptions) -> int:
     options, fault = config.readable()
     if fault:
         _say(fault)
-    gateway = Gateway(AsyncClient(), options.aliases)
+    news = News()
+    gateway = Gateway(AsyncClient(events=news.tell), options.aliases, news)
     server = _Server(_uvicorn(gateway, _policy(settings, listener, key)))
     server.gateway = gateway
-    _announce(settings, listener, key)
-    asyncio.run(server.serve(sockets=[listener]))
+    url = sockets.url(listener)
+    with contextlib.ExitStack() as until_the_end:
+        try:
+            until_the_end.enter_context(servings.known_as(url))
+        except (paths.PathError, OSError) as error:  # say where the daemon is another's; it serves all the same
+            _say(f"`threadrunner status` will not know of this one: {error}")
+        _announce(settings, url, key)
+        asyncio.run(server.serve(sockets=[listener]))
     if settings.socket:
         with contextlib.suppress(OSError):
             os.unlink(paths.absolute(settings.socket))
@@ -93,16 +102,17 @@ def _listener(settings: ServeOptions, key: str | None) -> socket.socket:
     """Raises CannotListen."""
     if settings.socket:
         return sockets.on_path(paths.absolute(settings.socket))
-    if key is None and not sockets.is_local(settings.host):
-        raise sockets.CannotListen(
-            f"{settings.host} can be reached from other machines, so it needs a key: add `--key auto`"
-        )
-    return sockets.on_port(settings.host, settings.port)
+    passed = sockets.passed()
+    host = settings.host if passed is None else sockets.host(passed)
+    if key is None and host is not None and not sockets.is_local(host):
+        raise sockets.CannotListen(f"{host} can be reached from other machines, so it needs a key: add `--key auto`")
+    return passed or sockets.on_port(settings.host, settings.port)
 
 
 def _policy(settings: ServeOptions, listener: socket.socket, key: str | None) -> Policy:
-    port = None if settings.socket else listener.getsockname()[1]
-    names = {settings.host.lower(), *(host.lower() for host in settings.hosts)}
+    host = sockets.host(listener)
+    port = None if host is None else listener.getsockname()[1]
+    names = {sockets.in_url(name.lower()) for name in (settings.host, host or "", *settings.hosts) if name}
     is_key = None if key is None else policy.same_key(key)
     return Policy(port, frozenset(names), frozenset(settings.origins), is_key)
 
@@ -126,12 +136,11 @@ def _uvicorn(gateway: Gateway, rules: Policy) -> uvicorn.Config:
     )
 
 
-def _announce(settings: ServeOptions, listener: socket.socket, key: str | None) -> None:
+def _announce(settings: ServeOptions, url: str, key: str | None) -> None:
     """One line that says where, and lines to paste for three clients; on standard error: none is an answer."""
-    if settings.socket:
-        _line(f"threadrunner serves on {settings.socket}")
+    if not url.startswith("http"):
+        _line(f"threadrunner serves on {url}")
         return
-    url = f"http://{settings.host}:{listener.getsockname()[1]}"
     _line(f"threadrunner serves on {url} (Ctrl-C ends it)")
     if key is None:
         _line("  Every user of this machine can ask it; `--key auto` keeps the others out.")

@@ -9,11 +9,41 @@ import os
 import socket
 import stat
 
-from threadrunner import paths
+from threadrunner import activation, paths
 
 
 class CannotListen(Exception):
     """The text says why and what to do."""
+
+
+def passed() -> socket.socket | None:
+    """The one that systemd has made for us, with any address that its unit names. Raises CannotListen."""
+    try:
+        listener = activation.passed_socket()
+    except activation.BadActivation as error:
+        raise CannotListen(str(error)) from None
+    if listener is None:
+        return None
+    if listener.family not in (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6):
+        raise CannotListen("the socket from systemd is neither a port nor a path: see ListenStream= of its unit")
+    listener.setblocking(False)
+    return listener
+
+
+def host(listener: socket.socket) -> str | None:
+    """The address that it listens on; None for a Unix socket."""
+    return None if listener.family == socket.AF_UNIX else str(listener.getsockname()[0])
+
+
+def url(listener: socket.socket) -> str:
+    """http://…, or a Unix socket's path."""
+    name = host(listener)
+    return str(listener.getsockname()) if name is None else f"http://{in_url(name)}:{listener.getsockname()[1]}"
+
+
+def in_url(name: str) -> str:
+    """An address of IPv6 stands in brackets, in a URL and in a Host header."""
+    return f"[{name}]" if ":" in name and not name.startswith("[") else name
 
 
 def is_local(host: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import msgspec
@@ -20,6 +21,7 @@ from threadrunner.api.generation import Generated
 from threadrunner.http import failures
 from threadrunner.http.exchange import AnswerPiece, Event, Exchange, Exchanges, Order, Progressed
 from threadrunner.http.failures import HttpFailure
+from threadrunner.http.patience import CHUNK
 
 log = logging.getLogger("threadrunner.http")
 
@@ -28,9 +30,6 @@ FIRST_WORD = 10.0
 
 SILENCE = 10.0
 """Seconds without a byte until a comment is sent."""
-
-UNREAD = 60.0
-"""Seconds that a client may leave what is sent unread, once the kernel's buffers are full; then it is hung up on."""
 
 SSE = "text/event-stream"
 NDJSON = "application/x-ndjson"
@@ -72,8 +71,10 @@ class Writer(Protocol):
 class Stream(Response):
     """An answer that is written while it is generated."""
 
-    def __init__(self, exchanges: Exchanges, order: Order, writer: Writer) -> None:
+    def __init__(self, exchanges: Exchanges, order: Order, writer: Writer, silence: float = SILENCE) -> None:
+        """`silence`: seconds without a byte until it is filled."""
         self._exchanges = exchanges
+        self._silence = silence
         self._order = order
         self._writer = writer
         self.background = None
@@ -82,22 +83,25 @@ class Stream(Response):
         # A stream's length is not known.
         self.raw_headers = [(name, value) for name, value in self.raw_headers if name != b"content-length"]
 
-    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Raises ApiError while no status has been sent."""
+        write = outlet(scope, send)
         async with self._exchanges.opened(self._order) as exchange:
             await _first_word(exchange, self._writer.tells_progress)
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            await _write(send, self._writer.begin())
+            if begin := self._writer.begin():
+                await write(begin)
             ended = False
             while not ended:
-                events = await exchange.events(SILENCE)
+                events = await exchange.events(self._silence)
                 ended = any(isinstance(event, (Generated, ApiError)) for event in events)
                 try:
                     body = b"".join(map(self._written, events)) if events else self._writer.silence
                 except Exception:  # a defect of ours: what has begun cannot become a status any more
                     log.exception("writing the answer to %s", self._order.method)
                     body, ended = self._writer.failed(failures.DEFECT), True
-                await _write(send, body)
+                if body:
+                    await write(body)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _written(self, event: Event) -> bytes:
@@ -128,8 +132,14 @@ async def _first_word(exchange: Exchange, progress: bool) -> None:
     exchange.put_back(seen)
 
 
-async def _write(send: Send, body: bytes) -> None:
-    """Raises TimeoutError for a client that does not read."""
-    if body:
-        async with asyncio.timeout(UNREAD):
-            await send({"type": "http.response.body", "body": body, "more_body": True})
+def outlet(scope: Scope, send: Send) -> Callable[[bytes], Awaitable[None]]:
+    """How pieces of a streamed body are written once its head has been sent; none may be empty. They wait for a client
+    that does not read, until `patience` hangs up on it."""
+    chunk: Callable[[bytes], Awaitable[None]] | None = scope.get("state", {}).get(CHUNK)
+    if chunk is not None and scope["http_version"] == "1.1" and scope["method"] != "HEAD":
+        return chunk
+
+    async def write(body: bytes) -> None:
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+
+    return write

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import plistlib
 import shutil
@@ -15,7 +16,7 @@ import pytest
 
 from tests.shell import Shell
 from tests.support import PATIENCE
-from threadrunner.cli.commands import service
+from threadrunner.cli.commands.service_units import Launchd, http_command
 
 SYSTEMCTL = """#!/bin/sh
 echo "$@" >> "{log}"
@@ -39,6 +40,13 @@ def units(shell: Shell) -> Path:
 def told(shell: Shell) -> list[str]:
     return (shell.folder / "told").read_text().splitlines()
 
+
+PASS_ON = (
+    "import os, sys; os.dup2(int(sys.argv[1]), 3, inheritable=True);"
+    "os.environ['LISTEN_PID'] = str(os.getpid()); os.environ['LISTEN_FDS'] = '1';"
+    "os.execv(sys.argv[2], sys.argv[2:])"
+)
+"""A program that starts another one as systemd does, with a socket."""
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="systemd is Linux's")
 
@@ -113,13 +121,8 @@ def test_the_unit_starts_a_daemon_on_the_socket_it_is_given(shell: Shell, units:
         listener.listen()
         os.chmod(shell.socket, 0o600)
         prompt = shell.start("hi", "there")
-        pass_on = (
-            "import os, sys; os.dup2(int(sys.argv[1]), 3, inheritable=True);"
-            "os.environ['LISTEN_PID'] = str(os.getpid()); os.environ['LISTEN_FDS'] = '1';"
-            "os.execv(sys.argv[2], sys.argv[2:])"
-        )
         daemon = subprocess.Popen(
-            [sys.executable, "-c", pass_on, str(listener.fileno()), *command],
+            [sys.executable, "-c", PASS_ON, str(listener.fileno()), *command],
             env=shell.env,
             pass_fds=[listener.fileno()],
         )
@@ -138,7 +141,7 @@ def test_the_agent_for_launchd(shell: Shell, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("HOME", str(shell.folder))
     monkeypatch.setenv("THREADRUNNER_HOME", "/some where/<&>")
     monkeypatch.setenv("THREADRUNNER_SOCKET", shell.socket)
-    ((path, text),) = service.Launchd().files().items()
+    ((path, text),) = Launchd().files().items()
     assert path == str(shell.folder / "Library" / "LaunchAgents" / "dev.threadrunner.daemon.plist")
     agent = plistlib.loads(text.encode())
     assert agent["ProgramArguments"] == [sys.executable, "-P", "-m", "threadrunner", "daemon"]
@@ -146,3 +149,50 @@ def test_the_agent_for_launchd(shell: Shell, monkeypatch: pytest.MonkeyPatch) ->
     assert agent["EnvironmentVariables"]["THREADRUNNER_SOCKET"] == shell.socket
     if shutil.which("plutil"):
         subprocess.run(["plutil", "-lint", "-"], input=text.encode(), check=True, timeout=PATIENCE)
+    both = Launchd(http_command(9000, key=True)).files()
+    agent = plistlib.loads(
+        both[str(shell.folder / "Library" / "LaunchAgents" / "dev.threadrunner.http.plist")].encode()
+    )
+    assert agent["ProgramArguments"][-5:] == ["serve", "--port", "9000", "--key", "auto"]
+
+
+@linux
+def test_http_is_installed_beside_and_taken_away_with_it(shell: Shell, units: Path) -> None:
+    assert "--http" in shell.run("service", "install", "--port", "1").stderr
+    assert shell.run("service", "install", "--http", "--port", "9001", "--key").returncode == 0
+    both = [f"threadrunner{which}.{kind}" for which in ("-http", "") for kind in ("service", "socket")]
+    assert sorted(path.name for path in units.iterdir()) == both
+    assert "ListenStream=127.0.0.1:9001\n" in (units / "threadrunner-http.socket").read_text()
+    assert told(shell)[1] == "--user enable --now threadrunner.socket threadrunner-http.socket"
+    status = shell.run("service", "status")
+    assert status.stdout.count(": installed") == 4 and "run it again?" not in status.stdout
+    assert shell.run("service", "uninstall").returncode == 0
+    assert list(units.iterdir()) == []
+
+
+@linux
+def test_serve_takes_the_socket_that_it_is_given(shell: Shell, units: Path) -> None:
+    """As systemd would: the first connection waits until it has come; `status` and `doctor` know of it then."""
+    assert shell.run("service", "install", "--http").returncode == 0
+    text = (units / "threadrunner-http.service").read_text()
+    line = next(line for line in text.splitlines() if line.startswith("ExecStart="))
+    command = line.removeprefix("ExecStart=").replace('"', "").split()
+    assert shell.run("hi").returncode == 0
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+        connection.request("GET", "/health")
+        served = subprocess.Popen(
+            [sys.executable, "-c", PASS_ON, str(listener.fileno()), *command],
+            env=shell.env, pass_fds=[listener.fileno()], stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        try:
+            assert connection.getresponse().read() == b'{"status":"ok"}'
+            assert f"served at http://127.0.0.1:{port}, pid {served.pid}" in shell.run("status").stdout
+            assert f"ok   serve: http://127.0.0.1:{port}, pid {served.pid}" in shell.run("doctor").stdout
+        finally:
+            connection.close()
+            served.kill()
+            served.communicate()
+    assert "served at" not in shell.run("status").stdout, "it was killed, and left its file"
+    assert list(Path(shell.socket).parent.glob("serve.*")) == []

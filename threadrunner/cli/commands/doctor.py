@@ -45,7 +45,17 @@ def run(_options: Namespace) -> int:
     findings: list[Finding] = []
     of_places = (doctor_places.home, doctor_places.disk, doctor_places.sessions, doctor_places.socket)
     of_models = (doctor_models.found, doctor_models.memory, doctor_models.reading)
-    for check in (_python, _engine, _cores, _config, *of_places, doctor_places.lock, _daemon, *of_models):
+    for check in (
+        _python,
+        _engine,
+        _cores,
+        _config,
+        *of_places,
+        doctor_places.lock,
+        _daemon,
+        doctor_places.served,
+        *of_models,
+    ):
         for finding in _findings(check):
             findings.append(finding)
             mark, what, text = finding

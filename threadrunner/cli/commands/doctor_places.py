@@ -12,7 +12,7 @@ from threadrunner import paths, processes
 from threadrunner.api.errors import ApiError
 from threadrunner.cli import render
 from threadrunner.cli.commands.doctor_models import bad, note, ok
-from threadrunner.client import autostart
+from threadrunner.client import autostart, servings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _FETCH_BYTES = 300_000_000  # on the disk while the default model is fetched: the package and the file inside
 _WHOLE_CHECK_BYTES = 256 << 20  # a larger file of conversations is opened only: reading all of it takes seconds
+_HTTP_SECONDS = 5
 _BLOCK = 4096  # bytes that are written as a trial
 
 
@@ -154,3 +155,36 @@ def _listens() -> bool:
     if connection is not None:
         connection.close()
     return connection is not None
+
+
+def served() -> Iterator[Finding]:
+    """Each `threadrunner serve` is asked how it is."""
+    running = servings.running()
+    if not running:
+        yield ok("serve", "not running; `threadrunner serve` answers over HTTP")
+    for serving in running:
+        if _says_ok(serving.url):
+            yield ok("serve", f"{serving.url}, pid {serving.pid}")
+        else:
+            yield bad("serve", f"{serving.url} does not answer; {processes.remedy(serving.pid)}")
+
+
+def _says_ok(url: str) -> bool:
+    import http.client
+    import socket
+
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    connection = http.client.HTTPConnection("localhost", timeout=_HTTP_SECONDS)
+    try:
+        if url.startswith("http://"):
+            connection.sock = socket.create_connection((host.strip("[]"), int(port)), timeout=_HTTP_SECONDS)
+        else:
+            connection.sock = socket.socket(socket.AF_UNIX)
+            connection.sock.settimeout(_HTTP_SECONDS)
+            connection.sock.connect(url)
+        connection.request("GET", "/health")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

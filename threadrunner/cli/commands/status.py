@@ -10,7 +10,7 @@ from threadrunner.api import errors
 from threadrunner.cli import render
 from threadrunner.cli.arguments import Parser, converter
 from threadrunner.cli.flags import DAY, number
-from threadrunner.client import autostart
+from threadrunner.client import autostart, servings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,14 +42,24 @@ def _interval(text: str) -> float:
 def run(options: Namespace) -> int:
     connection = autostart.find()
     if connection is None:
+        render.put(1, "" if options.json or options.metrics else served())
         raise errors.Unreachable("no daemon is running; the first prompt starts one")
-    form = render.json_line if options.json else metrics if options.metrics else text
+    form = render.json_line if options.json else metrics if options.metrics else everything
     clear = _CLEAR if options.watch and os.isatty(1) else ""
     while True:
         render.put(1, clear + form(connection.call("status", {})))
         if not options.watch:
             return exits.OK
         time.sleep(options.watch)
+
+
+def everything(facts: dict[str, Any]) -> str:
+    return text(facts) + served()
+
+
+def served() -> str:
+    """A line for each `threadrunner serve`."""
+    return "".join(f"served at {serving.url}, pid {serving.pid}\n" for serving in servings.running())
 
 
 def text(facts: dict[str, Any]) -> str:

@@ -102,10 +102,10 @@ class Vocab:
             end = self.eos if llama_cpp.llama_vocab_get_add_eos(self._vocab) else -1
         return [begin] if begin >= 0 else [], [end] if end >= 0 else []
 
-    def whole(self, text: str) -> list[int]:
-        """A text by itself, for embedding: between the tokens that the model's file wants around it, e.g. [CLS] and
+    def whole(self, text: str, *, special: bool = False) -> list[int]:
+        """A text by itself, say for embedding: between the tokens that the model's file wants around it, e.g. [CLS] and
         [SEP], or EOS, whose vector is the embedding of a model that pools by its last token."""
-        return [*self._begin, *self.tokenize(text), *self._end] or [max(self.bos, self.eos, 0)]
+        return [*self._begin, *self.tokenize(text, special=special), *self._end] or [max(self.bos, self.eos, 0)]
 
     def pair(self, first: str, second: str) -> list[int]:
         """Two texts that are looked at together, for a reranker without a template: [CLS] first [SEP] second, or as the
