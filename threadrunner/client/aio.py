@@ -50,9 +50,16 @@ def _encoded(message: dict[str, Any]) -> bytes:
 
 
 class AsyncConnection:
-    """One stream. Ends for good when the daemon hangs up; `AsyncClient` makes the next one."""
+    """One stream. Ends for good when the daemon hangs up; `AsyncClient` makes the next one. `listen` is called with
+    each event, once they are subscribed to."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        listen: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
+        self._listen = listen
         self._writer = writer
         self._waiting: dict[int, tuple[asyncio.Future[Any], Notice | None]] = {}
         self._requests = 0
@@ -87,6 +94,10 @@ class AsyncConnection:
             raise
         finally:
             del self._waiting[id]
+
+    async def ended(self) -> None:
+        """Return once the daemon has hung up."""
+        await asyncio.wait({self._pump})
 
     async def close(self) -> None:
         self._pump.cancel()
@@ -139,6 +150,9 @@ class AsyncConnection:
             raise messages.DecodeError("not a message")
         if "method" in message:
             payload = message.get("params") or {}
+            if message["method"] == "event" and self._listen is not None:
+                self._listen(payload)
+                return
             waiting = self._waiting.get(payload.get("request", 0))
             if waiting is not None and waiting[1] is not None:
                 waiting[1](message["method"], payload)

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 from threadrunner.api.errors import ApiError
 from threadrunner.http import failures
-from threadrunner.http.dialects import chat
+from threadrunner.http.dialects import chat, page, ui
 from threadrunner.http.failures import HttpFailure
 from threadrunner.http.gate import Gate, refused
 from threadrunner.http.gateway import Gateway
@@ -20,7 +20,11 @@ from threadrunner.http.policy import Policy
 
 log = logging.getLogger("threadrunner.http")
 
-DIALECTS = (chat,)
+DIALECTS = (
+    chat,
+    page,
+    ui,
+)
 """Modules with `routes(gateway)`."""
 
 
