@@ -3,7 +3,8 @@
 import { call, Failure, lines, setKey, TAB, takeKey } from "./api.js";
 import { Composer } from "./composer.js";
 import { download, h, iconButton } from "./dom.js";
-import { address, List, title } from "./list.js";
+import { List } from "./list.js";
+import { address, title } from "./names.js";
 import { closePanel, dialog, help, menu, MOD, panelIsOpen, toast } from "./overlay.js";
 import { Answer, Talk } from "./talk.js";
 import { fromJson, toJson, toMarkdown } from "./transcript.js";
@@ -36,11 +37,8 @@ class App {
 
   async start() {
     takeKey();
-    this.talk.empty();
-    await this.refresh();
-    await this.reload();
+    await Promise.all([this.route(), this.refresh(), this.reload()]);
     this.visible();
-    await this.route();
   }
 
   get busy() {

@@ -2,8 +2,8 @@
 
 import { bytes, h, icon, iconButton, number, svg } from "./dom.js";
 import { ALL_LIMIT, readFile, withFiles } from "./files.js";
+import { shortModel } from "./names.js";
 import { closePanel, menu, panel, roving, toast } from "./overlay.js";
-import { shortModel } from "./turn.js";
 
 const TOUCH = matchMedia("(pointer: coarse)").matches;
 
@@ -191,7 +191,7 @@ export class Composer {
       const found = this.app.models.filter((model) => !model.problem && model.chat_template !== false && model.name.toLowerCase().includes(words));
       found.sort((a, b) => b.present - a.present || b.loaded - a.loaded || (b.last_used ?? 0) - (a.last_used ?? 0));
       list.replaceChildren(...found.map((model) => this.modelRow(model)));
-      if (!found.length) list.append(h("p", { class: "none" }, "None is called so."));
+      if (!found.length) list.append(h("p", { class: "none" }, this.app.status ? "None is called so." : "Looking for models…"));
     };
     filter.addEventListener("input", draw);
     draw();

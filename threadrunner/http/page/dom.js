@@ -50,7 +50,14 @@ export function svg(tag, attributes, ...children) {
 }
 
 export function icon(name) {
-  return svg("svg", { viewBox: "0 0 24 24", class: "icon", "aria-hidden": "true" }, svg("path", { d: PATHS[name] }));
+  return svg("svg", { viewBox: "0 0 24 24", class: name === "more" ? "icon dots" : "icon", "aria-hidden": "true" }, svg("path", { d: PATHS[name] }));
+}
+
+/** The thread, our sign. */
+export function mark() {
+  return svg("svg", { viewBox: "0 0 48 28", class: "mark", "aria-hidden": "true" },
+    svg("path", { d: "M7 8c7-8 15-6 18 2s9 16 17 9", class: "thread" }),
+    svg("circle", { cx: 6, cy: 9, r: 4, class: "hollow" }), svg("circle", { cx: 42, cy: 18.5, r: 4.5, class: "full" }));
 }
 
 export function iconButton(name, label, onclick, more = {}) {

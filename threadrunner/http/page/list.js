@@ -1,7 +1,8 @@
 // The list of conversations, and the search through all of them.
 
 import { call } from "./api.js";
-import { h, icon, iconButton, svg } from "./dom.js";
+import { h, icon, iconButton, mark } from "./dom.js";
+import { address, shortModel, title } from "./names.js";
 import { MOD, help, menu } from "./overlay.js";
 
 const SHOWN = 200; // until more are asked for
@@ -123,20 +124,12 @@ export class List {
   daemon(status, state) {
     const loaded = (status?.models ?? []).filter((model) => model.state !== "failed");
     const gone = state === "gone";
-    this.foot.className = `daemon ${gone ? "gone" : loaded.length ? "warm" : ""}`;
-    const text = gone ? "The daemon has ended; your next message starts it" : loaded.length
-      ? loaded.map((model) => (model.state === "ready" ? `${model.name} is loaded` : `${model.name}: ${model.state}`)).join(", ") : "No model is loaded";
-    this.foot.replaceChildren(h("span", { class: "dot" }), h("span", { title: text }, text));
+    const names = loaded.map((model) => `${shortModel(model.name)}${model.state === "ready" ? "" : `: ${model.state}`}`);
+    const text = gone ? "The daemon has ended; your next message starts it" : names.join(", ") || "No model is loaded";
+    this.foot.classList.toggle("gone", gone);
+    this.foot.replaceChildren(h("span", { class: `dot ${loaded[0]?.state ?? ""}` }), h("span", { title: text }, text));
   }
 }
-
-/** A name as a title: those that were made of a prompt's first words have hyphens. */
-export function title(name) {
-  const plain = /^[\p{Ll}\p{Lo}\p{N}]+(?:-[\p{Ll}\p{Lo}\p{N}]+)+$/u.test(name) ? name.replaceAll("-", " ") : name;
-  return plain[0].toUpperCase() + plain.slice(1);
-}
-
-export const address = (name) => `#/${encodeURIComponent(name)}`;
 
 function age(seconds) {
   const today = new Date().setHours(0, 0, 0, 0) / 1000;
@@ -146,11 +139,4 @@ function age(seconds) {
   if (days <= 7) return "This week";
   if (days <= 30) return "This month";
   return new Date(seconds * 1000).toLocaleDateString("en", { month: "long", year: "numeric" });
-}
-
-
-export function mark() {
-  return svg("svg", { viewBox: "0 0 48 28", class: "mark", "aria-hidden": "true" },
-    svg("path", { d: "M7 8c7-8 15-6 18 2s9 16 17 9", class: "thread" }),
-    svg("circle", { cx: 6, cy: 9, r: 4, class: "hollow" }), svg("circle", { cx: 42, cy: 18.5, r: 4.5, class: "full" }));
 }

@@ -1,9 +1,9 @@
 // The conversation that is shown, and the answers that are under way in any of them.
 
 import { call, lines } from "./api.js";
-import { h, iconButton, say } from "./dom.js";
-import { mark } from "./list.js";
-import { shortModel, TurnView } from "./turn.js";
+import { h, iconButton, mark, say } from "./dom.js";
+import { shortModel } from "./names.js";
+import { TurnView } from "./turn.js";
 
 const PORTION = 40; // turns that are loaded at first, and with each look further back
 

@@ -3,6 +3,7 @@
 import { MarkdownView, render } from "./markdown.js";
 import { copyButton, h, icon, iconButton, number } from "./dom.js";
 import { splitFiles } from "./files.js";
+import { shortModel } from "./names.js";
 
 const STATES = {
   stopped: "Stopped; what had been said is kept.",
@@ -53,7 +54,7 @@ export class TurnView {
       body.append(h("button", { type: "button", class: "unfold", onclick: () => body.classList.toggle("whole") }, ""));
     }
     return h("section", { class: "prompt", "aria-label": "You" }, body,
-      files.map((file) => folded("file", file.name, `${number(file.text.length)} characters`, h("pre", {}, file.text))),
+      h("div", { class: "files" }, files.map((file) => folded("file", file.name, `${number(file.text.length)} characters`, h("pre", {}, file.text)))),
       h("div", { class: "acts" },
         iconButton("pen", "Edit", () => this.acts.edit(this)),
         copyButton("Copy", () => prompt)));
@@ -169,9 +170,4 @@ function facts(turn) {
   if (turn.first) found.push(`began after ${turn.first < 10 ? turn.first.toFixed(1) : Math.round(turn.first)} s`);
   if (turn.finish === "length") found.push("cut at its limit");
   return found.filter(Boolean).join("  ·  ");
-}
-
-/** A path's last part; a name as it is. */
-export function shortModel(name) {
-  return name.startsWith("/") ? name.slice(name.lastIndexOf("/") + 1) : name.replace(/^hf:[^/]+\//, "");
 }
