@@ -174,8 +174,9 @@ class App {
       await this.talk.load(name, turn);
     } catch (failure) {
       if (this.current !== name) return;
-      this.failed(failure);
-      return this.go(null);
+      if (failure.kind === "SessionNotFound") this.go(null);
+      else this.talk.fault(failure, () => this.route());
+      return this.failed(failure);
     }
     if (this.current !== name) return;
     this.composer.take(this.talk.session, draft);

@@ -1,7 +1,7 @@
 // The conversation that is shown, and the answers that are under way in any of them.
 
 import { call, lines } from "./api.js";
-import { h, iconButton, mark, say } from "./dom.js";
+import { h, icon, iconButton, mark, say } from "./dom.js";
 import { shortModel } from "./names.js";
 import { TurnView } from "./turn.js";
 
@@ -81,6 +81,15 @@ export class Talk {
     this.root.classList.add("empty");
     this.jump.hidden = true;
     this.used();
+  }
+
+  /** In the place of a conversation that cannot be shown. */
+  fault(failure, again) {
+    this.session = null;
+    this.turns.clear();
+    this.root.classList.remove("empty");
+    this.root.replaceChildren(h("div", { class: "note bad", role: "alert" }, icon("warn"), h("span", {}, failure.message),
+      h("button", { type: "button", onclick: again }, "Try again")));
   }
 
   /** Show a conversation as it is in the daemon. Throws Failure. */
