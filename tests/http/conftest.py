@@ -4,10 +4,25 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.clients.browser import Browser
 from tests.http.served import Served, serving
+from tests.http.tab import Tab
 
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
     """`serve` before a daemon with the dummy backend."""
     yield from serving()
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    browser = Browser(tmp_path_factory.mktemp("chromium"), 1200, 800)
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="module")
+def tab(browser: Browser, served: Served) -> Tab:
+    """The page, open."""
+    return Tab(browser, served)

@@ -286,5 +286,3 @@ def test_other_tabs_hear_of_changes_and_of_the_daemons_models(served: Served) ->
     served.daemon.wire().call("models.unload")
     assert tab.until("event")["event"] == "model.unloaded"
     tab.close()
-
-

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from starlette.requests import Request
 
+from threadrunner.api.errors import ApiError
 from threadrunner.http import reading
 from threadrunner.http.exchange import Daemon, Exchanges
 from threadrunner.http.names import Names
@@ -22,6 +23,14 @@ class Gateway:
         self.exchanges = Exchanges(daemon)
         self.names = Names(self.request, aliases)
         self.began = time.time()
+        self.endings: list[Callable[[], None]] = []
+        """Called when `serve` is about to end: what else streams must end by itself, or it would be waited for."""
+
+    def end(self, error: ApiError) -> None:
+        """Fail all exchanges under way with this, and end the other streams."""
+        self.exchanges.end(error)
+        for ending in self.endings:
+            ending()
 
     async def request(self, method: str, params: dict[str, Any]) -> Any:
         """The result of a method whose answer is not streamed. Raises ApiError; cancelled, it is cancelled there."""

@@ -55,7 +55,7 @@ class _Server(uvicorn.Server):
         yield
 
     def _end(self) -> None:
-        self.gateway.exchanges.end(ShuttingDown("`threadrunner serve` is ending; ask again once it is back"))
+        self.gateway.end(ShuttingDown("`threadrunner serve` is ending; ask again once it is back"))
         self.force_exit = self.should_exit  # a second Ctrl-C does not wait
         self.should_exit = True
 

@@ -25,7 +25,7 @@ class Tabs:
     """Those that listen."""
 
     def __init__(self) -> None:
-        self._queues: set[asyncio.Queue[dict[str, Any]]] = set()
+        self._queues: set[asyncio.Queue[dict[str, Any] | None]] = set()
         self._watch: asyncio.Task[None] | None = None
         self._daemon: str | None = None
 
@@ -33,9 +33,14 @@ class Tabs:
         for queue in self._queues:
             queue.put_nowait(event)
 
+    def close(self) -> None:
+        """End what they listen to."""
+        for queue in self._queues:
+            queue.put_nowait(None)
+
     async def listen(self) -> AsyncGenerator[bytes, None]:
         """Lines, as long as the tab is there; the first ones say whether there is a daemon."""
-        queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         self._queues.add(queue)
         if self._watch is None:
             self._watch = asyncio.create_task(self._watched())
@@ -50,6 +55,8 @@ class Tabs:
                 except TimeoutError:
                     yield NOTHING
                     continue
+                if event is None:
+                    return
                 yield line(event)
         finally:
             self._queues.discard(queue)

@@ -48,6 +48,7 @@ class PageApi:
         self._tabs = Tabs()
         self._live = LiveAnswers(gateway.exchanges, self._tabs.tell)
         self._naming = asyncio.Lock()
+        gateway.endings.append(self._tabs.close)
 
     async def passed_on(self, request: Request) -> Response:
         """One of READS or CHANGES; the other tabs are told of a change."""

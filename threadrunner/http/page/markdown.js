@@ -69,7 +69,8 @@ function readIndented(lines, at) {
   let end = at;
   while (end < lines.length && (blank(lines[end]) || indent(lines[end]) >= 4)) end++;
   while (blank(lines[end - 1])) end--;
-  return { type: "code", language: "", lines: lines.slice(at, end).map((line) => line.slice(4)), closed: true, end };
+  const closed = lines.slice(end).some((line) => !blank(line));
+  return { type: "code", language: "", lines: lines.slice(at, end).map((line) => line.slice(4)), closed, end };
 }
 
 function readMaths(lines, at, mark) {
@@ -202,8 +203,8 @@ function list(block) {
   for (const item of block.items) {
     const li = h("li", { class: item.isTask ? "task" : null });
     if (item.isTask) li.append(h("span", { class: item.task ? "box ticked" : "box", role: "img", "aria-label": item.task ? "done" : "to do" }));
-    for (const inner of item.blocks) {
-      if (inner.type === "text" && !block.loose) inline(li, inner.text);
+    for (const [i, inner] of item.blocks.entries()) {
+      if (inner.type === "text" && !block.loose && !i) inline(li, inner.text);
       else li.append(element(inner));
     }
     made.append(li);
@@ -343,8 +344,8 @@ class Inline {
   }
 
   pair(begin, end) {
-    const to = this.text.indexOf(end, this.at + begin.length);
-    if (to < 0 || to - this.at > 1000) return this.take(begin.length);
+    const to = this.text.slice(this.at, this.at + 1000).indexOf(end, begin.length) + this.at;
+    if (to < this.at) return this.take(begin.length);
     this.parent.append(h("code", { class: "maths" }, this.text.slice(this.at + begin.length, to).trim()));
     this.at = to + end.length;
   }
@@ -508,30 +509,33 @@ function wrap(opener, closer) {
   }
 }
 
-/** Markdown that grows: blocks that are followed by another are final, only the last one is made again. */
+/** Markdown that grows: a block is final once another one follows before the last two lines, for a table is known by its
+ * second line, and the last one may not be all there; only what is behind it is
+ * made again. */
 export class MarkdownView {
   constructor(element) {
     this.element = element;
-    this.from = 0; // of the last block, in characters
+    this.from = 0; // of what is not final, in characters
     this.tail = []; // its nodes
     this.code = null; // its CodeView, where it is code that grows
   }
 
   update(source) {
-    const lines = source.slice(this.from).replaceAll("\t", "    ").split("\n");
     const raw = source.slice(this.from).split("\n");
+    const lines = raw.map((line) => line.replaceAll("\t", "    "));
     const found = blocks(lines);
-    if (found.length === 1 && found[0].type === "code" && this.code) {
-      this.code.update(raw_code(found[0], raw, lines), found[0].closed);
-      return;
+    const only = found.length === 1 && found[0].type === "code" ? found[0] : null;
+    if (only && this.code?.language === only.language) this.code.update(raw_code(only, raw, lines), only.closed);
+    else {
+      this.tail.forEach((node) => node.remove());
+      const made = found.map((block) => (block.type === "code" ? this.codeView(block, raw, lines) : element(block)));
+      this.element.append(...made);
+      const last = Math.max(0, found.findLastIndex((block) => block.from < lines.length - 2));
+      this.tail = made.slice(last);
+      for (let i = 0; i < (found[last]?.from ?? 0); i++) this.from += raw[i].length + 1;
+      this.code = found.length - last === 1 && found[last].type === "code" ? this.made : null;
     }
-    this.tail.forEach((node) => node.remove());
-    const made = found.map((block) => (block.type === "code" ? this.codeView(block, raw, lines) : element(block)));
-    this.element.append(...made);
-    this.tail = made.slice(-1);
-    const last = found.at(-1);
-    this.code = last?.type === "code" && last.end >= lines.length ? this.made : null;
-    for (let i = 0; i < (last?.from ?? 0); i++) this.from += raw[i].length + 1;
+    if (found.at(-1)?.closed) this.code = null;
   }
 
   codeView(block, raw, lines) {

@@ -11,7 +11,7 @@ const PORTION = 40; // turns that are loaded at first, and with each look furthe
 export class Answer {
   constructor(app, source) {
     this.app = app;
-    Object.assign(this, { source, session: null, view: null, text: "", thought: "", calls: [], progress: null, done: null, failed: null, stopped: false });
+    Object.assign(this, { source, session: null, view: null, text: "", thought: "", calls: [], progress: null, done: null, failed: null, stopped: false, frame: null, rests: 0 });
   }
 
   /** Read to the end. `named` is called when its conversation is known. Throws Failure for what is refused. */
@@ -42,16 +42,23 @@ export class Answer {
     call.arguments += text;
   }
 
-  /** Once a frame, however many pieces come. A hidden tab has no frames, and needs none. */
+  /** Once a frame, however many pieces come, and in a third of the time at most. A hidden tab has no frames, and needs
+   * none. */
   soon() {
-    cancelAnimationFrame(this.frame);
-    this.frame = requestAnimationFrame(() => this.flow());
+    this.frame ??= requestAnimationFrame((now) => {
+      this.frame = null;
+      if (now < this.rests) this.soon();
+      else this.flow();
+    });
   }
 
   flow() {
     if (!this.view) return;
+    const began = performance.now();
     this.view.flow(this);
     this.app.talk.follow();
+    const ended = performance.now();
+    this.rests = ended + 2 * (ended - began);
   }
 }
 

@@ -4,7 +4,7 @@ const HEADING = { 1: /^\\*## (?:User|Assistant)\s*$/, 2: /^\\*## (?:User|Assista
 const KEPT = ["name", "model", "backend", "mode", "system", "params", "tools"];
 
 function format(session, turns) {
-  return session.tools || turns.some((turn) => turn.tool_calls || turn.tool_results || turn.reasoning) ? 2 : 1;
+  return session.tools?.length || turns.some((turn) => turn.tool_calls || turn.tool_results || turn.reasoning) ? 2 : 1;
 }
 
 export function toJson(session, turns) {
@@ -13,7 +13,7 @@ export function toJson(session, turns) {
 
 export function toMarkdown(session, turns) {
   const version = format(session, turns);
-  const head = KEPT.filter((name) => session[name] && JSON.stringify(session[name]) !== "{}");
+  const head = KEPT.filter((name) => session[name] && !["{}", "[]"].includes(JSON.stringify(session[name])));
   const lines = head.map((name) => `${name}: ${JSON.stringify(session[name])}`);
   const parts = [["---", `threadrunner: ${version}`, ...lines, "---", ""].join("\n")];
   for (const turn of turns) {
