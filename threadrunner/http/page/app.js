@@ -70,18 +70,14 @@ class App {
     this.listening = null;
     if (document.hidden) return;
     const mine = (this.listening = new AbortController());
-    if (this.was) {
-      this.refresh();
-      this.reload();
-      if (this.current && !this.busy) this.look();
-    }
-    this.was = true;
     for (let wait = 1; !mine.signal.aborted; wait = Math.min(wait * 2, 15)) {
+      let deaf = true;
       try {
         for await (const events of lines("events", {}, mine.signal)) {
           wait = 1;
-          if (this.offline) this.online();
           for (const event of events) this.heard(event);
+          if (deaf) this.catchUp();
+          deaf = false;
         }
       } catch (failure) {
         if (mine.signal.aborted) return;
@@ -91,10 +87,11 @@ class App {
     }
   }
 
-  online() {
-    this.offline();
+  /** What has changed while nothing was heard. */
+  catchUp() {
+    this.offline?.();
     this.offline = null;
-    this.refresh();
+    this.soonRefresh();
     this.reload();
     if (this.current && !this.busy) this.look();
   }
@@ -284,10 +281,13 @@ class App {
   async refused(answer, failure, settings, name) {
     if (name === null) this.beginning = null;
     else this.answers.delete(name);
-    this.composer.restore(answer.prompt, settings);
     this.failed(failure);
-    if (this.current === name) await this.open(name);
-    this.composer.restore(answer.prompt, settings);
+    if (this.current !== name) return;
+    if (answer.view) this.talk.takeBack(answer.view);
+    if (name === null) this.talk.empty();
+    if (!answer.replace) this.composer.restore(answer.prompt, settings);
+    this.composer.busy(false);
+    if (failure.kind === "moved_on") await this.open(name);
   }
 
   async stop() {
@@ -444,7 +444,7 @@ class App {
     const more = iconButton("more", "More about this conversation", () => menu(more, this.choices(this.current), "Conversation"), { "aria-haspopup": "menu", "aria-expanded": "false" });
     this.more = more;
     document.getElementById("head").append(iconButton("side", `Show the list (${MOD} B)`, () => this.toggleSide()), this.name,
-      h("span", { class: "space" }), iconButton("compose", "New conversation (n)", () => this.go(null)), more);
+      h("span", { class: "space" }), iconButton("compose", "New conversation", () => this.go(null)), more);
   }
 
   headFor(name) {
@@ -482,10 +482,10 @@ class App {
   }
 
   key(event) {
-    const typing = event.target.closest?.("input, textarea, [contenteditable], dialog");
+    const typing = event.target.closest?.("input, textarea, dialog");
     const mod = event.metaKey || event.ctrlKey;
-    const run = mod && !event.altKey ? this.chord(event) : event.altKey && !mod ? { ArrowUp: () => this.walk(-1), ArrowDown: () => this.walk(1) }[event.key]
-      : event.key === "Escape" ? this.escape(event) : !typing && !panelIsOpen() ? this.single(event) : null;
+    const run = mod && !event.altKey ? this.chord(event) : event.altKey && !mod ? this.alt(event)
+      : event.key === "Escape" ? this.escape() : !typing && !mod && !panelIsOpen() ? this.single(event) : null;
     if (!run) return;
     event.preventDefault();
     run();
@@ -504,14 +504,22 @@ class App {
     return this.busy ? () => this.stop() : null;
   }
 
-  single({ key }) {
+  /** By where the letter is: on a Mac, Alt makes other signs of it. */
+  alt({ code }) {
     const { last } = this.talk;
-    const act = {
-      "/": () => this.composer.box.focus(), n: () => this.go(null), "?": help, j: () => this.talk.step(1), k: () => this.talk.step(-1),
-      m: () => this.composer.pickModel(), e: () => this.talk.editLast(),
-      r: () => last && !this.busy && this.talk.again(last), c: () => last?.element.querySelector(".answer .acts button")?.click(),
-    }[key];
-    return act ?? null;
+    return {
+      ArrowUp: () => this.walk(-1), ArrowDown: () => this.walk(1), KeyJ: () => this.talk.step(1), KeyK: () => this.talk.step(-1),
+      KeyM: () => this.composer.pickModel(), KeyE: () => this.talk.editLast(), KeyR: () => last && !this.busy && this.talk.again(last),
+      KeyC: () => last?.element.querySelector(".answer .acts button")?.click(),
+    }[code];
+  }
+
+  /** What is typed into nothing goes into the message box. */
+  single({ key, target }) {
+    if (key === "?") return help;
+    if (key === "/") return () => this.composer.box.focus();
+    if (key.length === 1 && key !== " " && !target.closest("button, a, summary, [tabindex='0']")) this.composer.box.focus();
+    return null;
   }
 }
 

@@ -1,7 +1,7 @@
 // The message box: text, files, and what the next answer is made with.
 
 import { bytes, h, icon, iconButton, number, svg } from "./dom.js";
-import { ALL_LIMIT, readFile, withFiles } from "./files.js";
+import { ALL_LIMIT, readFile, splitFiles, withFiles } from "./files.js";
 import { shortModel } from "./names.js";
 import { closePanel, menu, panel, roving, toast } from "./overlay.js";
 
@@ -94,7 +94,12 @@ export class Composer {
   /** After a message that could not be sent: nothing that was typed is lost. */
   restore(prompt, settings) {
     this.settings = { ...settings, ...this.settings };
-    if (!this.box.value) this.box.value = prompt;
+    if (!this.box.value && !this.files.length) {
+      const { text, files } = splitFiles(prompt);
+      this.box.value = text;
+      this.files = files;
+      this.showFiles();
+    }
     this.changed();
   }
 
@@ -155,7 +160,7 @@ export class Composer {
     const name = this.modelName;
     const state = this.app.status?.models.find((model) => model.name === name)?.state;
     this.model.replaceChildren(h("span", { class: `dot ${state ?? ""}` }), h("span", {}, shortModel(name) || "Model"), icon("turn"));
-    this.model.title = `Model: ${name}${state ? `, ${state === "ready" ? "loaded" : state}` : ", not loaded"} (m)`;
+    this.model.title = `Model: ${name}${state ? `, ${state === "ready" ? "loaded" : state}` : ", not loaded"} (Alt M)`;
     const mode = this.setting("mode");
     this.mode.hidden = !this.app.modes.length;
     this.mode.replaceChildren(h("span", {}, mode || "Mode"), icon("turn"));
@@ -226,7 +231,7 @@ export class Composer {
     const modes = this.app.modes.filter((mode) => !mode.problem);
     menu(this.mode, [
       { icon: "close", label: "No mode", run: () => ((this.known.mode = undefined), this.choose("mode", undefined)) },
-      ...modes.map((mode) => ({ icon: mode.name === this.setting("mode") ? "check" : "tune", label: `${mode.name}: ${mode.description || "from config.toml"}`, run: () => this.choose("mode", mode.name) })),
+      ...modes.map((mode) => ({ icon: mode.name === this.setting("mode") ? "check" : "tune", label: mode.name, about: mode.description || "from config.toml", run: () => this.choose("mode", mode.name) })),
     ], "Mode");
   }
 

@@ -23,7 +23,7 @@ export class List {
     root.append(
       h("div", { class: "brand" }, h("a", { href: "#/", "aria-label": "ThreadRunner, new conversation" }, mark(), h("b", {}, "ThreadRunner")),
         iconButton("side", `Hide the list (${MOD} B)`, () => app.toggleSide())),
-      h("button", { type: "button", class: "new", onclick: () => app.go(null) }, icon("compose"), h("span", {}, "New conversation"), h("kbd", {}, "n")),
+      h("button", { type: "button", class: "new", onclick: () => app.go(null) }, icon("compose"), h("span", {}, "New conversation"), h("kbd", {}, `${MOD} Shift O`)),
       h("label", { class: "search" }, icon("search"), this.query, h("kbd", {}, `${MOD} K`)),
       this.items,
       h("div", { class: "base" }, this.foot,

@@ -74,13 +74,14 @@ export function menu(anchor, items, label) {
         closePanel();
         item.run();
       },
-    }, icon(item.icon), h("span", {}, item.label), item.key && h("kbd", {}, item.key))));
+    }, icon(item.icon), h("span", {}, item.label, item.about && h("small", {}, item.about)))));
   roving(list, "button");
   return panel(anchor, list, label, "menu");
 }
 
 /** Words at the foot of the page; `action` is a button's label and what it does. */
 export function toast(text, action = null, seconds = 6) {
+  for (const other of document.querySelectorAll(".toast")) if (other.textContent === text) other.remove();
   const made = h("div", { class: "toast" }, h("span", {}, text));
   const end = () => {
     clearTimeout(timer);
@@ -107,10 +108,12 @@ export function dialog(title, ...content) {
 const APPLE = /Mac|iP(?:hone|ad)/.test(navigator.platform);
 export const MOD = APPLE ? "⌘" : "Ctrl";
 
+const ALT = APPLE ? "⌥" : "Alt";
+
 const KEYS = [
   ["Write", [["Enter", "send"], ["Shift Enter", "new line"], ["↑", "edit your last message, from an empty box"], ["Esc", "stop the answer"]]],
-  ["Go", [[`${MOD} K`, "search all conversations"], [`${MOD} Shift O`, "new conversation"], ["Alt ↑  Alt ↓", "previous, next conversation"], [`${MOD} B`, "show or hide the list"]]],
-  ["Where nothing is being typed", [["/", "to the message box"], ["n", "new conversation"], ["j  k", "next, previous turn"], ["e", "edit your last message"], ["r", "answer again"], ["c", "copy the last answer"], ["m", "choose a model"], ["?", "these keys"]]],
+  ["Go", [[`${MOD} K`, "search all conversations"], [`${MOD} Shift O`, "new conversation"], [`${ALT} ↑ ↓`, "previous, next conversation"], [`${MOD} B`, "show or hide the list"], ["/", "to the message box"]]],
+  ["Act", [[`${ALT} J K`, "next, previous turn"], [`${ALT} E`, "edit your last message"], [`${ALT} R`, "answer again"], [`${ALT} C`, "copy the last answer"], [`${ALT} M`, "choose a model"], ["?", "these keys"]]],
 ];
 
 export function help() {

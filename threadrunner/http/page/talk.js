@@ -213,16 +213,28 @@ export class Talk {
   begin(prompt, replace = 0) {
     if (!this.turns.size) this.root.replaceChildren();
     this.root.classList.remove("empty");
-    for (const view of [...this.turns.values()].slice(this.turns.size - replace)) {
-      if (!replace) break;
-      this.turns.delete(view.turn.number);
-      view.element.remove();
-    }
+    const replaced = replace ? [...this.turns.values()].slice(-replace) : [];
+    replaced.forEach((view) => this.drop(view));
     const number = (this.last?.turn.number ?? 0) + 1;
     this.root.append(this.made({ number, prompt, state: "done", answer: "" }));
     this.last.begin();
+    this.last.replaced = replaced;
     this.toEnd();
     return this.last;
+  }
+
+  drop(view) {
+    this.turns.delete(view.turn.number);
+    view.element.remove();
+  }
+
+  /** What has been refused was never said. */
+  takeBack(view) {
+    this.drop(view);
+    for (const old of view.replaced) {
+      this.turns.set(old.turn.number, old);
+      this.root.append(old.element);
+    }
   }
 
   /** The turn as it is kept, now that its answer has ended. */
