@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.clients.browser import Browser
 from tests.http.served import Served, serving
+from tests.http.tab import Tab
 from tests.http.tinymodel import serving_tiny
 
 
@@ -18,3 +20,16 @@ def served() -> Iterator[Served]:
 def tiny() -> Iterator[Served]:
     """`serve` before a daemon with tiny models."""
     yield from serving_tiny()
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    browser = Browser(tmp_path_factory.mktemp("chromium"), 1200, 800)
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="module")
+def tab(browser: Browser, served: Served) -> Tab:
+    """The page, open."""
+    return Tab(browser, served)

@@ -5,6 +5,7 @@ A turn is one exchange, a prompt and its answer, because it enters and leaves a 
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
@@ -14,6 +15,12 @@ from threadrunner.api.fields import INT64_MAX, NewName, NoteText, Query, Session
 from threadrunner.api.names import LAST
 
 TurnState = Literal["open", "done", "stopped", "failed", "lost"]
+
+
+def slug(prompt: str) -> str:
+    """A name from a prompt's first words."""
+    words = re.findall(r"\w+", prompt.lower())[:6]
+    return "-".join(words)[:40].rstrip("-") or "conversation"
 
 
 class SessionInfo(Struct, kw_only=True):

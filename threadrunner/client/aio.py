@@ -53,9 +53,15 @@ def _encoded(message: dict[str, Any]) -> bytes:
 
 
 class AsyncConnection:
-    """One stream. Ends for good when the daemon hangs up; `AsyncClient` makes the next one."""
+    """One stream. Ends for good when the daemon hangs up; `AsyncClient` makes the next one. `listen` is called with
+    each event, once they are subscribed to."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        listen: Heard | None = None,
+    ) -> None:
         self._writer = writer
         self._waiting: dict[int, tuple[asyncio.Future[Any], Notice | None]] = {}
         self._requests = 0
@@ -63,7 +69,7 @@ class AsyncConnection:
         self._watch: asyncio.TimerHandle | None = None
         self._asked = False  # whether the daemon lives
         self._heard = False  # anything, since the last look
-        self._events: Heard | None = None
+        self._events = listen
         self._pump = asyncio.create_task(self._read(reader))
 
     def __repr__(self) -> str:
@@ -97,6 +103,10 @@ class AsyncConnection:
         self._events = events
         self._requests += 1
         self._send(messages.encode(messages.request(self._requests, "subscribe", {"events": ["*"]})))
+
+    async def ended(self) -> None:
+        """Return once the daemon has hung up."""
+        await asyncio.wait({self._pump})
 
     async def close(self) -> None:
         self._pump.cancel()

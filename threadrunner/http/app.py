@@ -22,7 +22,9 @@ from threadrunner.http.dialects import (
     models,
     ollama,
     ollama_models,
+    page,
     responses,
+    ui,
 )
 from threadrunner.http.failures import HttpFailure
 from threadrunner.http.gate import Gate, refused
@@ -32,7 +34,20 @@ from threadrunner.http.policy import Policy
 
 log = logging.getLogger("threadrunner.http")
 
-DIALECTS = (chat, completions, embeddings, models, responses, anthropic, ollama, ollama_models, llama, metrics)
+DIALECTS = (
+    chat,
+    completions,
+    embeddings,
+    models,
+    responses,
+    anthropic,
+    ollama,
+    ollama_models,
+    llama,
+    metrics,
+    page,
+    ui,
+)
 """Modules with `routes(gateway)`."""
 
 

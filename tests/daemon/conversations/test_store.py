@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from threadrunner.api.conversations import ImportedTurn, SessionImportParams
+from threadrunner.api.conversations import ImportedTurn, SessionImportParams, slug
 from threadrunner.api.errors import InvalidParams, SessionNotFound, StorageFailed
 from threadrunner.daemon.conversations import schema, sessions, turns
-from threadrunner.daemon.conversations.sessions import match, slug
+from threadrunner.daemon.conversations.sessions import match
 from threadrunner.daemon.conversations.store import Store
 from threadrunner.daemon.conversations.turns import Outcome, SessionUpdate
 

