@@ -13,7 +13,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "threadrunner"
 
-COMMON = {"config", "exits", "machine", "model_settings", "paths", "processes", "threadrunner"}
+COMMON = {
+    "config", "exits", "machine", "model_settings", "paths", "processes", "remote_keys", "remote_settings",
+    "threadrunner",
+}  # fmt: skip
 """Modules that every process may use; `threadrunner` is the package itself, for its version."""
 
 # A package, or a module where it differs from its package -> what it may import beside itself.
@@ -24,6 +27,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "processes": set(),
     "config": {"paths"},
     "model_settings": {"config"},
+    "remote_settings": {"config"},
+    "remote_keys": {"paths", "remote_settings"},
     "wire": set(),
     "api": {"wire"},
     "client": {"api", "wire", *COMMON},
@@ -34,7 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lsp": {"client", "api", "wire", *COMMON},
     "http": {"client", "api", "wire", *COMMON},
     "daemon.gguf": {"api"},
-    "daemon.models": {"daemon.gguf", "api"},
+    "daemon.models": {"daemon.gguf", "api", "config", "remote_settings"},
     "daemon.downloads": {"daemon.gguf", "daemon.models", "api"},
     "daemon.conversations": {"api"},
     "daemon.workers": {

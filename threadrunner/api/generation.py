@@ -231,6 +231,7 @@ class Generated(Struct):
         ]
         | UnsetType
     ) = UNSET
+    host: Annotated[str, described("the machine that answered; absent: this one")] | UnsetType = UNSET
 
 
 class Embedded(Struct):

@@ -39,6 +39,7 @@ class CatalogModel(Struct, kw_only=True):
         str, described("which program's store the file is in, for example Ollama; empty: ours, or the user's own")
     ] = ""
     problem: Annotated[str, described("why it cannot be used")] | None = None
+    host: Annotated[str, described("the machine that it is on; empty: this one")] = ""
 
 
 class ModelList(Struct):

@@ -49,6 +49,7 @@ from threadrunner.api.generation import (
     Usage,
     conflicts,
 )
+from threadrunner.api.remotes import RemoteModels, RemoteModelsParams
 
 __all__ = [
     "PRIORITIES",
@@ -88,6 +89,9 @@ __all__ = [
     "PieceKind",
     "Priority",
     "Progress",
+    "RemoteModels",
+    "RemoteModelsParams",
+    "RemoteServer",
     "Result",
     "Tidy",
     "Timings",
@@ -100,8 +104,16 @@ __all__ = [
     "conflicts",
 ]
 
-Params = GenerateParams | InfillParams | EmbedParams | TokenizeParams | DetokenizeParams | ApplyTemplateParams
-Result = Generated | Embedded | Tokenized | Detokenized | AppliedTemplate
+Params = (
+    GenerateParams
+    | InfillParams
+    | EmbedParams
+    | TokenizeParams
+    | DetokenizeParams
+    | ApplyTemplateParams
+    | RemoteModelsParams
+)
+Result = Generated | Embedded | Tokenized | Detokenized | AppliedTemplate | RemoteModels
 
 PRIORITIES: dict[str, int] = {"interactive": 0, "normal": 1, "background": 2}
 """A request's priority -> its rank: the smaller goes first."""
@@ -133,6 +145,24 @@ class Hardware(Struct, frozen=True, kw_only=True):
     """Whether likely tokens are evaluated ahead: auto, off or always."""
 
 
+class RemoteServer(Struct, frozen=True, kw_only=True):
+    """A server on another machine, as config.toml names it: see remote_settings.py. Its key goes to the worker that
+    asks it with the first message, and nowhere else."""
+
+    name: str
+    url: str
+    key: str = ""
+    models: list[str] = []
+    dialect: str = ""
+    fim: str = ""
+    certificates: str = ""
+    """PEM; empty: the system's."""
+    read_timeout: float = 0.0
+
+    def __repr__(self) -> str:
+        return f"<RemoteServer {self.name} {self.url}>"  # no log and no trace has the key
+
+
 class ModelSpec(Struct, frozen=True, kw_only=True):
     """What to load, as the daemon resolved it."""
 
@@ -156,6 +186,8 @@ class ModelSpec(Struct, frozen=True, kw_only=True):
     """A private folder for state that outlives the process; empty: keep none."""
     cache_bytes: int = 0
     """Maximum bytes to keep there."""
+    remote: RemoteServer | None = None
+    """The server that answers, for the backend that asks another machine."""
 
 
 class ModelFacts(Struct, frozen=True, kw_only=True):

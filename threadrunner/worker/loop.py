@@ -63,6 +63,7 @@ log = logging.getLogger("threadrunner.worker")
 BUILT_IN = {
     "dummy": "threadrunner.backends.dummy:DummyBackend",
     "llama": "threadrunner.backends.llama:LlamaBackend",
+    "remote": "threadrunner.backends.remote.backend:RemoteBackend",
 }
 LOADING_EVERY = 0.02  # seconds between two reports of a load
 GAUGES_EVERY = 0.25  # seconds between two reports while busy: `status` may be that old
@@ -296,7 +297,9 @@ def run(fd: int, vitals_fd: int, expected: str = "") -> int:
 def _serve(link: Link, listener: Listener, first: Load, vitals: VitalsPage) -> int:
     try:
         backend = find_backend(first.backend)
-        if first.backend in BUILT_IN:  # an installed one may need the network
+        if first.backend == "remote":
+            confine.before_asking()
+        elif first.backend in BUILT_IN:  # an installed one may need the network
             confine.before_load(first.spec.cache_bytes)
         loop = Loop(link, listener, backend, vitals)
         loop.load(spec_of(first))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -26,13 +26,17 @@ from threadrunner.api.models import LoadParams
 from threadrunner.api.sampling import SamplingParams, Target
 from threadrunner.daemon.downloads.downloads import Downloads
 from threadrunner.daemon.live_config import LiveConfig
+from threadrunner.daemon.methods import consent
 from threadrunner.daemon.methods.choice import NOTHING, ModelChoice, Preference, choose_model
+from threadrunner.daemon.models import remotes
 from threadrunner.daemon.models.catalog import Catalog, ModelRef
 from threadrunner.daemon.models.last_used import LastUsed
 from threadrunner.daemon.tally import Tally
 from threadrunner.daemon.workers.fleet import Fleet
 from threadrunner.daemon.workers.resident import Lease
 from threadrunner.daemon.workers.sink import Sink
+from threadrunner.remote_settings import BACKEND as REMOTE
+from threadrunner.remote_settings import RemoteSettings
 
 Answerable = GenerateParams | InfillParams
 PassedOn = EmbedParams | TokenizeParams | DetokenizeParams | ApplyTemplateParams
@@ -71,17 +75,34 @@ class Generation:
         if choice.because == "config" and self._config.fault:
             self._config.check()
             return self.choose(params, mode, session)
-        return choice
+        return choice._replace(backend=REMOTE) if self._catalog.elsewhere(choice.name) else choice
+
+    def permit(
+        self, choice: ModelChoice, what: str, *, models: Iterable[str | None] = (), remembered: str | None = None
+    ) -> None:
+        """Raises InvalidParams where this may not be sent to the chosen model; see consent.py. `models` and
+        `remembered` are for a conversation's history."""
+        model = self._catalog.elsewhere(choice.name)
+        if model is None or (
+            what == "history" and not consent.is_history(model.remote, models, self._full(remembered))
+        ):
+            return
+        consent.check(remotes.settings(self._config.current, model.remote), what)
+
+    def _full(self, name: str | None) -> str | None:
+        """A model's name without an alias, where it is on another machine."""
+        return str(self._catalog.elsewhere(name) or name) if name else None
 
     async def answer(self, method: str, params: Answerable, sink: Sink, mode: Preference = NOTHING) -> Generated:
         """The result of `generate` or `infill`; its pieces go to the sink. Raises ApiError."""
         async with deadline(params.timeout), self.use(self.choose(params, mode), params, sink) as model:
             return await model.answer(method, params, sink)
 
-    async def pass_on(self, method: str, params: PassedOn, sink: Sink) -> msgspec.Raw:
-        """The result of embed, tokenize or detokenize, as the JSON that the worker wrote. Raises ApiError."""
+    async def pass_on(self, method: str, params: PassedOn, sink: Sink, what: str = "") -> msgspec.Raw:
+        """The result of embed, tokenize or detokenize, as the JSON that the worker wrote. `what` is said where it is
+        not the request's own text. Raises ApiError."""
         async with deadline(params.timeout), self.use(self.choose(params), params, sink) as model:
-            return await model.pass_on(method, params, sink)
+            return await model.pass_on(method, params, sink, what)
 
     @contextlib.asynccontextmanager
     async def use(self, choice: ModelChoice, params: Target | LoadParams, sink: Sink) -> AsyncIterator[ModelInUse]:
@@ -93,8 +114,9 @@ class Generation:
         model = await self._present(choice, params.offline, sink)
         if model.present:
             self._last_used.now(model.path)
+        server = remotes.settings(self._config.current, model.remote.remote) if model.remote else None
         async with self._fleet.use(model, choice.backend, params.keep_alive, sink) as lease:
-            yield ModelInUse(lease, (time.monotonic() - began) * 1e3, self._tally)
+            yield ModelInUse(lease, (time.monotonic() - began) * 1e3, self._tally, model, server)
 
     async def resolve(self, choice: ModelChoice) -> ModelRef:
         """The chosen model's file, whether it is on this machine or not. Raises ModelNotFound."""
@@ -104,12 +126,15 @@ class Generation:
             return await self._catalog.resolve(choice.name)
         except ModelNotFound:
             # Other backends need no file; a path, though, means one.
-            if choice.backend == "llama" or "/" in choice.name:
+            if choice.backend in ("llama", REMOTE) or "/" in choice.name:
                 raise
             return ModelRef(choice.name, "")
 
     async def _present(self, choice: ModelChoice, offline: bool, sink: Sink) -> ModelRef:
         model = await self.resolve(choice)
+        if model.remote is not None:
+            self._config.check()  # it may forbid to ask
+            consent.check_online(model.name, offline=offline or self._config.current.offline)
         if model.present or choice.backend != "llama":
             return model
         self._config.check()  # it may forbid to fetch
@@ -125,15 +150,21 @@ class Generation:
 class ModelInUse:
     """A loaded model that cannot be unloaded until the `async with` that gave it ends."""
 
-    def __init__(self, lease: Lease, waited_ms: float, tally: Tally) -> None:
+    def __init__(
+        self, lease: Lease, waited_ms: float, tally: Tally, model: ModelRef, server: RemoteSettings | None
+    ) -> None:
+        """`server` is where the model is, if that is another machine."""
         self.waited_ms = waited_ms
         """Milliseconds that the download and the load took."""
         self._lease = lease
         self._tally = tally
+        self._model = model
+        self._server = server
 
     @property
     def model(self) -> ModelRef:
-        return self._lease.resident.model
+        """One worker asks all models of a remote; else a worker has its own name for its file."""
+        return self._lease.resident.model if self._server is None else self._model
 
     @property
     def context(self) -> int:
@@ -142,17 +173,32 @@ class ModelInUse:
 
     async def answer(self, method: str, params: Answerable, sink: Sink) -> Generated:
         """The worker's answer, with times counted from the beginning of the wait for the model. Raises ApiError."""
-        answer = await self._lease.request(method, params.priority, params, sink)
+        answer = await self._lease.request(method, params.priority, self._permitted(method, params, ""), sink)
         result = msgspec.json.decode(answer, type=Generated)
-        result.model = self.model.name
+        if self._server is None:
+            result.model = self.model.name
         result.timings.load_ms = round(self.waited_ms, 3)
         result.timings.ttft_ms = round(result.timings.ttft_ms + self.waited_ms, 3)
         self._tally.answered(result)
         return result
 
-    async def pass_on(self, method: str, params: PassedOn, sink: Sink) -> msgspec.Raw:
+    async def pass_on(self, method: str, params: PassedOn, sink: Sink, what: str = "") -> msgspec.Raw:
         """The worker's result as it wrote it. Raises ApiError."""
-        return msgspec.Raw(await self._lease.request(method, params.priority, params, sink))
+        return msgspec.Raw(
+            await self._lease.request(method, params.priority, self._permitted(method, params, what), sink)
+        )
+
+    async def ask_server(self, method: str, params: msgspec.Struct, sink: Sink) -> bytes:
+        """What a server says of itself: nothing of the user's is sent. Raises ApiError."""
+        return await self._lease.request(method, "interactive", params, sink)
+
+    def _permitted(self, method: str, params: Target, what: str) -> msgspec.Struct:
+        """The params as they may be sent. Raises InvalidParams where they may not."""
+        if self._server is None or self._model.remote is None:
+            return params
+        consent.check(self._server, what or consent.of_method(method))
+        named = msgspec.structs.replace(params, model=self._model.remote.model or None)
+        return consent.without_forbidden(self._server, named)
 
 
 class ModelEmbedder(NamedTuple):
@@ -170,7 +216,8 @@ class ModelEmbedder(NamedTuple):
             input=texts, model=params.model, backend=params.backend, offline=params.offline,
             keep_alive=params.keep_alive, priority=priority,
         )  # fmt: skip
-        embedded = msgspec.json.decode(await self.generation.pass_on("embed", asked, self.sink), type=Embedded)
+        made = await self.generation.pass_on("embed", asked, self.sink, "memory")
+        embedded = msgspec.json.decode(made, type=Embedded)
         return embedded.model, embedded.embeddings
 
 
