@@ -85,7 +85,7 @@ def test_a_character_cut_between_two_events_stays_whole() -> None:
 
 
 def test_an_end_without_a_finish_is_a_broken_answer() -> None:
-    with pytest.raises(RemoteFailed, match="box broke the answer off"):
+    with pytest.raises(RemoteFailed, match="the server broke the answer off"):
         told(chunk(content="half"))
     with pytest.raises(RemoteFailed):
         told()

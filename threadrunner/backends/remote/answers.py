@@ -68,9 +68,11 @@ class RemoteAnswer:
         id: int,
         params: SamplingParams,
         ending: Callable[[], Detokenizer] | None = None,
+        where: str = "the server",
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`ending` is made for each candidate whose text we cut ourselves."""
+        """`ending` is made for each candidate whose text we cut ourselves; `where` is the host, for errors."""
+        self._where = where
         self._id = id
         self._params = params
         self._ending = ending
@@ -182,7 +184,9 @@ class RemoteAnswer:
         self._pieces += 1
         self._chars += len(text)
         if self._chars > MAX_CHARS:
-            raise RemoteFailed(f"the answer has more than {MAX_CHARS} characters; set max_tokens")
+            raise RemoteFailed(
+                f"the answer of {self._where} has more than {MAX_CHARS} characters; set max_tokens", host=self._where
+            )
 
     def late(self) -> list[Piece]:
         """What was held back of texts that have ended."""
@@ -196,7 +200,7 @@ class RemoteAnswer:
     def result(self, model: str, host: str) -> Generated:
         """The whole answer; `host` is empty where it came from this machine. Raises RemoteFailed for an answer that
         was broken off, or that the server ended for a reason of its own."""
-        choices = [self._ended(self._candidates.get(i), host) for i in range(self._params.n)]
+        choices = [self._ended(self._candidates.get(i)) for i in range(self._params.n)]
         usage, now = self._sum(), self._now()
         decode = now - (self._first or now)
         return Generated(
@@ -227,17 +231,17 @@ class RemoteAnswer:
             thought or UNSET,
         )  # fmt: skip
 
-    def _ended(self, candidate: _Candidate | None, host: str) -> Choice:
+    def _ended(self, candidate: _Candidate | None) -> Choice:
         cut = candidate is not None and candidate.ending is not None and candidate.ending.stopped
         if candidate is None or (candidate.finish is None and not cut):
-            raise broken_off(host)
+            raise broken_off(self._where)
         calls = [ToolCall(call.id, FunctionCall(call.name, "".join(call.arguments) or "{}"))
                  for _, call in sorted(candidate.calls.items())]  # fmt: skip
         reason = "stop" if cut else _REASONS.get(candidate.finish or "")
         if reason is None:
             raise RemoteFailed(
-                f"the server ended the answer with {str(candidate.finish)[:40]!r}, before it was complete",
-                host=host, reason=str(candidate.finish)[:40],
+                f"{self._where} ended the answer with {str(candidate.finish)[:40]!r}, before it was complete",
+                host=self._where, reason=str(candidate.finish)[:40],
             )  # fmt: skip
         if calls and reason == "stop":  # some say `stop` beside calls
             reason = "tool_calls"
@@ -248,8 +252,7 @@ class RemoteAnswer:
 
 def broken_off(host: str) -> RemoteFailed:
     """The connection ended, and no finish had been said."""
-    where = host or "the server"
-    return RemoteFailed(f"{where} broke the answer off before it was complete; ask again", host=host)
+    return RemoteFailed(f"{host} broke the answer off before it was complete; ask again", host=host)
 
 
 def json_text(value: Any) -> str:

@@ -80,7 +80,7 @@ class Asker:
         facts = await self._known(params.model or "", _left(params))
         model = self._model(params.model or "", facts)
         ending = partial(middles.ending, params) if isinstance(params, InfillParams) else None
-        answer = RemoteAnswer(id, params, ending)
+        answer = RemoteAnswer(id, params, ending, self._connection.host)
         order = self._order(facts.dialect, model, params)
         host = ""
         if params.n > 1 and "n" not in order.body:

@@ -35,8 +35,8 @@ class RemoteBackend:
     def __init__(self) -> None:
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._open: set[int] = set()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="asking", daemon=True)
+        self._loop: asyncio.AbstractEventLoop
+        self._thread: threading.Thread
         self._tasks: dict[int, asyncio.Task[None]] = {}
         """Of the loop's thread."""
         self._asker: Asker | None = None
@@ -48,6 +48,8 @@ class RemoteBackend:
         # httpcore2 writes headers, and with them the key, where its loggers are at debug.
         logging.disable(logging.DEBUG)
         self._max_open = spec.max_queued or 1
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="asking", daemon=True)
         self._thread.start()
         made = asyncio.run_coroutine_threadsafe(
             _made(functools.partial(Asker, spec.remote, self._events.put)), self._loop
@@ -90,6 +92,8 @@ class RemoteBackend:
         if self._asker is not None:
             self._loop.call_soon_threadsafe(self._stop)
             self._thread.join(END_WITHIN)
+            if not self._thread.is_alive():
+                self._loop.close()
 
     def gauges(self) -> dict[str, int | float]:
         """What was sent and received are tokens, as the server counts them."""
