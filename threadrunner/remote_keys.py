@@ -80,8 +80,7 @@ def store(remote: RemoteSettings, key: str) -> str:
         )
     place = path(remote)
     if remote.key == "file":
-        paths.private_dir(paths.home())
-        os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
+        paths.private_dir(os.path.dirname(place))
     beside = f"{place}.{os.getpid()}"
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:

@@ -176,9 +176,10 @@ class Loop:
             began = time.monotonic()
             events = self._backend.step()
             self._vitals.stepped(began)
-            if events:
-                self._link.send(*map(self._outgoing, events))
-            self._report()
+            messages = [self._outgoing(event) for event in events]
+            self._report()  # first: who has an answer and asks how the worker is, is told of it
+            if messages:
+                self._link.send(*messages)
 
     def _take_messages(self) -> bool:
         """Handle what is there; wait for a message when nothing is open. False once the worker must end."""
@@ -201,6 +202,8 @@ class Loop:
         self._vitals.now(Doing.CANCEL, id)
         self._open.discard(id)
         self._backend.cancel(id)
+        self._gauged = 0.0
+        self._report()
         self._link.send(LetGo(id))
 
     def _awaited(self) -> ToWorker | None:

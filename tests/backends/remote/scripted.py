@@ -72,15 +72,15 @@ def models(*names: str, owner: str = "someone", **more: Any) -> Reply:
 class ScriptedServer:
     """Listens on a port of its own. `answers` gives the reply to a request; `requests` has those that came."""
 
-    def __init__(self, answers: Callable[[Recorded], Reply] | None = None) -> None:
+    def __init__(self, answers: Callable[[Recorded], Reply] | None = None, host: str = "127.0.0.1") -> None:
         self.answers = answers or (lambda _: says("hello"))
         self.requests: list[Recorded] = []
         self.arrived: queue.Queue[Recorded] = queue.Queue()
         self.hung_up: queue.Queue[str] = queue.Queue()
         """Paths of answers that the client did not take to their end."""
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((host, 0))
         self.port = self._listener.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}/v1"
+        self.url = f"http://{host}:{self.port}/v1"
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
