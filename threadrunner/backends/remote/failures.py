@@ -14,6 +14,7 @@ from typing import Any
 from threadrunner.api.errors import (
     ApiError,
     ContextOverflow,
+    InvalidGrammar,
     InvalidParams,
     ModelNotFound,
     NotSupported,
@@ -38,6 +39,9 @@ _KINDS: dict[int, type[ApiError]] = {
     504: Timeout,
 }  # fmt: skip
 """By status; others below 500 are faults of the request, those above it the server's."""
+
+_BY_WORD: dict[str, type[ApiError]] = {"not_supported": NotSupported, "invalid_grammar": InvalidGrammar}
+"""By the word that our own `serve` has for it."""
 
 _QUOTA = ("insufficient_quota", "billing_hard_limit_reached", "insufficient_balance")
 _OVERFLOW = re.compile(
@@ -106,7 +110,7 @@ class ServerErrors:
             facts |= {} if wait is None else {"retry_after": wait}
         if status == 404:
             said += f". `threadrunner remotes test {self._server.name}` lists its models"
-        known = _KINDS.get(status, InvalidParams if status < 500 else RemoteFailed)
+        known = _BY_WORD.get(kind) or _KINDS.get(status, InvalidParams if status < 500 else RemoteFailed)
         return (NotSupported if "only supported for" in said else known)(said, **facts)
 
     @staticmethod
@@ -151,7 +155,8 @@ def _error_object(error: Any) -> tuple[str, str, dict[str, Any]]:
     kinds = [str(error[name]) for name in ("code", "type") if isinstance(error.get(name), str)]
     words = error.get("message") or error.get("detail") or ""
     facts = {name: error[name] for name in ("n_prompt_tokens", "n_ctx") if isinstance(error.get(name), int)}
-    kind = next((kind for kind in kinds if kind in _QUOTA or _OVERFLOW.search(kind)), kinds[-1] if kinds else "")
+    telling = (kind for kind in kinds if kind in _QUOTA or kind in _BY_WORD or _OVERFLOW.search(kind))
+    kind = next(telling, kinds[-1] if kinds else "")
     return kind, words if isinstance(words, str) else json.dumps(words), facts
 
 
