@@ -36,7 +36,8 @@ from threadrunner.backends.remote.backend import RemoteBackend
 class Asked:
     """A backend before one server, and the events of its requests."""
 
-    def __init__(self, url: str, **table: Any) -> None:
+    def __init__(self, url: str, patience: float = PATIENCE, **table: Any) -> None:
+        self._patience = patience
         self.backend = RemoteBackend()
         spec = ModelSpec(name="remote:box", max_queued=20, remote=RemoteServer(name="box", url=url, **table))
         assert self.backend.load(spec, lambda *_: None).facts["host"] == "127.0.0.1"
@@ -50,7 +51,7 @@ class Asked:
     def events(self, id: int) -> list[Event]:
         """All events of a request to its end."""
         found: list[Event] = []
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + self._patience
         while time.monotonic() < until:
             found += [one for one in self.backend.step() if one.id == id]
             if found and isinstance(found[-1], (Finished, Failed)):
