@@ -25,7 +25,7 @@ ROUNDS = 30
 TOKENS = 24
 
 
-def directly(connection: http.client.HTTPConnection, prompt: str) -> list[float]:
+def directly(port: int, prompt: str) -> list[float]:
     """When each piece of the answer came, in seconds from the request on."""
     body = {
         "messages": [{"role": "user", "content": prompt}],
@@ -34,10 +34,11 @@ def directly(connection: http.client.HTTPConnection, prompt: str) -> list[float]
         "temperature": 0,
     }
     began = time.perf_counter()
-    connection.request("POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json"})
-    lines = (line for line in connection.getresponse() if line.startswith(b"data: {"))
-    texts = (line for line in lines if json.loads(line[6:])["choices"][0]["delta"].get("content"))
-    return [time.perf_counter() - began for _ in texts]
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port)) as connection:  # a new one, as curl has
+        connection.request("POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json"})
+        lines = (line for line in connection.getresponse() if line.startswith(b"data: {"))
+        texts = (line for line in lines if json.loads(line[6:])["choices"][0]["delta"].get("content"))
+        return [time.perf_counter() - began for _ in texts]
 
 
 def through(wire: Wire, prompt: str) -> list[float]:
@@ -55,8 +56,7 @@ def main(binary: str, model: str) -> None:
     with Peer(binary, model, "-c", "2048", "-t", "2") as peer, contextlib.closing(daemon):
         (daemon.home / "config.toml").write_text(f'[remotes.box]\nurl = "http://127.0.0.1:{peer.port}"\n')
         wire = daemon.start().wire()
-        connection = http.client.HTTPConnection("127.0.0.1", peer.port)
-        ways = {"directly": lambda p: directly(connection, p), "through remote:": lambda p: through(wire, p)}
+        ways = {"directly": lambda p: directly(peer.port, p), "through remote:": lambda p: through(wire, p)}
         first: dict[str, list[float]] = {name: [] for name in ways}
         rest: dict[str, list[float]] = {name: [] for name in ways}
         for number in range(ROUNDS + 2):
@@ -66,7 +66,6 @@ def main(binary: str, model: str) -> None:
                 if number >= 2:
                     first[name].append(times[0] * 1e3)
                     rest[name].append((times[-1] - times[0]) / max(1, len(times) - 1) * 1e3)
-        connection.close()
     print(f"{'':16} {'first token':>12} {'each further':>14}")
     for name in ways:
         print(f"{name:16} {statistics.median(first[name]):9.2f} ms {statistics.median(rest[name]):11.3f} ms")

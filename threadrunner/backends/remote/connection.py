@@ -31,8 +31,9 @@ CONNECT_WITHIN = 10.0
 WRITE_WITHIN = 60.0
 MAX_WHOLE = 64 << 20
 """Bytes of an answer that is not streamed: embeddings, a list of models."""
-IDLE = 60.0
-"""Seconds that an unused connection is kept: a TLS handshake would be most of a short request's time."""
+IDLE = 4.0
+"""Seconds that an unused connection is kept. Many servers (uvicorn, llama-server, Node) hang up after 5: a request that
+meets the hang-up could not be told from one that was begun, and so would not be tried again."""
 
 _ALIVE = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
 if hasattr(socket, "TCP_KEEPIDLE"):  # a prefill may take minutes without a byte; a machine that is gone, two
