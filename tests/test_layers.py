@@ -14,7 +14,8 @@ import pytest
 ROOT = Path(__file__).parent.parent / "threadrunner"
 
 COMMON = {
-    "activation", "config", "exits", "machine", "model_settings", "paths", "processes", "routes", "threadrunner",
+    "activation", "config", "exits", "machine", "model_settings", "paths", "processes", "remote_keys",
+    "remote_settings", "routes", "threadrunner",
 }  # fmt: skip
 """Modules that every process may use; `threadrunner` is the package itself, for its version."""
 
@@ -28,6 +29,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "config": {"paths"},
     "model_settings": {"config"},
     "routes": {"config"},
+    "remote_settings": {"config"},
+    "remote_keys": {"paths", "remote_settings"},
     "wire": set(),
     "api": {"wire"},
     "client": {"api", "wire", *COMMON},
@@ -38,7 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lsp": {"client", "api", "wire", *COMMON},
     "http": {"client", "api", "wire", *COMMON},
     "daemon.gguf": {"api"},
-    "daemon.models": {"daemon.gguf", "api"},
+    "daemon.models": {"daemon.gguf", "api", "config", "remote_settings"},
     "daemon.downloads": {"daemon.gguf", "daemon.models", "api"},
     "daemon.conversations": {"api"},
     "daemon.workers": {

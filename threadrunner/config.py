@@ -89,7 +89,7 @@ class Config(NamedTuple):
         int, "maximum bytes of memory for finished requests' KV state, for each model; -1: by what is free", Bounds(-1)
     ] = -1
     cache_bytes: Annotated[int, "maximum bytes of saved KV state on disk, for each model; 0: keep none"] = 1 << 30
-    offline: Annotated[bool, "never fetch a model"] = False
+    offline: Annotated[bool, "never fetch a model, and ask no other machine"] = False
     aliases: Annotated[
         dict[str, str], 'names of your own for models, in a table `[aliases]`: `small = "smollm2:135m"`'
     ] = {}  # noqa: RUF012
@@ -100,6 +100,11 @@ class Config(NamedTuple):
     log_days: Annotated[int, "daily log files that are kept", Bounds(0, 36500)] = 7
     route: dict[str, Any] = {}  # noqa: RUF012 - the `[route]` table as it is: see routes.py
     models: dict[str, Any] = {}  # noqa: RUF012 - the `[models.NAME]` tables as they are: see model_settings.py
+    remotes: dict[str, Any] = {}  # noqa: RUF012 - the `[remotes.NAME]` tables as they are: see remote_settings.py
+
+
+TABLES = ("models", "remotes", "route")
+"""Tables that their own modules check when one is used."""
 
 
 LOG_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
@@ -207,7 +212,7 @@ def _short(value: Any) -> str:
 def options() -> dict[str, Option]:
     """By name, in the order in which `Config` declares them."""
     hints = typing.get_type_hints(Config, include_extras=True)
-    return {name: _option(name, hint) for name, hint in hints.items() if name not in ("models", "route")}
+    return {name: _option(name, hint) for name, hint in hints.items() if name not in TABLES}
 
 
 def _option(name: str, hint: Any) -> Option:
@@ -253,7 +258,7 @@ def _from_file(path: str) -> tuple[dict[str, Any], str]:
     for key, value in tables.items():
         if key == "modes":  # tables, which the daemon's modes.py knows
             continue
-        if key in ("models", "route") and isinstance(value, dict):
+        if key in TABLES and isinstance(value, dict):
             values[key] = value
             continue
         if key not in options():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
 import subprocess
@@ -25,9 +26,9 @@ class Peer:
 
     def _ready(self) -> bool:
         try:
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=1)
-            connection.request("GET", "/health")
-            return connection.getresponse().status == 200
+            with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=1)) as connection:
+                connection.request("GET", "/health")
+                return connection.getresponse().status == 200
         except OSError:
             return False
 

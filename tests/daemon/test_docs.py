@@ -15,6 +15,7 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "
 
 NETWORK = "fetches from the network"
 TERMINAL = "needs a terminal"
+ANOTHER = "needs a server on another machine; tests/cli/commands/test_remotes.py has one"
 NOT_RUN = {
     "threadrunner models pull hf:": NETWORK,
     "threadrunner -m hf:": NETWORK,
@@ -27,6 +28,8 @@ NOT_RUN = {
     "threadrunner --schema": "the dummy backend knows no schemas",
     "threadrunner --grammar": "nor grammars",
     "threadrunner service": "changes the user's service manager",
+    "threadrunner remotes": ANOTHER,
+    "threadrunner -m remote:": ANOTHER,
 }
 """By how a line begins, and why it is not run."""
 

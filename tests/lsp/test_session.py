@@ -49,6 +49,22 @@ def ask(session: Session, uri: str = "file:///work/a.py") -> Ask:
     return Ask(document, Place(0, 4))
 
 
+def test_the_person_is_told_once_of_each_other_machine(setup: Setup) -> None:
+    async def scenario() -> None:
+        session = setup.begin()
+        for number, host in enumerate(["", "box.example", "box.example", "other.example", ""], 1):
+            asked = asyncio.create_task(session.generate([{"role": "user", "content": "x"}], {}))
+            (await setup.daemon.sent(number)).end("yes", model="remote:box/m", **({"host": host} if host else {}))
+            await asked
+            session.answered()
+            assert session.state_message == (f"asks {host}" if host else "")
+
+    asyncio.run(scenario())
+    assert [text.split(", ")[1] for _, text in setup.editor.shown] == [
+        "box.example (remote:box/m)", "other.example (remote:box/m)",
+    ]  # fmt: skip
+
+
 def test_settings_that_cannot_be_used_are_told_and_the_defaults_hold(setup: Setup) -> None:
     session = setup.begin({"maxTokens": 7})
     assert session.settings.max_tokens == 7 and setup.editor.shown == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -56,6 +58,51 @@ def test_no_network_no_programs_no_large_files(tmp_path: Path) -> None:
         [sys.executable, "-c", TRIES, str(tmp_path / "large")], capture_output=True, text=True, timeout=PATIENCE
     )
     assert done.stdout.strip() == "refused,refused,refused,refused,refused,done,done,File too large", done.stderr
+
+
+ASKING = """
+import os, socket, sys, threading
+from threadrunner.worker import confine
+def attempt(do):
+    try:
+        do()
+    except OSError as error:
+        return os.strerror(error.errno)
+    return "done"
+confine.at_start()
+confine.before_asking()
+found = []
+def asking():
+    found.append(attempt(lambda: socket.create_connection(("127.0.0.1", int(sys.argv[1])))))
+    found.append(attempt(lambda: socket.getaddrinfo("localhost", 80)))
+    found.append(attempt(lambda: os.execv("/bin/true", ["true"])))
+    found.append(attempt(lambda: open("/etc/hosts").read()))
+    found.append(attempt(lambda: open(sys.argv[2]).read()))
+    found.append(attempt(lambda: open(sys.argv[2], "w").write("x")))
+    import wave  # of the standard library, and not loaded yet
+thread = threading.Thread(target=asking)
+thread.start()
+thread.join()
+print(*found, sep=",")
+"""
+
+
+def test_who_asks_other_machines_has_the_network_and_no_files(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("x")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        done = subprocess.run(
+            [sys.executable, "-c", ASKING, str(listener.getsockname()[1]), str(secret)],
+            capture_output=True, text=True, timeout=PATIENCE,
+        )  # fmt: skip
+    # Without Landlock it reads files, and writes none.
+    reads, writes = ("Permission denied",) * 2 if has_landlock() else ("done", "File too large")
+    assert done.stdout.strip() == f"done,done,Operation not permitted,done,{reads},{writes}", done.stderr
+    assert secret.read_text() in ("x", "")
+
+
+def has_landlock() -> bool:
+    return ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), 1) > 0
 
 
 @pytest.fixture(scope="module")

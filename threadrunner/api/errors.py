@@ -112,6 +112,25 @@ class FetchFailed(ApiError):
     code = -32012
 
 
+class RemoteUnreachable(ApiError):
+    """Another machine's server could not be reached, or broke off before it had answered anything. Facts: host."""
+
+    code = -32013
+
+
+class RemoteFailed(ApiError):
+    """Another machine's server failed, or broke off after it had begun to answer. Facts: host; status, where it gave
+    one."""
+
+    code = -32014
+
+
+class RemoteRefused(ApiError):
+    """Another machine's server refuses the key, or the account behind it; or there is no key. Facts: host; status."""
+
+    code = -32015
+
+
 class RequestCancelled(ApiError):
     code = -32800
 

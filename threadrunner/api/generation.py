@@ -247,6 +247,7 @@ class Generated(Struct):
         ]
         | UnsetType
     ) = UNSET
+    host: Annotated[str, described("the machine that answered; absent: this one")] | UnsetType = UNSET
 
 
 class Embedded(Struct):

@@ -59,6 +59,7 @@ from threadrunner.api.models import (
     Removed,
     Unloaded,
 )
+from threadrunner.api.remotes import RemoteList, RemoteModels, RemoteModelsParams
 from threadrunner.api.status import (
     EventNotice,
     NoParams,
@@ -94,6 +95,8 @@ METHODS: dict[str, Method] = {
     "models.load": Method(LoadParams, Loaded, "Load a model ahead of its first request", ("progress",)),
     "models.unload": Method(ModelParams, Unloaded, "Unload a model; without a name, all of them"),
     "models.pull": Method(PullParams, Pulled, "Fetch a model", ("progress",)),
+    "remotes.list": Method(NoParams, RemoteList, "The servers on other machines that config.toml names"),
+    "remotes.models": Method(RemoteModelsParams, RemoteModels, "Ask one of them which models it has"),
     "sessions.list": Method(SessionsListParams, SessionList, "The conversations, the last used first"),
     "sessions.show": Method(SessionShowParams, SessionShown, "A conversation and its turns"),
     "sessions.delete": Method(SessionParam, SessionDeleted, "Delete a conversation for good"),

@@ -42,6 +42,7 @@ class CatalogModel(Struct, kw_only=True):
         str, described("which program's store the file is in, for example Ollama; empty: ours, or the user's own")
     ] = ""
     problem: Annotated[str, described("why it cannot be used")] | None = None
+    host: Annotated[str, described("the machine that it is on; empty: this one")] = ""
     does: Annotated[list[str], described("of the catalog's: chat, code, tools, thinking, embed")] | UnsetType = UNSET
     licence: Annotated[str, described("likewise")] | UnsetType = UNSET
     active_parameters: Annotated[int, described("likewise: those that one token needs")] | UnsetType = UNSET

@@ -52,6 +52,7 @@ from threadrunner.api.generation import (
     Usage,
     conflicts,
 )
+from threadrunner.api.remotes import RemoteModels, RemoteModelsParams
 
 __all__ = [
     "PRIORITIES",
@@ -92,6 +93,9 @@ __all__ = [
     "Priority",
     "Progress",
     "Ranked",
+    "RemoteModels",
+    "RemoteModelsParams",
+    "RemoteServer",
     "RerankParams",
     "Reranked",
     "Result",
@@ -107,9 +111,16 @@ __all__ = [
 ]
 
 Params = (
-    GenerateParams | InfillParams | EmbedParams | RerankParams | TokenizeParams | DetokenizeParams | ApplyTemplateParams
+    GenerateParams
+    | InfillParams
+    | EmbedParams
+    | RerankParams
+    | TokenizeParams
+    | DetokenizeParams
+    | ApplyTemplateParams
+    | RemoteModelsParams
 )
-Result = Generated | Embedded | Reranked | Tokenized | Detokenized | AppliedTemplate
+Result = Generated | Embedded | Reranked | Tokenized | Detokenized | AppliedTemplate | RemoteModels
 
 PRIORITIES: dict[str, int] = {"interactive": 0, "normal": 1, "background": 2}
 """A request's priority -> its rank: the smaller goes first."""
@@ -141,6 +152,24 @@ class Hardware(Struct, frozen=True, kw_only=True):
     """Whether likely tokens are evaluated ahead: auto, off or always."""
 
 
+class RemoteServer(Struct, frozen=True, kw_only=True):
+    """A server on another machine, as config.toml names it: see remote_settings.py. Its key goes to the worker that
+    asks it with the first message, and nowhere else."""
+
+    name: str
+    url: str
+    key: str = ""
+    models: list[str] = []
+    dialect: str = ""
+    fim: str = ""
+    certificates: str = ""
+    """PEM; empty: the system's."""
+    read_timeout: float = 0.0
+
+    def __repr__(self) -> str:
+        return f"<RemoteServer {self.name} {self.url}>"  # no log and no trace has the key
+
+
 class ModelSpec(Struct, frozen=True, kw_only=True):
     """What to load, as the daemon resolved it."""
 
@@ -164,6 +193,8 @@ class ModelSpec(Struct, frozen=True, kw_only=True):
     """A private folder for state that outlives the process; empty: keep none."""
     cache_bytes: int = 0
     """Maximum bytes to keep there."""
+    remote: RemoteServer | None = None
+    """The server that answers, for the backend that asks another machine."""
 
 
 class ModelFacts(Struct, frozen=True, kw_only=True):

@@ -107,7 +107,7 @@ def add_model(parser: Parser) -> None:
 def add_source(parser: Parser) -> None:
     """With the model's name, the params of `request.target`."""
     parser.add_argument("--backend", metavar="NAME", help="what generates: llama, dummy or an installed plugin")
-    parser.add_argument("--offline", action="store_true", help="never fetch a missing model")
+    parser.add_argument("--offline", action="store_true", help="never fetch a missing model, and ask no other machine")
 
 
 def converter(convert: Callable[[str], Any]) -> Callable[[str], Any]:

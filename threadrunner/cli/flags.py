@@ -26,6 +26,7 @@ COMMANDS = {
     "unload": "free a model's memory",
     "models": "list, show, fetch and remove models",
     "rerank": "sort lines by how well they answer a question",
+    "remotes": "list, test and log in to servers on other machines",
     "logs": "print the daemon's log",
     "doctor": "check this machine and explain what is wrong",
     "daemon": "run the daemon in the foreground",
@@ -156,7 +157,7 @@ FLAGS: tuple[Flag, ...] = (
     ("", "--stats", "", None, "print to stderr how many tokens, and how fast"),
     ("", "--timeout", "SECONDS", seconds, "give up after this time (exit code 4)"),
     ("", "--backend", "NAME", str, "what generates: llama, dummy or an installed plugin"),
-    ("", "--offline", "", None, "never fetch a missing model"),
+    ("", "--offline", "", None, "never fetch a missing model, and ask no other machine"),
     ("", "--version", "", None, "print the version"),
 )
 REPEATABLE = ("--stop", "--result", "--set")

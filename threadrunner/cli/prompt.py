@@ -139,6 +139,8 @@ def _as_text(params: dict[str, Any], options: Options) -> int:
     other.rest(reply.result)
     answer.write(reply.result["text"][streamed:])  # all of it, where nothing was streamed
     answer.finish()
+    if reply.result.get("host"):
+        render.asked(reply.result["host"])
     render.notices(reply.result)
     if reply.result.get("tool_calls"):
         from threadrunner.cli import tools

@@ -206,6 +206,14 @@ def _try_put(text: str) -> None:
         pass
 
 
+def asked(host: str) -> None:
+    """On a terminal, one dim line: the answer came from another machine."""
+    if os.isatty(2):
+        plain = os.environ.get("TERM") == "dumb" or os.environ.get("NO_COLOR")
+        line = f"asked {printable(one_line(host))}"
+        _try_put(f"{line}\n" if plain else f"\x1b[2m{line}\x1b[22m\n")
+
+
 def notices(result: dict[str, Any]) -> None:
     """Report what happened to the conversation beside its answer."""
     if lost := result.get("lost_answers"):

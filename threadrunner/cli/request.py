@@ -73,7 +73,7 @@ def model_name(text: str, folders: bool = False) -> str:
     """
     if not text:
         raise UsageError("the model's name is empty; `threadrunner models list` shows the names")
-    if text.startswith(("hf:", "ollama:", "lmstudio:")):
+    if text.startswith(("hf:", "ollama:", "lmstudio:", "remote:")):
         return text
     there = os.path.isfile(text) or (folders and os.path.isdir(text))
     if os.sep in text or text.endswith(".gguf"):

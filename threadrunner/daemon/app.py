@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable
 
-from threadrunner import __version__, config, exits, paths
+from threadrunner import __version__, config, exits, paths, remote_keys, remote_settings
 from threadrunner.daemon import log as daemon_log
 from threadrunner.daemon.listener import CannotStart, DaemonSocket
 from threadrunner.daemon.live_config import LiveConfig
@@ -58,6 +58,7 @@ class _ReadySignal:
 
 def _serve(tell: Callable[[str], None], launched: Launched | None) -> None:
     options, fault = config.readable()
+    remote_keys.take_from_environment(remote_settings.environment_names(options))
     # Made private, but used as they are if they exist: people make one to put a model in. What must be private in any
     # case (logs, KV files, the socket) has its own mode.
     for folder in (paths.home(), paths.models_dir(), paths.cache_dir()):

@@ -14,7 +14,7 @@ import signal
 import time
 from collections.abc import Callable
 
-from threadrunner import config, paths
+from threadrunner import config, paths, remote_keys, remote_settings
 from threadrunner.api.errors import ShuttingDown
 from threadrunner.daemon import log as daemon_log
 from threadrunner.daemon.acceptor import Acceptor
@@ -31,6 +31,7 @@ from threadrunner.daemon.methods.generation import Generation
 from threadrunner.daemon.methods.memory import MemoryMethods
 from threadrunner.daemon.methods.models import ModelMethods
 from threadrunner.daemon.methods.modes import Modes
+from threadrunner.daemon.methods.remotes import RemoteMethods
 from threadrunner.daemon.methods.status import StatusMethods
 from threadrunner.daemon.models.catalog import Catalog, ModelRef
 from threadrunner.daemon.models.last_used import LastUsed
@@ -72,7 +73,7 @@ class DaemonServer:
         self._fleet = Fleet(options.current, cache_dir, self._announce, self._changed, spare)
         self._conversations = Conversations(paths.sessions_file())
         self._recall = Recall(self._conversations)
-        self._catalog = Catalog(models_dir, options.current.aliases)
+        self._catalog = Catalog(models_dir, options.current.aliases, options.current.remotes)
         self._dispatcher = self._dispatcher_for(cache_dir)
         self._listener = listener
         self._acceptor: Acceptor
@@ -92,6 +93,7 @@ class DaemonServer:
         generation = Generation(config, catalog, fleet, downloads, last_used, tally)
         handlers: dict[str, Handler] = {
             **GenerateMethods(config, Modes(), generation, conversations, recall).handlers(),
+            **RemoteMethods(config, generation).handlers(),
             **ModelMethods(config, catalog, generation, fleet, downloads, last_used).handlers(),
             **SessionMethods(conversations).handlers(),
             **MemoryMethods(conversations, recall, generation, fleet).handlers(),
@@ -214,8 +216,9 @@ class DaemonServer:
             return
         self._config.fault = ""
         if fresh != self._config.current:
+            remote_keys.take_from_environment(remote_settings.environment_names(fresh))
             self._config.current = fresh
-            self._catalog.aliases = fresh.aliases
+            self._catalog.aliases, self._catalog.tables = fresh.aliases, fresh.remotes
             self._fleet.configure(fresh)
             daemon_log.set_levels(fresh.log)
             self._announce("config.loaded", "", {})

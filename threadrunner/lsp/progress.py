@@ -58,9 +58,16 @@ class Reporting:
     `begin` makes the bar from its title; None for an editor that shows none.
     """
 
-    def __init__(self, daemon: DaemonClient, begin: Callable[[str], WorkDone | None]) -> None:
+    def __init__(
+        self,
+        daemon: DaemonClient,
+        begin: Callable[[str], WorkDone | None],
+        asked: Callable[[str, str], None] = lambda _host, _model: None,
+    ) -> None:
+        """`asked` is told of each answer which machine gave it, empty for this one, and the model's name."""
         self._daemon = daemon
         self._begin = begin
+        self._asked = asked
         self._bar: WorkDone | None = None
         self._waiting: set[object] = set()
 
@@ -77,7 +84,10 @@ class Reporting:
                 notice(name, payload)
 
         try:
-            return await self._daemon.request(method, _sound(params), listen)
+            result = await self._daemon.request(method, _sound(params), listen)
+            if isinstance(result, dict) and "text" in result:
+                self._asked(str(result.get("host") or ""), str(result.get("model", "")))
+            return result
         finally:
             self._ready(request)
 

@@ -60,9 +60,11 @@ class Session:
         self.state, self.state_message = "starting", ""
         self._workspace = Workspace()
         self._connection = daemon
-        self._daemon = Reporting(daemon, self._begin_work)
+        self._daemon = Reporting(daemon, self._begin_work, self._asked)
         self.suggester = Suggester(self._daemon, self._workspace, self.figures)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._told: set[str] = set()  # other machines of which the person knows that they are asked
+        self._host = ""
         self._warmed = False
 
     @property
@@ -234,7 +236,15 @@ class Session:
         """The daemon has answered a request for a suggestion."""
         if self.outage.answered():
             log.info("the daemon answers again")
-        self.set_state("ready")
+        self.set_state("ready", f"asks {self._host}" if self._host else "")
+
+    def _asked(self, host: str, model: str) -> None:
+        """An answer came, from another machine where there is a host: the person is told once of each, and the state's
+        message says it as long as it is so."""
+        self._host = host
+        if host and host not in self._told:
+            self._told.add(host)
+            self.editor.show(lsp.MessageType.Info, f"ThreadRunner asks another machine, {host} ({model})")
 
     def failed(self, error: ApiError) -> None:
         """A request for a suggestion has failed: the person is told once, unless the next key may succeed."""

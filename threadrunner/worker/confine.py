@@ -7,12 +7,18 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 import platform
 import resource
 import signal
 import sys
 
+from threadrunner.worker import landlock
+
 log = logging.getLogger("threadrunner.worker.confine")
+
+_SYSTEM = ("/etc", "/usr", "/lib", "/lib64", "/run/systemd/resolve", "/run/resolvconf", "/nix/store")
+"""Where names, certificates and libraries are."""
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_TSYNC = 1, 1
@@ -75,11 +81,27 @@ def before_load(cache_bytes: int) -> None:
     Python ignores SIGXFSZ, so a write past the limit is an error like a full disk's.
     """
     limit = 2 * cache_bytes + (64 << 20)
+    _limit_files(limit)
+    if sys.platform == "linux" and platform.machine() in _MACHINES:
+        _filter_calls(*_MACHINES[platform.machine()])
+
+
+def before_asking() -> None:
+    """For the backend that asks other machines: the network stays, no program, no byte in any file, and of files only
+    those of the system and of Python can be read, which names and certificates need."""
+    _limit_files(0)
+    if sys.platform != "linux":
+        return
+    landlock.read_only([*_SYSTEM, sys.prefix, sys.base_prefix, *(path for path in sys.path if os.path.isabs(path))])
+    if platform.machine() in _MACHINES:
+        architecture, seccomp, refused = _MACHINES[platform.machine()]
+        _filter_calls(architecture, seccomp, {name: n for name, n in refused.items() if name != "socket"})
+
+
+def _limit_files(limit: int) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     if hard == resource.RLIM_INFINITY or limit < hard:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    if sys.platform == "linux" and platform.machine() in _MACHINES:
-        _filter_calls(*_MACHINES[platform.machine()])
 
 
 def _filter_calls(architecture: int, seccomp: int, refused: dict[str, int]) -> None:

@@ -63,6 +63,7 @@ log = logging.getLogger("threadrunner.worker")
 BUILT_IN = {
     "dummy": "threadrunner.backends.dummy:DummyBackend",
     "llama": "threadrunner.backends.llama:LlamaBackend",
+    "remote": "threadrunner.backends.remote.backend:RemoteBackend",
 }
 LOADING_EVERY = 0.02  # seconds between two reports of a load
 GAUGES_EVERY = 0.25  # seconds between two reports while busy: `status` may be that old
@@ -175,9 +176,10 @@ class Loop:
             began = time.monotonic()
             events = self._backend.step()
             self._vitals.stepped(began)
-            if events:
-                self._link.send(*map(self._outgoing, events))
-            self._report()
+            messages = [self._outgoing(event) for event in events]
+            self._report()  # first: who has an answer and asks how the worker is, is told of it
+            if messages:
+                self._link.send(*messages)
 
     def _take_messages(self) -> bool:
         """Handle what is there; wait for a message when nothing is open. False once the worker must end."""
@@ -200,6 +202,8 @@ class Loop:
         self._vitals.now(Doing.CANCEL, id)
         self._open.discard(id)
         self._backend.cancel(id)
+        self._gauged = 0.0
+        self._report()
         self._link.send(LetGo(id))
 
     def _awaited(self) -> ToWorker | None:
@@ -296,7 +300,9 @@ def run(fd: int, vitals_fd: int, expected: str = "") -> int:
 def _serve(link: Link, listener: Listener, first: Load, vitals: VitalsPage) -> int:
     try:
         backend = find_backend(first.backend)
-        if first.backend in BUILT_IN:  # an installed one may need the network
+        if first.backend == "remote":
+            confine.before_asking()
+        elif first.backend in BUILT_IN:  # an installed one may need the network
             confine.before_load(first.spec.cache_bytes)
         loop = Loop(link, listener, backend, vitals)
         loop.load(spec_of(first))

@@ -264,6 +264,7 @@ class TestOverTheSocket:
             "last_used": None,
             "keeper": "",
             "problem": None,
+            "host": "",
         }
         assert listed["mine"]["path"] == str(path)
         assert listed["ollama:tiny:latest"]["keeper"] == "Ollama"

@@ -37,6 +37,7 @@ class Chat:
         """Results of calls, as messages, that go with the next message."""
         self._open: list[dict[str, Any]] = []  # the calls of the last answer; `results` are those of the first of them
         self.over = False
+        self._remembered = ""  # the model of the conversation that is continued
         self._truncated = 0  # turns that the model no longer sees, as far as the user was told
         self._console = console()
 
@@ -48,7 +49,7 @@ class Chat:
         if info is None:
             self.say("a new conversation; /help shows the commands")
             return
-        self.session = info["name"]
+        self.session, self._remembered = info["name"], info["model"] or ""
         so_far = render.counted(info["turns"], "turn")
         self.say(f"{info['name']}: {so_far} so far, with {info['model']}; /help shows the commands")
         for turn in turns:
@@ -74,13 +75,22 @@ class Chat:
             text = f"{error.strerror}: {error.filename}"
         self._console.print(render.printable(text), style="red", markup=False)
 
+    @property
+    def model(self) -> str:
+        """The next answer's, by the name that chose it; empty: the default one."""
+        if chosen := self.settings.get("model"):
+            return str(chosen)
+        if (model := self.result.get("model")) or (model := self._remembered):
+            return str(model)
+        return str(self.always.get("default_model") or "")
+
     def take_draft(self) -> str:
         draft, self.draft = self.draft, ""
         return draft
 
     def go_to(self, name: str) -> None:
         """Another conversation, new or old; of what the next turn changes only /memory is kept."""
-        self.session, self.result, self._truncated = name, {}, 0
+        self.session, self.result, self._truncated, self._remembered = name, {}, 0, ""
         self.results, self._open = [], []
         self.settings = {key: value for key, value in self.settings.items() if key == "memory"}
         self.greet()

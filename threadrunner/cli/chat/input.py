@@ -29,9 +29,9 @@ class InputLine:
             multiline=False,
         )
 
-    def ask(self, default: str = "") -> str:
+    def ask(self, default: str = "", prompt: str = "> ") -> str:
         """What the user typed, from `default` on. Raises EOFError for Ctrl-D, KeyboardInterrupt for Ctrl-C."""
-        return self._session.prompt("> ", default=default, prompt_continuation="  ")
+        return self._session.prompt(prompt, default=default, prompt_continuation="  ")
 
 
 class _History(FileHistory):

@@ -7,7 +7,7 @@ import signal
 
 from threadrunner import exits
 from threadrunner.api.errors import ApiError
-from threadrunner.cli.chat import commands
+from threadrunner.cli.chat import commands, elsewhere
 from threadrunner.cli.chat.conversation import Chat
 from threadrunner.cli.chat.files import attach
 from threadrunner.cli.flags import UsageError
@@ -26,7 +26,7 @@ def run(options: Namespace) -> int:
     line = InputLine({name: help for name, (help, _) in commands.COMMANDS.items()})
     while not chat.over:
         try:
-            text = line.ask(chat.take_draft())
+            text = line.ask(chat.take_draft(), elsewhere.prompt(chat))
         except KeyboardInterrupt:
             continue
         except EOFError:

@@ -10,7 +10,7 @@ from threadrunner import config, exits, model_settings, paths, routes
 from threadrunner.api.errors import ApiError
 from threadrunner.cli import render
 from threadrunner.cli.arguments import Parser
-from threadrunner.cli.commands import doctor_gpus, doctor_models, doctor_places
+from threadrunner.cli.commands import doctor_gpus, doctor_models, doctor_places, doctor_remotes
 from threadrunner.cli.commands.doctor_models import BAD, bad, note, ok
 from threadrunner.cli.flags import UsageError
 from threadrunner.client import autostart
@@ -44,7 +44,7 @@ def arguments(parser: Parser) -> None:
 def run(_options: Namespace) -> int:
     findings: list[Finding] = []
     of_places = (doctor_places.home, doctor_places.disk, doctor_places.sessions, doctor_places.socket)
-    of_models = (doctor_models.found, doctor_models.memory, doctor_models.reading)
+    of_models = (doctor_models.found, doctor_models.memory, doctor_models.reading, doctor_remotes.found)
     for check in (
         _python,
         _engine,

@@ -103,7 +103,7 @@ def show(options: Namespace) -> int:
         ("context", f"{model['context']} tokens" if model.get("context") else ""),
         ("can", abilities(model)),
         ("sampling", ", ".join(f"{name} {value:g}" for name, value in model["sampling"].items())),
-        ("size", render.size(model["size_bytes"])),
+        ("size", render.size(model["size_bytes"]) if model["size_bytes"] else ""),
         ("state", _state(model)),
         ("last used", render.ago(model.get("last_used"))),
         ("kept by", model["keeper"]),
@@ -192,6 +192,8 @@ def _name(model: dict[str, Any]) -> str:
 
 
 def _state(model: dict[str, Any]) -> str:
+    if host := model.get("host"):
+        return f"at {host}"
     return "loaded" if model["loaded"] else "here" if model["present"] else "not fetched"
 
 

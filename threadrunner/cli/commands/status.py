@@ -75,16 +75,19 @@ def text(facts: dict[str, Any]) -> str:
         *(_row(model, rates.get(model["name"], 0)) for model in facts["models"]),
     ]
     failed = "".join(f"{model['name']}: {model['error']}\n" for model in facts["models"] if model.get("error"))
-    return head + render.table(rows) + "".join(_gpu_lines(facts["models"])) + failed
+    return head + render.table(rows) + "".join(_more_lines(facts["models"])) + failed
 
 
-def _gpu_lines(models: list[dict[str, Any]]) -> Iterator[str]:
-    """What each loaded model has on GPUs, and what went wrong beside the load."""
+def _more_lines(models: list[dict[str, Any]]) -> Iterator[str]:
+    """What each loaded model has on GPUs or on another machine, and what went wrong beside the load."""
     for model in models:
         known = model.get("facts") or {}
         for device in known.get("devices") or []:
             size, free, total = (render.size(device[f"{which}_bytes"]) for which in ("model", "free", "total"))
             yield f"{model['name']}: {size} on {device['name']} ({device['description']}), {free} of {total} free\n"
+        if host := known.get("host"):
+            sent, received = known.get("sent_tokens", 0), known.get("received_tokens", 0)
+            yield f"{model['name']}: at {host}, {sent} tokens sent, {received} received\n"
         for warning in known.get("warnings") or []:
             yield f"{model['name']}: {warning}\n"
 

@@ -110,6 +110,12 @@ def info(store: Store, name: str) -> SessionInfo | None:
     return None
 
 
+def models(store: Store, name: str) -> list[str | None]:
+    """Those that answered its turns, each once; None stands for turns without an answer. Raises SessionNotFound."""
+    rows = store.rows("SELECT DISTINCT model FROM turns WHERE session = ?", find(store, name)["id"])
+    return [row["model"] for row in rows]
+
+
 def show(store: Store, name: str, after: int, last: int | None) -> SessionShown:
     """The turns with a number over `after`, of the last `last` ones, as many as PAGE_CHARS holds. Raises
     SessionNotFound, StorageFailed."""

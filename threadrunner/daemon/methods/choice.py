@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from threadrunner.remote_settings import BACKEND as REMOTE
+
 Reason = Literal["request", "mode", "session", "client", "route", "config"]
 
 
@@ -49,12 +51,15 @@ def choose_model(
     sources: tuple[tuple[Reason, Preference], ...] = (
         ("request", request), ("mode", mode), ("session", session), ("client", client), ("config", config),
     )  # fmt: skip
-    because, backend = next((reason, source.backend) for reason, source in sources if source.backend)
+    # Whether a model is on another machine is told by its name alone, so `remote` as a backend decides nothing.
+    because, backend = next(
+        (reason, source.backend) for reason, source in sources if source.backend not in (None, "", REMOTE)
+    )
     for reason, source in sources[:-1]:
-        if source.model and (reason != "session" or source.backend == backend):
-            return ModelChoice(backend, source.model, reason)
+        if source.model and (reason != "session" or source.backend in (backend, REMOTE)):
+            return ModelChoice(str(backend), source.model, reason)
     if backend == "llama" and route:
         return ModelChoice(backend, route, "route")
     if backend == "llama":
         return ModelChoice(backend, str(config.model), "config")
-    return ModelChoice(backend, backend, because)
+    return ModelChoice(str(backend), str(backend), because)

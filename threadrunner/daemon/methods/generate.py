@@ -83,6 +83,7 @@ class GenerateMethods:
     async def _remembering(self, request: Applied[GenerateParams], embedder: ModelEmbedder, sink: Sink) -> Generated:
         """`generate` with `memory` and no session: passages go before the prompt, or before the last message."""
         params = request.params
+        self._generation.permit(self._generation.choose(params, request.preference), "memory")
         messages = list(params.messages or [Message("user", params.prompt or "")])
         sources = await self._recall.search(messages[-1].text, embedder)
         if sources:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from functools import partial
 from typing import NamedTuple
 
@@ -29,14 +29,18 @@ from threadrunner.api.sampling import SamplingParams, Target
 from threadrunner.config import ConfigError
 from threadrunner.daemon.downloads.downloads import Downloads
 from threadrunner.daemon.live_config import LiveConfig
+from threadrunner.daemon.methods import consent
 from threadrunner.daemon.methods.choice import NOTHING, ModelChoice, Preference, Reason, choose_model
 from threadrunner.daemon.methods.task import task_of
+from threadrunner.daemon.models import remotes
 from threadrunner.daemon.models.catalog import Catalog, ModelRef
 from threadrunner.daemon.models.last_used import LastUsed
 from threadrunner.daemon.tally import Tally
 from threadrunner.daemon.workers.fleet import Fleet
 from threadrunner.daemon.workers.resident import Lease
 from threadrunner.daemon.workers.sink import Sink
+from threadrunner.remote_settings import BACKEND as REMOTE
+from threadrunner.remote_settings import RemoteSettings
 from threadrunner.routes import routes
 
 Answerable = GenerateParams | InfillParams
@@ -79,7 +83,23 @@ class Generation:
         if choice.because in ("route", "config") and self._config.fault:
             self._config.check()
             return self.choose(params, mode, session)
-        return choice
+        return choice._replace(backend=REMOTE) if self._catalog.elsewhere(choice.name) else choice
+
+    def permit(
+        self, choice: ModelChoice, what: str, *, models: Iterable[str | None] = (), remembered: str | None = None
+    ) -> None:
+        """Raises InvalidParams where this may not be sent to the chosen model; see consent.py. `models` and
+        `remembered` are for a conversation's history."""
+        model = self._catalog.elsewhere(choice.name)
+        if model is None or (
+            what == "history" and not consent.is_history(model.remote, models, self._full(remembered))
+        ):
+            return
+        consent.check(remotes.settings(self._config.current, model.remote), what)
+
+    def _full(self, name: str | None) -> str | None:
+        """A model's name without an alias, where it is on another machine."""
+        return str(self._catalog.elsewhere(name) or name) if name else None
 
     def _routed(self, params: Target | LoadParams) -> str | None:
         """The model for what is asked, by config.toml. Raises InvalidParams."""
@@ -95,10 +115,11 @@ class Generation:
         async with deadline(params.timeout), self.use(self.choose(params, mode), params, sink) as model:
             return await model.answer(method, params, sink)
 
-    async def pass_on(self, method: str, params: PassedOn, sink: Sink) -> msgspec.Raw:
-        """The result of embed, tokenize or detokenize, as the JSON that the worker wrote. Raises ApiError."""
+    async def pass_on(self, method: str, params: PassedOn, sink: Sink, what: str = "") -> msgspec.Raw:
+        """The result of embed, tokenize or detokenize, as the JSON that the worker wrote. `what` is said where it is
+        not the request's own text. Raises ApiError."""
         async with deadline(params.timeout), self.use(self.choose(params), params, sink) as model:
-            return await model.pass_on(method, params, sink)
+            return await model.pass_on(method, params, sink, what)
 
     @contextlib.asynccontextmanager
     async def use(self, choice: ModelChoice, params: Target | LoadParams, sink: Sink) -> AsyncIterator[ModelInUse]:
@@ -110,8 +131,10 @@ class Generation:
         model = await self._present(choice, params.offline, sink)
         if model.present:
             self._last_used.now(model.path)
+        server = remotes.settings(self._config.current, model.remote.remote) if model.remote else None
         async with self._fleet.use(model, choice.backend, params.keep_alive, sink) as lease:
-            yield ModelInUse(lease, (time.monotonic() - began) * 1e3, self._tally, choice.because)
+            waited_ms = (time.monotonic() - began) * 1e3
+            yield ModelInUse(lease, waited_ms, self._tally, Chosen(model, server, choice.because))
 
     async def resolve(self, choice: ModelChoice) -> ModelRef:
         """The chosen model's file, whether it is on this machine or not. Raises ModelNotFound."""
@@ -121,12 +144,15 @@ class Generation:
             return await self._catalog.resolve(choice.name)
         except ModelNotFound:
             # Other backends need no file; a path, though, means one.
-            if choice.backend == "llama" or "/" in choice.name:
+            if choice.backend in ("llama", REMOTE) or "/" in choice.name:
                 raise
             return ModelRef(choice.name, "")
 
     async def _present(self, choice: ModelChoice, offline: bool, sink: Sink) -> ModelRef:
         model = await self.resolve(choice)
+        if model.remote is not None:
+            self._config.check()  # it may forbid to ask
+            consent.check_online(model.name, offline=offline or self._config.current.offline)
         if model.present or choice.backend != "llama":
             return model
         self._config.check()  # it may forbid to fetch
@@ -139,19 +165,28 @@ class Generation:
         return await self._downloads.ensure(model, lambda done, total: sink.progress("download", done, total))
 
 
+class Chosen(NamedTuple):
+    """Which model was chosen, where it is if that is another machine, and what named it."""
+
+    model: ModelRef
+    server: RemoteSettings | None
+    because: Reason
+
+
 class ModelInUse:
     """A loaded model that cannot be unloaded until the `async with` that gave it ends."""
 
-    def __init__(self, lease: Lease, waited_ms: float, tally: Tally, because: Reason) -> None:
+    def __init__(self, lease: Lease, waited_ms: float, tally: Tally, chosen: Chosen) -> None:
         self.waited_ms = waited_ms
         """Milliseconds that the download and the load took."""
         self._lease = lease
         self._tally = tally
-        self._because = because
+        self._model, self._server, self._because = chosen
 
     @property
     def model(self) -> ModelRef:
-        return self._lease.resident.model
+        """One worker asks all models of a remote; else a worker has its own name for its file."""
+        return self._lease.resident.model if self._server is None else self._model
 
     @property
     def context(self) -> int:
@@ -160,9 +195,10 @@ class ModelInUse:
 
     async def answer(self, method: str, params: Answerable, sink: Sink) -> Generated:
         """The worker's answer, with times counted from the beginning of the wait for the model. Raises ApiError."""
-        answer = await self._lease.request(method, params.priority, params, sink)
+        answer = await self._lease.request(method, params.priority, self._permitted(method, params, ""), sink)
         result = msgspec.json.decode(answer, type=Generated)
-        result.model = self.model.name
+        if self._server is None:
+            result.model = self.model.name
         if self._because == "route":
             result.because = "route"
         result.timings.load_ms = round(self.waited_ms, 3)
@@ -170,9 +206,23 @@ class ModelInUse:
         self._tally.answered(result)
         return result
 
-    async def pass_on(self, method: str, params: PassedOn, sink: Sink) -> msgspec.Raw:
+    async def pass_on(self, method: str, params: PassedOn, sink: Sink, what: str = "") -> msgspec.Raw:
         """The worker's result as it wrote it. Raises ApiError."""
-        return msgspec.Raw(await self._lease.request(method, params.priority, params, sink))
+        return msgspec.Raw(
+            await self._lease.request(method, params.priority, self._permitted(method, params, what), sink)
+        )
+
+    async def ask_server(self, method: str, params: msgspec.Struct, sink: Sink) -> bytes:
+        """What a server says of itself: nothing of the user's is sent. Raises ApiError."""
+        return await self._lease.request(method, "interactive", params, sink)
+
+    def _permitted(self, method: str, params: Target, what: str) -> msgspec.Struct:
+        """The params as they may be sent. Raises InvalidParams where they may not."""
+        if self._server is None or self._model.remote is None:
+            return params
+        consent.check(self._server, what or consent.of_method(method))
+        named = msgspec.structs.replace(params, model=self._model.remote.model or None)
+        return consent.without_forbidden(self._server, named)
 
 
 class ModelEmbedder(NamedTuple):
@@ -189,7 +239,8 @@ class ModelEmbedder(NamedTuple):
         asked = EmbedParams(input=texts, offline=params.offline, priority=priority)
         if self.generation.choose(asked).because != "route":  # of its own, whichever model it is that answers
             asked.model, asked.backend, asked.keep_alive = params.model, params.backend, params.keep_alive
-        embedded = msgspec.json.decode(await self.generation.pass_on("embed", asked, self.sink), type=Embedded)
+        made = await self.generation.pass_on("embed", asked, self.sink, "memory")
+        embedded = msgspec.json.decode(made, type=Embedded)
         return embedded.model, embedded.embeddings
 
 

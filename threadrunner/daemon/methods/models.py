@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from typing import Any
 
 import msgspec
 
 from threadrunner import model_settings
-from threadrunner.api.errors import ModelNotFound
+from threadrunner.api.errors import InvalidParams, ModelNotFound
 from threadrunner.api.models import (
+    CatalogModel,
     Loaded,
     LoadParams,
     ModelList,
@@ -30,11 +32,12 @@ from threadrunner.daemon.gguf.names import meant
 from threadrunner.daemon.live_config import LiveConfig
 from threadrunner.daemon.methods.context import Call, Handler, plain
 from threadrunner.daemon.methods.generation import Generation
-from threadrunner.daemon.models import inventory, removal
+from threadrunner.daemon.models import inventory, remotes, removal
 from threadrunner.daemon.models.catalog import Catalog, ModelRef
 from threadrunner.daemon.models.inventory import ListingContext
 from threadrunner.daemon.models.last_used import LastUsed
 from threadrunner.daemon.workers.fleet import Fleet
+from threadrunner.remote_settings import find
 
 
 class ModelMethods:
@@ -68,21 +71,49 @@ class ModelMethods:
 
     async def listing(self, params: ModelListParams) -> ModelList:
         models, context = await self._catalog.every(params.fetchable), await self._context()
-        return ModelList(await asyncio.to_thread(inventory.listed, models, context))
+        here = await asyncio.to_thread(inventory.listed, models, context)
+        return ModelList([*here, *self._elsewhere()])
+
+    def _elsewhere(self) -> list[CatalogModel]:
+        """Those on other machines, by what config.toml says: nothing is asked."""
+        options = self._config.current
+        names = [str(model) for model in remotes.names(options)]
+        names += [alias for alias in options.aliases if self._catalog.elsewhere(alias)]
+        return [self._on_another_machine(name) for name in names]
+
+    def _on_another_machine(self, name: str) -> CatalogModel:
+        model = self._catalog.elsewhere(name)
+        assert model is not None
+        described = CatalogModel(
+            name=name,
+            description="" if name == str(model) else str(model),
+            default=self._catalog.elsewhere(self._config.default_model) == model,
+            loaded=bool(self._fleet.holding(ModelRef(name, "", remote=model))),
+        )
+        try:
+            return msgspec.structs.replace(described, host=find(self._config.current, model.remote).host)
+        except ConfigError as error:
+            return msgspec.structs.replace(described, problem=str(error))
 
     async def show(self, params: ModelShowParams) -> ModelShown:
         model, context = await self._catalog.resolve(params.model), await self._context()
+        if model.remote is not None:
+            known = self._on_another_machine(params.model)
+            return ModelShown(**msgspec.structs.asdict(known), facts=self._facts(model))
         shown = await asyncio.to_thread(inventory.shown, model, context, templates=params.templates)
-        holders = self._fleet.holding(model)
-        facts = holders[0].facts.facts if holders else {}
+        facts = self._facts(model)
         try:
             settings = model_settings.changed(self._fleet.settings(model))
         except ConfigError as error:
             return msgspec.structs.replace(shown, problem=shown.problem or str(error), facts=facts)
         return msgspec.structs.replace(shown, settings=settings, facts=facts)
 
+    def _facts(self, model: ModelRef) -> dict[str, Any]:
+        holders = self._fleet.holding(model)
+        return holders[0].facts.facts if holders else {}
+
     async def remove(self, params: NamedModel) -> Removed:
-        model = await self._catalog.resolve(params.model)
+        model = await self._here(params.model)
         removal.check_removable(model, self._catalog.folder)
         await self._fleet.unload(self._fleet.holding(model))
         return await asyncio.to_thread(removal.remove, model, self._catalog.folder)
@@ -110,9 +141,16 @@ class ModelMethods:
             for file in await asyncio.to_thread(inventory.models_at, meant(params.model)):
                 path = await self._downloads.copy(file, self._catalog.folder, report)
         else:
-            path = (await self._downloads.ensure(await self._catalog.resolve(params.model), report)).path
+            path = (await self._downloads.ensure(await self._here(params.model), report)).path
         pulled = ModelRef("", path)
         return Pulled(params.model, pulled.shown_path, pulled.size_bytes)
+
+    async def _here(self, name: str) -> ModelRef:
+        """Raises InvalidParams for a model on another machine."""
+        model = await self._catalog.resolve(name)
+        if model.remote is not None:
+            raise InvalidParams(f"{name} is on another machine: it has no file here")
+        return model
 
     async def _context(self) -> ListingContext:
         default = ""

@@ -27,6 +27,7 @@ from threadrunner.daemon.methods.generation import Generation, ModelEmbedder, de
 from threadrunner.daemon.methods.modes import Applied
 from threadrunner.daemon.methods.recorder import Recorder
 from threadrunner.daemon.workers.sink import Sink
+from threadrunner.remote_settings import BACKEND as REMOTE
 
 log = logging.getLogger("threadrunner.daemon.sessions")
 
@@ -159,16 +160,31 @@ class SessionTurn:
             info = await conversations.run(lambda store: sessions.info(store, name))
             session = NOTHING if info is None else Preference(info.model, info.backend)
             choice = self._choice = self._generation.choose(params, self._request.preference, session)
-            if choice.backend == "llama":  # before anything is written: a misspelt name must not be remembered
+            if choice.backend in (
+                "llama",
+                REMOTE,
+            ):  # before anything is written: a misspelt name must not be remembered
                 await self._generation.resolve(choice)
             params = with_remembered(params, given, info)
             if conflict := tool_conflicts(params.tools, params.tool_choice):
                 raise InvalidParams(conflict)
+            await self._permit(params, choice, info)
             self._params = msgspec.structs.replace(params, model=choice.name, backend=choice.backend)
             update = to_remember(params, given, choice)
             return conversations.submit(
                 lambda store: turns.open_turn(store, name, prompt, update, params.replace, self._results)
             )
+
+    async def _permit(self, params: GenerateParams, choice: ModelChoice, info: SessionInfo | None) -> None:
+        """Before anything is written. Raises InvalidParams where the model is on another machine, and may not be sent
+        what this turn would send."""
+        if choice.backend != REMOTE:
+            return
+        if params.memory:
+            self._generation.permit(choice, "memory")
+        if info is not None and info.turns:
+            models = await self._conversations.run(lambda store: sessions.models(store, info.name))
+            self._generation.permit(choice, "history", models=models, remembered=info.model)
 
     async def _answered(self, opened: OpenTurn) -> tuple[Generated, Future[None]]:
         """The answer, and when it is in the file."""

@@ -7,6 +7,7 @@ name, name.gguf                    a file in the models folder
 hf:owner/repo[:quant or file]      the Hugging Face hub; kept in models/owner/repo
 ollama:name[:tag]                  what Ollama has fetched, used in place
 lmstudio:owner/repo:file           what LM Studio has fetched, used in place
+remote:name/model                  a model on another machine, by a table [remotes.name] of config.toml
 an alias                           from config.toml, for any of these
 """
 
@@ -18,15 +19,17 @@ import difflib
 import os
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from threadrunner.api.errors import ModelNotFound
 from threadrunner.daemon.gguf.names import meant, printable
 from threadrunner.daemon.gguf.parts import model_files as files_of
 from threadrunner.daemon.gguf.parts import part_names
-from threadrunner.daemon.models import foreign, hub_cache, selection
+from threadrunner.daemon.models import foreign, hub_cache, remotes, selection
 from threadrunner.daemon.models.folders import models_in, repositories, why_not_a_file
 from threadrunner.daemon.models.known import known, name_of
+from threadrunner.remote_settings import RemoteModel, parse
 
 
 class Package(NamedTuple):
@@ -76,6 +79,8 @@ class ModelRef(NamedTuple):
     hub: Hub | None = None
     keeper: str = ""
     """The program whose store the file is in, if not ours."""
+    remote: RemoteModel | None = None
+    """Where it is, if it is on another machine: then it has no file here."""
 
     @property
     def present(self) -> bool:
@@ -136,13 +141,23 @@ class Catalog:
     are resolved before any other task runs.
     """
 
-    def __init__(self, folder: str, aliases: Mapping[str, str]) -> None:
+    def __init__(self, folder: str, aliases: Mapping[str, str], tables: remotes.Tables = MappingProxyType({})) -> None:
+        """`tables` are those of remotes, by name."""
         self.folder = folder
         self.aliases = aliases
+        self.tables = tables
+
+    def elsewhere(self, name: str) -> RemoteModel | None:
+        """The model on another machine that a name or an alias means; None for one that is here, or not known."""
+        with contextlib.suppress(ModelNotFound):
+            return parse(_follow(name, self.aliases))
+        return None
 
     async def resolve(self, name: str) -> ModelRef:
         """The model of that name. Raises ModelNotFound with the names that are similar."""
         target = _follow(name, self.aliases)
+        if remote := remotes.named(target, self.tables):
+            return ModelRef(printable(name), "", remote=remote)
         model = _found_at_once(target, self.folder)
         if model is None:
             model = await asyncio.to_thread(_searched, target, self.folder, self.aliases)
@@ -159,6 +174,8 @@ class Catalog:
             here = {model.name for model in listed}
             listed += [model for model in fetchable(self.folder) if model.name not in here]
         for alias in self.aliases:
+            if self.elsewhere(alias):
+                continue
             with contextlib.suppress(ModelNotFound):
                 listed.append(resolve(alias, self.folder, self.aliases))
         return listed

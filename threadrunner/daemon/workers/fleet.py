@@ -20,10 +20,12 @@ from threadrunner.daemon.workers.process import WorkerProcess
 from threadrunner.daemon.workers.reload import Reloads
 from threadrunner.daemon.workers.resident import Lease, Resident
 from threadrunner.daemon.workers.roster import Roster
+from threadrunner.daemon.workers.servers import Servers
 from threadrunner.daemon.workers.sink import Sink
 from threadrunner.daemon.workers.spare import Spare
 from threadrunner.daemon.workers.watch import Watch
 from threadrunner.model_settings import ModelSettings
+from threadrunner.remote_settings import RemoteModel
 
 log = logging.getLogger("threadrunner.daemon.fleet")
 
@@ -52,6 +54,7 @@ class Fleet:
         self._cache_dir = cache_dir
         self._on_change = changed
         self._spare = spare or Spare()
+        self._servers = Servers()
         self.roster = Roster()
         self._retired: set[Resident] = set()  # replaced by a newer file's, still finishing what they had begun
         self._measured: dict[str, int] = {}  # path -> bytes that it took when it was last loaded
@@ -86,6 +89,8 @@ class Fleet:
     @contextlib.asynccontextmanager
     async def use(self, model: ModelRef, backend: str, keep_alive: float | None, sink: Sink) -> AsyncIterator[Lease]:
         """Use a model; see Resident.lease. Its resident is looked up only now: it may have been replaced."""
+        if model.remote is not None:
+            model = await self._server_of(model.remote.remote, backend)
         resident = self.roster.resident(model, backend, self)
         if resident.process is None:  # now, and not when it is loaded: a fault there would be remembered for a while
             try:
@@ -98,12 +103,22 @@ class Fleet:
         async with resident.lease(keep_alive, sink) as lease:
             yield lease
 
+    async def _server_of(self, name: str, backend: str) -> ModelRef:
+        """What stands for all models of a remote: one worker asks them all. Raises ApiError."""
+        remote = RemoteModel(name)
+        server = ModelRef(str(remote), "", remote=remote)
+        if self.roster.resident(server, backend, self).process is None:
+            await self._servers.make_ready(self.config, name)
+        return server
+
     def named(self, name: str) -> list[Resident]:
         """Those that are loaded, or loading, under that name."""
         return [r for r in self.loaded if name in (r.model.name, *(model.name for model in self.roster.names(r)))]
 
     def holding(self, model: ModelRef) -> list[Resident]:
-        """Those that have the model's file loaded, or are loading it, under any name."""
+        """Those that have the model's file loaded, or are loading it, under any name; those that ask its remote."""
+        if model.remote is not None:
+            return [r for r in self.loaded if r.model.remote and r.model.remote.remote == model.remote.remote]
         real = model.real_path
         return [r for r in self.loaded if r.model.path and real in (*r.real_files[:1], r.model.real_path)]
 
@@ -130,8 +145,13 @@ class Fleet:
         return [r.status() for r in self.every if r.lifecycle.state is not State.STOPPED or r.lifecycle.error]
 
     def configure(self, config: Config) -> None:
-        """New options hold from now on; those that a worker was started with, from its next load."""
-        self.config = config
+        """New options hold from now on; those that a worker was started with, from its next load. One that asks a
+        remote whose table has changed ends after its last request."""
+        before, self.config = self.config, config
+        for resident in self.current:
+            name = resident.model.remote.remote if resident.model.remote else ""
+            if name and before.remotes.get(name) != config.remotes.get(name):
+                self.replace(resident, Resident(resident.model, resident.backend, self), "")
         for resident in self.every:
             with contextlib.suppress(ConfigError):  # then as it was; the next load says what is wrong
                 resident.lifecycle.default_keep_alive = self.settings(resident.model).keep_alive
@@ -167,6 +187,7 @@ class Fleet:
             cache_ram=config.cache_ram,
             cache_dir=self._cache_dir if config.cache_bytes else "",
             cache_bytes=min(config.cache_bytes, MAX_CACHE_BYTES),
+            remote=self._servers.get(model.remote.remote) if model.remote else None,
         )
 
     def changed(self) -> None:

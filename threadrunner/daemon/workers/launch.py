@@ -13,6 +13,10 @@ from threadrunner.worker import vitals
 
 MAIN = "import sys; from threadrunner.worker import loop; sys.exit(loop.main(sys.argv))"
 
+_OWN = ("llama", "dummy", "remote")
+_SECRETS = ("KEY", "TOKEN", "SECRET", "PASSWORD")
+"""How the names of variables end that hold one; the key of a remote must be in one of these (remote_settings.py)."""
+
 AHEAD = "llama"
 """The backend that a worker begun ahead expects."""
 
@@ -56,6 +60,13 @@ def launch(expected: str = "") -> Launched:
             os.close(fd)
 
 
+def _environment(expected: str) -> dict[str, str]:
+    """Ours, without what is named as a secret: our own backends need none. An installed one may, and gets what is not
+    the key of a remote (`remote_keys.take_from_environment`)."""
+    kept = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    return {name: value for name, value in kept.items() if not (expected in _OWN and name.upper().endswith(_SECRETS))}
+
+
 def _spawn(sock: int, page: int, stderr: int, expected: str) -> int:
     # not -m, which imports runpy and with it 4 ms of other modules
     argv = [sys.executable, "-P", "-c", MAIN, str(sock), str(page), *([expected] if expected else [])]
@@ -68,6 +79,6 @@ def _spawn(sock: int, page: int, stderr: int, expected: str) -> int:
         os.set_inheritable(fd, True)
     try:
         # unbuffered: a crash loses no last words
-        return os.posix_spawn(argv[0], argv, {**os.environ, "PYTHONUNBUFFERED": "1"}, file_actions=actions)
+        return os.posix_spawn(argv[0], argv, _environment(expected), file_actions=actions)
     finally:
         os.set_inheritable(page, False)

@@ -1,0 +1,104 @@
+"""What a server is asked for a middle, in one of three ways, and where the middle ends: the rules of our own engine,
+since a model hardly ever stops by itself. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from threadrunner.api.errors import NotSupported
+from threadrunner.api.generation import InfillParams
+from threadrunner.backends.remote import bodies
+from threadrunner.backends.remote.bodies import Body
+from threadrunner.backends.remote.dialects import RemoteDialect
+from threadrunner.engine.prompts.detokenizer import Cutter, Detokenizer
+from threadrunner.engine.prompts.infill_ends import MiddleEnds, TimeBudget
+
+MIDDLE_TOKENS = 128
+"""Where the request sets no limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Markers:
+    """A family's control tokens, as texts."""
+
+    pre: str
+    suf: str
+    mid: str
+    suffix_first: bool = False
+
+
+# The texts are those of engine/prompts/fim.py, which a test compares: that module loads llama.cpp.
+MARKERS = {
+    "qwen": Markers("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
+    "codegemma": Markers("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
+    "granite4": Markers("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
+    "starcoder": Markers("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
+    "granite": Markers("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
+    "santacoder": Markers("<fim-prefix>", "<fim-suffix>", "<fim-middle>"),
+    "deepseek": Markers("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"),  # noqa: RUF001
+    "seed": Markers("<[fim-prefix]>", "<[fim-suffix]>", "<[fim-middle]>"),
+    "codellama": Markers("▁<PRE>", "▁<SUF>", "▁<MID>"),
+    "codestral": Markers("[PREFIX]", "[SUFFIX]", "", suffix_first=True),
+}
+
+
+def request(dialect: RemoteDialect, model: str, params: InfillParams, family: str) -> tuple[str, Body]:
+    """The path and the body. Raises NotSupported."""
+    if params.grammar is not None or params.json_schema not in (None, False):
+        raise NotSupported("a middle on another machine has no grammar and no schema; leave them out")
+    if family:
+        return "/completions", _with_markers(dialect, model, params, MARKERS[family])
+    match dialect.infill:
+        case "infill":
+            return "//infill", _infill(dialect, model, params)
+        case "suffix":
+            prefix = _context(params) + params.prefix
+            body = bodies.continuation(dialect, model, _limited(params), prefix)
+            return "/completions", body | {"suffix": params.suffix}
+    raise NotSupported(
+        f"a server that speaks {dialect.name} completes no middle by itself; set `fim` to the model's family in its "
+        "table of config.toml, if it has one"
+    )
+
+
+def _infill(dialect: RemoteDialect, model: str, params: InfillParams) -> Body:
+    body: Body = {
+        "model": model,
+        "input_prefix": params.prefix,
+        "input_suffix": params.suffix,
+        "n_predict": _limited(params).max_tokens,
+        "stream": True,
+    }
+    if params.context:
+        body["input_extra"] = [{"filename": file.path, "text": file.text} for file in params.context]
+    return body | bodies.sampling(dialect, params)
+
+
+def _with_markers(dialect: RemoteDialect, model: str, params: InfillParams, marks: Markers) -> Body:
+    if not dialect.completions:
+        raise bodies.refused(dialect, "raw prompts")
+    prefix = _context(params) + params.prefix
+    if marks.suffix_first:
+        prompt = f"{marks.suf}{params.suffix}{marks.pre}{prefix}{marks.mid}"
+    else:
+        prompt = f"{marks.pre}{prefix}{marks.suf}{params.suffix}{marks.mid}"
+    return bodies.continuation(dialect, model, _limited(params), prompt)
+
+
+def _context(params: InfillParams) -> str:
+    return "".join(f"# {file.path}\n{file.text}\n\n" for file in params.context)
+
+
+def _limited(params: InfillParams) -> InfillParams:
+    return msgspec.structs.replace(params, max_tokens=MIDDLE_TOKENS) if params.max_tokens is None else params
+
+
+def ending(params: InfillParams) -> Detokenizer:
+    """Takes the text as it arrives and tells where it ends."""
+    head = params.prefix[params.prefix.rfind("\n") + 1 :]
+    ends: list[Cutter] = [MiddleEnds(head, params.suffix)]
+    if params.max_time_ms is not None:
+        ends.append(TimeBudget(min(params.max_time_ms, 86_400_000) / 1e3))
+    return Detokenizer(params.stop, ends)
