@@ -73,6 +73,7 @@ class LlamaBackend:
             "max_cells": size.cells,
             "cache_bytes": size.cells * loaded.model.cell_bytes(*attempt.attention.types),
             **attempt.facts(loaded.model),
+            **(loaded.draft.facts() if loaded.draft else {}),
             "load_ms": round((time.monotonic() - began) * 1e3, 1),
         }
         self._loaded = loaded
@@ -163,8 +164,7 @@ class LlamaBackend:
         before, clocks = counter.now, machine.clocks()
         if clocks is not None and (threads := counter.look(clocks)) != before:
             log.info("%d of %d threads compute now: others use the cores", threads, counter.max_threads)
-            self.loaded.engine.set_threads(counter.decode, counter.prefill)
-            self.loaded.embedder.set_threads(counter.prefill)
+            self.loaded.set_threads()
 
     def _step_embedder(self) -> list[Event]:
         embedder = self.loaded.embedder
@@ -202,6 +202,7 @@ class LlamaBackend:
         if self._loaded is None:
             return {}
         engine = self._loaded.engine
+        drafts = engine.speculation.drafter.records.values()
         return {
             "active": engine.active,
             "queued": engine.queued,
@@ -210,6 +211,8 @@ class LlamaBackend:
             "parked_tokens": engine.cells.parking.tier.tokens,
             "parked_bytes": engine.cells.parking.bytes,
             "threads": self._loaded.threads.decode,
+            "drafted_tokens": sum(record.drafted for record in drafts),
+            "accepted_tokens": sum(record.accepted for record in drafts),
         }
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from threadrunner.api.errors import ModelNotFound, Timeout
+from threadrunner.api.errors import ApiError, ModelNotFound, Timeout
 from threadrunner.api.fields import Priority
 from threadrunner.api.generation import (
     ApplyTemplateParams,
@@ -91,6 +91,7 @@ class Generation:
         if not self._fleet.loaded:  # then config.toml is not watched, and what it says now counts for the load
             self._config.look()
         model = await self._present(choice, params.offline, sink)
+        model = await self._with_draft(model, choice.backend, params.offline, sink)
         if model.present:
             self._last_used.now(model.path)
         async with self._fleet.use(model, choice.backend, params.keep_alive, sink) as lease:
@@ -110,7 +111,21 @@ class Generation:
 
     async def _present(self, choice: ModelChoice, offline: bool, sink: Sink) -> ModelRef:
         model = await self.resolve(choice)
-        if model.present or choice.backend != "llama":
+        return model if choice.backend != "llama" else await self._fetched(model, offline, sink)
+
+    async def _with_draft(self, model: ModelRef, backend: str, offline: bool, sink: Sink) -> ModelRef:
+        """With the small model that config.toml has for it, where it must be loaded for this request."""
+        name = self._fleet.draft_model(model, backend)
+        if not name:
+            return model
+        try:
+            draft = await self._fetched(await self._catalog.resolve(name), offline, sink)
+        except ApiError as error:
+            raise type(error)(f"the draft_model of {model.name}: {error.message}", **error.facts) from None
+        return model._replace(draft=draft.path)
+
+    async def _fetched(self, model: ModelRef, offline: bool, sink: Sink) -> ModelRef:
+        if model.present:
             return model
         self._config.check()  # it may forbid to fetch
         if offline or self._config.current.offline:

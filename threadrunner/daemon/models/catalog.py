@@ -74,6 +74,8 @@ class ModelRef(NamedTuple):
     hub: Hub | None = None
     keeper: str = ""
     """The program whose store the file is in, if not ours."""
+    draft: str = ""
+    """The file of a small model that is loaded with it, to draft for it."""
 
     @property
     def present(self) -> bool:
@@ -97,8 +99,8 @@ class ModelRef(NamedTuple):
 
     @property
     def files(self) -> list[str]:
-        """All files that are read for it; a split model has several."""
-        return list(files_of(self.path))
+        """All files that are read for it, its own first; a split model has several."""
+        return [*files_of(self.path), *(files_of(self.draft) if self.draft else ())]
 
     @property
     def entries(self) -> list[str]:
