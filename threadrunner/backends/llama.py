@@ -23,16 +23,19 @@ from threadrunner.api.generation import (
     Usage,
 )
 from threadrunner.backends.answer import AnswerBuilder
-from threadrunner.backends.base import Event, Finished, ModelFacts, ModelSpec, Params, Progress
+from threadrunner.backends.base import Event, Failed, Finished, ModelFacts, ModelSpec, Params, Progress
 from threadrunner.backends.failures import api_error, failed
 from threadrunner.backends.loading import LoadedModel, load
-from threadrunner.backends.requests import priority_of
+from threadrunner.backends.requests import is_held, may_be_held, priority_of
 from threadrunner.engine.events import Broken, Ended, Prefilled, Text
 from threadrunner.engine.llama.errors import EngineError, LoadError
 from threadrunner.engine.llama.recommended import recommended
 from threadrunner.engine.llama.vocab import Vocab
 
 log = logging.getLogger("threadrunner.backends.llama")
+
+WAIT = 0.05
+"""Seconds of a step that can do nothing but wait: messages that arrive are taken after it."""
 
 
 class LlamaBackend:
@@ -43,6 +46,10 @@ class LlamaBackend:
         self._answers: dict[int, AnswerBuilder] = {}
         self._ready: list[Event] = []
         """For the next step: the results of requests that are answered at once."""
+        self._making = False
+        """What makes matchers."""
+        self._postponed: dict[int, GenerateParams] = {}
+        """They have a constraint, and wait for that."""
 
     @property
     def loaded(self) -> LoadedModel:
@@ -93,7 +100,8 @@ class LlamaBackend:
         try:
             match params:
                 case GenerateParams() | InfillParams():
-                    self._submit_generation(id, params)
+                    if not self._postpones(id, params):
+                        self._submit_generation(id, params)
                 case TokenizeParams():
                     self._ready.append(Finished(id, Tokenized(loaded.name, loaded.vocab.tokenize(params.text))))
                 case DetokenizeParams():
@@ -107,6 +115,39 @@ class LlamaBackend:
                     loaded.embedder.add(id, [loaded.vocab.whole(text) for text in texts])
         except EngineError as error:
             raise api_error(error) from None
+
+    def _postpones(self, id: int, params: GenerateParams | InfillParams) -> bool:
+        """The first request with a constraint waits for what is made for it; others go on meanwhile."""
+        if not isinstance(params, GenerateParams) or not may_be_held(params):
+            return False
+        guide = self.loaded.engine.guide
+        if guide.ready:
+            return False
+        if not guide.making:
+            guide.begin()
+            self._making = True
+            self.loaded.set_threads()
+        if is_held(params):
+            self._postponed[id] = params
+        return id in self._postponed
+
+    def _submit_postponed(self) -> list[Event]:
+        """Those whose constraint can be held now, and what refuses them."""
+        loaded, failures = self.loaded, list[Event]()
+        guide, idle = loaded.engine.guide, not loaded.engine.busy
+        if not guide.wait(WAIT if idle else 0.0):
+            return failures
+        self._making = False
+        loaded.set_threads()
+        postponed, self._postponed = self._postponed, {}
+        for id, params in postponed.items():
+            try:
+                self._submit_generation(id, params)
+            except EngineError as error:
+                failures.append(failed(id, error))
+            except errors.ApiError as error:
+                failures.append(Failed(id, error.code, error.message, error.data))
+        return failures
 
     def _submit_generation(self, id: int, params: GenerateParams | InfillParams) -> None:
         arrived = time.monotonic()
@@ -125,6 +166,8 @@ class LlamaBackend:
         if loaded.threads.due(time.monotonic()):
             self._count_threads()
         ready, self._ready = self._ready, []
+        if self._making:
+            ready += self._submit_postponed()
         if loaded.embedder.busy:
             ready += self._step_embedder()
         for event in loaded.engine.step():
@@ -181,6 +224,7 @@ class LlamaBackend:
         loaded = self.loaded
         loaded.engine.arrived()
         self._answers.pop(id, None)
+        self._postponed.pop(id, None)
         loaded.embedder.cancel(id)
         self._ready = [event for event in self._ready if event.id != id]
         loaded.engine.cancel(id)
@@ -205,7 +249,7 @@ class LlamaBackend:
         drafts = engine.speculation.drafter.records.values()
         return {
             "active": engine.active,
-            "queued": engine.queued,
+            "queued": engine.queued + len(self._postponed),
             "cached_tokens": engine.cells.cache.cells,
             "cells": engine.context.n_cells,
             "parked_tokens": engine.cells.parking.tier.tokens,

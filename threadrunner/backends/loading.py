@@ -53,8 +53,9 @@ class LoadedModel:
     """What is made of it."""
 
     def set_threads(self) -> None:
-        """As many as `threads` has counted."""
-        decode, prefill = self.threads.decode, self.threads.prefill
+        """As many as `threads` has counted, one of which works for constraints while that goes on."""
+        others = int(self.engine.guide.making)
+        decode, prefill = max(1, self.threads.decode - others), max(1, self.threads.prefill - others)
         self.engine.set_threads(decode, prefill)
         self.embedder.set_threads(prefill)
         if self.proposer is not None:

@@ -42,6 +42,7 @@ class Engine:
         self.context = context
         self.limits = limits
         self._maker = CandidateMaker(model, vocab)
+        self.guide = self._maker.guide
         self.scheduler = Scheduler(abortable=context.abortable)
         self.cells = Cells(context, parking, recurrent=model.recurrent, window=model.n_swa)
         self._growth = Growth(context, self.cells, limits.cells)
@@ -324,4 +325,5 @@ class Engine:
         self.cells.save()
         for sequence in [*self._waiting, *(s for group in self._siblings.values() for s in group)]:
             sequence.sampler.close()
+        self.guide.close()
         self.context.close()
