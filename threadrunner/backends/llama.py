@@ -23,14 +23,15 @@ from threadrunner.api.generation import (
     Usage,
 )
 from threadrunner.backends.answer import AnswerBuilder
-from threadrunner.backends.base import Event, Failed, Finished, ModelFacts, ModelSpec, Params, Progress
+from threadrunner.backends.base import Event, Finished, ModelFacts, ModelSpec, Params, Progress
 from threadrunner.backends.failures import api_error, failed
 from threadrunner.backends.loading import LoadedModel, load
-from threadrunner.backends.requests import is_held, may_be_held, priority_of
+from threadrunner.backends.requests import priority_of
 from threadrunner.engine.events import Broken, Ended, Prefilled, Text
 from threadrunner.engine.llama.errors import EngineError, LoadError
 from threadrunner.engine.llama.recommended import recommended
 from threadrunner.engine.llama.vocab import Vocab
+from threadrunner.engine.sequence import Request
 
 log = logging.getLogger("threadrunner.backends.llama")
 
@@ -48,7 +49,7 @@ class LlamaBackend:
         """For the next step: the results of requests that are answered at once."""
         self._making = False
         """What makes matchers."""
-        self._postponed: dict[int, GenerateParams] = {}
+        self._postponed: dict[int, Request] = {}
         """They have a constraint, and wait for that."""
 
     @property
@@ -100,8 +101,7 @@ class LlamaBackend:
         try:
             match params:
                 case GenerateParams() | InfillParams():
-                    if not self._postpones(id, params):
-                        self._submit_generation(id, params)
+                    self._submit_generation(id, params)
                 case TokenizeParams():
                     self._ready.append(Finished(id, Tokenized(loaded.name, loaded.vocab.tokenize(params.text))))
                 case DetokenizeParams():
@@ -116,39 +116,6 @@ class LlamaBackend:
         except EngineError as error:
             raise api_error(error) from None
 
-    def _postpones(self, id: int, params: GenerateParams | InfillParams) -> bool:
-        """The first request with a constraint waits for what is made for it; others go on meanwhile."""
-        if not isinstance(params, GenerateParams) or not may_be_held(params):
-            return False
-        guide = self.loaded.engine.guide
-        if guide.ready:
-            return False
-        if not guide.making:
-            guide.begin()
-            self._making = True
-            self.loaded.set_threads()
-        if is_held(params):
-            self._postponed[id] = params
-        return id in self._postponed
-
-    def _submit_postponed(self) -> list[Event]:
-        """Those whose constraint can be held now, and what refuses them."""
-        loaded, failures = self.loaded, list[Event]()
-        guide, idle = loaded.engine.guide, not loaded.engine.busy
-        if not guide.wait(WAIT if idle else 0.0):
-            return failures
-        self._making = False
-        loaded.set_threads()
-        postponed, self._postponed = self._postponed, {}
-        for id, params in postponed.items():
-            try:
-                self._submit_generation(id, params)
-            except EngineError as error:
-                failures.append(failed(id, error))
-            except errors.ApiError as error:
-                failures.append(Failed(id, error.code, error.message, error.data))
-        return failures
-
     def _submit_generation(self, id: int, params: GenerateParams | InfillParams) -> None:
         arrived = time.monotonic()
         loaded = self.loaded
@@ -158,16 +125,47 @@ class LlamaBackend:
         else:
             request = loaded.requests.infill(id, params)
         answer = AnswerBuilder(loaded.name, loaded.vocab, params, request, arrived, truncated)
-        loaded.engine.add(request)
+        if self._must_wait(request):
+            self._postponed[id] = request
+        else:
+            loaded.engine.add(request)
         self._answers[id] = answer
+
+    def _must_wait(self, request: Request) -> bool:
+        """The first request with a constraint waits for what makes matchers; others go on meanwhile. Where it may have
+        one later, if it calls a tool, that is begun."""
+        guide = self.loaded.engine.guide
+        if guide.ready or not (request.sampling.constraint or request.rules):
+            return False
+        if not guide.making:
+            guide.begin()
+            self._making = True
+            self.loaded.set_threads()
+        return request.sampling.constraint is not None
+
+    def _add_postponed(self) -> list[Event]:
+        """Those that can be kept to their constraint now, and what refuses them."""
+        loaded, failures = self.loaded, list[Event]()
+        idle = not loaded.engine.busy and not self._ready
+        if not loaded.engine.guide.wait(WAIT if idle else 0.0):
+            return failures
+        self._making = False
+        loaded.set_threads()
+        postponed, self._postponed = self._postponed, {}
+        for id, request in postponed.items():
+            try:
+                loaded.engine.add(request)
+            except EngineError as error:
+                del self._answers[id]
+                failures.append(failed(id, error))
+        return failures
 
     def step(self) -> list[Event]:
         loaded = self.loaded
         if loaded.threads.due(time.monotonic()):
             self._count_threads()
-        ready, self._ready = self._ready, []
-        if self._making:
-            ready += self._submit_postponed()
+        failures = self._add_postponed() if self._making else []
+        ready, self._ready = [*failures, *self._ready], []
         if loaded.embedder.busy:
             ready += self._step_embedder()
         for event in loaded.engine.step():

@@ -40,17 +40,6 @@ def priority_of(name: str) -> Priority:
     return Priority(PRIORITIES.get(name, Priority.NORMAL))
 
 
-def is_held(params: GenerateParams) -> bool:
-    """Whether its answer has a grammar from the beginning on."""
-    must = bool(params.tools) and params.tool_choice not in ("auto", "none")
-    return must or params.grammar is not None or params.json_schema not in (None, False)
-
-
-def may_be_held(params: GenerateParams) -> bool:
-    """Whether it has, or may have one later, where it calls a tool."""
-    return is_held(params) or (bool(params.tools) and params.tool_choice != "none")
-
-
 class RequestBuilder:
     """Builds requests for one model, whose tokens, chat template and infill layout it knows.
 
