@@ -43,7 +43,7 @@ class Engine:
         self.limits = limits
         self._maker = CandidateMaker(model, vocab)
         self.guide = self._maker.guide
-        self.scheduler = Scheduler(abortable=context.abortable)
+        self.scheduler = Scheduler(abortable=context.abortable and not model.recurrent)
         self.cells = Cells(context, parking, recurrent=model.recurrent, window=model.n_swa)
         self._growth = Growth(context, self.cells, limits.cells)
         self.speculation = SpeculativeDecoding(self.cells, limits.context, recurrent=model.recurrent)
