@@ -33,6 +33,7 @@ class ModelSettings(NamedTuple):
     mlock: bool
     numa: str
     drafts: str
+    draft_model: str
 
 
 def settings(options: Config, names: typing.Collection[str]) -> ModelSettings:

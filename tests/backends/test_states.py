@@ -209,3 +209,27 @@ def test_read_back_from_disk(model: Loaded) -> None:
     assert cached >= len(prompt) + len(answer) - 1
     assert again == said
     assert asked.say(prompt)[0] == answer
+
+
+@pytest.mark.parametrize("kind", tiny.STATES)
+def test_a_batch_that_may_not_be_stopped_is_short(tmp_path: Path, kind: str) -> None:
+    """A stopped batch costs every sequence in it its recurrent state, so arriving messages wait for its end."""
+    recurrent = kind in ("recurrent", "hybrid")
+    with Loaded(tiny.STATES[kind](tmp_path / "m.gguf"), context=1024) as loaded:
+        engine, sizes = loaded.engine, []
+        decode = engine.context.decode
+
+        def counted() -> int:
+            if not sizes:  # a cancel arrives while the first batch is computed
+                engine.announce_cancel(1001)
+            sizes.append(engine.context.n_tokens)
+            return decode()
+
+        engine.context.decode = counted  # type: ignore[method-assign]
+        engine.scheduler.pace.tokens_per_second = 400
+        asked = Asked(loaded)
+        asked.add(text(1, 600))
+        engine.step()
+        assert sizes == ([80] if recurrent else [512])
+        assert (engine.cells.running[0].evaluated > 0) == recurrent
+        asked.ends(1001)

@@ -68,12 +68,23 @@ NO_VOCABULARY = {"tokenizer.ggml.model": "no_vocab", "vocab_size": 259}
 
 def llama(path: Path, vocabulary: Mapping[str, Any] | None = None, **changes: Any) -> Path:
     """A model that generates. `changes` are keys of its own, e.g. pooling_type."""
+    return _write(path, "llama", *_llama(vocabulary, changes))
+
+
+def untied(path: Path, vocabulary: Mapping[str, Any] | None = None, *, salt: int = 0, **changes: Any) -> Path:
+    """As `llama`, whose likeliest token is nearly always the one before it, with an output of its own: it wanders.
+    Another salt is other weights."""
+    keys, shapes = _llama(vocabulary, changes)
+    return _write(path, "llama", keys, {**shapes, "output.weight": shapes["token_embd.weight"]}, salt)
+
+
+def _llama(vocabulary: Mapping[str, Any] | None, changes: Mapping[str, Any]) -> tuple[dict[str, Any], Shapes]:
     words = bytes_vocabulary() if vocabulary is None else vocabulary
     size = len(words.get("tokenizer.ggml.tokens", range(259)))
     shapes: Shapes = {"token_embd.weight": (WIDTH, size), "output_norm.weight": (WIDTH,), **_attention("blk.0")}
     shapes |= {"blk.0.attn_output.weight": (WIDTH, WIDTH), "blk.0.ffn_gate.weight": (WIDTH, FEED)}
     keys = {"attention.layer_norm_rms_epsilon": 1e-5, "rope.dimension_count": 16}
-    return _write(path, "llama", {**keys, **words, **changes}, shapes)
+    return {**keys, **words, **changes}, shapes
 
 
 def bert(path: Path, pooling: int, **changes: Any) -> Path:
@@ -169,7 +180,7 @@ def _attention(block: str) -> Shapes:
     return shapes | {f"{block}.ffn_up.weight": (WIDTH, FEED), f"{block}.ffn_down.weight": (FEED, WIDTH)}
 
 
-def _write(path: Path, architecture: str, keys: Mapping[str, Any], shapes: Shapes) -> Path:
+def _write(path: Path, architecture: str, keys: Mapping[str, Any], shapes: Shapes, salt: int = 0) -> Path:
     usual = {"context_length": CONTEXT, "embedding_length": WIDTH, "block_count": 1, "feed_forward_length": FEED}
     usual |= {"attention.head_count": 2, "attention.head_count_kv": 2}
     own = {
@@ -184,15 +195,16 @@ def _write(path: Path, architecture: str, keys: Mapping[str, Any], shapes: Shape
     weights = b""
     for name, shape in shapes.items():
         head += text(name) + struct.pack(f"<I{len(shape)}Q", len(shape), *shape) + struct.pack("<IQ", 0, len(weights))
-        data = _values(name, shape).tobytes()
+        data = _values(name, shape, salt).tobytes()
         weights += data + bytes(-len(data) % 32)
     path.write_bytes(head + bytes(-len(head) % 32) + weights)
     return path
 
 
-def _values(name: str, shape: tuple[int, ...]) -> Array:
-    """The same for a name each time: norms near 1, the rest such that every token changes what is computed."""
-    normal: Array = np.random.default_rng([*name.encode()]).standard_normal(shape[::-1]).astype(np.float32)
+def _values(name: str, shape: tuple[int, ...], salt: int) -> Array:
+    """The same for a name and a salt each time: norms near 1, the rest such that tokens change what is computed."""
+    generator = np.random.default_rng([*name.encode(), *([salt] if salt else [])])
+    normal: Array = generator.standard_normal(shape[::-1]).astype(np.float32)
     if "norm" in name and name.endswith("weight"):
         return np.float32(1) + np.float32(0.1) * normal
     if name.endswith("ssm_a"):

@@ -3,12 +3,14 @@
     python tests/bench/constraints.py answers MODEL SCHEMAS.py [COUNT]   COUNT answers at temperature 1.5, by jsonschema
     python tests/bench/constraints.py suite FOLDER                       tests/draft2020-12 of JSON-Schema-Test-Suite
     python tests/bench/constraints.py speed MODEL                        tokens a second and first token, beside none
+    python tests/bench/constraints.py first MODEL                        the process's first constraint, beside a reader
 
 SCHEMAS.py has a dict `S` of schemas by name.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import runpy
 import statistics
@@ -133,8 +135,40 @@ def speed(model: str) -> None:
                 )
 
 
+def first(model: str) -> None:
+    with Loaded(Path(model), context=2048, threads=2) as loaded:
+        prompt = "A person as JSON: "
+        for _ in range(2):
+            loaded.ask(greedy(prompt, max_tokens=8))
+        reader = loaded.submit(greedy("Count: ", max_tokens=1500, ignore_eos=True))
+        at: list[float] = []
+
+        def step() -> list[int]:
+            ended = []
+            for event in loaded.backend.step():
+                if event.id == reader:
+                    at.append(time.monotonic())
+                else:
+                    ended.append(event.id)
+            return ended
+
+        while len(at) < 60:
+            step()
+        usual = statistics.median(b - a for a, b in itertools.pairwise(at))
+        began, count = time.monotonic(), len(at)
+        held = loaded.submit(greedy(prompt, json_schema=PERSON, max_tokens=1))
+        while held not in step():
+            pass
+        took = time.monotonic() - began
+        gaps = [b - a for a, b in itertools.pairwise(at[count - 1 :])]
+        print(
+            f"first constraint: its token after {took * 1e3:.0f} ms; its neighbour, a token in {usual * 1e3:.1f} ms "
+            f"before, said {len(gaps)} meanwhile, the longest pause {max(gaps, default=took) * 1e3:.0f} ms"
+        )
+
+
 if __name__ == "__main__":
     try:
-        {"answers": answers, "suite": suite, "speed": speed}[sys.argv[1]](*sys.argv[2:])
+        {"answers": answers, "suite": suite, "speed": speed, "first": first}[sys.argv[1]](*sys.argv[2:])
     except (IndexError, KeyError, TypeError, InvalidGrammar):
         raise SystemExit(__doc__) from None

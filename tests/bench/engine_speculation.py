@@ -1,10 +1,11 @@
 """What drafts gain: the same engine with and without them, in turns, on prompts of several kinds.
 
-    python tests/bench/engine_speculation.py MODEL.gguf [--rounds 5] [--tokens 120]
+    python tests/bench/engine_speculation.py MODEL.gguf [--rounds 5] [--tokens 120] [--draft SMALL.gguf [--force]]
 
 Each kind of prompt is asked with drafts off and on in alternating rounds, greedily, with a new number in it each round,
 so that no answer was given before. Prints tokens a second, the ratio of medians, how many drafted tokens came true,
-and in how many rounds both texts were the same (quantized weights: see SpeculativeDecoding).
+and in how many rounds both texts were the same (quantized weights: see SpeculativeDecoding). `--draft` adds a small
+model as `draft_model` does; `--force` asks it whether that pays or not, for 3 tokens each time.
 """
 
 from __future__ import annotations
@@ -81,10 +82,16 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=120)
+    parser.add_argument("--draft", default="")
+    parser.add_argument("--force", action="store_true")
     options = parser.parse_args()
     backend = LlamaBackend()
-    backend.load(ModelSpec(name="model", path=options.model, context=4096), lambda done, total: None)
+    spec = ModelSpec(name="model", path=options.model, context=4096, draft_path=options.draft)
+    backend.load(spec, lambda done, total: None)
     speculation = backend.loaded.engine.speculation
+    small = speculation.drafter._small
+    if options.force and small is not None:
+        small._best = lambda chance, longest, beside, batch: (min(3, longest), 2.0)  # type: ignore[method-assign]
     print(f"{'':16} {'without':>8} {'with':>8} {'ratio':>6}  accepted/drafted  same text")
     for kind, asked in KINDS.items():
         rates: dict[str, list[float]] = {"off": [], "always": []}
@@ -113,6 +120,8 @@ def main() -> None:
         print(f"{kind:16} {off:8.1f} {on:8.1f} {on / off:6.2f}  {gained or 'none tried':32}  {same}/{options.rounds}")
     seconds = {n: f"{speculation.drafter.costs.of(n) * 1e3:.1f}" for n in (1, 2, 4, 8, 16)}
     print(f"ms for a batch of tokens: {seconds}")
+    if small is not None:
+        print(f"ms for one of the small model's tokens: {small.costs.of(1) * 1e3:.1f}")
     backend.close()
 
 

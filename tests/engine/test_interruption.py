@@ -89,12 +89,14 @@ def test_prompts_count_together_and_tokens_do_not(pair: Pair) -> None:
     assert pair.flag.up
 
 
-def test_a_recurrent_model_is_not_stopped_by_a_request_but_by_a_cancel() -> None:
+def test_a_recurrent_model_is_stopped_by_the_cancel_of_everything_alone() -> None:
+    """Its batches are short; stopped, one costs all that are in it their state."""
     pair = Pair(recurrent=True)
     pair.fly(prefill(7))
     pair.protocol.announce_request(Priority.INTERACTIVE)
-    assert not pair.flag.up
     pair.protocol.announce_cancel(7)
+    assert not pair.flag.up
+    pair.protocol.announce_cancel(None)
     assert pair.flag.up
 
 

@@ -183,6 +183,8 @@ class ModelSpec(Struct, frozen=True, kw_only=True):
     threads: int = 0
     """Computing threads; 0: the physical cores that this process may use."""
     hardware: Hardware = Hardware()
+    draft_path: str = ""
+    """The GGUF file of a small model that drafts for this one; empty: none."""
     memory_limit: int = 0
     """Bytes the worker may take in all; 0: what the machine has free."""
     max_queued: int = 64

@@ -14,7 +14,7 @@ from threadrunner.engine.llama import devices, library, tensors
 from threadrunner.engine.llama.context import Attention
 from threadrunner.engine.llama.devices import Device
 from threadrunner.engine.llama.errors import LoadError
-from threadrunner.engine.llama.model import Model, Where
+from threadrunner.engine.llama.model import F16, Model, Where
 from threadrunner.engine.offload import LayerBytes, Placement, Room, Wish
 
 log = logging.getLogger("threadrunner.backends.hardware")
@@ -112,7 +112,7 @@ def _on_gpus(spec: ModelSpec, gpus: list[Device], attention: Attention, n_ubatch
     wanted, layout = spec.hardware, tensors.read(spec.path)
     layers = _layers(spec, layout, attention)
     wish = Wish(wanted.gpu_layers, wanted.cpu_moe, tuple(wanted.tensor_split))
-    reserve = MARGIN + 4 * n_ubatch * (layout.n_vocab + _FLOATS_A_TOKEN * layout.n_embd)
+    reserve = MARGIN + _compute_bytes(layout, n_ubatch) + _draft_bytes(spec, n_ubatch)
     rooms = [Room(gpu.name, gpu.free) for gpu in gpus]
     auto = wanted.gpu_layers == offload.AUTO
     tried: Placement | None = None
@@ -128,6 +128,19 @@ def _on_gpus(spec: ModelSpec, gpus: list[Device], attention: Attention, n_ubatch
         if not auto:
             return
     yield Attempt(Placement("no GPU is used: loading failed with it"), Where(mlock=wanted.mlock), attention)
+
+
+def _compute_bytes(layout: tensors.ModelLayout, n_ubatch: int) -> int:
+    return 4 * n_ubatch * (layout.n_vocab + _FLOATS_A_TOKEN * layout.n_embd)
+
+
+def _draft_bytes(spec: ModelSpec, n_ubatch: int) -> int:
+    """What a small model that drafts takes of the GPU that has it (backends/drafting.py), its first cells included."""
+    if not spec.draft_path or spec.hardware.drafts == "off":
+        return 0
+    layout = tensors.read(spec.draft_path)
+    weights = layout.output + sum(layer.dense + layer.experts for layer in layout.layers)
+    return weights + sizing.FIRST_CELLS * layout.cell_bytes(F16, F16) + _compute_bytes(layout, n_ubatch)
 
 
 def _attempt(

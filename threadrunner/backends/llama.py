@@ -36,8 +36,12 @@ from threadrunner.engine.events import Broken, Ended, Prefilled, Text
 from threadrunner.engine.llama.errors import EngineError, LoadError
 from threadrunner.engine.llama.recommended import recommended
 from threadrunner.engine.llama.vocab import Vocab
+from threadrunner.engine.sequence import Request
 
 log = logging.getLogger("threadrunner.backends.llama")
+
+WAIT = 0.05
+"""Seconds of a step that can do nothing but wait: messages that arrive are taken after it."""
 
 
 class LlamaBackend:
@@ -50,6 +54,10 @@ class LlamaBackend:
         """Of each rerank request, how many results it wants."""
         self._ready: list[Event] = []
         """For the next step: the results of requests that are answered at once."""
+        self._making = False
+        """What makes matchers."""
+        self._postponed: dict[int, Request] = {}
+        """They have a constraint, and wait for that."""
 
     @property
     def loaded(self) -> LoadedModel:
@@ -80,6 +88,7 @@ class LlamaBackend:
             "max_cells": size.cells,
             "cache_bytes": size.cells * loaded.model.cell_bytes(*attempt.attention.types),
             **attempt.facts(loaded.model),
+            **(loaded.draft.facts() if loaded.draft else {}),
             "load_ms": round((time.monotonic() - began) * 1e3, 1),
         }
         self._loaded = loaded
@@ -126,14 +135,47 @@ class LlamaBackend:
         else:
             request = loaded.requests.infill(id, params)
         answer = AnswerBuilder(loaded.name, loaded.vocab, params, request, arrived, truncated)
-        loaded.engine.add(request)
+        if self._must_wait(request):
+            self._postponed[id] = request
+        else:
+            loaded.engine.add(request)
         self._answers[id] = answer
+
+    def _must_wait(self, request: Request) -> bool:
+        """The first request with a constraint waits for what makes matchers; others go on meanwhile. Where it may have
+        one later, if it calls a tool, that is begun."""
+        guide = self.loaded.engine.guide
+        if guide.ready or not (request.sampling.constraint or request.rules):
+            return False
+        if not guide.making:
+            guide.begin()
+            self._making = True
+            self.loaded.set_threads()
+        return request.sampling.constraint is not None
+
+    def _add_postponed(self) -> list[Event]:
+        """Those that can be kept to their constraint now, and what refuses them."""
+        loaded, failures = self.loaded, list[Event]()
+        idle = not loaded.engine.busy and not self._ready
+        if not loaded.engine.guide.wait(WAIT if idle else 0.0):
+            return failures
+        self._making = False
+        loaded.set_threads()
+        postponed, self._postponed = self._postponed, {}
+        for id, request in postponed.items():
+            try:
+                loaded.engine.add(request)
+            except EngineError as error:
+                del self._answers[id]
+                failures.append(failed(id, error))
+        return failures
 
     def step(self) -> list[Event]:
         loaded = self.loaded
         if loaded.threads.due(time.monotonic()):
             self._count_threads()
-        ready, self._ready = self._ready, []
+        failures = self._add_postponed() if self._making else []
+        ready, self._ready = [*failures, *self._ready], []
         if loaded.embedder.busy:
             ready += self._step_embedder()
         for event in loaded.engine.step():
@@ -173,8 +215,7 @@ class LlamaBackend:
         before, clocks = counter.now, machine.clocks()
         if clocks is not None and (threads := counter.look(clocks)) != before:
             log.info("%d of %d threads compute now: others use the cores", threads, counter.max_threads)
-            self.loaded.engine.set_threads(counter.decode, counter.prefill)
-            self.loaded.embedder.set_threads(counter.prefill)
+            self.loaded.set_threads()
 
     def _step_embedder(self) -> list[Event]:
         embedder = self.loaded.embedder
@@ -195,6 +236,7 @@ class LlamaBackend:
         loaded = self.loaded
         loaded.engine.arrived()
         self._answers.pop(id, None)
+        self._postponed.pop(id, None)
         loaded.embedder.cancel(id)
         self._top.pop(id, None)
         self._ready = [event for event in self._ready if event.id != id]
@@ -217,14 +259,17 @@ class LlamaBackend:
         if self._loaded is None:
             return {}
         engine = self._loaded.engine
+        drafts = engine.speculation.drafter.records.values()
         return {
             "active": engine.active,
-            "queued": engine.queued,
+            "queued": engine.queued + len(self._postponed),
             "cached_tokens": engine.cells.cache.cells,
             "cells": engine.context.n_cells,
             "parked_tokens": engine.cells.parking.tier.tokens,
             "parked_bytes": engine.cells.parking.bytes,
             "threads": self._loaded.threads.decode,
+            "drafted_tokens": sum(record.drafted for record in drafts),
+            "accepted_tokens": sum(record.accepted for record in drafts),
         }
 
 

@@ -6,14 +6,16 @@ import contextlib
 import logging
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from threadrunner import machine
-from threadrunner.backends import hardware
+from threadrunner.backends import drafting, hardware
 from threadrunner.backends.base import ModelSpec
+from threadrunner.backends.drafting import DraftWeights
 from threadrunner.backends.requests import RequestBuilder
 from threadrunner.engine import sizing
+from threadrunner.engine.draft_model import DraftModel
 from threadrunner.engine.embedder import Embedder
 from threadrunner.engine.engine import Engine
 from threadrunner.engine.kv.kv_store import KvStore
@@ -48,10 +50,26 @@ class LoadedModel:
     embedder: Embedder
     pairs: Pairs
     threads: Threads
+    draft: DraftWeights | None = None
+    proposer: DraftModel | None = None
+    """What is made of it."""
+
+    def set_threads(self) -> None:
+        """As many as `threads` has counted, one of which works for constraints while that goes on."""
+        others = int(self.engine.guide.making)
+        decode, prefill = max(1, self.threads.decode - others), max(1, self.threads.prefill - others)
+        self.engine.set_threads(decode, prefill)
+        self.embedder.set_threads(prefill)
+        if self.proposer is not None:
+            self.proposer.set_threads(decode, prefill)
 
     def close(self) -> None:
         self.embedder.close()
+        if self.proposer is not None:
+            self.proposer.close()
         self.engine.close()
+        if self.draft is not None:
+            self.draft.model.close()
         self.model.close()
 
 
@@ -76,12 +94,16 @@ def _load(
         cell_bytes, state_bytes = model.cell_bytes(*attempt.attention.types), 0
         if model.recurrent:
             cell_bytes, state_bytes = _measured(model, threads, attempt.attention)
+        draft = drafting.load_weights(spec, model, attempt)
+        if draft is not None:
+            made.enter_context(contextlib.closing(draft.model))
         wishes = sizing.Wishes(
             asked=spec.context,
             trained=model.n_ctx_train,
             cell_bytes=cell_bytes,
+            draft_cell_bytes=draft.cell_bytes if draft else 0,
             state_bytes=state_bytes,
-            model_bytes=attempt.in_memory(model),
+            model_bytes=attempt.in_memory(model) + (draft.in_memory if draft else 0),
             free=attempt.free_for_cache(),
             limit=spec.memory_limit,
             ram=spec.cache_ram,
@@ -99,8 +121,19 @@ def _load(
         )
         made.enter_context(contextlib.closing(context))
         loaded = _whole(spec, model, context, size, threads)
+        if draft is not None:
+            loaded = _with_draft(loaded, draft, size)
         made.pop_all()
     return loaded, size
+
+
+def _with_draft(loaded: LoadedModel, draft: DraftWeights, size: sizing.Size) -> LoadedModel:
+    """Raises LoadError."""
+    proposer = draft.proposer(size, loaded.threads.max_threads)
+    loaded.engine.speculation.ask(proposer)
+    loaded = replace(loaded, draft=draft, proposer=proposer)
+    loaded.set_threads()
+    return loaded
 
 
 def _measured(model: Model, threads: int, attention: Attention) -> tuple[int, int]:

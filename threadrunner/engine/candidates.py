@@ -21,7 +21,7 @@ class CandidateMaker:
     def __init__(self, model: Model, vocab: Vocab) -> None:
         self._model = model
         self._vocab = vocab
-        self._guide = Guide(vocab.table)
+        self.guide = Guide(lambda: Vocab(model).table())  # another thread calls that: `vocab` has a buffer of its own
         self._arrivals = 0
 
     def candidates(self, request: Request) -> list[Sequence]:
@@ -29,7 +29,7 @@ class CandidateMaker:
         constraint = request.sampling.constraint
         matchers: list[Matcher] | list[None] = [None] * request.n
         if constraint is not None:
-            matchers = self._guide.matchers(constraint, request.n)
+            matchers = self.guide.matchers(constraint, request.n)
         seed = request.sampling.seed
         if seed is None:
             seed = int.from_bytes(os.urandom(4), "little")
@@ -55,4 +55,4 @@ class CandidateMaker:
     def _splitter(self, request: Request, sampler: Sampler) -> Splitter | None:
         if request.splitter is None:
             return None
-        return request.splitter(Steering(self._guide, sampler, request.rules or Rules()))
+        return request.splitter(Steering(self.guide, sampler, request.rules or Rules()))

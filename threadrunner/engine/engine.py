@@ -42,7 +42,8 @@ class Engine:
         self.context = context
         self.limits = limits
         self._maker = CandidateMaker(model, vocab)
-        self.scheduler = Scheduler(abortable=context.abortable)
+        self.guide = self._maker.guide
+        self.scheduler = Scheduler(abortable=context.abortable and not model.recurrent)
         self.cells = Cells(context, parking, recurrent=model.recurrent, window=model.n_swa)
         self._growth = Growth(context, self.cells, limits.cells)
         self.speculation = SpeculativeDecoding(self.cells, limits.context, recurrent=model.recurrent)
@@ -324,4 +325,5 @@ class Engine:
         self.cells.save()
         for sequence in [*self._waiting, *(s for group in self._siblings.values() for s in group)]:
             sequence.sampler.close()
+        self.guide.close()
         self.context.close()

@@ -70,7 +70,7 @@ class Interruption:
         self._announced += 1
         batch = self._batch
         if self._recurrent or batch is None:
-            return  # an aborted prefill of a recurrent model would begin again from its first token
+            return  # an aborted prefill of a recurrent model would begin again; its batches are short therefore
         if batch.prefill > self._min_prefill and priority <= batch.priority:
             self._flag.set_abort()
 
@@ -78,7 +78,9 @@ class Interruption:
         """A cancel is coming: stop the batch if it is this request's prefill; with None, whatever it is."""
         self._announced += 1
         batch = self._batch
-        if batch is not None and (id is None or id in batch.prefilling):
+        if batch is None or (id is not None and self._recurrent):
+            return  # the batch is short, and stopped it would cost all others in it what they have evaluated
+        if id is None or id in batch.prefilling:
             self._flag.set_abort()
 
     # on the computing thread

@@ -56,6 +56,8 @@ class Wishes:
     trained: int
     """Tokens of context; 0: unknown."""
     cell_bytes: int
+    draft_cell_bytes: int = 0
+    """What a cell takes in a model that drafts beside this one: each token may be in both."""
     state_bytes: int = 0
     """What each sequence takes beside its cells."""
     model_bytes: int
@@ -68,6 +70,11 @@ class Wishes:
     grows: bool = True
     """Whether the context can be made larger later."""
 
+    @property
+    def both_bytes(self) -> int:
+        """Of a token's cells."""
+        return self.cell_bytes + self.draft_cell_bytes
+
 
 def choose(wishes: Wishes) -> Size:
     """A request that asks for a context gets that context or an error. Otherwise: the trained context up to 32,768, in
@@ -75,7 +82,7 @@ def choose(wishes: Wishes) -> Size:
     there is room for it, several requests of that size may run at once, and 2 GiB keep what they evaluated. Raises
     LoadError.
     """
-    asked, cell_bytes = wishes.asked, wishes.cell_bytes
+    asked, cell_bytes = wishes.asked, wishes.both_bytes
     if not 0 <= asked <= MAX_CONTEXT:
         raise LoadError(f"a context of {asked} tokens: ask for 1 to {MAX_CONTEXT}, or for 0 to leave it to the model")
     budget, why = _budget(wishes)
@@ -97,7 +104,7 @@ def choose(wishes: Wishes) -> Size:
         cells=cells,
         first_cells=min(cells, FIRST_CELLS) if wishes.grows else cells,
         ram_bytes=ram_bytes,
-        block_tokens=max(32, min(256, BLOCK_BYTES // cell_bytes // 32 * 32)),
+        block_tokens=max(32, min(256, BLOCK_BYTES // wishes.cell_bytes // 32 * 32)),
         reason=f"{reason}; up to {_mib(ram_bytes)} for finished requests",
     )
 
@@ -112,7 +119,7 @@ def _states(state_bytes: int, budget: int, why: str) -> int:
 
 def _context(wishes: Wishes, wanted: int, budget: int, why: str) -> int:
     """Tokens. Raises LoadError."""
-    asked, cell_bytes = wishes.asked, wishes.cell_bytes
+    asked, cell_bytes = wishes.asked, wishes.both_bytes
     fits = budget // cell_bytes // 256 * 256
     if asked > fits:
         raise LoadError(

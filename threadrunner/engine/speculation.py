@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
+from threadrunner.engine.draft_model import DraftModel
 from threadrunner.engine.drafting.drafter import Draft, Drafter
+from threadrunner.engine.drafting.small_model import SmallModel
 from threadrunner.engine.kv.cells import Cells
 from threadrunner.engine.scheduler import Chunk, with_drafts
 from threadrunner.engine.sequence import Sequence
@@ -33,6 +35,10 @@ class SpeculativeDecoding:
         self._context = context
         self._drafts: dict[Sequence, Draft] = {}
         """Those in the present batch."""
+
+    def ask(self, draft_model: DraftModel) -> None:
+        """Have a small model of the same vocabulary propose tokens too; closing it stays the caller's business."""
+        self.drafter = Drafter(SmallModel(draft_model, draft_model.costs))
 
     def choose(self, policy: str) -> None:
         """One of Policy's words, as far as the model can be rolled back; any other is "auto"."""

@@ -31,6 +31,7 @@ class Load(Struct, tag=True):
     path: bytes
     """As the system has them: a file's name need not be UTF-8, as a text in msgpack must be."""
     cache_dir: bytes
+    draft_path: bytes
 
 
 class Submit(Struct, tag=True):
@@ -108,12 +109,12 @@ from_worker: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromW
 
 
 def load(backend: str, spec: ModelSpec) -> Load:
-    bare = msgspec.structs.replace(spec, path="", cache_dir="")
-    return Load(backend, bare, os.fsencode(spec.path), os.fsencode(spec.cache_dir))
+    bare = msgspec.structs.replace(spec, path="", cache_dir="", draft_path="")
+    return Load(backend, bare, *map(os.fsencode, (spec.path, spec.cache_dir, spec.draft_path)))
 
 
 def spec_of(load: Load) -> ModelSpec:
-    paths = {"path": os.fsdecode(load.path), "cache_dir": os.fsdecode(load.cache_dir)}
+    paths = {name: os.fsdecode(getattr(load, name)) for name in ("path", "cache_dir", "draft_path")}
     return msgspec.structs.replace(load.spec, **paths)
 
 

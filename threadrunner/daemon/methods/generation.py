@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from threadrunner.api.errors import InvalidParams, ModelNotFound, Timeout
+from threadrunner.api.errors import ApiError, InvalidParams, ModelNotFound, Timeout
 from threadrunner.api.fields import Priority
 from threadrunner.api.generation import (
     ApplyTemplateParams,
@@ -129,6 +129,7 @@ class Generation:
         if not self._fleet.loaded:  # then config.toml is not watched, and what it says now counts for the load
             self._config.look()
         model = await self._present(choice, params.offline, sink)
+        model = await self._with_draft(model, choice.backend, params.offline, sink)
         if model.present:
             self._last_used.now(model.path)
         server = remotes.settings(self._config.current, model.remote.remote) if model.remote else None
@@ -153,7 +154,21 @@ class Generation:
         if model.remote is not None:
             self._config.check()  # it may forbid to ask
             consent.check_online(model.name, offline=offline or self._config.current.offline)
-        if model.present or choice.backend != "llama":
+        return model if choice.backend != "llama" else await self._fetched(model, offline, sink)
+
+    async def _with_draft(self, model: ModelRef, backend: str, offline: bool, sink: Sink) -> ModelRef:
+        """With the small model that config.toml has for it, where it must be loaded for this request."""
+        name = self._fleet.draft_model(model, backend)
+        if not name:
+            return model
+        try:
+            draft = await self._fetched(await self._catalog.resolve(name), offline, sink)
+        except ApiError as error:
+            raise type(error)(f"the draft_model of {model.name}: {error.message}", **error.facts) from None
+        return model._replace(draft=draft.path)
+
+    async def _fetched(self, model: ModelRef, offline: bool, sink: Sink) -> ModelRef:
+        if model.present:
             return model
         self._config.check()  # it may forbid to fetch
         if offline or self._config.current.offline:

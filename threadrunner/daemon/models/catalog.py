@@ -81,6 +81,8 @@ class ModelRef(NamedTuple):
     """The program whose store the file is in, if not ours."""
     remote: RemoteModel | None = None
     """Where it is, if it is on another machine: then it has no file here."""
+    draft: str = ""
+    """The file of a small model that is loaded with it, to draft for it."""
 
     @property
     def present(self) -> bool:
@@ -104,8 +106,8 @@ class ModelRef(NamedTuple):
 
     @property
     def files(self) -> list[str]:
-        """All files that are read for it; a split model has several."""
-        return list(files_of(self.path))
+        """All files that are read for it, its own first; a split model has several."""
+        return [*files_of(self.path), *(files_of(self.draft) if self.draft else ())]
 
     @property
     def entries(self) -> list[str]:

@@ -164,6 +164,16 @@ class Fleet:
         names += [alias for alias, target in aliases.items() if target in names]
         return model_settings.settings(self.config, [name for name in names if name])
 
+    def draft_model(self, model: ModelRef, backend: str) -> str:
+        """The name of the small model to load with it, where it is not loaded already; empty: none."""
+        config = self.config
+        if backend != "llama" or not (config.draft_model or config.models) or self.roster.runs(model, backend):
+            return ""
+        with contextlib.suppress(ConfigError):  # `use` raises it
+            own = self.settings(model)
+            return own.draft_model if own.drafts != "off" else ""
+        return ""
+
     # What a resident needs: see ResidentHost.
 
     def start_worker(self, resident: Resident, fit: Awaitable[object]) -> WorkerProcess:
@@ -178,10 +188,11 @@ class Fleet:
         return ModelSpec(
             name=model.name,
             path=model.files[0] if model.path else "",
-            fingerprint=model.fingerprint,
+            fingerprint=model._replace(draft="").fingerprint,  # the state that is kept is the model's alone
             context=own.context,
             threads=min(own.threads, MAX_THREADS),
             hardware=Hardware(**{name: getattr(own, name) for name in Hardware.__struct_fields__}),
+            draft_path=model.draft,
             memory_limit=self._limit(resident),
             max_queued=config.max_queued,
             cache_ram=config.cache_ram,

@@ -233,7 +233,8 @@ class Resident:
     async def _fit(self) -> None:
         """Native code sees only files whose header has passed the check. Raises ModelLoadFailed."""
         if self.backend == "llama":
-            await asyncio.to_thread(check_gguf, self.model.files[0])
+            for file in filter(None, (self.model.files[0], self.model.draft)):
+                await asyncio.to_thread(check_gguf, file)
 
     def _fail(self, error: ApiError) -> None:
         """The load ended before there was a process."""

@@ -38,10 +38,15 @@ class Roster:
         if known and known.resident.lifecycle.state in _RUNNING:
             return known.resident
         found = self.holder(model, backend)
-        if not found and known and known.resident.model.path == model.path:
+        if not found and known and _same_files(known.resident.model, model):
             found = known.resident
         self._entries[key] = _Entry(model, found or Resident(model, backend, host))
         return self._entries[key].resident
+
+    def runs(self, model: ModelRef, backend: str) -> bool:
+        """Whether new requests for this name go to a worker that is there, or on its way."""
+        known = self._entries.get(_key(model, backend))
+        return known is not None and known.resident.lifecycle.state in _RUNNING
 
     def holder(self, model: ModelRef, backend: str) -> Resident | None:
         """The resident that has the model's file loaded, or is loading it, under any name."""
@@ -60,6 +65,10 @@ class Roster:
             if entry.resident is old and (entry.model.path == to.model.path or entry.model.fingerprint == fingerprint):
                 self._entries[key] = entry._replace(resident=to)
         return not self.names(old)
+
+
+def _same_files(one: ModelRef, other: ModelRef) -> bool:
+    return (one.path, one.draft) == (other.path, other.draft)
 
 
 def _file_of(resident: Resident) -> str | None:

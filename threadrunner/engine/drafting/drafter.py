@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from threadrunner.engine.drafting.ngrams import Follower, Passages
 from threadrunner.engine.drafting.payoff import MAX_DRAFT, MIN_GAIN, Reliability, StepCosts, best_length
+from threadrunner.engine.drafting.small_model import Answering, SmallModel
 
-OWN, RECENT, FORCED = "own", "recent", "forced"
+OWN, RECENT, FORCED, MODEL = "own", "recent", "forced", "model"
 """Where a draft comes from: the answer's own prompt and text; what was said to others lately; a grammar that allows
-nothing else."""
+nothing else; a small model."""
 FIRST_DRAFT, SHORTEST_DRAFT = 4, 2
 """Tokens. One answer's likeness to a passage says little of the next one's: where each began with 15, an explanation
 after some copied passages lost 9 % to drafts of which one in five tokens came true."""
 RECENT_TOKENS = 32_768
 """Kept of what was said lately; about 5 MB."""
-
-
-class Answering(Protocol, Hashable):
-    """What the drafter sees of a sequence."""
-
-    tokens: list[int]
-    """The prompt's and the answer's."""
 
 
 S = TypeVar("S", bound=Answering)
@@ -61,9 +55,10 @@ class _Track:
 class Drafter(Generic[S]):
     """Proposes drafts before each step and is told after it what was said. Knows tokens and times, no model."""
 
-    def __init__(self) -> None:
+    def __init__(self, small: SmallModel[S] | None = None) -> None:
         self.costs = StepCosts()
-        self.records = {OWN: Record(), RECENT: Record(), FORCED: Record()}
+        self.records = {source: Record() for source in (OWN, RECENT, FORCED, MODEL)}
+        self._small = small
         self._tracks: dict[S, _Track] = {}
         self._recent = Passages()
 
@@ -82,25 +77,34 @@ class Drafter(Generic[S]):
         answers = list(answers)
         beside = len(answers)
         drafts: dict[S, Draft] = {}
+        asked: dict[S, int] = {}
         for answer in answers:
-            limit = min(room(answer), MAX_DRAFT + 1 - beside)
+            rest = room(answer)
+            limit = min(rest, MAX_DRAFT + 1 - beside)
             if limit <= 0:
                 continue
+            draft: Draft | None = None
             if sure := forced(answer)[:limit]:
-                draft: Draft | None = Draft(FORCED, sure)
-            else:
-                draft = self._guess(answer, limit, beside) if may_guess(answer) else None
+                draft = Draft(FORCED, sure)
+            elif may_guess(answer):
+                draft, gain = self._repeated(answer, limit, beside)
+                if length := self._wish(answer, rest, limit, beside, gain):
+                    draft, asked[answer] = None, length
             if draft is not None:
                 drafts[answer] = draft
-                beside += len(draft.tokens)
+            beside += len(draft.tokens) if draft is not None else asked.get(answer, 0)
+        if asked and self._small is not None:
+            proposed = self._small.proposer.propose(asked)
+            drafts |= {answer: Draft(MODEL, tokens) for answer, tokens in proposed.items() if tokens}
         return drafts
 
-    def _guess(self, answer: S, limit: int, beside: int) -> Draft | None:
+    def _repeated(self, answer: S, limit: int, beside: int) -> tuple[Draft | None, float]:
+        """From the passages that the answer repeats, and the factor by which that is faster than no draft."""
         track = self._tracks.get(answer)
         if track is None:
             # Not at the first token, whose reader waits: a prompt of 8,000 tokens takes 3 ms to index.
             self._tracks[answer] = _Track(answer.tokens, self._recent, self.records)
-            return None
+            return None, 1.0
         best, best_gain = None, 1.0
         for source, follower in track.followers.items():
             if not follower.agreed:
@@ -110,7 +114,14 @@ class Drafter(Generic[S]):
             length, gain = best_length(chances, self.costs, beside)
             if gain > best_gain:
                 best, best_gain = Draft(source, proposed[:length]), gain
-        return best if best is not None and best.tokens else None
+        return (best, best_gain) if best is not None and best.tokens else (None, 1.0)
+
+    def _wish(self, answer: S, rest: int, limit: int, beside: int, gain: float) -> int:
+        """How many tokens to ask the small model for, if that is faster still."""
+        if self._small is None:
+            return 0
+        length, more = self._small.wish(answer, rest, beside, self.costs, limit)
+        return length if more > gain else 0
 
     def said(self, answer: S) -> None:
         """The answer's tokens have grown: by the one that was due, and by those of its draft that came true."""
@@ -138,6 +149,8 @@ class Drafter(Generic[S]):
         if track is not None and draft.source in track.longest:
             came_true = accepted == len(draft.tokens)
             track.longest[draft.source] = 2 * accepted if came_true else max(SHORTEST_DRAFT, accepted)
+        if draft.source == MODEL and self._small is not None:
+            self._small.settled(answer, len(draft.tokens), accepted)
         record = self.records[draft.source]
         record.drafted += len(draft.tokens)
         record.accepted += accepted
@@ -148,6 +161,8 @@ class Drafter(Generic[S]):
 
     def ended(self, answer: S, prompt_tokens: int) -> None:
         """The answer is complete, or no longer wanted. Its text, without its prompt, is what others may repeat."""
+        if self._small is not None:
+            self._small.ended(answer)
         if self._tracks.pop(answer, None) is None:
             return
         said = answer.tokens[prompt_tokens:]
@@ -157,4 +172,4 @@ class Drafter(Generic[S]):
         self._recent.extend(said)
 
 
-__all__ = ["FORCED", "MIN_GAIN", "OWN", "RECENT", "Draft", "Drafter", "Record"]
+__all__ = ["FORCED", "MIN_GAIN", "MODEL", "OWN", "RECENT", "Draft", "Drafter", "Record"]

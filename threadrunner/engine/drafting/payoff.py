@@ -97,11 +97,13 @@ class Reliability:
         return chances
 
 
-def best_length(chances: list[float], costs: StepCosts, beside: int) -> tuple[int, float]:
+def best_length(
+    chances: list[float], costs: StepCosts, beside: int, *, each: float = 0.0, least: float = MIN_GAIN
+) -> tuple[int, float]:
     """How many of the proposed tokens to put into a batch, and the factor by which that is faster than none.
 
     `chances[i]` is the probability that the first i + 1 come true; `beside` counts the batch's other tokens, the one
-    just said included. (0, 1.0) where no length gains MIN_GAIN.
+    just said included; `each` is the seconds that it takes to propose one. (0, 1.0) where no length gains `least`.
     """
     alone = costs.of(beside)
     if alone <= 0:
@@ -109,7 +111,7 @@ def best_length(chances: list[float], costs: StepCosts, beside: int) -> tuple[in
     best, gain, said = 0, 1.0, float(beside)
     for length, chance in enumerate(chances[:MAX_DRAFT], start=1):
         said += chance
-        factor = said / beside * alone / costs.of(beside + length)
+        factor = said / beside * alone / (costs.of(beside + length) + length * each)
         if factor > gain:
             best, gain = length, factor
-    return (best, gain) if gain >= MIN_GAIN else (0, 1.0)
+    return (best, gain) if gain >= least else (0, 1.0)
