@@ -28,6 +28,8 @@ class Language:
     """What stands for a single character, as regular expressions: a bracket or a quote in it is none."""
     brackets: bool = True
     """Whether brackets come in pairs, so that they can be counted."""
+    paired: bool = True
+    """Whether all of a file's brackets come in pairs: a pattern of a shell's `case` closes what nothing opened."""
     middle_words: frozenset[str] = frozenset()
     """They go on with a block at its head's indentation: `else`."""
     end_words: frozenset[str] = frozenset()
@@ -37,6 +39,12 @@ class Language:
     fences: bool = False
     """Whether Markdown's fences are part of it, outside comments too."""
 
+    @property
+    def guessed(self) -> bool:
+        """Whether brackets are counted even where kinds and indentation disagree; where brackets are all there is, or
+        come alone, they are not."""
+        return self.paired and self.blocks != "lists"
+
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
@@ -44,6 +52,8 @@ def _words(text: str) -> frozenset[str]:
 
 _C_COMMENTS = (("/*", "*/"),)
 _QUOTED_CHARACTER = r"'(?:\\[^\n]{1,9}?|[^\\'\n])'"
+_CASE_PATTERN = r"(?<=\n)[ \t]*[^\s()$\"'`=|]+(?:[ \t]*\|[ \t]*[^\s()$\"'`=|]+)*\)"
+"""Of a shell's `case`: a closing bracket that has no opener."""
 _C_WORDS = _words("else catch finally while case default")
 
 TABLE = (
@@ -96,10 +106,9 @@ TABLE = (
         ("julia",), (".jl",), "words", ("#",), (("#=", "=#"),), quotes='"', long_strings=(('"""', '"""'),),
         characters=(_QUOTED_CHARACTER,), middle_words=_words("else elseif catch finally"), end_words=_words("end"),
     ),
-    # A pattern of `case` has a closing bracket alone.
     Language(
         ("shellscript", "bash", "sh", "zsh", "fish"), (".sh", ".bash", ".zsh", ".fish"), "words", ("#",),
-        quotes="", long_strings=(('"', '"'), ("'", "'")), characters=(r"\\.", r"\$\#", r"\$\{\#"), brackets=False,
+        quotes="", long_strings=(('"', '"'), ("'", "'")), characters=(r"\\.", _CASE_PATTERN), paired=False,
         middle_words=_words("else elif then do"), end_words=_words("fi done esac end"),
     ),
     Language(
@@ -144,7 +153,11 @@ TABLE = (
     Language(("json", "jsonc", "json5"), (".json", ".jsonc"), "braces", ("//",), _C_COMMENTS),
 )  # fmt: skip
 
-OTHER = Language((), (), "none", ("#", "//"), long_strings=(('"""', '"""'), ("'''", "'''")))
+OTHER = Language(
+    (), (), "none", ("#", "//"), long_strings=(('"""', '"""'), ("'''", "'''")),
+    middle_words=_words("else elif elsif except finally catch"), end_words=_words("end fi done esac"),
+    top_level=("def ", "class "),
+)  # fmt: skip
 """For a language without a row."""
 
 _BY_NAME = {name: row for row in TABLE for name in row.names}

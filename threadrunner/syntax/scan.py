@@ -122,9 +122,9 @@ def _leave(text: str, at: int, inside: Inside | None) -> tuple[int, Inside | Non
     if inside.comment:
         end = text.find(inside.end, at)
         return (end + len(inside.end) if inside.end != LINE_COMMENT else end, None) if end >= 0 else (len(text), inside)
-    end = string_end(text, inside.end, at)
-    if end is not None:
-        return end, None
+    closed = string_end(text, inside.end, at)
+    if closed is not None:
+        return closed, None
     line_end = text.find("\n", at) if inside.one_line else -1
     return (line_end, None) if line_end >= 0 else (len(text), inside)
 
@@ -137,6 +137,15 @@ def string_end(text: str, quote: str, at: int = 0) -> int | None:
             return end + len(quote)
         at = end + 1
     return None
+
+
+def string_ends(line: str, quote: str) -> int:
+    """How often the quote stands in the line, not counting those behind a backslash: an odd number ends a string that
+    was open before it, an even one is of strings of its own."""
+    count, end = 0, string_end(line, quote)
+    while end is not None:
+        count, end = count + 1, string_end(line, quote, end)
+    return count
 
 
 @functools.cache
@@ -154,7 +163,7 @@ def _lexer(language: Language) -> tuple[re.Pattern[str], dict[str, str]]:
     parts += [rf"{quote}(?:[^\\\n{quote}]|\\.)*{quote}" for quote in language.quotes]
     parts += [f"(?P<quote>[{re.escape(language.quotes)}])"] if language.quotes else []
     parts.append(r"(?P<bracket>[()\[\]{}])")
-    return re.compile("|".join(parts)), ends
+    return re.compile("|".join(parts), re.MULTILINE), ends
 
 
 def _any(signs: object) -> str:

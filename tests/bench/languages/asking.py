@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from languages.places import Span
-
 from threadrunner.api.generation import InfillParams
 from threadrunner.backends.base import Finished, ModelSpec, Piece
 from threadrunner.backends.llama import LlamaBackend

@@ -6,10 +6,11 @@ import difflib
 import functools
 from dataclasses import dataclass
 
-from languages.places import Span
-from languages.sources import SOURCES
 from tree_sitter import Node, Parser
 from tree_sitter_language_pack import get_parser
+
+from languages.places import Span
+from languages.sources import SOURCES
 
 
 @dataclass(frozen=True)

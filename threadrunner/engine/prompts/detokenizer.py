@@ -16,7 +16,7 @@ class Cutter(Protocol):
     def safe(self, text: str) -> int:
         """The part of the text that no later piece can cut off."""
 
-    def trim(self, text: str, cut: bool) -> int:
+    def trim(self, text: str, cut: bool, /) -> int:
         """Where a text that nothing has cut should end. `cut`: its tokens ran out; else it ended by itself."""
 
 
@@ -34,7 +34,7 @@ class StopStrings:
         self._searched = len(text)
         return min(found, default=None)
 
-    def trim(self, text: str, cut: bool) -> int:
+    def trim(self, text: str, _cut: bool) -> int:
         return len(text)
 
     def safe(self, text: str) -> int:

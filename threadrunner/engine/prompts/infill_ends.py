@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from threadrunner.engine.prompts.detokenizer import Cutter
 from threadrunner.engine.prompts.infill_join import JoinedLine
-from threadrunner.syntax.balance import Room, room
+from threadrunner.syntax.balance import Surroundings, surroundings
 from threadrunner.syntax.joins import closers_alone, must_join
 from threadrunner.syntax.languages import language_of
 
@@ -20,17 +20,17 @@ NEAR_BEFORE, NEAR_BEHIND = 6_000, 2_000
 def middle_ends(prefix: str, suffix: str, language: str | None = None, path: str | None = None) -> Cutter:
     """What ends a middle between these; a new one for each candidate."""
     prefix, suffix = prefix[-NEAR_BEFORE:], suffix[:NEAR_BEHIND]
-    around = room(prefix, suffix, language_of(language, path))
+    around = surroundings(prefix, suffix, language_of(language, path))
     head, tail = prefix[prefix.rfind("\n") + 1 :], suffix.partition("\n")[0]
     return JoinedLine(head, tail, around) if must_join(tail) else MiddleEnds(head, suffix, around)
 
 
 class MiddleEnds:
-    """Behind the cursor's line is nothing, or closers alone. Cuts where the text begins to repeat the suffix, at a closer
-    that is behind the cursor already, at a new top-level definition, at a run of blank lines, or where a line is
-    indented less than both the cursor's line and the line below."""
+    """Behind the cursor on its line is nothing, or closers alone. Cuts where the text begins to repeat the suffix, at a
+    closer that is behind the cursor already, where it leaves the cursor's comment, at a new top-level definition, at a
+    run of blank lines, or where a line is indented less than both the cursor's line and the line below."""
 
-    def __init__(self, head: str, suffix: str, around: Room) -> None:
+    def __init__(self, head: str, suffix: str, around: Surroundings) -> None:
         """`head` is the cursor's line up to the cursor."""
         tail, _, below = suffix.partition("\n")
         self._around = around
@@ -44,7 +44,9 @@ class MiddleEnds:
             self._min_indent = 0
 
     def cut(self, text: str) -> int | None:
-        cuts = [text.find(BLANK_RUN), self._closer_cut(text), self._line_cut(text)]
+        cuts = [text.find(BLANK_RUN), self._closer_cut(text), self._line_cut(text, ended=False)]
+        if (at := self._around.comment_end(text)) is not None:
+            cuts.append(at)
         cuts += [at for sign in self._around.language.top_level if (at := text.find(f"\n{sign}")) >= 0]
         end = min((at for at in cuts if at >= 0), default=None)
         return None if end is None else self.trim(text[:end])
@@ -64,13 +66,14 @@ class MiddleEnds:
         ends = self._tail and newline and line.rstrip().endswith(self._tail)
         return len(line.rstrip()) - len(self._tail) if ends else -1
 
-    def _line_cut(self, text: str) -> int:
-        """The line break before the first line that does not belong, or -1."""
+    def _line_cut(self, text: str, ended: bool) -> int:
+        """The line break before the first line that does not belong, or -1. The last line may be half, unless the text
+        has `ended`."""
         at = text.find("\n")
         while at >= 0:
             end = text.find("\n", at + 1)
             line = text[at + 1 : end if end >= 0 else len(text)]
-            if line.rstrip() == self._repeated and self._repeated:
+            if line.rstrip() == self._repeated and self._repeated and (ended or end >= 0):
                 return at
             if line.strip() and _indent(line) < self._min_indent:
                 return at
@@ -90,9 +93,9 @@ class MiddleEnds:
                 return min(end, len(text) - overlap)
         return end
 
-    def trim(self, text: str, cut: bool = False) -> int:
-        if (at := self._around.excess(text)) is not None:
-            text = text[:at]
+    def trim(self, text: str, _cut: bool = False) -> int:
+        ends = [self._line_cut(text, ended=True), self._around.excess(text)]
+        text = text[: min((at for at in ends if at is not None and at >= 0), default=len(text))]
         return len(text.rstrip()) if self._at_line_end else len(text)
 
     def _may_be_top_level(self, line: str) -> bool:
@@ -114,7 +117,7 @@ class TimeBudget:
         at = text.find("\n", max(1, self._seen))
         return at if at >= 0 else None
 
-    def trim(self, text: str, cut: bool = False) -> int:
+    def trim(self, text: str, _cut: bool = False) -> int:
         return len(text)
 
     def safe(self, text: str) -> int:

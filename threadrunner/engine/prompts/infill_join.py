@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import re
 
-from threadrunner.syntax.balance import Room
+from threadrunner.syntax.balance import Surroundings
 
 ENOUGH = 24
 """Characters of the rest of a line: a text that says so much of it has reached it."""
 TELLING = 4
-"""Characters; a shorter rest counts only where it ends the model's line too."""
+"""Characters; a shorter rest counts only where it ends the model's line."""
 
 _WORD = re.compile(r"\w+")
 
@@ -23,7 +23,7 @@ _WORD = re.compile(r"\w+")
 class JoinedLine:
     """Shows nothing until the text has joined the rest of the line."""
 
-    def __init__(self, head: str, tail: str, around: Room) -> None:
+    def __init__(self, head: str, tail: str, around: Surroundings) -> None:
         """`head` and `tail` are the cursor's line."""
         self._around = around
         self._tail = tail.rstrip()
@@ -38,7 +38,7 @@ class JoinedLine:
             at = self._words_rest(line)
         return at
 
-    def safe(self, text: str) -> int:
+    def safe(self, _text: str) -> int:
         return 0
 
     def trim(self, text: str, cut: bool = False) -> int:
@@ -50,15 +50,19 @@ class JoinedLine:
         return len(line) if not cut and not newline else self._words_rest(line)
 
     def _join(self, line: str, ended: bool) -> int | None:
-        """Where the line begins to say the tail."""
+        """Where the line begins to say the tail. A short one may be said before it is meant (`json = parser.|json`):
+        it counts where it ends the line."""
         if self._tail[0] in ")]}\"'`" and (at := self._around.excess(line)) is not None and line[at] == self._tail[0]:
             return at
-        at = line.find(self._tail[:ENOUGH])
-        if at < 0:
+        if len(self._tail) >= ENOUGH:
+            at = line.find(self._tail[:ENOUGH])
+            return at if at >= 0 else None
+        if not ended:
             return None
-        if len(self._tail) >= TELLING or (ended and line.rstrip().endswith(self._tail)):
-            return at
-        return None
+        if line.rstrip().endswith(self._tail):
+            return len(line.rstrip()) - len(self._tail)
+        at = line.find(self._tail, 1) if len(self._tail) >= TELLING else -1
+        return at if at >= 0 else None
 
     def _words_rest(self, line: str) -> int:
         """The end of the word that the cursor is in, where the model has completed it; 0 for none."""

@@ -9,7 +9,9 @@ from threadrunner.syntax.joins import must_join
 def cut_second_closer(text: str, cursor: Cursor) -> str:
     """`print(|)` answered with `x)\\n    y = 1`, `print('|')` with `a'`: the closer is there already, so the text ends
     before its own. `print(|)` answered with `f(x)` keeps its own, and so does `for (|` above a body that stands."""
-    at = cursor.room.excess(text)
+    at = cursor.around.excess(text)
+    if at is not None and cursor.around.takes(text):
+        return text  # it opens as many again, some lines later
     return text if at is None else text[:at] if cursor.tail.strip() else text[:at].rstrip()
 
 
@@ -17,27 +19,40 @@ def cut_tail_again(text: str, cursor: Cursor) -> str:
     """`x = | + y` answered with `a + y`: what ends the text is behind the cursor already."""
     tail = cursor.tail.rstrip()
     first, _, rest = text.partition("\n")
-    if len(tail.strip()) < 2 and not (tail.strip() and not rest.strip() and not cursor.room.counted):
+    joins = must_join(tail) and len(tail.strip()) >= 2
+    if not tail or not (joins or not cursor.around.counted) or (len(tail.strip()) < 2 and rest.strip()):
         return text
     for line in (text.rstrip(), first.rstrip()):
-        if line.endswith(tail) and (must_join(tail) or not cursor.room.counted):
+        if line.endswith(tail):
             return line[: -len(tail)]
     return text
+
+
+def cut_at_comment_end(text: str, cursor: Cursor) -> str:
+    """`// sorts the|` answered with ` list` and with a function below: the comment is what was being written. Code may
+    follow one that is complete: where the text begins on the next line."""
+    return text[: cursor.around.comment_end(text)]
 
 
 def keep_what_fits(text: str, cursor: Cursor) -> str:
     """`foo(` and five lines, of which the last closes one bracket too many or too few: the lines up to which the fewest
     brackets are left to close or to open. What leaves more of them than there were is no suggestion, unless it is one
-    line that others may follow."""
-    room = cursor.room
-    best, fewest, end = text, room.after(text).faults, len(text.rstrip())
+    line that others may follow. `for (|` above a body that stands, answered with the head and a body of its own, ends
+    with the head."""
+    inside = cursor.around.inside
+    before, whole = cursor.around.faults, cursor.around.after(text).faults
+    if before is None and inside is not None and not inside.comment:
+        before = 0  # a string, which the text may end
+    if not whole or before is None:
+        return text
+    if (at := cursor.around.opened_enough(text)) is not None:
+        return text[:at]
+    best, fewest, end = text, whole, len(text.rstrip())
     while fewest and (end := text.rfind("\n", 0, end)) > 0:
-        faults = room.after(text[:end]).faults if text[:end].strip() else fewest
-        if faults < fewest and not text[end:].lstrip().startswith("{"):
+        faults = cursor.around.after(text[:end]).faults if text[:end].strip() else None
+        if faults is not None and faults < fewest and not text[end:].lstrip().startswith("{"):
             best, fewest = text[:end], faults
-    if fewest <= room.faults or (not cursor.tail.strip() and "\n" not in best.strip()):
-        return best
-    return ""
+    return best if fewest <= before or not cursor.tail.strip() else ""
 
 
 def drop_head_without_body(text: str, cursor: Cursor) -> str:
@@ -48,5 +63,3 @@ def drop_head_without_body(text: str, cursor: Cursor) -> str:
     if last.endswith(":") and not (cursor.below and indent(cursor.below[0]) > indent(last)):
         return lines
     return text
-
-

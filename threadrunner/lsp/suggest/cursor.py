@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from threadrunner.lsp.suggest.text import CursorText, indent_width
-from threadrunner.syntax.balance import Room, room
+from threadrunner.syntax.balance import Surroundings, surroundings
 from threadrunner.syntax.languages import Language, language_of
 
 TAB_WIDTH = 4
@@ -28,9 +28,9 @@ class Cursor(CursorText):
         return language_of(self.language)
 
     @functools.cached_property
-    def room(self) -> Room:
+    def around(self) -> Surroundings:
         """Which brackets may be closed here."""
-        return room(self.prefix, self.suffix, self.facts)
+        return surroundings(self.prefix, self.suffix, self.facts)
 
     @functools.cached_property
     def below(self) -> list[str]:

@@ -20,7 +20,7 @@ def cut_at_markup(text: str, cursor: Cursor) -> str:
     if cursor.facts.fences:
         return text
     for fence in _FENCE.finditer(text):
-        if not scan(text[: fence.start()], cursor.facts, inside=cursor.room.inside).inside:
+        if not scan(text[: fence.start()], cursor.facts, inside=cursor.around.inside).inside:
             return text[: fence.start()].removesuffix("\n")
     return text
 
@@ -77,19 +77,21 @@ def _continues(line: str, cursor: Cursor) -> bool:
 def cut_at_below(text: str, cursor: Cursor) -> str:
     """The model repeats what is below the cursor already: everything from there on is cut.
 
-    A line that could be anywhere (`}`, `else:`, `return`) counts only if all that follows is below as well.
+    A line that could be anywhere (`}`, `else:`, `return`) counts only if all that follows is below as well, any other
+    if the next line is.
     """
-    if not cursor.below:
+    if not cursor.below or cursor.around.inside is not None:
         return text
     lines = text.split("\n")
     for number, line in enumerate(lines):
         whole = (cursor.head + line if not number else line).rstrip()
-        if whole != cursor.below[0]:
+        if whole != cursor.below[0] or (not number and not line):
             continue
         rest = [other.rstrip() for other in lines[number:] if other.strip()]
-        repeated = rest[1:] == cursor.below[1 : len(rest)]
-        counted = cursor.room.counted and closers_alone(whole)
-        if (repeated and not counted) or (len(re.findall(r"\w", whole)) >= 8 and not _anywhere(whole, cursor)):
+        telling = len(re.findall(r"\w", whole)) >= 8 and not _anywhere(whole, cursor)
+        counted = cursor.around.counted and closers_alone(whole)
+        same = rest[1:2] == cursor.below[1:2] or len(rest) == 1 or len(cursor.below) == 1
+        if (telling and same) or (number and not counted and rest[1:] == cursor.below[1 : len(rest)]):
             return "\n".join(lines[:number])
     return text
 
@@ -101,12 +103,14 @@ def _anywhere(line: str, cursor: Cursor) -> bool:
     return bool(_ANYWHERE.match(line)) or line.strip(" \t:{}") in cursor.facts.middle_words
 
 
-def cut_loops(text: str, cursor: Cursor) -> str:
+def cut_loops(text: str, _cursor: Cursor) -> str:
     """Small models fall into loops: the same few lines, or the same few characters again and again, up to where their
-    tokens ran out. A ruler (`-----`) is one character, and no loop."""
+    tokens ran out, or one letter. A ruler (`-----`) is one sign, and no loop."""
     looped = _LOOP.search(text)
     if looped and len(set(looped[1].strip())) > 1:
         text = text[: looped.end(1)]
+    if (run := _RUN.search(text)) is not None:
+        text = text[: run.end(1)]
     lines = text.split("\n")
     for period in range(1, 7):
         for start in range(len(lines) - 3 * period + 1):
@@ -119,3 +123,4 @@ def cut_loops(text: str, cursor: Cursor) -> str:
 
 
 _LOOP = re.compile(r"(.{3,40}?)\1{5,}.{0,40}\Z")
+_RUN = re.compile(r"(\w)\1{15,}\Z")

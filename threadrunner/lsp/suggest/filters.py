@@ -9,7 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from threadrunner.lsp.suggest.closers import cut_second_closer, cut_tail_again, drop_head_without_body, keep_what_fits
+from threadrunner.lsp.suggest.closers import (
+    cut_at_comment_end,
+    cut_second_closer,
+    cut_tail_again,
+    drop_head_without_body,
+    keep_what_fits,
+)
 from threadrunner.lsp.suggest.cursor import Cursor, Rule, indent
 from threadrunner.lsp.suggest.ends import (
     cut_at_below,
@@ -77,6 +83,7 @@ PIPELINE: tuple[Rule, ...] = (
     use_the_files_tabs,
     cut_at_block_end,
     cut_at_below,
+    cut_at_comment_end,
     cut_second_closer,
     cut_tail_again,
     keep_what_fits,
@@ -87,7 +94,15 @@ PIPELINE: tuple[Rule, ...] = (
     drop_blank,
 )
 
-_ENDERS = (cut_at_markup, cut_loops, cut_at_blank_lines, cut_at_block_end, cut_at_below, cut_second_closer)
+_ENDERS = (
+    cut_at_markup,
+    cut_loops,
+    cut_at_blank_lines,
+    cut_at_block_end,
+    cut_at_below,
+    cut_at_comment_end,
+    cut_second_closer,
+)
 
 
 def apply(text: str, cursor: Cursor) -> str:

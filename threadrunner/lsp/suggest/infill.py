@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from threadrunner.lsp.suggest import filters
+from threadrunner.lsp.suggest.closers import cut_second_closer, cut_tail_again
 from threadrunner.lsp.suggest.context import Snippet
 from threadrunner.lsp.suggest.cursor import Cursor
 from threadrunner.lsp.suggest.settings import Settings
@@ -80,4 +81,4 @@ class InfillRequest:
 def cut_for(text: str, window: TextWindow, language: str) -> str:
     """A cached text, cut for the cursor's place now: an editor may have put a closer behind it since."""
     cursor = Cursor(window.prefix, window.suffix, language)
-    return filters.cut_tail_again(filters.cut_second_closer(text, cursor), cursor)
+    return cut_tail_again(cut_second_closer(text, cursor), cursor)
