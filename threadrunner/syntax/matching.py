@@ -57,10 +57,12 @@ def _match_lists(
 ) -> Match:
     """As `_match`, in Lisp: what is open at the next line's beginning are the brackets that stand left of it."""
     rest = scan(tail, language, inside=inside)
-    lines = (line for line in below.split("\n") if line.strip())
-    column = next((_columns(line) for line in lines if not line.lstrip().startswith(";")), 0)
+    lines = [line for line in below.split("\n") if line.strip() and not line.lstrip().startswith(";")]
+    column = _columns(lines[0]) if lines else 0
     ours = sum(len(_line_up_to(prefix, opener.at).expandtabs(8)) >= column for opener in opened)
     free = ours - len(rest.missing)
+    if free > 0 and rest.missing and not lines:
+        free = 0  # a form that is being written at the file's end: what is missing is the last of its closers
     # brackets that are open before all that is known stand left of all its lines
     known = prefix.startswith("(") or column > min(map(_columns, filter(str.strip, prefix.split("\n"))), default=0)
     return Match(max(free, 0), max(-free, 0), known and (rest.inside is None or rest.inside.comment))

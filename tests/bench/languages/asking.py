@@ -17,29 +17,19 @@ from threadrunner.engine.prompts.detokenizer import Cutter
 from threadrunner.lsp.suggest.documents import Document, Place
 from threadrunner.lsp.suggest.infill import InfillRequest
 from threadrunner.lsp.suggest.settings import Settings
-from threadrunner.lsp.suggest.window import TextWindow, around
+from threadrunner.lsp.suggest.window import around
 
 AT_ONCE = 6
 NARROW = Settings(max_time_ms=600_000, prefix_chars=1_000, suffix_chars=300, max_tokens=64)
-"""A quarter of what an editor's user gets: two cores evaluate 100 tokens of a prompt a second."""
+"""A quarter of what an editor's user gets: two cores evaluate 100 to 200 tokens of a prompt a second."""
 
 
-def window(span: Span, settings: Settings = NARROW) -> TextWindow:
-    """The window of a cursor where the span was taken out."""
+def request(span: Span, settings: Settings) -> InfillRequest:
+    """What is asked for a cursor where the span was taken out."""
     document = Document("file:///bench", f"/bench/{span.file}", span.language, 1, span.prefix + span.suffix)
-    line = span.prefix.count("\n")
-    place = Place(line, span.start - (span.prefix.rfind("\n") + 1))
-    return around(document, place, settings.prefix_chars, settings.suffix_chars)
-
-
-def request(span: Span) -> InfillRequest:
-    return InfillRequest(NARROW, span.language, Path(span.file).name, window(span))
-
-
-def params(span: Span) -> InfillParams:
-    asked = request(span).params()
-    asked.pop("context")
-    return InfillParams(**asked)
+    place = Place(span.prefix.count("\n"), span.start - (span.prefix.rfind("\n") + 1))
+    window = around(document, place, settings.prefix_chars, settings.suffix_chars)
+    return InfillRequest(settings, span.language, Path(span.file).name, window)
 
 
 class Raw:
@@ -61,7 +51,8 @@ class Raw:
 class Asker:
     """A model in this process. `raw`: without the engine's stops, to replay them on what the model says by itself."""
 
-    def __init__(self, model: str, raw: bool = False, threads: int = 0) -> None:
+    def __init__(self, model: str, settings: Settings = NARROW, raw: bool = False, threads: int = 0) -> None:
+        self._settings = settings
         self._backend = LlamaBackend()
         self._backend.load(ModelSpec(name=Path(model).stem, path=model, threads=threads), lambda done, total: None)
         if raw:
@@ -83,7 +74,8 @@ class Asker:
             while left and len(pieces) < AT_ONCE:
                 number, span = left.pop()
                 pieces[number] = []
-                self._backend.submit(number, params(span))
+                asked = {**request(span, self._settings).params(), "context": []}
+                self._backend.submit(number, InfillParams(**asked))
             for event in self._backend.step():
                 if isinstance(event, Piece):
                     pieces[event.id].append(event.text)

@@ -49,7 +49,8 @@ def test_where_a_middle_ends(marked: str, text: str, expected: str, size: int) -
         ("javascript", "if (a) {\n  b();\n|\n}\n", "} else {\n  c();\n}\n}\nd", "} else {\n  c();"),
         ("c", "#|\n", "define A\n#define B\n", "define A\n#define B"),
         ("emacs-lisp", "(f a\n   (g |))\n", "(h b)))\n", "(h b)"),
-        ("emacs-lisp", "(f a\n   (g |)\n", "(h b))))\n", "(h b))"),
+        ("emacs-lisp", "(f a\n   (g |)\n", "(h b))))\n", "(h b)"),
+        ("emacs-lisp", "(f a\n   (g |)\n\n(f)\n", "(h b))))\n", "(h b))"),
         ("markdown", "# A\n|\n", "text\n# B\n", "text\n# B"),
     ],
 )

