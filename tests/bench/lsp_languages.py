@@ -59,9 +59,7 @@ def originals(limit: int, folder: Path) -> None:
         count = hurt[name]
         of, number = 100 / max(count["places"], 1), count["places"]
         rules = {k: v for k, v in count.items() if k not in ("places", "stops", "filters")}
-        print(
-            f"{name:14} {count['places']:6} {of * count['stops']:13.2f}% {of * count['filters']:9.2f}%  {rules or ''}"
-        )
+        print(f"{name:14} {number:6} {of * count['stops']:13.2f}% {of * count['filters']:9.2f}%  {rules or ''}")
 
 
 def table(rows: Iterable[tuple[Span, str]]) -> None:

@@ -95,6 +95,7 @@ def test_content_that_stands_already_is_not_written_twice() -> None:
         ("go", "// sorts the|\n", " list\n// by name\nfunc f() {", " list\n// by name"),
         ("go", "// sorts|\n", "\nfunc f() {", "\nfunc f() {"),
         ("c", "/* sorts|\n */\nint a;\n", " it\n * twice\n */\nint b;", " it\n * twice"),
+        ("c", "/**|\n * once\n", "\n * sorts\n */\nint b;", "\n * sorts"),
         ("c", "/* sorts|\n", " it */\nint b;", " it */\nint b;"),
         ("go", "f(|)\n", "a\n// b\nc", "a\n// b\nc"),
     ],

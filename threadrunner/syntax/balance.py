@@ -72,17 +72,25 @@ class Surroundings:
             end = text.find("\n", end + 1)
         return None
 
+    def _comment_goes_on(self, end: str) -> bool:
+        """Whether the comment that the cursor is in ends behind it, and not before the next one begins."""
+        ours = self.suffix.find(end)
+        if ours < 0:
+            return self.suffix.partition("\n")[2].lstrip().startswith("*")
+        begins = (self.suffix.find(begin) for begin, _ in self.language.block_comments)
+        return ours < min((at for at in begins if at >= 0), default=ours + 1)
+
     def comment_end(self, text: str) -> int | None:
         """Where a text that goes on with the cursor's comment has left it: before its first line without a comment's
         sign, or before the end of a comment that ends behind the cursor; None for nowhere."""
         inside = self.inside
-        if inside is None or not inside.comment or text.startswith("\n"):
+        if inside is None or not inside.comment:
             return None
         if inside.end != LINE_COMMENT:
             end = text.find(inside.end)
-            ours = self.suffix.find(inside.end)
-            begins = [at for begin, _ in self.language.block_comments if (at := self.suffix.find(begin)) >= 0]
-            return max(text.rfind("\n", 0, end), 0) if end >= 0 and 0 <= ours < min(begins, default=ours + 1) else None
+            return max(text.rfind("\n", 0, end), 0) if end >= 0 and self._comment_goes_on(inside.end) else None
+        if text.startswith("\n"):
+            return None
         end = text.find("\n")
         while end >= 0:
             line = text[end + 1 :].partition("\n")[0].lstrip()

@@ -119,7 +119,7 @@ TABLE = (
     Language(
         ("emacs-lisp", "lisp", "commonlisp", "scheme", "racket", "clojure", "fennel"),
         (".el", ".lisp", ".lsp", ".cl", ".scm", ".rkt", ".clj", ".cljs", ".fnl"), "lists", (";",), (("#|", "|#"),),
-        quotes="", long_strings=(('"', '"'),), characters=(r"\?\\?[^\w\s]", r"#?\\."),
+        quotes="", long_strings=(('"', '"'),), characters=(r"\?\\?[^\w\s]", r"#?\\."), top_level=("(",),
     ),
     Language(
         ("haskell", "elm", "purescript"), (".hs", ".elm", ".purs"), "indent", ("--",), (("{-", "-}"),), quotes='"',

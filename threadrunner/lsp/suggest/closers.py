@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from threadrunner.lsp.suggest.cursor import Cursor, indent
-from threadrunner.syntax.joins import must_join
+from threadrunner.syntax.joins import closers_alone, must_join
+from threadrunner.syntax.scan import scan
 
 
 def cut_second_closer(text: str, cursor: Cursor) -> str:
@@ -56,10 +59,30 @@ def keep_what_fits(text: str, cursor: Cursor) -> str:
 
 
 def drop_head_without_body(text: str, cursor: Cursor) -> str:
-    """A last line that begins a block, `if x:`, above one that is not indented more: what it begins is missing."""
-    if cursor.facts.blocks != "indent" or cursor.tail.strip() or "\n" not in text.strip():
+    """A last line that begins a block, `if x:`, above one that is not indented more: what it begins is missing. Of a
+    text of one line nothing is dropped."""
+    if cursor.tail.strip():
         return text
-    lines, _, last = text.rstrip().rpartition("\n")
-    if last.endswith(":") and not (cursor.below and indent(cursor.below[0]) > indent(last)):
-        return lines
+    while "\n" in text.strip():
+        lines, _, last = text.rstrip().rpartition("\n")
+        below = cursor.below[0] if cursor.below else ""
+        if not _begins_a_block(last, cursor) or indent(below) > indent(last) or closers_alone(below):
+            return text
+        text = lines
     return text
+
+
+_WORD_HEAD = re.compile(
+    r"\s*(?:def|class|module|if|unless|while|until|for|case|begin|function|local function)\b(?!.*\bend\b)"
+    r"|.*\b(?:do|then|else)(?:\s*\|[^|]*\|)?\s*\Z"
+)
+
+
+def _begins_a_block(line: str, cursor: Cursor) -> bool:
+    if scan(line, cursor.facts).inside is not None:
+        return False  # a comment
+    if cursor.facts.blocks == "indent":
+        return line.endswith(":")
+    if cursor.facts.blocks == "words" and _WORD_HEAD.match(line):
+        return True
+    return cursor.facts.blocks in ("braces", "words") and line.endswith(("{", "(", "["))

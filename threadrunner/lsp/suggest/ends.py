@@ -41,10 +41,11 @@ def cut_at_block_end(text: str, cursor: Cursor) -> str:
     """The cursor's block ends at the first line that is indented less, unless the file continues there.
 
     The suffix decides: text may be indented as little as the line below the cursor is, which it leads to. A line of
-    closers alone still belongs to the block it closes. In Lisp, brackets say it and indentation does not.
+    closers alone still belongs to the block it closes. In Lisp, brackets say it and indentation does not, but for a
+    bracket at a line's beginning.
     """
     if cursor.facts.blocks == "lists":
-        return text
+        return text.partition("\n(")[0]
     head = cursor.head if cursor.head.strip() else cursor.head + text[: len(text) - len(text.lstrip(" \t"))]
     allowed = indent(head)
     if cursor.below:
@@ -72,6 +73,24 @@ def _continues(line: str, cursor: Cursor) -> bool:
     if found is None or found[1] is None:
         return found is not None
     return found[1] in cursor.facts.middle_words or found[1] in cursor.facts.end_words
+
+
+def cut_second_end(text: str, cursor: Cursor) -> str:
+    """`end` above an `else` or an `end` that is indented alike: the block has one already."""
+    if not cursor.below or _first_word(cursor.below[0]) not in cursor.facts.middle_words | cursor.facts.end_words:
+        return text
+    end = text.find("\n")
+    while end >= 0:
+        line = text[end + 1 :].partition("\n")[0]
+        if _first_word(line) in cursor.facts.end_words and indent(line) == indent(cursor.below[0]):
+            return text[:end]
+        end = text.find("\n", end + 1)
+    return text
+
+
+def _first_word(line: str) -> str:
+    found = _FIRST.match(line)
+    return (found and found[1]) or ""
 
 
 def cut_at_below(text: str, cursor: Cursor) -> str:

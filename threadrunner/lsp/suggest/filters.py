@@ -23,6 +23,7 @@ from threadrunner.lsp.suggest.ends import (
     cut_at_block_end,
     cut_at_markup,
     cut_loops,
+    cut_second_end,
     cut_unfinished_line,
 )
 
@@ -82,6 +83,7 @@ PIPELINE: tuple[Rule, ...] = (
     keep_indentation,
     use_the_files_tabs,
     cut_at_block_end,
+    cut_second_end,
     cut_at_below,
     cut_at_comment_end,
     cut_second_closer,
