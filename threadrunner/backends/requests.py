@@ -23,7 +23,7 @@ from threadrunner.engine.prompts.conversation import Message
 from threadrunner.engine.prompts.detokenizer import Cutter
 from threadrunner.engine.prompts.fim import InfillPrompts
 from threadrunner.engine.prompts.fit import fit
-from threadrunner.engine.prompts.infill_ends import MiddleEnds, TimeBudget
+from threadrunner.engine.prompts.infill_ends import TimeBudget, middle_ends
 from threadrunner.engine.sequence import Priority, Request
 from threadrunner.engine.tools.generic import in_words
 from threadrunner.engine.tools.sink import ToolSpec
@@ -143,10 +143,9 @@ class RequestBuilder:
         room = self._context - min(max_tokens, self._context // 4) - 1
         context = [(file.path, file.text) for file in params.context]
         prompt = prompts.build(params.prefix, params.suffix, params.path, context, room)
-        head = params.prefix[params.prefix.rfind("\n") + 1 :]
 
         def cutters() -> list[Cutter]:
-            ends: list[Cutter] = [MiddleEnds(head, params.suffix)]
+            ends: list[Cutter] = [middle_ends(params.prefix, params.suffix, params.language, params.path)]
             return ends if params.max_time_ms is None else [*ends, TimeBudget(min(params.max_time_ms, MAX_MS) / 1e3)]
 
         return Request(

@@ -91,7 +91,7 @@ class Utterance:
         parts = []
         if self._splitter is not None and not self._text.stopped:
             parts = self._shown(self._splitter.finish(cut))
-        if not self._text.stopped and (rest := self._text.finish()):
+        if not self._text.stopped and (rest := self._text.finish(cut)):
             parts.append(AnswerPart("text", rest))
         return parts
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from threadrunner.lsp.suggest import brackets, filters
-from threadrunner.lsp.suggest.filters import Cursor
+from threadrunner.lsp.suggest import closers, ends, filters
+from threadrunner.lsp.suggest.cursor import Cursor, Rule
 
 
 def at(marked: str, **facts: object) -> Cursor:
@@ -18,59 +18,72 @@ def at(marked: str, **facts: object) -> Cursor:
 
 CASES = [
     # markup
-    (filters.cut_at_markup, "x = |", "1\n```\nThis sets x.", "1"),
-    (filters.cut_at_markup, "x = |", "1<|endoftext|>def f():", "1"),
-    (filters.cut_at_markup, "x = |", "a <| b", "a <| b"),
+    (ends.cut_at_markup, "x = |", "1\n```\nThis sets x.", "1"),
+    (ends.cut_at_markup, "x = |", "1<|endoftext|>def f():", "1"),
+    (ends.cut_at_markup, "x = |", "a <| b", "a <| b"),
     # two blank lines
-    (filters.cut_at_blank_lines, "def f():\n    |", "return 1\n\n\ndef g():", "return 1"),
-    (filters.cut_at_blank_lines, "def f():\n    |", "a = 1\n\n    return a", "a = 1\n\n    return a"),
+    (ends.cut_at_blank_lines, "def f():\n    |", "return 1\n\n\ndef g():", "return 1"),
+    (ends.cut_at_blank_lines, "def f():\n    |", "a = 1\n\n    return a", "a = 1\n\n    return a"),
     # the block's end
-    (filters.cut_at_block_end, "def f(x):\n    |", "return x\n\ndef g():\n    pass", "return x"),
-    (filters.cut_at_block_end, "def f(x):|", "\n    return x\nprint(f(1))", "\n    return x"),
-    (filters.cut_at_block_end, "def f(x):\n    if x:\n        |", "a()\n    b()", "a()\n    b()"),
-    (filters.cut_at_block_end, "for x in y:\n    if x:\n        |\n    done()", "a()\n    b()\nc()", "a()\n    b()"),
-    (filters.cut_at_block_end, "function f() {\n  |", "return 1;\n}\nfunction g() {", "return 1;\n}"),
-    (filters.cut_at_block_end, "if x:\n    |", "a()\nelse:\n    b()", "a()\nelse:\n    b()"),
-    (filters.cut_at_block_end, "|", "import os\nimport sys", "import os\nimport sys"),
-    (filters.cut_at_block_end, "class A:\n|", "    def f(s):\n        pass\nx = 1", "    def f(s):\n        pass"),
+    (ends.cut_at_block_end, "def f(x):\n    |", "return x\n\ndef g():\n    pass", "return x"),
+    (ends.cut_at_block_end, "def f(x):|", "\n    return x\nprint(f(1))", "\n    return x"),
+    (ends.cut_at_block_end, "def f(x):\n    if x:\n        |", "a()\n    b()", "a()\n    b()"),
+    (ends.cut_at_block_end, "for x in y:\n    if x:\n        |\n    done()", "a()\n    b()\nc()", "a()\n    b()"),
+    (ends.cut_at_block_end, "function f() {\n  |", "return 1;\n}\nfunction g() {", "return 1;\n}"),
+    (ends.cut_at_block_end, "if x:\n    |", "a()\nelse:\n    b()", "a()\nelse:\n    b()"),
+    (ends.cut_at_block_end, "|", "import os\nimport sys", "import os\nimport sys"),
+    (ends.cut_at_block_end, "class A:\n|", "    def f(s):\n        pass\nx = 1", "    def f(s):\n        pass"),
     # what stands below
-    (filters.cut_at_below, "a = 1\n|\nreturn a + b + c", "b = 2\nreturn a + b + c\nprint()", "b = 2"),
-    (filters.cut_at_below, "f(|\n)", "1,\n)", "1,"),
-    (filters.cut_at_below, "x {\n|\n}", "  if y {\n  }\n  z", "  if y {\n  }\n  z"),
-    (filters.cut_at_below, "{\n|\n}\nend", "a\n}\nb", "a\n}\nb"),
-    (filters.cut_at_below, "val|\nvalue = compute(1)", "ue = compute(1)", ""),
+    (ends.cut_at_below, "a = 1\n|\nreturn a + b + c", "b = 2\nreturn a + b + c\nprint()", "b = 2"),
+    (closers.cut_second_closer, "f(|\n)", "1,\n)", "1,"),
+    (ends.cut_at_below, "x {\n|\n}", "  if y {\n  }\n  z", "  if y {\n  }\n  z"),
+    (ends.cut_at_below, "{\n|\n}\nend", "a\n}\nb", "a\n}\nb"),
+    (ends.cut_at_below, "val|\nvalue = compute(1)", "ue = compute(1)", ""),
     # the rest of the line
-    (filters.cut_tail_again, "foo(|)", "a, b)", "a, b"),
-    (filters.cut_tail_again, "foo(|):", "a, b):", "a, b"),
-    (filters.cut_tail_again, "foo(|):", "a, b)", "a, b"),
-    (filters.cut_tail_again, "x = | + y", "a + y", "a"),
-    (filters.cut_tail_again, "foo(|)", "bar(a)", "bar(a)"),
-    (filters.cut_tail_again, "foo([\n    bar(|)\n])", "a()", "a()"),
-    (filters.cut_tail_again, "foo([\n    bar(|)\n])", "a)", "a"),
-    (filters.cut_tail_again, "foo(|)", "a, bar(b", "a, bar(b"),
-    (filters.cut_tail_again, "x = |value", "a", "a"),
-    (filters.cut_tail_again, "print('|')", "a', 'b'", "a', 'b"),
-    (filters.cut_tail_again, "print('|')", "a', 'b", "a', 'b"),
-    (filters.cut_tail_again, "u = '|'", "x'", "x"),
-    (filters.cut_tail_again, 'u = "|"', "it's", "it's"),
-    (filters.cut_tail_again, "f(|'b')", "'a' + ", "'a' + "),
-    (filters.cut_tail_again, "f(| 'b')", "'a', 'x', ", "'a', 'x', "),
-    (filters.cut_tail_again, "x = '|'\ny = 1", "a'\nz = 'b'", "a'\nz = 'b"),
+    (closers.cut_second_closer, "foo(|)", "a, b)", "a, b"),
+    (closers.cut_second_closer, "foo(|):", "a, b):", "a, b"),
+    (closers.cut_second_closer, "foo(|):", "a, b)", "a, b"),
+    (closers.cut_tail_again, "x = | + y", "a + y", "a"),
+    (closers.cut_tail_again, "foo(|)", "bar(a)", "bar(a)"),
+    (closers.cut_tail_again, "foo([\n    bar(|)\n])", "a()", "a()"),
+    (closers.cut_second_closer, "foo([\n    bar(|)\n])", "a)", "a"),
+    (closers.cut_tail_again, "foo(|)", "a, bar(b", "a, bar(b"),
+    (closers.cut_tail_again, "x = |value", "a", "a"),
+    (closers.cut_second_closer, "print('|')", "a', 'b'", "a"),
+    (closers.cut_second_closer, "print('|')", "a', 'b", "a', 'b"),
+    (closers.cut_second_closer, "u = '|'", "x'", "x"),
+    (closers.cut_tail_again, 'u = "|"', "it's", "it's"),
+    (closers.cut_tail_again, "f(|'b')", "'a' + ", "'a' + "),
+    (closers.cut_tail_again, "f(| 'b')", "'a', 'x', ", "'a', 'x', "),
+    (closers.cut_second_closer, "x = '|'\ny = 1", "a'\nz = 'b'", "a"),
     # a second closer
-    (filters.cut_second_closer, "print(|)", "x)\n    y = 1", "x"),
-    (filters.cut_second_closer, "print(|)", "f(x)", "f(x)"),
-    (filters.cut_second_closer, "print('|')", "a)b", "a)b"),
+    (closers.cut_second_closer, "print(|)", "x)\n    y = 1", "x"),
+    (closers.cut_second_closer, "print(|)", "f(x)", "f(x)"),
+    (closers.cut_second_closer, "print('|')", "a)b", "a)b"),
     # a closer without an opener
-    (filters.cut_unopened_closer, "x = (1, 2|", "))", ")"),
-    (filters.cut_unopened_closer, "f(a|\n)", ")\nb", ""),
-    (filters.cut_unopened_closer, "def f(a|", "):", "):"),
-    (filters.cut_unopened_closer, "x = '('|", " + ')'", " + ')'"),
+    (closers.cut_second_closer, "x = (1, 2|", "))", ")"),
+    (closers.cut_second_closer, "f(a|\n)", ")\nb", ""),
+    (closers.cut_second_closer, "def f(a|", "):", "):"),
+    (closers.cut_second_closer, "x = '('|", " + ')'", " + ')'"),
+    (closers.cut_second_closer, "x {\n  y|\n}", ";\n}\nz {\n  a;", ";\n}\nz {\n  a;"),
+    # a comment
+    (closers.cut_at_comment_end, "# sorts|\n", " it\nx = 1", " it"),
+    (closers.cut_at_comment_end, "# sorts|\n", "\nx = 1", "\nx = 1"),
+    # what fits
+    (closers.keep_what_fits, "f(|\n", "\n  a,\n  b)\ng(c", "\n  a,\n  b)"),
+    (closers.keep_what_fits, "f(|\n", "a, g(b", "a, g(b"),
+    (closers.keep_what_fits, "f(|, c)\n", "a, g(b", ""),
+    (closers.keep_what_fits, "f(|, c)\n", "g(b)", "g(b)"),
+    (closers.keep_what_fits, "f({\n  |\n", "a: 1,", "a: 1,"),
+    (closers.keep_what_fits, "x = '|\n", "a'\ny = (1", "a'"),
     # loops
-    (filters.cut_loops, "|", "a = 1\na = 1\na = 1\na = 1", "a = 1"),
-    (filters.cut_loops, "|", "a\nb\na\nb\na\nb\n", "a\nb"),
-    (filters.cut_loops, "x = |", "foo.foo.foo.foo.foo.foo.foo.", "foo."),
-    (filters.cut_loops, "x = |", "----------------------------", "----------------------------"),
-    (filters.cut_loops, "|", "x()\nx()\ny()", "x()\nx()\ny()"),
+    (ends.cut_loops, "|", "a = 1\na = 1\na = 1\na = 1", "a = 1"),
+    (ends.cut_loops, "|", "a\nb\na\nb\na\nb\n", "a\nb"),
+    (ends.cut_loops, "x = |", "foo.foo.foo.foo.foo.foo.foo.", "foo."),
+    (ends.cut_loops, "x = |", "1000000000000000000000", "10"),
+    (ends.cut_loops, "x = |", "], [], [], [], [], [], [], [], [", "], ["),
+    (ends.cut_loops, "x = |", "----------------------------", "----------------------------"),
+    (ends.cut_loops, "|", "x()\nx()\ny()", "x()\nx()\ny()"),
     # indentation
     (filters.keep_indentation, "def f():\n    a = 1\n    |", "    return a", "return a"),
     (filters.keep_indentation, "def f():\n|", "    return 1", "    return 1"),
@@ -83,6 +96,7 @@ CASES = [
     (filters.drop_empty_comment, "x\n# |", " ", ""),
     (filters.drop_empty_comment, "|", "// \n", ""),
     (filters.drop_empty_comment, "# |", "why", "why"),
+    (filters.drop_empty_comment, "# a\n|\n# b", "#", "#"),
     # blanks
     (filters.trim, "x = |", "1  \n\n", "1"),
     (filters.trim, "x = |y", "1 + \n", "1 + "),
@@ -93,23 +107,48 @@ CASES = [
 ]
 
 
+IN = [
+    ("markdown", ends.cut_at_markup, "Run:\n\n|", "```sh\nls\n```", "```sh\nls\n```"),
+    ("rust", ends.cut_at_markup, "/// # Examples\n/// |", "```\n/// f();\n/// ```", "```\n/// f();\n/// ```"),
+    ("python", ends.cut_at_markup, '"""Doc.\n\n|', "```\nf()\n```", "```\nf()\n```"),
+    ("rust", ends.cut_at_markup, "fn f() {\n    |", "g();\n}\n```\nThis", "g();\n}"),
+    ("emacs-lisp", ends.cut_at_block_end, "(f\n    (g|\n    b)", " c)\n  d)", " c)\n  d)"),
+    ("ruby", ends.cut_at_block_end, "if a\n  |", "b\nelsif c\n  d\nend\nx", "b\nelsif c\n  d\nend"),
+    ("emacs-lisp", ends.cut_at_block_end, "(f\n  (g|\n", "))\n(h", "))"),
+    ("lua", ends.cut_second_end, "if a then\n  |\nelse\n  c()\nend", "b()\nend", "b()"),
+    ("lua", ends.cut_second_end, "if a then\n  |\nc()", "b()\nend", "b()\nend"),
+    ("c", ends.cut_at_below, "int a|\nint a = compute(b);\nint c;", " = compute(b);", ""),
+    ("c", ends.cut_at_below, "// int a|\n// int a = compute(b);", " = compute(b);", " = compute(b);"),
+    ("python", closers.drop_head_without_body, "x = 1\n|\nz = 3", "y = 2\nif y:", "y = 2"),
+    ("python", closers.drop_head_without_body, "x = 1\n|\n    z = 3", "y = 2\nif y:", "y = 2\nif y:"),
+    ("c", closers.drop_head_without_body, "a();\n|\nd();", "b();\nif (c) {", "b();"),
+    ("c", closers.drop_head_without_body, "a();\n|\n}", "b();\nif (c) {", "b();\nif (c) {"),
+    ("ruby", closers.drop_head_without_body, "a\n|\nd", "b\nc.each do |x|", "b"),
+    ("ruby", closers.drop_head_without_body, "a\n|\nd", "b\nif c then d end", "b\nif c then d end"),
+    ("python", closers.drop_head_without_body, "def f(x|", "):", "):"),
+    ("shellscript", closers.cut_tail_again, "x=($(|))", "ls)", "ls)"),
+    ("html", closers.cut_tail_again, '<a b="|">', 'c">', "c"),
+]
+
+
+@pytest.mark.parametrize(("language", "rule", "where", "said", "shown"), IN)
+def test_rule_in_a_language(language: str, rule: Rule, where: str, said: str, shown: str) -> None:
+    assert rule(said, at(where, language=language)) == shown
+
+
 @pytest.mark.parametrize(("rule", "where", "said", "shown"), CASES)
-def test_rule(rule: filters.Rule, where: str, said: str, shown: str) -> None:
+def test_rule(rule: Rule, where: str, said: str, shown: str) -> None:
     assert rule(said, at(where)) == shown
 
 
 def test_an_unfinished_line_goes_unless_it_is_all() -> None:
-    assert filters.cut_unfinished_line("a = 1\nb = (c", at("|", unfinished=True)) == "a = 1"
-    assert filters.cut_unfinished_line("b = (c", at("|", unfinished=True)) == "b = (c"
-    assert filters.cut_unfinished_line("a = 1\nb = (c", at("|")) == "a = 1\nb = (c"
-
-
-def test_brackets_of_a_part_of_a_file_are_not_counted() -> None:
-    assert filters.cut_unopened_closer("))", at("x|", whole=False)) == "))"
+    assert ends.cut_unfinished_line("a = 1\nb = (c", at("|", unfinished=True)) == "a = 1"
+    assert ends.cut_unfinished_line("b = (c", at("|", unfinished=True)) == "b = (c"
+    assert ends.cut_unfinished_line("a = 1\nb = (c", at("|")) == "a = 1\nb = (c"
 
 
 def test_every_rule_is_in_the_pipeline_and_has_a_case() -> None:
-    tried = {rule for rule, *_ in CASES} | {filters.cut_unfinished_line}
+    tried = {rule for rule, *_ in CASES} | {rule for _, rule, *_ in IN} | {ends.cut_unfinished_line}
     assert tried == set(filters.PIPELINE)
     assert all(rule.__doc__ for rule in filters.PIPELINE)
 
@@ -132,14 +171,6 @@ def test_a_stream_ends_where_the_block_ends() -> None:
     assert not filters.ended("return", cursor)
     assert not filters.ended("a = 1\n    retu", cursor)
     assert filters.ended("return x\n\ndef g():\n", cursor)
-
-
-def test_scan() -> None:
-    assert brackets.scan("f(a[0], {") == ("({", "", [])
-    assert brackets.scan("a) + ']' # )\n}") == ("", ")}", [1, 13])
-    assert brackets.scan("(]") is None
-    assert brackets.scan("don't (x)") == ("", "", [])
-    assert brackets.scan('"""(" """ (') == ("(", "", [])
 
 
 words = st.text(alphabet="ab ()[]{}:\n\t#'\"|é😀", max_size=40)

@@ -16,8 +16,8 @@ class Cutter(Protocol):
     def safe(self, text: str) -> int:
         """The part of the text that no later piece can cut off."""
 
-    def trim(self, text: str) -> int:
-        """Where a text that ended by itself should end."""
+    def trim(self, text: str, cut: bool, /) -> int:
+        """Where a text that nothing has cut should end. `cut`: its tokens ran out; else it ended by itself."""
 
 
 class StopStrings:
@@ -37,7 +37,7 @@ class StopStrings:
         end, self.said = min(found, default=(None, None))
         return end
 
-    def trim(self, text: str) -> int:
+    def trim(self, text: str, _cut: bool) -> int:
         return len(text)
 
     def safe(self, text: str) -> int:
@@ -96,9 +96,10 @@ class Detokenizer:
             return self._show(len(self.text))
         return self._show(min(cutter.safe(self.text) for cutter in self._cutters))
 
-    def finish(self) -> str:
-        """What was held back and no stop removed. Bytes of a character that never became whole are dropped."""
-        end = min((cutter.trim(self.text) for cutter in self._cutters), default=len(self.text))
+    def finish(self, cut: bool = False) -> str:
+        """What was held back and no stop removed. Bytes of a character that never became whole are dropped. `cut`: the
+        tokens ran out."""
+        end = min((cutter.trim(self.text, cut) for cutter in self._cutters), default=len(self.text))
         self._cut = max(end, self._shown) < len(self.text)
         self.text = self.text[: max(end, self._shown)]
         return self._show(len(self.text))

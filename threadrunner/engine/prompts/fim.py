@@ -26,10 +26,13 @@ class Family:
     mid: str
     repo: str = ""
     file: str = ""
+    end: str = ""
+    """What the model says behind a middle, where that is not one of its ends of a text."""
+    also: str = ""
+    """A token that tells its models from those of another family which have the same ones."""
     anchored: bool = False
     suffix_first: bool = False
-    spaced: bool = False
-    """A space goes before the suffix's and the middle's token (CodeLlama)."""
+    """The suffix, then all of the prefix; it was trained so."""
 
 
 # Only Qwen's layout has been measured (docs/performance.md); the others keep their trained order, healed.
@@ -39,14 +42,18 @@ FAMILIES = (
     ),
     Family("codegemma", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", file="<|file_separator|>"),
     Family("granite4", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
+    Family(
+        "mellum", "<fim_prefix>", "<fim_suffix>", "<fim_middle>", file="<filename>", also="<|im_start|>",
+        suffix_first=True,
+    ),
     Family("starcoder", "<fim_prefix>", "<fim_suffix>", "<fim_middle>", file="<file_sep>"),
     Family("granite", "<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
     Family("santacoder", "<fim-prefix>", "<fim-suffix>", "<fim-middle>"),
     Family("deepseek", "<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"),  # noqa: RUF001
-    Family("seed", "<[fim-prefix]>", "<[fim-suffix]>", "<[fim-middle]>"),
-    Family("codellama", "▁<PRE>", "▁<SUF>", "▁<MID>", spaced=True),
+    Family("seed", "<[fim-prefix]>", "<[fim-suffix]>", "<[fim-middle]>", suffix_first=True),
+    Family("codellama", "▁<PRE>", "▁<SUF>", "▁<MID>", end="▁<EOT>"),
     Family("codestral", "[PREFIX]", "[SUFFIX]", "", suffix_first=True),
-)
+)  # fmt: skip
 
 PREFIX_CHARS = 6_000
 SUFFIX_CHARS = 2_000
@@ -139,7 +146,8 @@ class InfillPrompts:
         """Raises Unsupported for a model without the tokens."""
         self._vocab = vocab
         self.family, self._ids = _detect(vocab)
-        self.stop_tokens = frozenset(self._ids.values())
+        end = vocab.special(self.family.end) if self.family.end else None
+        self.stop_tokens = frozenset(self._ids.values()) | (frozenset() if end is None else {end})
         self.anchors = Anchors()
 
     def build(
@@ -167,14 +175,13 @@ class InfillPrompts:
             typed, forced = self._heal(text(split.before + split.typed))
             middle = [ids["mid"]] if "mid" in ids else []
             return InfillPrompt([*tokens, ids["suf"], *after, ids["pre"], *typed, *middle], forced)
-        space = text(" ") if family.spaced else []
         if family.anchored:
             typed, forced = self._heal(text(split.typed))
             return InfillPrompt(
                 [*tokens, ids["pre"], *text(split.before), ids["suf"], *after, ids["mid"], *typed], forced
             )
         before, forced = self._heal(text(split.before + split.typed))
-        return InfillPrompt([*tokens, ids["pre"], *before, *space, ids["suf"], *after, *space, ids["mid"]], forced)
+        return InfillPrompt([*tokens, ids["pre"], *before, ids["suf"], *after, ids["mid"]], forced)
 
     def _heal(self, tokens: list[int]) -> tuple[list[int], bytes]:
         """Without the last token, which may be half of the one that the model would write; in the middle of a word,
@@ -215,6 +222,8 @@ def _detect(vocab: Vocab) -> tuple[Family, dict[str, int]]:
     """The first family whose tokens the vocabulary has all of, and their ids; what llama.cpp found by itself where no
     row fits. Raises Unsupported."""
     for family in FAMILIES:
+        if family.also and vocab.special(family.also) is None:
+            continue
         names = {"pre": family.pre, "suf": family.suf, "mid": family.mid, "repo": family.repo, "file": family.file}
         ids = {key: vocab.special(name) for key, name in names.items() if name}
         found = {key: id for key, id in ids.items() if id is not None}

@@ -3,48 +3,77 @@ benchmark's problems, cut by these rules more than 40 %."""
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 
+from threadrunner.engine.prompts.detokenizer import Cutter
+from threadrunner.engine.prompts.infill_join import JoinedLine
+from threadrunner.syntax.balance import Surroundings, surroundings
+from threadrunner.syntax.joins import closers_alone, must_join
+from threadrunner.syntax.languages import language_of
+
 BLANK_RUN = "\n\n\n"
-_TOP_LEVEL = re.compile(r"\n(?:def|class|if __name__|print\(|#) ?")
-_LONGEST_TOP_LEVEL = 16
+NEAR_BEFORE, NEAR_BEHIND = 6_000, 2_000
+"""Characters around the cursor that are looked at: clients may send whole files."""
+
+
+def middle_ends(prefix: str, suffix: str, language: str | None = None, path: str | None = None) -> Cutter:
+    """What ends a middle between these; a new one for each candidate."""
+    prefix, suffix = prefix[-NEAR_BEFORE:], suffix[:NEAR_BEHIND]
+    around = surroundings(prefix, suffix, language_of(language, path))
+    head, tail = prefix[prefix.rfind("\n") + 1 :], suffix.partition("\n")[0]
+    return JoinedLine(head, tail, around) if must_join(tail) else MiddleEnds(head, suffix, around)
 
 
 class MiddleEnds:
-    """Cuts where the text begins to repeat the suffix, at a new top-level definition, at a run of blank lines, or where
-    a line is indented less than both the cursor's line and the line below."""
+    """Behind the cursor on its line is nothing, or closers alone. Cuts where the text begins to repeat the suffix, at a
+    closer that is behind the cursor already, where it leaves the cursor's comment, at a new top-level definition, at a
+    run of blank lines, or where a line is indented less than both the cursor's line and the line below."""
 
-    def __init__(self, head: str, suffix: str) -> None:
+    def __init__(self, head: str, suffix: str, around: Surroundings) -> None:
         """`head` is the cursor's line up to the cursor."""
-        rest_of_line, _, below = suffix.partition("\n")
-        rest = rest_of_line.rstrip()
-        self._at_line_end = not rest and bool(suffix)
-        # a single bracket is frequent: it is the suffix only where it ends the line
-        self._rest, self._bracket = (rest, "") if len(rest.strip()) >= 2 else ("", rest)
+        tail, _, below = suffix.partition("\n")
+        self._around = around
+        self._tail = tail.strip()
+        self._at_line_end = not self._tail and bool(suffix)
+        # where closers are counted, none of them is taken for the suffix by its looks
         self._next = next((line.rstrip() for line in below.split("\n") if line.strip()), "")
+        self._repeated = "" if around.counted and closers_alone(self._next) else self._next
         self._min_indent = min(_indent(head), _indent(self._next)) if self._next else min(_indent(head), 1)
+        if around.language.blocks == "lists":
+            self._min_indent = 0
 
     def cut(self, text: str) -> int | None:
-        cuts = [text.find(BLANK_RUN)]
-        if self._rest:
-            cuts.append(text.find(self._rest))
-        if self._bracket and (line := text.partition("\n")[0]) != text and line.rstrip().endswith(self._bracket):
-            cuts.append(len(line.rstrip()) - len(self._bracket))
-        if top := _TOP_LEVEL.search(text):
-            cuts.append(top.start())
-        cuts.append(self._line_cut(text))
+        cuts = [text.find(BLANK_RUN), self._closer_cut(text), self._line_cut(text, ended=False)]
+        if (at := self._around.comment_end(text)) is not None:
+            cuts.append(at)
+        cuts += [at for sign in self._around.language.top_level if (at := text.find(f"\n{sign}")) >= 0]
         end = min((at for at in cuts if at >= 0), default=None)
         return None if end is None else self.trim(text[:end])
 
-    def _line_cut(self, text: str) -> int:
-        """The line break before the first line that does not belong, or -1."""
+    def _closer_cut(self, text: str) -> int:
+        """Where the closers begin that are behind the cursor already, or -1."""
+        around = self._around
+        if around.counted or around.ends_inside:
+            # on a line that goes on, as many may still be opened again
+            at = around.excess(text)
+            if at is None or ("\n" not in text[at:] and text[at] != self._tail[:1]):
+                return -1
+            return at
+        if len(self._tail) >= 2:
+            return text.find(self._tail)
+        line, newline, _ = text.partition("\n")
+        ends = self._tail and newline and line.rstrip().endswith(self._tail)
+        return len(line.rstrip()) - len(self._tail) if ends else -1
+
+    def _line_cut(self, text: str, ended: bool) -> int:
+        """The line break before the first line that does not belong, or -1. The last line may be half, unless the text
+        has `ended`."""
         at = text.find("\n")
         while at >= 0:
             end = text.find("\n", at + 1)
             line = text[at + 1 : end if end >= 0 else len(text)]
-            if line.rstrip() == self._next and self._next:
+            if line.rstrip() == self._repeated and self._repeated and (ended or end >= 0):
                 return at
             if line.strip() and _indent(line) < self._min_indent:
                 return at
@@ -55,20 +84,22 @@ class MiddleEnds:
         end = len(text)
         begin = text.rfind("\n") + 1
         line = text[begin:]
-        if begin and not (line.strip() and not self._next.startswith(line) and not self._may_be_top_level(line)):
+        if begin and not (line.strip() and not self._repeated.startswith(line) and not self._may_be_top_level(line)):
             end = len(text[:begin].rstrip("\n"))
-        rest = self._rest or ("" if begin else self._bracket)
-        for overlap in range(min(len(rest), len(text)), 0, -1):
-            if text.endswith(rest[:overlap]):
+        if (at := self._around.excess(text)) is not None:
+            end = min(end, len(text[:at].rstrip()))
+        for overlap in range(min(len(self._tail), len(text)), 0, -1):
+            if text.endswith(self._tail[:overlap]):
                 return min(end, len(text) - overlap)
         return end
 
-    def trim(self, text: str) -> int:
-        return len(text.rstrip("\n")) if self._at_line_end else len(text)
+    def trim(self, text: str, _cut: bool = False) -> int:
+        ends = [self._line_cut(text, ended=True), self._around.excess(text)]
+        text = text[: min((at for at in ends if at is not None and at >= 0), default=len(text))]
+        return len(text.rstrip()) if self._at_line_end else len(text)
 
-    @staticmethod
-    def _may_be_top_level(line: str) -> bool:
-        return not line[0].isspace() and len(line) < _LONGEST_TOP_LEVEL
+    def _may_be_top_level(self, line: str) -> bool:
+        return any(sign.startswith(line) for sign in self._around.language.top_level)
 
 
 class TimeBudget:
@@ -86,7 +117,7 @@ class TimeBudget:
         at = text.find("\n", max(1, self._seen))
         return at if at >= 0 else None
 
-    def trim(self, text: str) -> int:
+    def trim(self, text: str, _cut: bool = False) -> int:
         return len(text)
 
     def safe(self, text: str) -> int:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from threadrunner.lsp.suggest import filters
+from threadrunner.lsp.suggest.closers import cut_second_closer, cut_tail_again
 from threadrunner.lsp.suggest.context import Snippet
-from threadrunner.lsp.suggest.filters import Cursor
+from threadrunner.lsp.suggest.cursor import Cursor
 from threadrunner.lsp.suggest.settings import Settings
 from threadrunner.lsp.suggest.window import TextWindow
 
@@ -74,10 +75,10 @@ class InfillRequest:
 
     def _cursor(self, unfinished: bool = False) -> Cursor:
         window = self.window
-        whole = window.whole_prefix and window.whole_suffix
-        return Cursor(window.prefix, window.suffix, self.language, unfinished, whole)
+        return Cursor(window.prefix, window.suffix, self.language, unfinished)
 
 
 def cut_for(text: str, window: TextWindow, language: str) -> str:
     """A cached text, cut for the cursor's place now: an editor may have put a closer behind it since."""
-    return filters.cut_tail_again(text, Cursor(window.prefix, window.suffix, language))
+    cursor = Cursor(window.prefix, window.suffix, language)
+    return cut_tail_again(cut_second_closer(text, cursor), cursor)

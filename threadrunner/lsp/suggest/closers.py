@@ -1,0 +1,88 @@
+"""Rules about brackets and quotes, by counting (threadrunner.syntax), each with the case that made it. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from threadrunner.lsp.suggest.cursor import Cursor, indent
+from threadrunner.syntax.joins import closers_alone, must_join
+from threadrunner.syntax.scan import scan
+
+
+def cut_second_closer(text: str, cursor: Cursor) -> str:
+    """`print(|)` answered with `x)\\n    y = 1`, `print('|')` with `a'`: the closer is there already, so the text ends
+    before its own. `print(|)` answered with `f(x)` keeps its own, and so does `for (|` above a body that stands."""
+    at = cursor.around.excess(text)
+    if at is not None and cursor.around.takes(text):
+        return text  # it opens as many again, some lines later
+    return text if at is None else text[:at] if cursor.tail.strip() else text[:at].rstrip()
+
+
+def cut_tail_again(text: str, cursor: Cursor) -> str:
+    """`x = | + y` answered with `a + y`: what ends the text is behind the cursor already."""
+    tail = cursor.tail.rstrip()
+    first, _, rest = text.partition("\n")
+    joins = must_join(tail) and len(tail.strip()) >= 2
+    if not tail or not (joins or not cursor.around.counted) or (len(tail.strip()) < 2 and rest.strip()):
+        return text
+    for line in (text.rstrip(), first.rstrip()):
+        if line.endswith(tail):
+            return line[: -len(tail)]
+    return text
+
+
+def cut_at_comment_end(text: str, cursor: Cursor) -> str:
+    """`// sorts the|` answered with ` list` and with a function below: the comment is what was being written. Code may
+    follow one that is complete: where the text begins on the next line."""
+    return text[: cursor.around.comment_end(text)]
+
+
+def keep_what_fits(text: str, cursor: Cursor) -> str:
+    """`foo(` and five lines, of which the last closes one bracket too many or too few: the lines up to which the fewest
+    brackets are left to close or to open. What leaves more of them than there were is no suggestion, unless it is one
+    line that others may follow. `for (|` above a body that stands, answered with the head and a body of its own, ends
+    with the head."""
+    inside = cursor.around.inside
+    before, whole = cursor.around.faults, cursor.around.after(text).faults
+    if before is None and inside is not None and not inside.comment:
+        before = 0  # a string, which the text may end
+    if not whole or before is None:
+        return text
+    if (at := cursor.around.opened_enough(text)) is not None:
+        return text[:at]
+    best, fewest, end = text, whole, len(text.rstrip())
+    while fewest and (end := text.rfind("\n", 0, end)) > 0:
+        faults = cursor.around.after(text[:end]).faults if text[:end].strip() else None
+        if faults is not None and faults < fewest and not text[end:].lstrip().startswith("{"):
+            best, fewest = text[:end], faults
+    return best if fewest <= before or not cursor.tail.strip() else ""
+
+
+def drop_head_without_body(text: str, cursor: Cursor) -> str:
+    """A last line that begins a block, `if x:`, above one that is not indented more: what it begins is missing. Of a
+    text of one line nothing is dropped."""
+    if cursor.tail.strip():
+        return text
+    while "\n" in text.strip():
+        lines, _, last = text.rstrip().rpartition("\n")
+        below = cursor.below[0] if cursor.below else ""
+        if not _begins_a_block(last, cursor) or indent(below) > indent(last) or closers_alone(below):
+            return text
+        text = lines
+    return text
+
+
+_WORD_HEAD = re.compile(
+    r"\s*(?:def|class|module|if|unless|while|until|for|case|begin|function|local function)\b(?!.*\bend\b)"
+    r"|.*\b(?:do|then|else)(?:\s*\|[^|]*\|)?\s*\Z"
+)
+
+
+def _begins_a_block(line: str, cursor: Cursor) -> bool:
+    if scan(line, cursor.facts).inside is not None:
+        return False  # a comment
+    if cursor.facts.blocks == "indent":
+        return line.endswith(":")
+    if cursor.facts.blocks == "words" and _WORD_HEAD.match(line):
+        return True
+    return cursor.facts.blocks in ("braces", "words") and line.endswith(("{", "(", "["))
