@@ -6,7 +6,7 @@ import pytest
 
 from tests.backends.harness import Loaded, greedy
 from threadrunner.engine.prompts.detokenizer import Detokenizer
-from threadrunner.engine.prompts.infill_ends import MiddleEnds
+from threadrunner.engine.prompts.infill_ends import middle_ends
 
 
 @pytest.mark.parametrize("stop", ["2 1", "1", " 9", "9 10", "never"])
@@ -51,7 +51,7 @@ def test_a_cut_goes_through_a_token() -> None:
 
 
 def test_what_is_trimmed_has_no_part() -> None:
-    assert parts(Detokenizer(cutters=[MiddleEnds("", "\nend")]), [b"a", b"\n"], ended=True) == ["a"]
+    assert parts(Detokenizer(cutters=[middle_ends("", "\nend")]), [b"a", b"\n"], ended=True) == ["a"]
 
 
 def test_bytes_that_become_no_character_have_an_empty_part() -> None:

@@ -17,7 +17,7 @@ from tests.backends.remote.test_backend import Asked
 from tests.bench.peer import Peer
 from threadrunner.api.generation import InfillParams
 from threadrunner.backends.base import Failed, Finished, Progress
-from threadrunner.engine.prompts.infill_ends import MiddleEnds
+from threadrunner.engine.prompts.infill_ends import middle_ends
 
 BINARY = os.environ.get("THREADRUNNER_LLAMA_SERVER") or shutil.which("llama-server")
 pytestmark = pytest.mark.skipif(BINARY is None, reason="there is no llama-server")
@@ -75,7 +75,7 @@ def test_a_middle(peer: Peer, asked: Asked) -> None:
     prefix, suffix = "def add(a, b):\n    return ", "\n\nprint(add(1, 2))\n"
     body = {"input_prefix": prefix, "input_suffix": suffix, "temperature": 0, "n_predict": 24}
     own = directly(peer, "/infill", body)["content"]
-    end = MiddleEnds("    return ", suffix).cut(own)
+    end = middle_ends(prefix, suffix).cut(own)
     params = msgspec.convert({"prefix": prefix, "suffix": suffix, "max_tokens": 24}, InfillParams)
     assert asked.ask(params).text == own[:end]
 

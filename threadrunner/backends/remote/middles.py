@@ -13,7 +13,7 @@ from threadrunner.backends.remote import bodies
 from threadrunner.backends.remote.bodies import Body
 from threadrunner.backends.remote.dialects import RemoteDialect
 from threadrunner.engine.prompts.detokenizer import Cutter, Detokenizer
-from threadrunner.engine.prompts.infill_ends import MiddleEnds, TimeBudget
+from threadrunner.engine.prompts.infill_ends import TimeBudget, middle_ends
 
 MIDDLE_TOKENS = 128
 """Where the request sets no limit."""
@@ -97,8 +97,7 @@ def _limited(params: InfillParams) -> InfillParams:
 
 def ending(params: InfillParams) -> Detokenizer:
     """Takes the text as it arrives and tells where it ends."""
-    head = params.prefix[params.prefix.rfind("\n") + 1 :]
-    ends: list[Cutter] = [MiddleEnds(head, params.suffix)]
+    ends: list[Cutter] = [middle_ends(params.prefix, params.suffix, params.language, params.path)]
     if params.max_time_ms is not None:
         ends.append(TimeBudget(min(params.max_time_ms, 86_400_000) / 1e3))
     return Detokenizer(params.stop, ends)
