@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
-class Markers:
+class MarkerTexts:
     """One family's; `file` stands before another file's name and its text, `repo` before the project's name."""
 
     pre: str
@@ -24,16 +24,16 @@ class Markers:
 
 
 _FAMILIES = (
-    Markers("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|file_sep|>", "<|repo_name|>"),
-    Markers("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|file_separator|>"),
-    Markers("<fim_prefix>", "<fim_suffix>", "<fim_middle>", "<file_sep>", "<repo_name>"),
-    Markers("<fim-prefix>", "<fim-suffix>", "<fim-middle>"),
-    Markers("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"),  # noqa: RUF001
-    Markers("<[fim-prefix]>", "<[fim-suffix]>", "<[fim-middle]>"),
-    Markers("<|code_prefix|>", "<|code_suffix|>", "<|code_middle|>"),
-    Markers("<PRE>", "<SUF>", "<MID>", blank=" "),
-    Markers("▁<PRE>", "▁<SUF>", "▁<MID>", blank=" "),
-    Markers("[PREFIX]", "[SUFFIX]"),
+    MarkerTexts("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|file_sep|>", "<|repo_name|>"),
+    MarkerTexts("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|file_separator|>"),
+    MarkerTexts("<fim_prefix>", "<fim_suffix>", "<fim_middle>", "<file_sep>", "<repo_name>"),
+    MarkerTexts("<fim-prefix>", "<fim-suffix>", "<fim-middle>"),
+    MarkerTexts("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"),  # noqa: RUF001
+    MarkerTexts("<[fim-prefix]>", "<[fim-suffix]>", "<[fim-middle]>"),
+    MarkerTexts("<|code_prefix|>", "<|code_suffix|>", "<|code_middle|>"),
+    MarkerTexts("<PRE>", "<SUF>", "<MID>", blank=" "),
+    MarkerTexts("▁<PRE>", "▁<SUF>", "▁<MID>", blank=" "),
+    MarkerTexts("[PREFIX]", "[SUFFIX]"),
 )
 
 
@@ -52,7 +52,7 @@ def parse(prompt: str) -> Gap | None:
     return next((found for family in _FAMILIES if (found := _parsed(prompt, family)) is not None), None)
 
 
-def _parsed(prompt: str, family: Markers) -> Gap | None:
+def _parsed(prompt: str, family: MarkerTexts) -> Gap | None:
     if family.pre not in prompt or family.suf not in prompt:
         return None
     pre, suf = prompt.index(family.pre), prompt.index(family.suf)
@@ -73,7 +73,7 @@ def _parsed(prompt: str, family: Markers) -> Gap | None:
     return Gap(prefix + behind, suffix, path, context)
 
 
-def _halves(body: str, family: Markers, *, prefix_first: bool) -> tuple[str, str]:
+def _halves(body: str, family: MarkerTexts, *, prefix_first: bool) -> tuple[str, str]:
     if prefix_first:
         prefix, _, suffix = body.removeprefix(family.pre).partition(family.suf)
     else:
@@ -84,7 +84,7 @@ def _halves(body: str, family: Markers, *, prefix_first: bool) -> tuple[str, str
     return prefix, suffix
 
 
-def _files(head: str, family: Markers) -> tuple[str | None, list[tuple[str, str]]]:
+def _files(head: str, family: MarkerTexts) -> tuple[str | None, list[tuple[str, str]]]:
     """The name of the file itself, which is the last, and the others."""
     if not family.file or family.file not in head:
         return None, []

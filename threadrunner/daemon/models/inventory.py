@@ -15,7 +15,7 @@ from threadrunner.daemon.gguf.check import Facts, chat_templates, check_gguf
 from threadrunner.daemon.gguf.names import printable
 from threadrunner.daemon.models import selection
 from threadrunner.daemon.models.catalog import ModelRef
-from threadrunner.daemon.models.known import KnownModel, known, name_of
+from threadrunner.daemon.models.known import CatalogRow, known, name_of
 
 
 class ListingContext(NamedTuple):
@@ -92,7 +92,7 @@ def _described(model: ModelRef, context: ListingContext) -> CatalogModel:
     )
 
 
-def _entry(model: ModelRef) -> KnownModel | None:
+def _entry(model: ModelRef) -> CatalogRow | None:
     """The catalog's row of a model from the hub, by whichever name it was found."""
     if model.hub is None:
         return None
@@ -100,13 +100,13 @@ def _entry(model: ModelRef) -> KnownModel | None:
     return known()[name] if name else None
 
 
-def _size(model: ModelRef, entry: KnownModel | None) -> int:
+def _size(model: ModelRef, entry: CatalogRow | None) -> int:
     if model.present:
         return model.size_bytes
     return model.package.size if model.package else entry.bytes if entry else 0
 
 
-def _with_entry(described: CatalogModel, entry: KnownModel) -> CatalogModel:
+def _with_entry(described: CatalogModel, entry: CatalogRow) -> CatalogModel:
     return msgspec.structs.replace(
         described,
         parameters=round(entry.parameters * 1e9),

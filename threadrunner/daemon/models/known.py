@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 
-class KnownModel(NamedTuple):
+class CatalogRow(NamedTuple):
     """A row of catalog.toml, which says what each member means. Of `layers` and `kv`, 0 is not known."""
 
     repo: str
@@ -26,10 +26,10 @@ class KnownModel(NamedTuple):
 
 
 @functools.cache
-def known() -> dict[str, KnownModel]:
+def known() -> dict[str, CatalogRow]:
     """All of them, by name."""
     tables = tomllib.loads((Path(__file__).parent / "catalog.toml").read_text("utf-8"))
-    return {name: KnownModel(**{**table, "does": tuple(table["does"])}) for name, table in tables.items()}
+    return {name: CatalogRow(**{**table, "does": tuple(table["does"])}) for name, table in tables.items()}
 
 
 @functools.cache

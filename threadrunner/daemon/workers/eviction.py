@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from threadrunner.api.errors import ModelLoadFailed
+from threadrunner.config import Config
+
 RESERVE = 512 << 20
 """Bytes that models leave to the rest of the machine."""
 
@@ -63,3 +66,17 @@ def plan(candidates: list[EvictionCandidate], needed: int, available: int, vram:
             short_vram -= candidate.vram_bytes
     held_by_busy = any(candidate.vram_bytes for candidate in candidates if not candidate.idle)
     return EvictionPlan(chosen, wait=short > 0 or (vram.patient and short_vram > 0 and held_by_busy))
+
+
+def check_limits(name: str, size: int, backend: str, config: Config) -> None:
+    """Raises ModelLoadFailed for a model of `size` bytes that an option does not allow, even if it were the only one."""
+    needed = size + (BUFFERS if backend == "llama" else 0)
+    for option, whose in (("memory_limit", "one model"), ("memory_total", "all models together")):
+        limit = getattr(config, option)
+        if limit and needed > limit:
+            raise ModelLoadFailed(
+                f"{name} needs {needed / 1e6:,.0f} MB or more, and {option} allows {whose} {limit / 1e6:,.0f} MB; raise it "
+                "in config.toml, or use a smaller model",
+                needed_bytes=needed,
+                limit_bytes=limit,
+            )

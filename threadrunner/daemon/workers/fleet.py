@@ -260,18 +260,7 @@ class Fleet:
             self.settings(newcomer.model)
         except ConfigError as error:
             raise ModelLoadFailed(str(error)) from None
-        needed = newcomer.model.size_bytes
-        if newcomer.backend == "llama":
-            needed += eviction.BUFFERS
-        for option, whose in (("memory_limit", "one model"), ("memory_total", "all models together")):
-            limit = getattr(self.config, option)
-            if limit and needed > limit:
-                raise ModelLoadFailed(
-                    f"{newcomer.model.name} needs {needed / 1e6:,.0f} MB or more, and {option} allows {whose} "
-                    f"{limit / 1e6:,.0f} MB; raise it in config.toml, or use a smaller model",
-                    needed_bytes=needed,
-                    limit_bytes=limit,
-                )
+        eviction.check_limits(newcomer.model.name, newcomer.model.size_bytes, newcomer.backend, self.config)
 
     def _limit(self, resident: Resident) -> int:
         """Bytes that a worker may take that is about to load; 0: no limit of ours."""
