@@ -69,14 +69,14 @@ def plan(candidates: list[EvictionCandidate], needed: int, available: int, vram:
 
 
 def check_limits(name: str, size: int, backend: str, config: Config) -> None:
-    """Raises ModelLoadFailed for a model of `size` bytes that an option does not allow, even if it were the only one."""
+    """Raises ModelLoadFailed for a model of `size` bytes that an option does not allow, even as the only one."""
     needed = size + (BUFFERS if backend == "llama" else 0)
     for option, whose in (("memory_limit", "one model"), ("memory_total", "all models together")):
         limit = getattr(config, option)
         if limit and needed > limit:
             raise ModelLoadFailed(
-                f"{name} needs {needed / 1e6:,.0f} MB or more, and {option} allows {whose} {limit / 1e6:,.0f} MB; raise it "
-                "in config.toml, or use a smaller model",
+                f"{name} needs {needed / 1e6:,.0f} MB or more, and {option} allows {whose} {limit / 1e6:,.0f} MB; "
+                "raise it in config.toml, or use a smaller model",
                 needed_bytes=needed,
                 limit_bytes=limit,
             )

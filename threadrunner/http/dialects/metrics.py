@@ -53,9 +53,7 @@ def of_http(meter: Meter, running: int) -> list[MetricFamily]:
     """What `serve` knows itself."""
     requests = [({"dialect": dialect, "status": status}, n) for (dialect, status), n in sorted(meter.requests.items())]
     return [
-        MetricFamily(
-            "threadrunner_http_requests_total", "counter", "Requests that were answered, by status.", requests
-        ),
+        MetricFamily("threadrunner_http_requests_total", "counter", "Requests that were answered.", requests),
         MetricFamily("threadrunner_http_generating", "gauge", "Answers under way.", [({}, running)]),
         MetricFamily(
             "threadrunner_time_to_first_token_seconds",
