@@ -23,6 +23,7 @@ FILES = {
     "rewrite.py": b"if y:\n    x = x + 1\n",
     "count.py": b"counted =\n",
     "again.py": b"again =\n",
+    "late.py": b"late = \n",
 }
 """All there before the window opens: VS Code's search of files by name does not look again at once."""
 
@@ -113,6 +114,26 @@ def test_a_new_key_cancels_in_the_daemon(window: VSCode, said: Standin, folder: 
     finally:
         said.release()
     window.save()
+
+
+def test_a_suggestion_that_comes_late(window: VSCode, said: Standin, folder: Path) -> None:
+    """750 ms after a letter VS Code cancels, and would never show what a slow model says."""
+    said.says = lambda params: "lpha" if str(params["prefix"]).endswith("late = a") else ""
+    file = folder / "late.py"
+    window.open(file, 0, 7)
+    said.hold()
+    try:
+        window.browser.type("a")
+        said.wait(lambda: any(seen.params["prefix"] == "late = a" for seen in said.of("infill")), "a request")
+        # VS Code's limit, and the daemon would be told 250 ms later: no event tells that nothing happens.
+        window.browser.evaluate("new Promise((resolve) => setTimeout(resolve, 1300))")
+        assert "late = a" not in [seen.params["prefix"] for seen in said.of("infill", "cancelled")]
+    finally:
+        said.release()
+    window.wait_ghost("lpha")
+    window.browser.press("Tab")
+    window.save()
+    assert file.read_bytes() == b"late = alpha\n"
 
 
 def test_what_was_taken_is_counted(window: VSCode, said: Standin, folder: Path) -> None:

@@ -3,6 +3,7 @@
 
 import * as vscode from "vscode";
 import { LanguageClient, LanguageClientOptions, ServerOptions, StaticFeature } from "vscode-languageclient/node";
+import { provideInlineCompletionItems } from "./late";
 
 interface Status {
   state: "starting" | "ready" | "loading" | "error" | "stopped";
@@ -94,6 +95,7 @@ async function start(): Promise<void> {
     documentSelector: [{ scheme: "file" }, { scheme: "untitled" }, { scheme: "vscode-notebook-cell" }],
     initializationOptions: settings(),
     outputChannel: log,
+    middleware: { provideInlineCompletionItems },
   };
   client = new LanguageClient("threadrunner", "ThreadRunner", server, options);
   client.registerFeature(wantsStatus);
