@@ -177,6 +177,10 @@ def _logprobs(choice: Choice, text: str, prompt: list[Any]) -> dict[str, Any] | 
     if choice.logprobs is UNSET:
         return None
     tokens = [*prompt, *choice.logprobs]
+    if prompt and not choice.logprobs and choice.finish_reason == "stop":
+        # The end token, which has no text: lm-evaluation-harness leaves the last entry out, for it asks for one token
+        # more than it wants, and would leave out one of the prompt's.
+        tokens.append(None)
     told = openai_objects.text_logprobs(tokens, max(0, len(text) - sum(len(t.text) for t in tokens if t is not None)))
     if prompt:  # the daemon has no text for a first token, which nothing predicts
         told["tokens"][0] = text[: told["text_offset"][0]]
