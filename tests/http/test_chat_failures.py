@@ -1,4 +1,4 @@
-"""What users of other servers reported most about chat, each as a test by its name; the rest is in test_hang_ups."""
+"""What users of other servers reported most about chat, each as a test by its name; the others are in test_hangups."""
 
 from __future__ import annotations
 

@@ -62,6 +62,14 @@ def test_logprobs_are_four_lists_with_echo_from_the_prompts_first_token(tiny: Se
     assert len(choice["logprobs"]["token_logprobs"]) == 3
 
 
+def test_an_end_token_is_an_entry_too(tiny: Served) -> None:
+    """lm-evaluation-harness takes what stands behind the context, but for the last."""
+    ends = complete([[60, 61, 62]], logprobs=1, echo=True, max_tokens=1, logit_bias={"1": 1000})
+    (choice,) = tiny.post(PATH, ends).json["choices"]
+    assert choice["finish_reason"] == "stop" and len(choice["logprobs"]["token_logprobs"]) == 4
+    assert all(value is not None for value in choice["logprobs"]["token_logprobs"][1:-1])
+
+
 def test_the_texts_of_control_tokens_are_these_tokens(tiny: Served) -> None:
     rendered = tiny.post(PATH, complete("<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n")).json
     chat = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 4, "temperature": 0}

@@ -13,6 +13,7 @@ import pytest
 from tests.http.served import Served
 from threadrunner.http.dialects import embeddings
 from threadrunner.http.gateway import Gateway
+from threadrunner.http.known import look
 
 EMBEDDER = "tiny-embed.gguf"
 
@@ -48,6 +49,24 @@ def test_a_backend_without_models_has_one_name(served: Served) -> None:
     (model,) = [model for model in served.get("/v1/models").json["data"] if model["id"] == "dummy"]
     assert model["created"] and served.get("/v1/models/dummy").json["id"] == "dummy"
     assert served.get("/v1/models/default").json["id"] == "dummy"
+
+
+def test_the_default_model_is_listed_before_it_is_here_and_a_pattern_never() -> None:
+    listed = [
+        {"name": "small", "present": False, "default": True},
+        {"name": "large", "present": False},
+        {"name": "broken", "present": True, "problem": "cut short"},
+        {"name": "gpt-*", "present": True},
+        {"name": "here", "present": True, "context": 512},
+    ]
+    running = {"name": "/home/me/x.gguf", "backend": "llama", "state": "ready"}
+
+    class Daemon:
+        async def request(self, method: str, params: dict[str, Any], notice: Any = None) -> Any:
+            return {"models": listed} if method == "models.list" else {"models": [running], "backend": "llama"}
+
+    found = asyncio.run(look(Gateway(Daemon())))
+    assert [model.name for model in found if model.usable or model.default] == ["small", "here"]
 
 
 # vectors

@@ -21,6 +21,19 @@ def read_messages(body: Fields) -> list[dict[str, Any]]:
     return messages
 
 
+def turns(messages: list[dict[str, Any]], params: dict[str, Any]) -> dict[str, Any]:
+    """The whole conversation; of one that is kept, what follows its last answer, since the daemon has the rest."""
+    if "session" not in params:
+        return {"messages": messages}
+    system = "\n\n".join(message["content"] for message in messages if message["role"] in ("system", "developer"))
+    answered = max((i for i, message in enumerate(messages) if message["role"] == "assistant"), default=-1)
+    new = [message for message in messages[answered + 1 :] if message["role"] in ("user", "tool")]
+    if not new:
+        raise invalid("a conversation's next turn ends with a message of the user's, or a tool's", "messages")
+    turns: dict[str, Any] = {"messages": new} if new[0]["role"] == "tool" else {"prompt": new[-1]["content"]}
+    return turns | ({"system": system} if system else {})
+
+
 def _message(item: Fields) -> dict[str, Any]:
     role = item.need_text("role")
     if role not in _ROLES:
@@ -121,19 +134,6 @@ def _allowed(body: Fields) -> Callable[[str], bool]:
     listed = (chosen.object("allowed_tools") or chosen).objects("tools")
     names = {(tool.object("function") or tool).text("name") for tool in listed}
     return lambda name: name in names
-
-
-def turns(messages: list[dict[str, Any]], params: dict[str, Any]) -> dict[str, Any]:
-    """The whole conversation; of one that is kept, what follows its last answer, since the daemon has the rest."""
-    if "session" not in params:
-        return {"messages": messages}
-    system = "\n\n".join(message["content"] for message in messages if message["role"] in ("system", "developer"))
-    answered = max((i for i, message in enumerate(messages) if message["role"] == "assistant"), default=-1)
-    new = [message for message in messages[answered + 1 :] if message["role"] in ("user", "tool")]
-    if not new:
-        raise invalid("a conversation's next turn ends with a message of the user's, or a tool's", "messages")
-    turns: dict[str, Any] = {"messages": new} if new[0]["role"] == "tool" else {"prompt": new[-1]["content"]}
-    return turns | ({"system": system} if system else {})
 
 
 def read_thinking(body: Fields) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def routes(gateway: Gateway) -> list[Route]:
             return Stream(gateway.exchanges, asked.order, CompletionWriter(asked, body))
         return JSONResponse(_answer(asked, await whole(gateway.exchanges, asked.order)))
 
-    return [Route(path, completions, methods=["POST"]) for path in ("/v1/completions", "/completions")]
+    return [Route("/v1/completions", completions, methods=["POST"])]  # without /v1 it is llama-server's own
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,8 @@ async def read(gateway: Gateway, body: Fields) -> Completion:
     cursors = _cursors(prompts, body.text("suffix"))
     echo = bool(body.flag("echo"))
     if cursors:
-        asked = [{**shared, **_infill(cursor)} for cursor in cursors]
+        # An editor's: it does not wait for a long prompt of another program's.
+        asked = [{"priority": "interactive", **shared, **_infill(cursor)} for cursor in cursors]
         echoes = [prompt for prompt in prompts if isinstance(prompt, str)] if echo else []
         return Completion(Order("infill", asked[0], model, tuple(asked[1:])), echoes)
     if not any(name in body for name in sampling.LIMITS):
@@ -176,6 +177,10 @@ def _logprobs(choice: Choice, text: str, prompt: list[Any]) -> dict[str, Any] | 
     if choice.logprobs is UNSET:
         return None
     tokens = [*prompt, *choice.logprobs]
+    if prompt and not choice.logprobs and choice.finish_reason == "stop":
+        # The end token, which has no text: lm-evaluation-harness leaves the last entry out, for it asks for one token
+        # more than it wants, and would leave out one of the prompt's.
+        tokens.append(None)
     told = openai_objects.text_logprobs(tokens, max(0, len(text) - sum(len(t.text) for t in tokens if t is not None)))
     if prompt:  # the daemon has no text for a first token, which nothing predicts
         told["tokens"][0] = text[: told["text_offset"][0]]

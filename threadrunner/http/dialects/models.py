@@ -18,7 +18,8 @@ OWNER = "threadrunner"
 
 def routes(gateway: Gateway) -> list[Route]:
     async def every(_request: Request) -> Response:
-        usable = [facts for facts in await known.look(gateway) if facts.usable]
+        # The default model is fetched with the first prompt: a picker that shows none would not get that far.
+        usable = [facts for facts in await known.look(gateway) if facts.usable or facts.default]
         # Codex refuses a server without `models`, and Ollama's readers look there.
         listed = {"data": [_model(gateway, facts) for facts in usable], "models": [_entry(facts) for facts in usable]}
         return JSONResponse({"object": "list", **listed})
