@@ -88,10 +88,15 @@ async def _tags(gateway: Gateway) -> list[dict[str, Any]]:
     """The models that are here, and the default one though it may have to be fetched first."""
     listed = (await gateway.request("models.list", {}))["models"]
     status = await gateway.request("status", {})
-    usable = [model for model in listed if (model["present"] or model["default"]) and not model.get("problem")]
+    usable = [model for model in listed if (model["present"] or model["default"]) and _usable(model)]
     if status["backend"] != "llama":
         usable.insert(0, {"name": status["backend"], "size_bytes": 0})
     return await asyncio.to_thread(lambda: [_tag(model) for model in usable])
+
+
+def _usable(model: dict[str, Any]) -> bool:
+    """An alias with a `*` is for names that a client insists on, and no name itself."""
+    return not model.get("problem") and "*" not in model["name"]
 
 
 def _tag(model: dict[str, Any]) -> dict[str, Any]:
