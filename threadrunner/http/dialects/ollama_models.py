@@ -25,7 +25,7 @@ VERSION = "0.12.6"
 
 _REFUSED = {
     "/api/pull": ("POST", "models pull {}"),
-    "/api/delete": ("DELETE", "models remove {}"),
+    "/api/delete": ("DELETE", "models rm {}"),
     "/api/create": ("POST", ""),
     "/api/push": ("POST", ""),
     "/api/copy": ("POST", ""),
