@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ from starlette.routing import Route
 from threadrunner.client import autostart
 from threadrunner.http.gateway import Gateway
 from threadrunner.http.meter import BOUNDS, Meter
+from threadrunner.http.names import without_path
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -93,9 +93,11 @@ def of_daemon(status: dict[str, Any] | None) -> list[Metric]:
 
 def _of_models(models: list[dict[str, Any]]) -> list[Metric]:
     def gauge(name: str, help: str, member: str) -> Metric:
-        return Metric(name, "gauge", help, [({"model": _name(model["name"])}, model[member]) for model in models])
+        return Metric(
+            name, "gauge", help, [({"model": without_path(model["name"])}, model[member]) for model in models]
+        )
 
-    states = [({"model": _name(model["name"]), "state": model["state"]}, 1.0) for model in models]
+    states = [({"model": without_path(model["name"]), "state": model["state"]}, 1.0) for model in models]
     return [
         Metric("threadrunner_models", "gauge", "Models that are loaded, or being so, by state.", list(states)),
         gauge("threadrunner_memory_bytes", "Resident memory of a model's process.", "rss_bytes"),
@@ -107,7 +109,7 @@ def _of_models(models: list[dict[str, Any]]) -> list[Metric]:
 
 def _of_work(work: list[dict[str, Any]]) -> list[Metric]:
     def counter(name: str, help: str, member: str) -> Metric:
-        return Metric(name, "counter", help, [({"model": _name(one["model"])}, one[member]) for one in work])
+        return Metric(name, "counter", help, [({"model": without_path(one["model"])}, one[member]) for one in work])
 
     return [
         counter("threadrunner_answers_total", "Answers of all clients that were completed.", "requests"),
@@ -115,11 +117,6 @@ def _of_work(work: list[dict[str, Any]]) -> list[Metric]:
         counter("threadrunner_prompt_tokens_cached_total", "Those that were not evaluated again.", "cached_tokens"),
         counter("threadrunner_completion_tokens_total", "Tokens of answers.", "completion_tokens"),
     ]
-
-
-def _name(model: str) -> str:
-    """No path leaves by the port."""
-    return os.path.basename(model) if model.startswith(("/", "~")) else model
 
 
 def text(families: Iterable[Metric]) -> str:

@@ -18,6 +18,7 @@ from starlette.types import Scope
 from threadrunner.http import ollama_conversation, ollama_facts
 from threadrunner.http.failures import HttpFailure
 from threadrunner.http.gateway import Gateway, fields
+from threadrunner.http.names import without_path
 from threadrunner.http.ollama_objects import timestamp
 
 VERSION = "0.12.6"
@@ -124,7 +125,7 @@ async def _running(gateway: Gateway) -> list[dict[str, Any]]:
     for loaded in status["models"]:
         if loaded["state"] not in ("ready", "starting"):
             continue
-        name = os.path.basename(loaded["name"]) if loaded["name"].startswith("/") else loaded["name"]
+        name = without_path(loaded["name"])
         model = {"size_bytes": loaded["facts"].get("model_bytes", 0), **listed.get(name, {}), "name": name}
         left = loaded.get("expires_s")
         running.append(
@@ -152,4 +153,4 @@ async def _shown(gateway: Gateway, name: str) -> dict[str, Any]:
     limits = {loaded["name"]: loaded["context"] for loaded in status["models"] if loaded["state"] == "ready"}
     limit = limits.get(model["name"]) or model.get("settings", {}).get("context") or model.get("context")
     modified = await asyncio.to_thread(_modified, model)
-    return ollama_facts.shown({**model, "context": limit}, modified)
+    return ollama_facts.shown({**model, "name": without_path(model["name"]), "context": limit}, modified)
