@@ -156,7 +156,7 @@ def test_what_it_says_of_itself(served: Served) -> None:
     ("method", "path", "command"),
     [
         ("POST", "pull", "models pull x:y"),
-        ("DELETE", "delete", "models remove x:y"),
+        ("DELETE", "delete", "models rm x:y"),
         ("POST", "create", ""),
         ("POST", "push", ""),
     ],

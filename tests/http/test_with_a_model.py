@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,9 +24,15 @@ SCHEMA = {"type": "object", "properties": {"city": {"enum": ["Bonn"]}}, "require
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    yield from serving_model(tmp_path_factory.mktemp("model"))
+
+
+def serving_model(folder: Path, context: int = tiny.CONTEXT) -> Iterator[Served]:
+    """`serve` before a daemon with a model `tiny`, which any `claude-…` means too."""
     words = tiny.bytes_vocabulary(dict.fromkeys(MARKS, tiny.CONTROL))
-    path = tiny.llama(tmp_path_factory.mktemp("model") / "tiny.gguf", {**words, "tokenizer.chat_template": TEMPLATE})
-    aliases = f'[aliases]\n"claude-*" = "default"\ntiny = "{path}"\n'
+    texts = {**words, "tokenizer.chat_template": TEMPLATE}
+    path = tiny.llama(folder / "tiny.gguf", texts, context_length=context)
+    aliases = f'[aliases]\n"claude-*" = "tiny"\ntiny = "{path}"\n'
     yield from serving(config=aliases, THREADRUNNER_BACKEND="llama", THREADRUNNER_MODEL="tiny")
 
 
@@ -153,6 +160,13 @@ def test_vectors(served: Served) -> None:
     assert served.post("/api/embed", {**body, "input": []}).json["embeddings"] == []
     assert len(served.post("/api/embeddings", {"model": "tiny", "prompt": "hello"}).json["embedding"]) == tiny.WIDTH
     assert served.post("/api/embed", {**body, "input": [1]}).status == 400
+
+
+def test_what_can_be_named(served: Served) -> None:
+    named = {model["name"]: model for model in served.get("/api/tags").json["models"]}
+    assert not any("*" in name or "/" in name for name in named)
+    assert named["tiny"]["details"]["family"] == "llama" and named["tiny"]["size"] > 0
+    assert named["tiny"]["modified_at"] > "2020"
 
 
 def test_what_is_loaded(served: Served) -> None:

@@ -12,6 +12,7 @@ from threadrunner.api.generation import Generated
 from threadrunner.http import failures
 from threadrunner.http.exchange import AnswerPiece, Order, Progressed
 from threadrunner.http.failures import HttpFailure
+from threadrunner.http.names import without_path
 from threadrunner.http.openai_objects import new_id
 from threadrunner.http.streams import SSE, named
 
@@ -41,7 +42,7 @@ def message(order: Order, answer: Generated) -> dict[str, Any]:
 
 
 def _head(order: Order, model: str = "default") -> dict[str, Any]:
-    return {"id": new_id("msg_"), "type": "message", "role": "assistant", "model": order.model or model}
+    return {"id": new_id("msg_"), "type": "message", "role": "assistant", "model": order.model or without_path(model)}
 
 
 def _calls(answer: Generated) -> list[ToolCall]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ from starlette.routing import Route
 from threadrunner.client import autostart
 from threadrunner.http.gateway import Gateway
 from threadrunner.http.meter import BOUNDS, Meter
+from threadrunner.http.names import without_path
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -22,7 +22,7 @@ Sample = tuple[Mapping[str, object], float]
 """Labels and a value; a label "" is no label but the end of the name."""
 
 
-class MetricFamily(NamedTuple):
+class Metric(NamedTuple):
     """One metric, as it is exposed."""
 
     name: str
@@ -49,13 +49,13 @@ def _daemon_is_there() -> bool:
     return True
 
 
-def of_http(meter: Meter, running: int) -> list[MetricFamily]:
+def of_http(meter: Meter, running: int) -> list[Metric]:
     """What `serve` knows itself."""
     requests = [({"dialect": dialect, "status": status}, n) for (dialect, status), n in sorted(meter.requests.items())]
     return [
-        MetricFamily("threadrunner_http_requests_total", "counter", "Requests that were answered.", requests),
-        MetricFamily("threadrunner_http_generating", "gauge", "Answers under way.", [({}, running)]),
-        MetricFamily(
+        Metric("threadrunner_http_requests_total", "counter", "Requests that were answered, by status.", requests),
+        Metric("threadrunner_http_generating", "gauge", "Answers under way.", [({}, running)]),
+        Metric(
             "threadrunner_time_to_first_token_seconds",
             "histogram",
             "From a request's arrival at the daemon to its answer's first token, loads included.",
@@ -71,18 +71,18 @@ def _histogram(meter: Meter) -> list[Sample]:
     return [*buckets, ({"": "_sum"}, meter.seconds), ({"": "_count"}, counts[-1])]
 
 
-def of_daemon(status: dict[str, Any] | None) -> list[MetricFamily]:
+def of_daemon(status: dict[str, Any] | None) -> list[Metric]:
     """What the daemon says; None: there is none."""
-    up = MetricFamily("threadrunner_up", "gauge", "Whether the daemon runs.", [({}, status is not None)])
+    up = Metric("threadrunner_up", "gauge", "Whether the daemon runs.", [({}, status is not None)])
     if status is None:
         return [up]
     return [
         up,
-        MetricFamily("threadrunner_uptime_seconds", "gauge", "Since the daemon started.", [({}, status["uptime_s"])]),
-        MetricFamily("threadrunner_clients", "gauge", "Connections to the daemon.", [({}, status["clients"])]),
+        Metric("threadrunner_uptime_seconds", "gauge", "Since the daemon started.", [({}, status["uptime_s"])]),
+        Metric("threadrunner_clients", "gauge", "Connections to the daemon.", [({}, status["clients"])]),
         *_of_models(status["models"]),
         *_of_work(status["work"]),
-        MetricFamily(
+        Metric(
             "threadrunner_errors_total",
             "counter",
             "Requests of all clients that ended in an error.",
@@ -91,13 +91,15 @@ def of_daemon(status: dict[str, Any] | None) -> list[MetricFamily]:
     ]
 
 
-def _of_models(models: list[dict[str, Any]]) -> list[MetricFamily]:
-    def gauge(name: str, help: str, member: str) -> MetricFamily:
-        return MetricFamily(name, "gauge", help, [({"model": _name(model["name"])}, model[member]) for model in models])
+def _of_models(models: list[dict[str, Any]]) -> list[Metric]:
+    def gauge(name: str, help: str, member: str) -> Metric:
+        return Metric(
+            name, "gauge", help, [({"model": without_path(model["name"])}, model[member]) for model in models]
+        )
 
-    states = [({"model": _name(model["name"]), "state": model["state"]}, 1.0) for model in models]
+    states = [({"model": without_path(model["name"]), "state": model["state"]}, 1.0) for model in models]
     return [
-        MetricFamily("threadrunner_models", "gauge", "Models that are loaded, or being so, by state.", list(states)),
+        Metric("threadrunner_models", "gauge", "Models that are loaded, or being so, by state.", list(states)),
         gauge("threadrunner_memory_bytes", "Resident memory of a model's process.", "rss_bytes"),
         gauge("threadrunner_running", "Requests that a model works on.", "active"),
         gauge("threadrunner_waiting", "Requests in a model's queue.", "queued"),
@@ -105,9 +107,9 @@ def _of_models(models: list[dict[str, Any]]) -> list[MetricFamily]:
     ]
 
 
-def _of_work(work: list[dict[str, Any]]) -> list[MetricFamily]:
-    def counter(name: str, help: str, member: str) -> MetricFamily:
-        return MetricFamily(name, "counter", help, [({"model": _name(one["model"])}, one[member]) for one in work])
+def _of_work(work: list[dict[str, Any]]) -> list[Metric]:
+    def counter(name: str, help: str, member: str) -> Metric:
+        return Metric(name, "counter", help, [({"model": without_path(one["model"])}, one[member]) for one in work])
 
     return [
         counter("threadrunner_answers_total", "Answers of all clients that were completed.", "requests"),
@@ -117,12 +119,7 @@ def _of_work(work: list[dict[str, Any]]) -> list[MetricFamily]:
     ]
 
 
-def _name(model: str) -> str:
-    """No path leaves by the port."""
-    return os.path.basename(model) if model.startswith(("/", "~")) else model
-
-
-def text(families: Iterable[MetricFamily]) -> str:
+def text(families: Iterable[Metric]) -> str:
     """In the exposition format."""
     lines = []
     for family in families:

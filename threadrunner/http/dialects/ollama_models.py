@@ -17,6 +17,7 @@ from starlette.routing import Route
 from threadrunner.http import ollama_conversation, ollama_facts
 from threadrunner.http.failures import HttpFailure
 from threadrunner.http.gateway import Gateway, fields
+from threadrunner.http.names import without_path
 from threadrunner.http.ollama_objects import timestamp
 
 VERSION = "0.12.6"
@@ -24,7 +25,7 @@ VERSION = "0.12.6"
 
 _REFUSED = {
     "/api/pull": ("POST", "models pull {}"),
-    "/api/delete": ("DELETE", "models remove {}"),
+    "/api/delete": ("DELETE", "models rm {}"),
     "/api/create": ("POST", ""),
     "/api/push": ("POST", ""),
     "/api/copy": ("POST", ""),
@@ -73,10 +74,15 @@ async def _tags(gateway: Gateway) -> list[dict[str, Any]]:
     """The models that are here, and the default one though it may have to be fetched first."""
     listed = (await gateway.request("models.list", {}))["models"]
     status = await gateway.request("status", {})
-    usable = [model for model in listed if (model["present"] or model["default"]) and not model.get("problem")]
+    usable = [model for model in listed if (model["present"] or model["default"]) and _usable(model)]
     if status["backend"] != "llama":
         usable.insert(0, {"name": status["backend"], "size_bytes": 0})
     return await asyncio.to_thread(lambda: [_tag(model) for model in usable])
+
+
+def _usable(model: dict[str, Any]) -> bool:
+    """An alias with a `*` is for names that a client insists on, and no name itself."""
+    return not model.get("problem") and "*" not in model["name"]
 
 
 def _tag(model: dict[str, Any]) -> dict[str, Any]:
@@ -104,7 +110,7 @@ async def _running(gateway: Gateway) -> list[dict[str, Any]]:
     for loaded in status["models"]:
         if loaded["state"] not in ("ready", "starting"):
             continue
-        name = os.path.basename(loaded["name"]) if loaded["name"].startswith("/") else loaded["name"]
+        name = without_path(loaded["name"])
         model = {"size_bytes": loaded["facts"].get("model_bytes", 0), **listed.get(name, {}), "name": name}
         left = loaded.get("expires_s")
         running.append(
@@ -132,4 +138,4 @@ async def _shown(gateway: Gateway, name: str) -> dict[str, Any]:
     limits = {loaded["name"]: loaded["context"] for loaded in status["models"] if loaded["state"] == "ready"}
     limit = limits.get(model["name"]) or model.get("settings", {}).get("context") or model.get("context")
     modified = await asyncio.to_thread(_modified, model)
-    return ollama_facts.shown({**model, "context": limit}, modified)
+    return ollama_facts.shown({**model, "name": without_path(model["name"]), "context": limit}, modified)
