@@ -44,16 +44,20 @@ VIM: dict[str, Any] = {
 """As llama.vim sends it."""
 
 
-@pytest.fixture(scope="module")
-def coder() -> Iterator[Served]:
-    """Before a model that knows the markers of Qwen's Coder, and one that knows none."""
+def coder_daemon() -> Daemon:
+    """With a model that knows the markers of Qwen's Coder, and one that knows none."""
     daemon = Daemon(THREADRUNNER_BACKEND="llama", THREADRUNNER_MODEL="coder", THREADRUNNER_THREADS="1")
     models = daemon.home / "models"
     models.mkdir()
     words = tiny.bytes_vocabulary(dict.fromkeys(MARKERS, tiny.CONTROL))
     tiny.llama(models / "coder.gguf", {**words, "tokenizer.chat_template": TEMPLATE}, **tiny.LONG)
     tiny.llama(models / "plain.gguf", **tiny.LONG)
-    yield from listening(daemon)
+    return daemon
+
+
+@pytest.fixture(scope="module")
+def coder() -> Iterator[Served]:
+    yield from listening(coder_daemon())
 
 
 def test_llama_vim_gets_what_it_looks_for(coder: Served) -> None:
@@ -186,7 +190,7 @@ def test_samplers_that_only_llama_server_names(coder: Served) -> None:
 
 
 def test_tokens_and_texts(coder: Served) -> None:
-    text = "What is ö 🦀 <|im_end|>?"
+    text = "What is ö 🦀 <|im_end|> it ? Don ' t !"
     tokens = coder.post("/tokenize", {"content": text}).json["tokens"]
     assert coder.post("/detokenize", {"tokens": tokens}).json["content"] == text
     assert len(coder.post("/tokenize", {"content": text, "parse_special": False}).json["tokens"]) > len(tokens)

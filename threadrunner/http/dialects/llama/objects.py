@@ -30,7 +30,7 @@ def result(order: Order, answer: Generated, index: int, choice: Choice, n_ctx: i
         "tokens_predicted": counted.completion_tokens,
         "tokens_evaluated": counted.prompt_tokens,
         "generation_settings": settings(order, n_ctx),
-        "prompt": "",
+        "prompt": order.params.get("prompt", ""),
         "has_new_line": "\n" in choice.text,
         "truncated": bool(answer.truncated_turns),
         "stop_type": _STOPS.get(choice.finish_reason, "eos"),
@@ -70,7 +70,6 @@ def settings(order: Order, n_ctx: int) -> dict[str, Any]:
         "n_ctx": n_ctx,
         "n_predict": limit,
         "max_tokens": limit,
-        "stream": said.get("stream", True),
         **{name: said[name] for name in names if name in said},
     }
 
