@@ -98,9 +98,8 @@ class RequestBuilder:
             return Rendered(self._checked(params.prompt_tokens), "", ""), None
         truncate = params.context_overflow == "truncate"
         if params.raw:
-            return Rendered(
-                self.chat_prompt.plain(params.prompt or "", special=params.special), "", ""
-            ), 0 if truncate else None
+            tokens = self.chat_prompt.plain(params.prompt or "", special=params.special)
+            return Rendered(tokens, "", ""), 0 if truncate else None
         must = params.tool_choice not in ("auto", "none")
         build = self._builder(tools, template_variables(params), must=must)
         messages = _messages(params)

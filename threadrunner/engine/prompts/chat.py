@@ -118,12 +118,11 @@ class ChatPrompt:
     # prompts
 
     def plain(self, text: str, *, special: bool = False) -> list[int]:
-        """A prompt without a template: the text as it is, after BOS where the model needs one; with `special` the text
-        may begin with it, and may have other control tokens."""
-        vocab = self._vocab
-        tokens = vocab.tokenize(text, special=special)
-        if vocab.add_bos and not (special and tokens[:1] == [vocab.bos]):
-            tokens = [vocab.bos, *tokens]
+        """A prompt without a template: the text as it is, after BOS where the model needs one; `special`: what is the
+        text of a control token becomes that token, for a client that has rendered a template itself."""
+        tokens = self._vocab.tokenize(text, special=special)
+        if self._vocab.add_bos and (not special or tokens[:1] != [self._vocab.bos]):
+            tokens.insert(0, self._vocab.bos)
         # something must be evaluated before the first token can be sampled, even for an empty prompt
         return tokens or [max(self._vocab.bos, self._vocab.eos, 0)]
 
