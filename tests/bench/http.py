@@ -120,7 +120,12 @@ def decode(served: Served, peer: Peer, rounds: int) -> None:
         def one(port: int, prompts: list[str] = prompts, tokens: int = tokens) -> float:
             return streamed(port, prompts, tokens)[1]
 
+        pids = {"serve": served.process.pid, "daemon": served.daemon.pid}
+        before = {name: processor_us(pid) for name, pid in pids.items()}
         row(f"decode, {count} clients", "tok/s", *pairs(rounds, lambda: one(served.port), lambda: one(peer.port)))
+        told = (rounds + 1) * count * tokens
+        cost = {name: (processor_us(pid) - before[name]) / told for name, pid in pids.items()}
+        print(f"    processor time a token: serve {cost['serve']:.0f} us, daemon {cost['daemon']:.0f} us")
 
 
 def idle(served: Served, peer: Peer, rounds: int) -> None:
@@ -144,11 +149,12 @@ def gone(served: Served, peer: Peer, rounds: int) -> None:
         (model,) = wire.call("status")["models"]
         return {"active": model["active"], "queued": model["queued"]}
 
-    for what in ("in mid-stream", "in a prefill"):
-        for name, port, look in (("ours", served.port, ours), ("llama-server", peer.port, theirs)):
+    sides = (("ours", served.port, ours), ("llama-server", peer.port, theirs))
+    alone("gone in the queue, ours", [_gone_from_queue(served.port, ours) for _ in range(rounds)])
+    for what in ("in a prefill", "in mid-stream"):
+        for name, port, look in sides:
             took = [_gone(port, look, prefill=what == "in a prefill", number=i) for i in range(rounds)]
             alone(f"gone {what}, {name}", took)
-    alone("gone in the queue, ours", [_gone_from_queue(served.port, ours) for _ in range(rounds)])
 
 
 def _gone(port: int, look: Callable[[], dict[str, int]], prefill: bool, number: int) -> float:
