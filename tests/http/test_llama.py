@@ -11,6 +11,10 @@ import pytest
 from tests.backends import tiny
 from tests.http.served import Served, listening, sse
 from tests.support import Daemon
+from threadrunner.api.generation import Generated, Timings, Usage
+from threadrunner.http.dialects.llama import objects
+from threadrunner.http.dialects.llama.events import told
+from threadrunner.http.exchange import Order
 
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -243,3 +247,13 @@ def test_what_becomes_of_a_model_is_told(coder: Served) -> None:
     assert [event["data"]["status"] for event in told] == ["loading", "loaded", "unloaded"]
     assert {event["event"] for event in told} == {"model_status"} and {event["model"] for event in told} == {"coder"}
     assert told[0]["data"]["progress"]["stages"] == ["text_model"]
+
+
+def test_no_path_of_a_model_leaves_by_the_port() -> None:
+    said = told({"event": "model.loaded", "model": "/home/me/x.gguf", "data": {}})
+    assert said is not None and said["model"] == "x.gguf"
+    assert told({"event": "config.loaded", "model": "", "data": {}}) is None
+    answer = Generated("a", "stop", "/home/me/x.gguf", Usage(), Timings())
+    order = Order("generate", {}, "")
+    (made,) = objects.results(order, answer, 0, ())
+    assert made["model"] == "x.gguf" and "/home" not in str(made)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import os
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
@@ -34,6 +35,11 @@ def resolve(name: str, known: Collection[str], aliases: Mapping[str, str]) -> st
         if "*" in pattern and fnmatch.fnmatchcase(name, pattern):
             return target
     raise KeyError(name)
+
+
+def without_path(name: str) -> str:
+    """A model's name as it may leave by the port: of one that is named by its file, what the file is called."""
+    return os.path.basename(name) if name.startswith(("/", "~", ".")) else name
 
 
 class Names:

@@ -11,6 +11,7 @@ from threadrunner.api.generation import Choice, Generated, TokenLogprob
 from threadrunner.http import openai_objects
 from threadrunner.http.exchange import AnswerPiece, Order, Progressed
 from threadrunner.http.failures import HttpFailure, invalid, openai_error
+from threadrunner.http.names import without_path
 from threadrunner.http.reading import Fields
 from threadrunner.http.streams import SSE, data
 
@@ -26,7 +27,7 @@ def result(order: Order, answer: Generated, index: int, choice: Choice, n_ctx: i
         "tokens": [],
         "id_slot": 0,
         "stop": True,
-        "model": order.model or answer.model,
+        "model": order.model or without_path(answer.model),
         "tokens_predicted": counted.completion_tokens,
         "tokens_evaluated": counted.prompt_tokens,
         "generation_settings": settings(order, n_ctx),
