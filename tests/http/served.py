@@ -86,9 +86,12 @@ class Served:
         return code
 
 
-def serving(*extra: str, **env: str) -> Iterator[Served]:
-    """For fixtures: a daemon with the dummy backend, unless `env` says otherwise, and `serve` before it."""
-    yield from listening(Daemon(**env), *extra)
+def serving(*extra: str, config: str = "", **env: str) -> Iterator[Served]:
+    """For fixtures: a daemon with the dummy backend, unless `env` says otherwise, and `serve` before it; `config`: what
+    config.toml says."""
+    daemon = Daemon(**env)
+    (daemon.home / "config.toml").write_text(config)
+    yield from listening(daemon, *extra)
 
 
 def listening(daemon: Daemon, *extra: str) -> Iterator[Served]:

@@ -22,9 +22,6 @@ log = logging.getLogger("threadrunner.client")
 Notice = Callable[[str, dict[str, Any]], None]
 """Called with a notification's name (`token`, `progress`) and its params, in order, before the result."""
 
-Heard = Callable[[dict[str, Any]], None]
-"""Called with the params of each `event`: what happens to models, whoever asked for it."""
-
 Dial = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 
 _READ = 1 << 16
@@ -53,9 +50,16 @@ def _encoded(message: dict[str, Any]) -> bytes:
 
 
 class AsyncConnection:
-    """One stream. Ends for good when the daemon hangs up; `AsyncClient` makes the next one."""
+    """One stream. Ends for good when the daemon hangs up; `AsyncClient` makes the next one. `listen` is called with
+    each event, once they are subscribed to."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        listen: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
+        self._listen = listen
         self._writer = writer
         self._waiting: dict[int, tuple[asyncio.Future[Any], Notice | None]] = {}
         self._requests = 0
@@ -63,7 +67,6 @@ class AsyncConnection:
         self._watch: asyncio.TimerHandle | None = None
         self._asked = False  # whether the daemon lives
         self._heard = False  # anything, since the last look
-        self._events: Heard | None = None
         self._pump = asyncio.create_task(self._read(reader))
 
     def __repr__(self) -> str:
@@ -92,11 +95,14 @@ class AsyncConnection:
         finally:
             del self._waiting[id]
 
-    def subscribe(self, events: Heard) -> None:
-        """Have `events` called with all that the daemon tells, from now on."""
-        self._events = events
+    def subscribe(self) -> None:
+        """Have `listen` called with all that the daemon tells, from now on."""
         self._requests += 1
         self._send(messages.encode(messages.request(self._requests, "subscribe", {"events": ["*"]})))
+
+    async def ended(self) -> None:
+        """Return once the daemon has hung up."""
+        await asyncio.wait({self._pump})
 
     async def close(self) -> None:
         self._pump.cancel()
@@ -149,8 +155,8 @@ class AsyncConnection:
             raise messages.DecodeError("not a message")
         if "method" in message:
             payload = message.get("params") or {}
-            if message["method"] == "event" and self._events is not None:
-                self._events(payload)
+            if message["method"] == "event" and self._listen is not None:
+                self._listen(payload)
                 return
             waiting = self._waiting.get(payload.get("request", 0))
             if waiting is not None and waiting[1] is not None:
@@ -180,8 +186,8 @@ class AsyncConnection:
 class AsyncClient:
     """The daemon, whichever process it is at the moment: connects on the first request and after each end."""
 
-    def __init__(self, dial: Dial = dial, events: Heard | None = None) -> None:
-        """With `events`, each connection subscribes to the daemon's events."""
+    def __init__(self, dial: Dial = dial, events: Callable[[dict[str, Any]], None] | None = None) -> None:
+        """`events` is called with the params of each event, of whichever daemon it is."""
         self._dial = dial
         self._events = events
         self._connection: AsyncConnection | None = None
@@ -229,9 +235,9 @@ class AsyncClient:
         return await asyncio.shield(self._dialling)
 
     async def _dialled(self) -> AsyncConnection:
-        self._connection = AsyncConnection(*await self._dial())
+        self._connection = AsyncConnection(*await self._dial(), self._events)
         if self._events is not None:
-            self._connection.subscribe(self._events)
+            self._connection.subscribe()
         return self._connection
 
     def _forget(self, dialling: asyncio.Task[AsyncConnection]) -> None:

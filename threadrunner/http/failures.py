@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,8 +37,8 @@ _KINDS: dict[type[ApiError], _Kind] = {
 _DEFECT = _Kind(500, "server_error")
 
 _ANTHROPIC = {
-    400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
-    413: "request_too_large", 429: "rate_limit_error", 503: "overloaded_error", 529: "overloaded_error",
+    401: "authentication_error", 403: "permission_error", 404: "not_found_error", 413: "request_too_large",
+    429: "rate_limit_error", 503: "overloaded_error", 504: "timeout_error", 529: "overloaded_error",
 }  # fmt: skip
 
 
@@ -88,29 +89,40 @@ _LLAMA = (
     "/infill", "/completion", "/completions", "/props", "/slots", "/tokenize", "/detokenize", "/apply-template",
     "/rerank", "/reranking", "/v1/rerank", "/v1/reranking", "/lora-adapters", "/models/sse",
 )  # fmt: skip
-"""Paths of llama-server's own, whose errors have the status as their code."""
+"""Paths of llama-server's own, whose errors have the status as their code, and 501 for what it cannot do."""
 
 
-def status(failure: HttpFailure, path: str) -> int:
-    """llama-server has 501 for what it cannot do."""
-    return 501 if path in _LLAMA and failure.code == "not_supported" and failure.status == 400 else failure.status
-
-
-def body(failure: HttpFailure, path: str) -> dict[str, Any]:
-    """The body in the dialect of `path`."""
-    if path in _LLAMA:
-        code = status(failure, path)
-        kind = "not_supported_error" if code == 501 else failure.type
-        return {"error": {**openai_error(failure), "type": kind, "code": code}}
+def spoken(failure: HttpFailure, path: str) -> tuple[int, dict[str, str], dict[str, Any]]:
+    """Status, headers and body in the dialect of `path`."""
     if path.startswith("/v1/messages"):
-        kind = _ANTHROPIC.get(failure.status, "api_error")
-        return {"type": "error", "error": {"type": kind, "message": failure.message}, "request_id": None}
+        told = anthropic_error(failure)
+        status = 529 if failure.code == "overloaded" else failure.status
+        return status, {**failure.headers, "request-id": told["request_id"]}, told
+    if path in _LLAMA:
+        unable = failure.code == "not_supported"
+        status, kind = (501, "not_supported_error") if unable else (failure.status, failure.type)
+        return status, failure.headers, {"error": {**openai_error(failure), "type": kind, "code": status}}
     if path.startswith("/api/"):
-        return {"error": failure.message}
-    return {"error": openai_error(failure)}
+        return failure.status, failure.headers, {"error": failure.message}
+    return failure.status, failure.headers, {"error": openai_error(failure)}
 
 
 def openai_error(failure: HttpFailure) -> dict[str, Any]:
     """OpenAI's four members; our facts beside them, which llama-server's clients look for there."""
     known = {"message": failure.message, "type": failure.type, "param": failure.param, "code": failure.code}
     return {**failure.facts, **known}
+
+
+def anthropic_error(failure: HttpFailure, request_id: str | None = None) -> dict[str, Any]:
+    """Claude Code shortens its conversation where the text begins as Anthropic's own does for a prompt that is too
+    long, and gives up where it does not."""
+    status, text = 529 if failure.code == "overloaded" else failure.status, failure.message
+    if failure.code == "context_length_exceeded":
+        counts = f"{failure.facts.get('n_prompt_tokens')} tokens > {failure.facts.get('n_ctx')} maximum"
+        text = f"prompt is too long: {counts}; {text}"
+    kind = _ANTHROPIC.get(status) or ("invalid_request_error" if status < 500 else "api_error")
+    return {
+        "type": "error",
+        "error": {"type": kind, "message": text},
+        "request_id": request_id or f"req_{secrets.token_hex(12)}",
+    }

@@ -66,7 +66,8 @@ class Gate:
 
 
 def refused(failure: HttpFailure, path: str) -> Response:
-    return JSONResponse(failures.body(failure, path), failures.status(failure, path), headers=failure.headers)
+    status, headers, body = failures.spoken(failure, path)
+    return JSONResponse(body, status, headers=headers)
 
 
 async def _body(receive: Receive, seconds: float) -> bytes | None:

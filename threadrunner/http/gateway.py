@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from starlette.requests import Request
@@ -25,15 +25,18 @@ class Gateway:
         self.exchanges = Exchanges(daemon)
         self.names = Names(self.request, aliases)
         self.began = time.time()
+        self.endings: list[Callable[[], None]] = [self.news.end]
+        """Called when `serve` is about to end: what else streams must end by itself, or it would be waited for."""
+
+    def end(self, error: ApiError) -> None:
+        """Fail all exchanges under way with this, and end the other streams."""
+        self.exchanges.end(error)
+        for ending in self.endings:
+            ending()
 
     async def request(self, method: str, params: dict[str, Any]) -> Any:
         """The result of a method whose answer is not streamed. Raises ApiError; cancelled, it is cancelled there."""
         return await self.daemon.request(method, params)
-
-    def end(self, error: ApiError) -> None:
-        """End all that streams: `serve` is ending."""
-        self.exchanges.end(error)
-        self.news.end()
 
     async def target(self, name: str | None) -> dict[str, Any]:
         """Params that say which model a name means. Raises HttpFailure 404."""
