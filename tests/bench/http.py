@@ -120,7 +120,12 @@ def decode(served: Served, peer: Peer, rounds: int) -> None:
         def one(port: int, prompts: list[str] = prompts, tokens: int = tokens) -> float:
             return streamed(port, prompts, tokens)[1]
 
+        pids = {"serve": served.process.pid, "daemon": served.daemon.pid}
+        before = {name: processor_us(pid) for name, pid in pids.items()}
         row(f"decode, {count} clients", "tok/s", *pairs(rounds, lambda: one(served.port), lambda: one(peer.port)))
+        told = (rounds + 1) * count * tokens
+        cost = {name: (processor_us(pid) - before[name]) / told for name, pid in pids.items()}
+        print(f"    processor time a token: serve {cost['serve']:.0f} us, daemon {cost['daemon']:.0f} us")
 
 
 def idle(served: Served, peer: Peer, rounds: int) -> None:
@@ -144,11 +149,12 @@ def gone(served: Served, peer: Peer, rounds: int) -> None:
         (model,) = wire.call("status")["models"]
         return {"active": model["active"], "queued": model["queued"]}
 
-    for what in ("in mid-stream", "in a prefill"):
-        for name, port, look in (("ours", served.port, ours), ("llama-server", peer.port, theirs)):
+    sides = (("ours", served.port, ours), ("llama-server", peer.port, theirs))
+    alone("gone in the queue, ours", [_gone_from_queue(served.port, ours) for _ in range(rounds)])
+    for what in ("in a prefill", "in mid-stream"):
+        for name, port, look in sides:
             took = [_gone(port, look, prefill=what == "in a prefill", number=i) for i in range(rounds)]
             alone(f"gone {what}, {name}", took)
-    alone("gone in the queue, ours", [_gone_from_queue(served.port, ours) for _ in range(rounds)])
 
 
 def _gone(port: int, look: Callable[[], dict[str, int]], prefill: bool, number: int) -> float:
@@ -172,24 +178,18 @@ def _gone(port: int, look: Callable[[], dict[str, int]], prefill: bool, number: 
 
 
 def _gone_from_queue(port: int, look: Callable[[], dict[str, int]]) -> float:
-    """Until one that waits for its turn is forgotten, while others go on."""
-    running = [connect(port) for _ in range(40)]
-    for i, client in enumerate(running):
+    """Until nothing runs or waits, once 40 clients have hung up of which some were waiting for their turn."""
+    clients = [connect(port) for _ in range(40)]
+    for i, client in enumerate(clients):
         client.sendall(request(f"{i} {time.time()}", 2000))
-    while (queued := look()["queued"]) == 0:
+    while look()["queued"] == 0:
         pass
-    time.sleep(0.5)
-    queued = look()["queued"]
-    running.pop().close()
-    began = time.perf_counter()
-    while look()["queued"] >= queued > 0:
-        pass
-    took = (time.perf_counter() - began) * 1e3
-    for client in running:
+    for client in clients:
         client.close()
-    while look()["active"]:
+    began = time.perf_counter()
+    while any(look().values()):
         pass
-    return took
+    return (time.perf_counter() - began) * 1e3
 
 
 def process(served: Served, rounds: int) -> None:

@@ -11,6 +11,10 @@ import pytest
 from tests.backends import tiny
 from tests.http.served import Served, listening, sse
 from tests.support import Daemon
+from threadrunner.api.generation import Generated, Timings, Usage
+from threadrunner.http.dialects.llama import objects
+from threadrunner.http.dialects.llama.events import told
+from threadrunner.http.exchange import Order
 
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -44,16 +48,20 @@ VIM: dict[str, Any] = {
 """As llama.vim sends it."""
 
 
-@pytest.fixture(scope="module")
-def coder() -> Iterator[Served]:
-    """Before a model that knows the markers of Qwen's Coder, and one that knows none."""
+def coder_daemon() -> Daemon:
+    """With a model that knows the markers of Qwen's Coder, and one that knows none."""
     daemon = Daemon(THREADRUNNER_BACKEND="llama", THREADRUNNER_MODEL="coder", THREADRUNNER_THREADS="1")
     models = daemon.home / "models"
     models.mkdir()
     words = tiny.bytes_vocabulary(dict.fromkeys(MARKERS, tiny.CONTROL))
     tiny.llama(models / "coder.gguf", {**words, "tokenizer.chat_template": TEMPLATE}, **tiny.LONG)
     tiny.llama(models / "plain.gguf", **tiny.LONG)
-    yield from listening(daemon)
+    return daemon
+
+
+@pytest.fixture(scope="module")
+def coder() -> Iterator[Served]:
+    yield from listening(coder_daemon())
 
 
 def test_llama_vim_gets_what_it_looks_for(coder: Served) -> None:
@@ -186,7 +194,7 @@ def test_samplers_that_only_llama_server_names(coder: Served) -> None:
 
 
 def test_tokens_and_texts(coder: Served) -> None:
-    text = "What is ö 🦀 <|im_end|>?"
+    text = "What is ö 🦀 <|im_end|> it ? Don ' t !"
     tokens = coder.post("/tokenize", {"content": text}).json["tokens"]
     assert coder.post("/detokenize", {"tokens": tokens}).json["content"] == text
     assert len(coder.post("/tokenize", {"content": text, "parse_special": False}).json["tokens"]) > len(tokens)
@@ -239,3 +247,13 @@ def test_what_becomes_of_a_model_is_told(coder: Served) -> None:
     assert [event["data"]["status"] for event in told] == ["loading", "loaded", "unloaded"]
     assert {event["event"] for event in told} == {"model_status"} and {event["model"] for event in told} == {"coder"}
     assert told[0]["data"]["progress"]["stages"] == ["text_model"]
+
+
+def test_no_path_of_a_model_leaves_by_the_port() -> None:
+    said = told({"event": "model.loaded", "model": "/home/me/x.gguf", "data": {}})
+    assert said is not None and said["model"] == "x.gguf"
+    assert told({"event": "config.loaded", "model": "", "data": {}}) is None
+    answer = Generated("a", "stop", "/home/me/x.gguf", Usage(), Timings())
+    order = Order("generate", {}, "")
+    (made,) = objects.results(order, answer, 0, ())
+    assert made["model"] == "x.gguf" and "/home" not in str(made)

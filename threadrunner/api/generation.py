@@ -149,8 +149,7 @@ def _generate_conflicts(params: GenerateParams) -> str | None:
     if as_it_is and (params.messages is not None or params.system is not None or params.memory or params.tools):
         return "`raw` continues a `prompt` as it is; leave out `messages`, `system`, `memory` and `tools`"
     if (params.echo or params.special) and not as_it_is:
-        name = "echo" if params.echo else "special"
-        return f"`{name}` is for a prompt that is continued as it is: give `raw` too, or `prompt_tokens`"
+        return "`echo` and `special` are for a prompt that is continued as it is: give `raw` too, or `prompt_tokens`"
     if params.grammar is not None and params.tools and params.tool_choice != "none":
         return "give at most one of `grammar` and `tools`: a call has a grammar of its own"
     if params.session is not None:  # it may know the calls that results answer, and the tools that a choice is among

@@ -22,9 +22,6 @@ log = logging.getLogger("threadrunner.client")
 Notice = Callable[[str, dict[str, Any]], None]
 """Called with a notification's name (`token`, `progress`) and its params, in order, before the result."""
 
-Heard = Callable[[dict[str, Any]], None]
-"""Called with the params of each `event`: what happens to models, whoever asked for it."""
-
 Dial = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 
 _READ = 1 << 16
@@ -60,8 +57,9 @@ class AsyncConnection:
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        listen: Heard | None = None,
+        listen: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
+        self._listen = listen
         self._writer = writer
         self._waiting: dict[int, tuple[asyncio.Future[Any], Notice | None]] = {}
         self._requests = 0
@@ -69,7 +67,6 @@ class AsyncConnection:
         self._watch: asyncio.TimerHandle | None = None
         self._asked = False  # whether the daemon lives
         self._heard = False  # anything, since the last look
-        self._events = listen
         self._pump = asyncio.create_task(self._read(reader))
 
     def __repr__(self) -> str:
@@ -98,9 +95,8 @@ class AsyncConnection:
         finally:
             del self._waiting[id]
 
-    def subscribe(self, events: Heard) -> None:
-        """Have `events` called with all that the daemon tells, from now on."""
-        self._events = events
+    def subscribe(self) -> None:
+        """Have `listen` called with all that the daemon tells, from now on."""
         self._requests += 1
         self._send(messages.encode(messages.request(self._requests, "subscribe", {"events": ["*"]})))
 
@@ -159,8 +155,8 @@ class AsyncConnection:
             raise messages.DecodeError("not a message")
         if "method" in message:
             payload = message.get("params") or {}
-            if message["method"] == "event" and self._events is not None:
-                self._events(payload)
+            if message["method"] == "event" and self._listen is not None:
+                self._listen(payload)
                 return
             waiting = self._waiting.get(payload.get("request", 0))
             if waiting is not None and waiting[1] is not None:
@@ -190,8 +186,8 @@ class AsyncConnection:
 class AsyncClient:
     """The daemon, whichever process it is at the moment: connects on the first request and after each end."""
 
-    def __init__(self, dial: Dial = dial, events: Heard | None = None) -> None:
-        """With `events`, each connection subscribes to the daemon's events."""
+    def __init__(self, dial: Dial = dial, events: Callable[[dict[str, Any]], None] | None = None) -> None:
+        """`events` is called with the params of each event, of whichever daemon it is."""
         self._dial = dial
         self._events = events
         self._connection: AsyncConnection | None = None
@@ -239,9 +235,9 @@ class AsyncClient:
         return await asyncio.shield(self._dialling)
 
     async def _dialled(self) -> AsyncConnection:
-        self._connection = AsyncConnection(*await self._dial())
+        self._connection = AsyncConnection(*await self._dial(), self._events)
         if self._events is not None:
-            self._connection.subscribe(self._events)
+            self._connection.subscribe()
         return self._connection
 
     def _forget(self, dialling: asyncio.Task[AsyncConnection]) -> None:

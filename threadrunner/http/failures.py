@@ -97,14 +97,14 @@ _LLAMA = (
 
 def spoken(failure: HttpFailure, path: str) -> tuple[int, dict[str, str], dict[str, Any]]:
     """Status, headers and body in the dialect of `path`."""
-    if path in _LLAMA:
-        cannot = failure.code == "not_supported" and failure.status == 400
-        status, kind = (501, "not_supported_error") if cannot else (failure.status, failure.type)
-        return status, failure.headers, {"error": {**openai_error(failure), "type": kind, "code": status}}
     if path.startswith("/v1/messages"):
         told = anthropic_error(failure)
         status = 529 if failure.code == "overloaded" else failure.status
         return status, {**failure.headers, "request-id": told["request_id"]}, told
+    if path in _LLAMA:
+        unable = failure.code == "not_supported"
+        status, kind = (501, "not_supported_error") if unable else (failure.status, failure.type)
+        return status, failure.headers, {"error": {**openai_error(failure), "type": kind, "code": status}}
     if path.startswith("/api/"):
         return failure.status, failure.headers, {"error": failure.message}
     return failure.status, failure.headers, {"error": openai_error(failure)}

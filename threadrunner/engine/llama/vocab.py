@@ -17,6 +17,7 @@ _SPECIAL = (1 << 0) | (1 << 3)  # LLAMA_TOKEN_ATTR_UNKNOWN, LLAMA_TOKEN_ATTR_CON
 _USER_DEFINED = 1 << 4
 _UNUSED = 1 << 1
 _LSTRIP, _RSTRIP = 1 << 7, 1 << 8
+_BPE = 2  # LLAMA_VOCAB_TYPE_BPE
 _WORDPIECE = 3  # LLAMA_VOCAB_TYPE_WPM
 
 
@@ -142,6 +143,8 @@ class Vocab:
         return self._buffer.raw[:size]
 
     def detokenize(self, tokens: list[int]) -> str:
+        if llama_cpp.llama_vocab_type(self._vocab) == _BPE:  # llama_detokenize drops blanks before marks, as in "Why ?"
+            return b"".join(self._piece(token, True) for token in tokens).decode("utf-8", "replace")
         array = (ctypes.c_int32 * len(tokens))(*tokens)
         size = sum(len(self.piece(token)) for token in tokens) + 64
         while True:

@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from threadrunner.http import streams
 from threadrunner.http.gateway import Gateway
+from threadrunner.http.names import without_path
 from threadrunner.http.news import News
 
 _STATUS = {
@@ -38,8 +39,8 @@ def told(event: dict[str, Any]) -> dict[str, Any] | None:
     if status == "loading":
         data["progress"] = {"stages": ["text_model"], "current": "text_model", "value": 0.0}
     if status == "failed":
-        data |= {"exit_code": 1, "message": event["data"].get("message", "")}
-    return {"model": event["model"], "event": "model_status", "data": data}
+        data["exit_code"] = 1
+    return {"model": without_path(event["model"]), "event": "model_status", "data": data}
 
 
 class EventStream(Response):

@@ -12,6 +12,7 @@ from threadrunner.http import openai_objects
 from threadrunner.http.exchange import AnswerPiece, Order, Progressed
 from threadrunner.http.failures import HttpFailure, invalid, openai_error
 from threadrunner.http.joining import choices
+from threadrunner.http.names import without_path
 from threadrunner.http.reading import Fields
 from threadrunner.http.streams import SSE, data
 
@@ -27,11 +28,11 @@ def result(order: Order, answer: Generated, index: int, choice: Choice, n_ctx: i
         "tokens": [],
         "id_slot": 0,
         "stop": True,
-        "model": order.model or answer.model,
+        "model": order.model or without_path(answer.model),
         "tokens_predicted": counted.completion_tokens,
         "tokens_evaluated": counted.prompt_tokens,
         "generation_settings": settings(order, n_ctx),
-        "prompt": "",
+        "prompt": order.params.get("prompt", ""),
         "has_new_line": "\n" in choice.text,
         "truncated": bool(answer.truncated_turns),
         "stop_type": _STOPS.get(choice.finish_reason, "eos"),
@@ -71,7 +72,6 @@ def settings(order: Order, n_ctx: int) -> dict[str, Any]:
         "n_ctx": n_ctx,
         "n_predict": limit,
         "max_tokens": limit,
-        "stream": said.get("stream", True),
         **{name: said[name] for name in names if name in said},
     }
 

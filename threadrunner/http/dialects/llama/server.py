@@ -16,6 +16,7 @@ from threadrunner.http import conversation
 from threadrunner.http.failures import HttpFailure
 from threadrunner.http.gateway import Gateway, fields
 from threadrunner.http.loaded import status_of
+from threadrunner.http.names import without_path
 from threadrunner.http.reading import Fields
 
 BUILD = f"threadrunner-{__version__}"
@@ -86,7 +87,7 @@ class _About:
         props = {
             "default_generation_settings": {"n_ctx": context, "params": {**shown.get("sampling", {}), "n_predict": -1}},
             "total_slots": _slots(status),
-            "model_alias": shown.get("name", "") or (status["name"] if status else ""),
+            "model_alias": without_path(shown.get("name", "") or (status["name"] if status else "")),
             # Its name only: where it is on this machine is nothing to a client.
             "model_path": os.path.basename(shown.get("path") or ""),
             "modalities": {"vision": False, "audio": False, "video": False},
@@ -118,7 +119,7 @@ class _About:
         if request.query_params.get("fail_on_no_slot") and any(model["queued"] for model in models):
             raise HttpFailure(503, "unavailable_error", "no slot available", headers={"retry-after": "1"})
         made = [
-            {"id": number, "model": model["name"], "n_ctx": model["context"], "speculative": False,
+            {"id": number, "model": without_path(model["name"]), "n_ctx": model["context"], "speculative": False,
              "is_processing": number < model["active"]}
             for model in models
             for number in range(_slots(model))

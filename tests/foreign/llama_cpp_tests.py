@@ -1,0 +1,31 @@
+"""llama.cpp's own server tests against `threadrunner serve`.
+
+    python -m tests.foreign.llama_cpp_tests TESTS_FOLDER PYTHON [PYTEST ARGUMENTS]
+
+TESTS_FOLDER is tools/server/tests of llama.cpp, PYTHON an interpreter that has what its requirements.txt names.
+Most of them expect the words of a model of 260 thousand parameters, or a start of llama-server with other options; what
+is left is judged by hand (docs/http.md says how it went). The model is made here, and knows Qwen's markers.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from tests.http.served import listening
+from tests.http.test_llama import coder_daemon
+
+KEY = "sk-this-is-the-secret-key"
+
+
+def main(folder: str, python: str, *arguments: str) -> None:
+    for served in listening(coder_daemon(), *(["--key", KEY] if "unit/test_security.py" in arguments else [])):
+        env = {**os.environ, "DEBUG_EXTERNAL": "1", "PORT": str(served.port), "PYTHONDONTWRITEBYTECODE": "1"}
+        subprocess.run(
+            [python, "-m", "pytest", "-q", "--tb=line", "-rfE", *arguments], cwd=folder, env=env, check=False
+        )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
