@@ -91,6 +91,7 @@ class App {
   catchUp() {
     this.offline?.();
     this.offline = null;
+    if (this.daemon === "gone") return; // to ask would start it
     this.soonRefresh();
     this.reload();
     if (this.current && !this.busy) this.look();
@@ -147,6 +148,7 @@ class App {
   }
 
   async route() {
+    if (takeKey()) return location.reload();
     const [, name, turn] = /^#\/([^/]*)(?:\/(\d+))?$/.exec(location.hash) ?? [];
     if (PHONE.matches) this.toggleSide(false);
     closePanel(false);
@@ -275,7 +277,9 @@ class App {
     this.current = null;
     history.replaceState(null, "", "/");
     this.headFor(null);
+    this.talk.empty();
     this.composer.restore(answer.prompt, {});
+    if (answer.failed) toast(answer.failed.message, null, 10);
   }
 
   async refused(answer, failure, settings, name) {

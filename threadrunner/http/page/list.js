@@ -53,7 +53,7 @@ export class List {
     const made = [...groups].map(([group, sessions]) => h("section", {}, h("h2", {}, group), h("ul", {}, sessions.map((session) => this.item(session)))));
     if (!made.length) made.push(h("p", { class: "none" }, "What you talk about will be listed here, and in threadrunner chat."));
     if (this.total > this.sessions.length) {
-      made.push(h("button", { type: "button", class: "older", onclick: () => ((this.limit *= 5), this.load()) }, `${this.total - this.sessions.length} older ones`));
+      made.push(h("button", { type: "button", class: "older", onclick: () => ((this.limit = Math.min(10_000, this.limit * 5)), this.load()) }, `${this.total - this.sessions.length} older ones`));
     }
     this.items.replaceChildren(...made);
   }
