@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from tests.http.served import Served
+import pytest
+
+from tests.clients.browser import Browser
+from tests.conftest import python_path
+from tests.http.served import Served, serving
 from tests.http.tab import DONE, Tab
 from threadrunner.cli import transcript
 
-SLOW = "word " * 40_000
 EVIL = "<img src=x onerror=alert(1)>"
 
 
@@ -46,20 +51,39 @@ def test_the_main_way(tab: Tab, served: Served) -> None:
     tab.faultless()
 
 
-def test_an_answer_outlives_a_reload_and_is_stopped(tab: Tab, served: Served) -> None:
-    tab.open()
-    tab.ask(SLOW)
-    tab.wait("document.querySelector('.live .text')?.innerText.length > 100", "a part of the answer")
+@pytest.fixture(scope="module")
+def thinking(plugin: Path) -> Iterator[Served]:
+    """`serve` before a daemon whose answers follow the script in the prompt, and do not end where it says `hang`."""
+    yield from serving(THREADRUNNER_BACKEND="thinker", PYTHONPATH=python_path(plugin))
+
+
+def test_an_answer_outlives_a_reload_and_is_stopped(browser: Browser, thinking: Served) -> None:
+    tab = Tab(browser, thinking)
+    tab.ask("think hard; say once upon a time; hang")
+    tab.wait("document.querySelector('.live .text')?.innerText === 'once upon a time'", "a part of the answer")
     name = tab.js("decodeURIComponent(location.hash.slice(2))")
     tab.browser.call("Page.reload")
-    tab.wait("document.querySelector('.live .text')?.innerText.length > 100", "the answer, going on")
+    tab.wait("document.querySelector('.live .text')?.innerText === 'once upon a time'", "the answer, going on")
     assert tab.js("document.querySelector('#items li.running') !== null")
     tab.browser.press("Escape")
     tab.wait(f"{DONE} && document.querySelector('.turn:last-child .note')", "its end")
-    assert "Stopped" in tab.text(".turn:last-child .note")
-    turn = last_turn(served, name)
-    assert turn["state"] == "stopped" and turn["answer"].startswith(tab.text(".turn:last-child .text")[:100])
+    assert "Stopped" in tab.text(".turn:last-child .note") and tab.text(".turn:last-child .text") == "once upon a time"
+    turn = last_turn(thinking, name)
+    assert turn["state"] == "stopped" and turn["answer"] == "once upon a time"
     assert tab.js("document.querySelector('.send').title") == "Send"
+    tab.faultless()
+
+
+def test_thoughts_are_folded_and_calls_are_shown(browser: Browser, thinking: Served) -> None:
+    tool = {"function": {"name": "weather", "parameters": {"type": "object"}}}
+    prompt = 'think it may rain; say I will look.; call weather {"city": "Bonn"}'
+    thinking.daemon.wire().call("generate", prompt=prompt, session="tools", tools=[tool])
+    tab = Tab(browser, thinking)
+    tab.open("#/tools")
+    tab.wait(DONE, "the conversation")
+    assert tab.js("document.querySelector('.answer details').open") is False
+    assert "it may rain" in tab.js("document.querySelector('.thought').textContent")
+    assert '"city": "Bonn"' in tab.text(".answer pre code") and "weather" in tab.text(".answer details:last-of-type b")
     tab.faultless()
 
 
