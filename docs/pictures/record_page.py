@@ -58,7 +58,7 @@ def main(model: Path) -> None:
         )
         browser.type(PROMPT)
         browser.press("Enter")
-        _patiently(browser, "document.querySelector('.live .text')?.innerText.length > 480")
+        _patiently(browser, "document.querySelector('.live .text')?.innerText.length > 1050")
         _take(browser, "page")
         _patiently(browser, DONE)
         _look(browser, 390, 800, "dark", phone=True)
