@@ -137,6 +137,24 @@ def test_all_modules_are_in_the_page_before_they_are_needed() -> None:
         assert f"/page/@/{module.name}" in html
 
 
+def test_modules_import_what_there_is_and_use_it() -> None:
+    texts = {file.name: file.read_text() for file in FOLDER.glob("*.js")}
+    given = {
+        name: set(re.findall(r"^export (?:async )?(?:function\*?|class|const) (\w+)", text, re.MULTILINE))
+        for name, text in texts.items()
+    }
+    taken: dict[str, set[str]] = {name: set() for name in texts}
+    for name, text in texts.items():
+        rest = re.sub(r"^import .*$", "", text, flags=re.MULTILINE)
+        for names, source in re.findall(r'^import \{([^}]*)\} from "\./(\w+\.js)";$', text, re.MULTILINE):
+            for each in (part.strip() for part in names.split(",")):
+                assert each in given[source] and re.search(rf"\b{each}\b", rest), (name, each)
+                taken[source].add(each)
+        assert len(text.splitlines()) <= 330, name
+    # What tests/http/test_page_browser.py and test_page_markdown.py ask for by name is used in the page too.
+    assert given == taken
+
+
 def test_it_can_be_installed(served: Served) -> None:
     found = served.get("/manifest.webmanifest")
     assert found.headers["content-type"] == "application/manifest+json"
