@@ -222,6 +222,42 @@ def test_exports_are_what_the_shell_reads_and_writes(tab: Tab) -> None:
     assert [turn["prompt"] for turn in back["turns"]] == ["a", "b", ""] and back["name"] == "trip"
 
 
+NAMELESS = """[...document.querySelectorAll('button, input, textarea, a, summary, dialog, [role=listbox]')]
+  .filter((each) => each.checkVisibility() && !each.ariaLabel && !each.innerText.trim())
+  .filter((each) => !each.closest('label')?.innerText.trim()).map((each) => each.outerHTML)"""
+WIDE = """[...document.querySelectorAll('body *')]
+  .filter((each) => each.checkVisibility() && !each.closest('pre, .table, #side'))
+  .filter((each) => each.getBoundingClientRect().right > innerWidth + 1).map((each) => each.outerHTML.slice(0, 200))"""
+
+
+def test_all_has_names_and_fits_a_narrow_phone(tab: Tab, served: Served) -> None:
+    answer = (
+        "```\n" + "wide " * 80 + "\n```\n\n" + "|a|b|c|d|e|\n|-|-|-|-|-|\n|" + "long word|" * 5 + "\n\n" + "x" * 300
+    )
+    tab.open(imported(served, "narrow", ("y" * 300, answer), ("short", "short")))
+    tab.wait(DONE, "the conversation")
+    phone = {"width": 320, "height": 640, "deviceScaleFactor": 1, "mobile": True}
+    for opened in (
+        "null",
+        "document.querySelector('.pick.model').click()",
+        "document.querySelector('[aria-label^=How]').click()",
+    ):
+        tab.js(opened)
+        assert tab.js(NAMELESS) == []
+    tab.browser.press("Escape")
+    try:
+        tab.browser.call("Emulation.setDeviceMetricsOverride", **phone)
+        assert tab.js("new Promise((drawn) => requestAnimationFrame(() => drawn(innerWidth)))") == 320
+        assert tab.js(WIDE) == []
+        assert tab.js("document.documentElement.scrollWidth") == 320
+        tab.click("#head button")
+        tab.wait("document.body.classList.contains('opened')", "the list")
+        assert tab.js(NAMELESS) == []
+    finally:
+        tab.browser.call("Emulation.clearDeviceMetricsOverride")
+    tab.faultless()
+
+
 def test_a_key_comes_behind_the_hash_once_and_stays_in_the_tab(tab: Tab, served: Served) -> None:
     second = Served(served.daemon, "--key", "secret-key-1")
     try:
