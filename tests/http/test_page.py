@@ -104,10 +104,55 @@ def test_it_weighs_less_than_100_kb() -> None:
     assert sum(len(files[name].packed) for name in names) < 100_000
 
 
+PAIRS = [
+    *(("ink", ground) for ground in ("bg", "side", "raised", "tint")),
+    *(("soft", ground) for ground in ("bg", "side", "raised", "tint")),
+    *(("accent", ground) for ground in ("bg", "raised")),
+    *((f"hl-{kind}", "tint") for kind in ("word", "text", "number", "name")),
+    ("on-accent", "accent"),
+    ("warn", "warn-tint"),
+]
+
+
+@pytest.mark.parametrize("scheme", [0, 1])
+def test_text_can_be_read_in_both_schemes(scheme: int) -> None:
+    """4.5 to 1 for each colour of text on what it stands on (WCAG 2.2, 1.4.3)."""
+    style = (FOLDER / "style.css").read_text()
+    colours = {name: pair[scheme] for name, *pair in re.findall(r"--([\w-]+): light-dark\((#\w+), (#\w+)\)", style)}
+    for text, ground in PAIRS:
+        dark, light = sorted((_luminance(colours[text]), _luminance(colours[ground])))
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, ground)
+
+
+def _luminance(colour: str) -> float:
+    digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+    shares = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    red, green, blue = (share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
 def test_all_modules_are_in_the_page_before_they_are_needed() -> None:
     html = (FOLDER / "index.html").read_text()
     for module in FOLDER.glob("*.js"):
         assert f"/page/@/{module.name}" in html
+
+
+def test_modules_import_what_there_is_and_use_it() -> None:
+    texts = {file.name: file.read_text() for file in FOLDER.glob("*.js")}
+    given = {
+        name: set(re.findall(r"^export (?:async )?(?:function\*?|class|const) (\w+)", text, re.MULTILINE))
+        for name, text in texts.items()
+    }
+    taken: dict[str, set[str]] = {name: set() for name in texts}
+    for name, text in texts.items():
+        rest = re.sub(r"^import .*$", "", text, flags=re.MULTILINE)
+        for names, source in re.findall(r'^import \{([^}]*)\} from "\./(\w+\.js)";$', text, re.MULTILINE):
+            for each in (part.strip() for part in names.split(",")):
+                assert each in given[source] and re.search(rf"\b{each}\b", rest), (name, each)
+                taken[source].add(each)
+        assert len(text.splitlines()) <= 330, name
+    # What tests/http/test_page_browser.py and test_page_markdown.py ask for by name is used in the page too.
+    assert given == taken
 
 
 def test_it_can_be_installed(served: Served) -> None:

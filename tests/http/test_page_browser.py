@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from tests.http.served import Served
+import pytest
+
+from tests.clients.browser import Browser
+from tests.conftest import python_path
+from tests.http.served import Served, serving
 from tests.http.tab import DONE, Tab
 from threadrunner.cli import transcript
 
-SLOW = "word " * 40_000
 EVIL = "<img src=x onerror=alert(1)>"
 
 
@@ -46,20 +51,39 @@ def test_the_main_way(tab: Tab, served: Served) -> None:
     tab.faultless()
 
 
-def test_an_answer_outlives_a_reload_and_is_stopped(tab: Tab, served: Served) -> None:
-    tab.open()
-    tab.ask(SLOW)
-    tab.wait("document.querySelector('.live .text')?.innerText.length > 100", "a part of the answer")
+@pytest.fixture(scope="module")
+def thinking(plugin: Path) -> Iterator[Served]:
+    """`serve` before a daemon whose answers follow the script in the prompt, and do not end where it says `hang`."""
+    yield from serving(THREADRUNNER_BACKEND="thinker", PYTHONPATH=python_path(plugin))
+
+
+def test_an_answer_outlives_a_reload_and_is_stopped(browser: Browser, thinking: Served) -> None:
+    tab = Tab(browser, thinking)
+    tab.ask("think hard; say once upon a time; hang")
+    tab.wait("document.querySelector('.live .text')?.innerText === 'once upon a time'", "a part of the answer")
     name = tab.js("decodeURIComponent(location.hash.slice(2))")
     tab.browser.call("Page.reload")
-    tab.wait("document.querySelector('.live .text')?.innerText.length > 100", "the answer, going on")
+    tab.wait("document.querySelector('.live .text')?.innerText === 'once upon a time'", "the answer, going on")
     assert tab.js("document.querySelector('#items li.running') !== null")
     tab.browser.press("Escape")
     tab.wait(f"{DONE} && document.querySelector('.turn:last-child .note')", "its end")
-    assert "Stopped" in tab.text(".turn:last-child .note")
-    turn = last_turn(served, name)
-    assert turn["state"] == "stopped" and turn["answer"].startswith(tab.text(".turn:last-child .text")[:100])
+    assert "Stopped" in tab.text(".turn:last-child .note") and tab.text(".turn:last-child .text") == "once upon a time"
+    turn = last_turn(thinking, name)
+    assert turn["state"] == "stopped" and turn["answer"] == "once upon a time"
     assert tab.js("document.querySelector('.send').title") == "Send"
+    tab.faultless()
+
+
+def test_thoughts_are_folded_and_calls_are_shown(browser: Browser, thinking: Served) -> None:
+    tool = {"function": {"name": "weather", "parameters": {"type": "object"}}}
+    prompt = 'think it may rain; say I will look.; call weather {"city": "Bonn"}'
+    thinking.daemon.wire().call("generate", prompt=prompt, session="tools", tools=[tool])
+    tab = Tab(browser, thinking)
+    tab.open("#/tools")
+    tab.wait(DONE, "the conversation")
+    assert tab.js("document.querySelector('.answer details').open") is False
+    assert "it may rain" in tab.js("document.querySelector('.thought').textContent")
+    assert '"city": "Bonn"' in tab.text(".answer pre code") and "weather" in tab.text(".answer details:last-of-type b")
     tab.faultless()
 
 
@@ -196,6 +220,62 @@ def test_exports_are_what_the_shell_reads_and_writes(tab: Tab) -> None:
     assert transcript.read(as_json, "x") == transcript.read(transcript.to_json(session, turns), "x")
     back = tab.js(f"{module}.then((m) => m.fromJson({json.dumps(as_json)}, 'x'))")
     assert [turn["prompt"] for turn in back["turns"]] == ["a", "b", ""] and back["name"] == "trip"
+
+
+NAMELESS = """[...document.querySelectorAll('button, input, textarea, a, summary, dialog, [role=listbox]')]
+  .filter((each) => each.checkVisibility() && !each.ariaLabel && !each.innerText.trim())
+  .filter((each) => !each.closest('label')?.innerText.trim()).map((each) => each.outerHTML)"""
+WIDE = """[...document.querySelectorAll('body *')]
+  .filter((each) => each.checkVisibility() && !each.closest('pre, .table, #side'))
+  .filter((each) => each.getBoundingClientRect().right > innerWidth + 1).map((each) => each.outerHTML.slice(0, 200))"""
+
+
+def test_all_has_names_and_fits_a_narrow_phone(tab: Tab, served: Served) -> None:
+    answer = (
+        "```\n" + "wide " * 80 + "\n```\n\n" + "|a|b|c|d|e|\n|-|-|-|-|-|\n|" + "long word|" * 5 + "\n\n" + "x" * 300
+    )
+    tab.open(imported(served, "narrow", ("y" * 300, answer), ("short", "short")))
+    tab.wait(DONE, "the conversation")
+    phone = {"width": 320, "height": 640, "deviceScaleFactor": 1, "mobile": True}
+    for opened in (
+        "null",
+        "document.querySelector('.pick.model').click()",
+        "document.querySelector('[aria-label^=How]').click()",
+    ):
+        tab.js(opened)
+        assert tab.js(NAMELESS) == []
+    tab.browser.press("Escape")
+    try:
+        tab.browser.call("Emulation.setDeviceMetricsOverride", **phone)
+        assert tab.js("new Promise((drawn) => requestAnimationFrame(() => drawn(innerWidth)))") == 320
+        assert tab.js(WIDE) == []
+        assert tab.js("document.documentElement.scrollWidth") == 320
+        tab.click("#head button")
+        tab.wait("document.body.classList.contains('opened')", "the list")
+        assert tab.js(NAMELESS) == []
+    finally:
+        tab.browser.call("Emulation.clearDeviceMetricsOverride")
+    tab.faultless()
+
+
+def test_a_key_comes_behind_the_hash_once_and_stays_in_the_tab(tab: Tab, served: Served) -> None:
+    second = Served(served.daemon, "--key", "secret-key-1")
+    try:
+        tab.browser.call("Page.navigate", url=second.url)
+        tab.wait("document.querySelector('dialog input[type=password]')", "the question for the key")
+        tab.browser.call("Page.navigate", url="about:blank")
+        tab.browser.call("Page.navigate", url=f"{second.url}/#key=secret-key-1")
+        tab.wait("/loaded/.test(document.querySelector('.pick.model')?.title)", "the page")
+        assert tab.js("location.href") == f"{second.url}/"
+        tab.ask("with a key")
+        tab.wait(DONE, "an answer")
+        tab.browser.call("Page.reload")
+        tab.wait(DONE, "the conversation, without being asked again")
+        assert "secret" not in tab.js("document.documentElement.outerHTML + location.href + document.cookie")
+        tab.faultless()
+    finally:
+        tab.browser.call("Page.navigate", url="about:blank")
+        second.close()
 
 
 def test_a_daemon_that_ends_and_a_serve_that_is_gone_are_said(tab: Tab, served: Served) -> None:

@@ -14,12 +14,13 @@ export class Failure extends Error {
   }
 }
 
-/** The key comes once, behind the #, which no server is sent; then it stays in this tab. */
+/** Whether a key has come: once, behind the #, which no server is sent; then it stays in this tab. */
 export function takeKey() {
   const found = /^#key=(.+)$/.exec(location.hash);
-  if (!found) return;
+  if (!found) return false;
   sessionStorage.setItem(KEY, decodeURIComponent(found[1]));
   history.replaceState(null, "", "/");
+  return true;
 }
 
 export function setKey(key) {

@@ -160,7 +160,7 @@ export class Composer {
     const name = this.modelName;
     const state = this.app.status?.models.find((model) => model.name === name)?.state;
     this.model.replaceChildren(h("span", { class: `dot ${state ?? ""}` }), h("span", {}, shortModel(name) || "Model"), icon("turn"));
-    this.model.title = `Model: ${name}${state ? `, ${state === "ready" ? "loaded" : state}` : ", not loaded"} (Alt M)`;
+    this.model.title = this.app.status ? `Model: ${name}, ${state === "ready" ? "loaded" : state ?? "not loaded"} (Alt M)` : "Model";
     const mode = this.setting("mode");
     this.mode.hidden = !this.app.modes.length;
     this.mode.replaceChildren(h("span", {}, mode || "Mode"), icon("turn"));

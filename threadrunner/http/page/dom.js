@@ -64,7 +64,7 @@ export function iconButton(name, label, onclick, more = {}) {
   return h("button", { type: "button", class: "quiet", title: label, "aria-label": label, onclick, ...more }, icon(name));
 }
 
-export async function copyText(text) {
+async function copyText(text) {
   try {
     await navigator.clipboard.writeText(text);
   } catch {

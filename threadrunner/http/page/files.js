@@ -1,6 +1,6 @@
 // Text files in a prompt: written as `threadrunner chat` writes them, each as a fenced block under its name.
 
-export const FILE_LIMIT = 1 << 20;
+const FILE_LIMIT = 1 << 20;
 export const ALL_LIMIT = 4 << 20;
 const FILE = /(?:^|\n\n)File ([^\n]{1,255}):\n(`{3,})\n([\s\S]*?)\n?\2(?=$|\n\nFile )/g;
 

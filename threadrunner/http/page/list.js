@@ -4,6 +4,7 @@ import { call } from "./api.js";
 import { h, icon, iconButton, mark } from "./dom.js";
 import { address, shortModel, title } from "./names.js";
 import { MOD, help, menu } from "./overlay.js";
+import { choices, importFile } from "./whole.js";
 
 const SHOWN = 200; // until more are asked for
 
@@ -27,7 +28,7 @@ export class List {
       h("label", { class: "search" }, icon("search"), this.query, h("kbd", {}, `${MOD} K`)),
       this.items,
       h("div", { class: "base" }, this.foot,
-        iconButton("open", "Import a conversation", () => app.importFile()),
+        iconButton("open", "Import a conversation", () => importFile(app)),
         iconButton("theme", "Light, dark, or as the system", () => app.nextTheme()),
         iconButton("help", "Keys (?)", help)));
     this.items.addEventListener("keydown", (event) => this.walk(event));
@@ -53,14 +54,14 @@ export class List {
     const made = [...groups].map(([group, sessions]) => h("section", {}, h("h2", {}, group), h("ul", {}, sessions.map((session) => this.item(session)))));
     if (!made.length) made.push(h("p", { class: "none" }, "What you talk about will be listed here, and in threadrunner chat."));
     if (this.total > this.sessions.length) {
-      made.push(h("button", { type: "button", class: "older", onclick: () => ((this.limit *= 5), this.load()) }, `${this.total - this.sessions.length} older ones`));
+      made.push(h("button", { type: "button", class: "older", onclick: () => ((this.limit = Math.min(10_000, this.limit * 5)), this.load()) }, `${this.total - this.sessions.length} older ones`));
     }
     this.items.replaceChildren(...made);
   }
 
   item({ name }) {
     const current = name === this.app.current;
-    const more = iconButton("more", `More about ${title(name)}`, () => menu(more, this.app.choices(name), "Conversation"), { "aria-haspopup": "menu", "aria-expanded": "false" });
+    const more = iconButton("more", `More about ${title(name)}`, () => menu(more, choices(this.app, name), "Conversation"), { "aria-haspopup": "menu", "aria-expanded": "false" });
     return h("li", { class: [current && "current", this.app.answers.has(name) && "running"].filter(Boolean).join(" ") },
       h("a", { href: address(name), title: name, "aria-current": current ? "page" : null }, title(name)), more);
   }

@@ -1,6 +1,6 @@
 // The conversation that is shown, and the answers that are under way in any of them.
 
-import { call, lines } from "./api.js";
+import { call } from "./api.js";
 import { h, icon, iconButton, mark, say } from "./dom.js";
 import { shortModel } from "./names.js";
 import { TurnView } from "./turn.js";

@@ -1,0 +1,148 @@
+// What is said, and the answers under way: they go on whichever conversation is open.
+
+import { call, lines } from "./api.js";
+import { toast } from "./overlay.js";
+import { address, title } from "./names.js";
+import { Answer } from "./talk.js";
+
+/** The part of the page that asks. */
+export class Speaker {
+  answers = new Map(); // under way, by conversation
+  beginning = null; // the one whose conversation has no name yet
+
+  get busy() {
+    return this.current === null ? this.beginning !== null : this.answers.has(this.current);
+  }
+
+  /** An answer that is under way here goes on where it is. */
+  async pickUp(name) {
+    const mine = this.answers.get(name);
+    const last = this.talk.last;
+    if (mine) {
+      if (last?.turn.state === "open" && last.turn.prompt === mine.prompt) this.attach(mine, last);
+      else this.show(mine, mine.prompt, mine.replace);
+    } else if (last?.turn.state === "open") this.watch(name, last);
+  }
+
+  show(answer, prompt, replace) {
+    this.attach(answer, this.talk.begin(prompt, replace));
+  }
+
+  attach(answer, view) {
+    view.begin();
+    answer.view = view;
+    answer.flow();
+  }
+
+  /** Another tab's answer, or the one that this tab left when it was loaded again. */
+  async watch(name, view) {
+    const answer = new Answer(this, lines("watch", { session: name }));
+    answer.replace = 0;
+    answer.prompt = view.turn.prompt;
+    this.answers.set(name, answer);
+    this.attach(answer, view);
+    try {
+      await answer.read(() => {});
+    } catch {
+      // A shell is answering, or it has just ended: what is kept will tell.
+      this.answers.delete(name);
+      if (this.current !== name) return;
+      view.show(view.turn);
+      this.composer.busy(false);
+      setTimeout(() => this.current === name && !this.busy && !document.hidden && this.look(), 1500);
+      return;
+    }
+    await this.over(answer);
+  }
+
+  async send({ prompt, replace = 0, ...settings }) {
+    if (this.busy) return;
+    const name = this.current;
+    const seen = this.talk.last?.turn.number ?? 0;
+    const params = { ...settings, prompt, session: name, ...(replace ? { replace, turns: seen } : {}) };
+    const answer = new Answer(this, lines("turn", params));
+    Object.assign(answer, { prompt, replace });
+    if (name === null) this.beginning = answer;
+    else this.answers.set(name, answer);
+    this.show(answer, prompt, replace);
+    this.composer.busy(true);
+    this.draft("");
+    try {
+      await answer.read((found) => this.named(answer, found));
+    } catch (failure) {
+      return this.refused(answer, failure, settings, name);
+    }
+    await this.over(answer);
+  }
+
+  named(answer, name) {
+    const fresh = this.beginning === answer;
+    if (fresh) {
+      this.beginning = null;
+      this.answers.set(name, answer);
+      if (this.current === null) {
+        this.current = name;
+        history.pushState(null, "", address(name));
+        this.headFor(name);
+      }
+    }
+    this.reload();
+  }
+
+  async over(answer) {
+    const name = answer.session;
+    this.answers.delete(name);
+    if (answer.view && this.current === name) {
+      await this.talk.settle(answer.view, answer);
+      if (!this.talk.session) await this.lost(answer);
+    } else if (answer.failed) toast(`${title(name)}: ${answer.failed.message}`);
+    if (this.current === name) this.composer.busy(this.busy);
+    this.reload();
+    this.refresh();
+  }
+
+  /** A first message whose conversation was not even made: it is given back. */
+  async lost(answer) {
+    this.current = null;
+    history.replaceState(null, "", "/");
+    this.headFor(null);
+    this.talk.empty();
+    this.composer.restore(answer.prompt, {});
+    if (answer.failed) toast(answer.failed.message, null, 10);
+  }
+
+  async refused(answer, failure, settings, name) {
+    if (name === null) this.beginning = null;
+    else this.answers.delete(name);
+    this.failed(failure);
+    if (this.current !== name) return;
+    if (answer.view) this.talk.takeBack(answer.view);
+    if (name === null) this.talk.empty();
+    if (!answer.replace) this.composer.restore(answer.prompt, settings);
+    this.composer.busy(false);
+    if (failure.kind === "moved_on") await this.open(name);
+  }
+
+  async stop() {
+    const name = this.current;
+    if (name && this.answers.has(name)) await call("stop", { session: name }).catch((failure) => this.failed(failure));
+  }
+
+  async forkAt(turns, prompt = null) {
+    try {
+      if (turns === 0) {
+        this.go(null);
+        await this.open(null);
+      } else {
+        const made = await call("sessions.fork", { session: this.current, turns });
+        history.pushState(null, "", address(made.name));
+        await this.open(made.name);
+        toast(`This is a copy: ${title(made.name)}`);
+        this.reload();
+      }
+      if (prompt !== null) await this.send({ prompt });
+    } catch (failure) {
+      this.failed(failure);
+    }
+  }
+}
