@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import statistics
 import sys
 import time
@@ -21,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.bench.peer import Peer
 from tests.support import Daemon, Wire
 
-ROUNDS = 30
+ROUNDS = int(os.environ.get("ROUNDS", "20"))
 TOKENS = 24
 
 

@@ -214,6 +214,8 @@ class ServerConnection:
         match error:
             case httpx2.ConnectError() | httpx2.ConnectTimeout():
                 self._address = ""  # the next try looks its name up again
+                if "certificate" in str(error).lower():
+                    return self.errors.unproven(_why(error))
                 return self.errors.unreachable(_why(error))
             case httpx2.ReadTimeout():
                 limit = f"nothing came for {self._server.read_timeout:g} s"

@@ -96,6 +96,14 @@ class ServerErrors:
             host=self._host,
         )
 
+    def unproven(self, why: str) -> RemoteUnreachable:
+        """Its certificate is not vouched for."""
+        return RemoteUnreachable(
+            f"{self._host} cannot prove that it is what it says: {self._clean(why)}. If its certificate is your own, "
+            f"name the file with it as `certificates` in [remotes.{self._server.name}]",
+            host=self._host,
+        )
+
     def timeout(self, why: str) -> Timeout:
         return Timeout(f"{self._host}: {why}", host=self._host)
 
