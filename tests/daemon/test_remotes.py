@@ -347,3 +347,14 @@ def test_an_answer_says_which_machine_gave_it(box: Box) -> None:
         assert (answer["host"], answer["model"]) == (address, "remote:box/m")
         (model,) = [model for model in box.call("status")["models"] if model["backend"] == "remote"]
         assert (model["facts"]["host"], model["facts"]["sent_tokens"]) == (address, 5)
+
+
+def test_an_alias_that_has_just_come_is_judged_as_what_it_is(box: Box) -> None:
+    """While no model is loaded config.toml is not watched."""
+    box.call(prompt="a secret", session="talk")
+    box.call("models.unload")
+    file = box.daemon.home / "config.toml"
+    file.write_text(file.read_text().replace("[aliases]", '[aliases]\nnew = "remote:box/n"'))
+    assert box.fail(model="new", prompt="go on", session="talk")[0] == "InvalidParams"
+    assert box.server.requests == []
+    assert box.call(model="new", prompt="x")["model"] == "remote:box/n"

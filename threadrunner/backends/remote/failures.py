@@ -51,8 +51,10 @@ _OVERFLOW = re.compile(
     re.IGNORECASE,
 )
 # limit, then tokens: OpenAI and vLLM; tokens, then limit: Anthropic, and vLLM's newer words.
-_LIMIT_FIRST = re.compile(r"maximum context length is (\d{1,10}) tokens.*?(?:resulted in|requested|contains at least) (\d{1,10})",
-                          re.IGNORECASE | re.DOTALL)  # fmt: skip
+_LIMIT_FIRST = re.compile(
+    r"maximum context length is (\d{1,10}) tokens.*?(?:resulted in|requested|contains at least) (\d{1,10})",
+    re.IGNORECASE | re.DOTALL,
+)
 _TOKENS_FIRST = re.compile(r"(\d{1,10})(?: input)? tokens?\b[^\d]{0,60}?(\d{1,10})", re.IGNORECASE)
 
 

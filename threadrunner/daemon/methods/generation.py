@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from threadrunner.api.errors import ModelNotFound, Timeout
+from threadrunner.api.errors import InvalidParams, ModelNotFound, Timeout
 from threadrunner.api.fields import Priority
 from threadrunner.api.generation import (
     ApplyTemplateParams,
@@ -66,6 +66,8 @@ class Generation:
     ) -> ModelChoice:
         """Which model answers these params, under this mode and in this session. Raises InvalidParams where only
         config.toml says so, and cannot be read."""
+        if not self._fleet.loaded:  # then config.toml is not watched, and what it says now counts
+            self._config.look()
         client = NOTHING
         if isinstance(params, SamplingParams):
             client = Preference(params.default_model, params.default_backend)
@@ -109,9 +111,10 @@ class Generation:
         """The chosen model, fetched and loaded first if needed; it stays loaded inside the `async with`. The sink hears
         of the download and of the load. Raises ApiError."""
         began = time.monotonic()
-        if not self._fleet.loaded:  # then config.toml is not watched, and what it says now counts for the load
-            self._config.look()
         model = await self._present(choice, params.offline, sink)
+        if (model.remote is not None) != (choice.backend == REMOTE):
+            # An alias leads elsewhere since the choice was made: what may leave was judged by another machine's table.
+            raise InvalidParams(f"config.toml has changed while {choice.name} was looked up; ask again")
         if model.present:
             self._last_used.now(model.path)
         server = remotes.settings(self._config.current, model.remote.remote) if model.remote else None
