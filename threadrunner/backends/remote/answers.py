@@ -148,7 +148,8 @@ class RemoteAnswer:
             pieces += self._text(index, candidate, text)
         for position, call in enumerate(array(delta.get("tool_calls"))):
             pieces += self._call(index, candidate, position, table(call))
-        _read_logprobs(candidate.logprobs, table(choice.get("logprobs")))
+        if self._params.logprobs is not None:
+            _read_logprobs(candidate.logprobs, table(choice.get("logprobs")))
         if isinstance(reason := choice.get("finish_reason"), str):
             candidate.finish = candidate.finish or reason
         return pieces
