@@ -3,8 +3,8 @@
 
     python tests/bench/remote.py LLAMA_SERVER MODEL.gguf
 
-The server computes with one thread: with as many as there are cores, what is measured is who gets them. Reports the time
-to the first token and the time of each further one, as medians, and their difference and ratio.
+The server computes with one thread: with as many as there are cores, what is measured is who gets them. It reports the
+time to the first token and the time of each further one, as medians, and their difference and ratio.
 """
 
 from __future__ import annotations
