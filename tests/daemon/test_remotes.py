@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
+import ssl
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -304,6 +307,26 @@ def test_a_key_that_is_missing_is_said_before_anything_is_sent(box: Box) -> None
     assert "authorization" not in box.server.requests[2].headers
 
 
+def test_https_and_a_certificate_of_ones_own(box: Box, tmp_path: Path) -> None:
+    if not (openssl := shutil.which("openssl")):
+        pytest.skip("there is no openssl to make a certificate with")
+    certificate, secret = tmp_path / "box.pem", tmp_path / "box.key"
+    options = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=box"
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(secret), "-out", str(certificate)]
+    subprocess.run([openssl, *options.split(), *names], check=True, capture_output=True)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, secret)
+    with ScriptedServer(lambda _: says("sealed"), tls=tls) as server:
+        box.configure(url=server.url)
+        kind, text = box.fail(model="big", prompt="x")
+        assert (kind, "cannot prove" in text, "`certificates`" in text) == ("RemoteUnreachable", True, True)
+        assert server.requests == []
+        box.configure(url=server.url, certificates=str(certificate))
+        assert box.call(model="big", prompt="x")["text"] == "sealed"
+        box.configure(url=server.url, certificates=str(secret))
+        assert "has no certificate in it" in box.fail(model="big", prompt="x")[1]
+
+
 def own_address() -> str:
     """An address of this machine that is not the loopback's; empty where there is none."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
@@ -324,3 +347,14 @@ def test_an_answer_says_which_machine_gave_it(box: Box) -> None:
         assert (answer["host"], answer["model"]) == (address, "remote:box/m")
         (model,) = [model for model in box.call("status")["models"] if model["backend"] == "remote"]
         assert (model["facts"]["host"], model["facts"]["sent_tokens"]) == (address, 5)
+
+
+def test_an_alias_that_has_just_come_is_judged_as_what_it_is(box: Box) -> None:
+    """While no model is loaded config.toml is not watched."""
+    box.call(prompt="a secret", session="talk")
+    box.call("models.unload")
+    file = box.daemon.home / "config.toml"
+    file.write_text(file.read_text().replace("[aliases]", '[aliases]\nnew = "remote:box/n"'))
+    assert box.fail(model="new", prompt="go on", session="talk")[0] == "InvalidParams"
+    assert box.server.requests == []
+    assert box.call(model="new", prompt="x")["model"] == "remote:box/n"

@@ -63,7 +63,7 @@ def test_what_is_in_the_wheel_runs(built: Path, tmp_path: Path) -> None:
     ]
     subprocess.run(command, check=True, timeout=120)
     env = {**os.environ, "PYTHONPATH": str(tmp_path), "THREADRUNNER_HOME": str(tmp_path / "home")}
-    script = "import threadrunner, threadrunner.daemon.models.known as k; print(threadrunner.__file__); print(len(k.known()))"
+    script = "import threadrunner as t, threadrunner.daemon.models.known as k; print(t.__file__); print(len(k.known()))"
     where, count = _said([sys.executable, "-P", "-c", script], env, tmp_path).splitlines()
     assert Path(where).is_relative_to(tmp_path) and int(count) > 30
     assert _said([sys.executable, "-m", "threadrunner", "--version"], env, tmp_path).startswith("threadrunner ")

@@ -92,7 +92,11 @@ def before_asking() -> None:
     _limit_files(0)
     if sys.platform != "linux":
         return
-    landlock.read_only([*_SYSTEM, sys.prefix, sys.base_prefix, *(path for path in sys.path if os.path.isabs(path))])
+    # In a container or under WSL it leads to a place that no list would have.
+    resolver = os.path.dirname(os.path.realpath("/etc/resolv.conf"))
+    landlock.read_only(
+        [*_SYSTEM, resolver, sys.prefix, sys.base_prefix, *(path for path in sys.path if os.path.isabs(path))]
+    )
     if platform.machine() in _MACHINES:
         architecture, seccomp, refused = _MACHINES[platform.machine()]
         _filter_calls(architecture, seccomp, {name: n for name, n in refused.items() if name != "socket"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import queue
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -72,7 +73,13 @@ def models(*names: str, owner: str = "someone", **more: Any) -> Reply:
 class ScriptedServer:
     """Listens on a port of its own. `answers` gives the reply to a request; `requests` has those that came."""
 
-    def __init__(self, answers: Callable[[Recorded], Reply] | None = None, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        answers: Callable[[Recorded], Reply] | None = None,
+        host: str = "127.0.0.1",
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._tls = tls
         self.answers = answers or (lambda _: says("hello"))
         self.requests: list[Recorded] = []
         self.arrived: queue.Queue[Recorded] = queue.Queue()
@@ -80,7 +87,7 @@ class ScriptedServer:
         """Paths of answers that the client did not take to their end."""
         self._listener = socket.create_server((host, 0))
         self.port = self._listener.getsockname()[1]
-        self.url = f"http://{host}:{self.port}/v1"
+        self.url = f"http{'s' if tls else ''}://{host}:{self.port}/v1"
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
@@ -107,6 +114,12 @@ class ScriptedServer:
 
     def _serve(self, connection: socket.socket) -> None:
         connection.settimeout(PATIENCE)
+        if self._tls is not None:
+            try:
+                connection = self._tls.wrap_socket(connection, server_side=True)
+            except OSError:  # the client does not like the certificate
+                connection.close()
+                return
         with connection, connection.makefile("rb") as file:
             try:
                 while (request := _read(file)) is not None:

@@ -6,6 +6,7 @@ finish is said once or twice; an end without a finish is a broken answer, never 
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from collections.abc import Callable
@@ -19,10 +20,15 @@ from threadrunner.api.fields import FinishReason
 from threadrunner.api.generation import Choice, Generated, Timings, TokenLogprob, Usage
 from threadrunner.api.sampling import SamplingParams
 from threadrunner.backends.base import Piece
+from threadrunner.backends.remote.chunks import array, count, number, table
 from threadrunner.engine.prompts.detokenizer import Detokenizer
 
 MAX_CHARS = 32 << 20
 """Of one answer: a server that never ends must not fill our memory."""
+
+MAX_ID = 128
+_TOOL_NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,128}")
+"""As api/chat.py has them: what else a server says is no call that a client could answer."""
 
 _REASONS: dict[str, FinishReason] = {
     "stop": "stop", "eos": "stop", "stop_sequence": "stop", "end_turn": "stop", "length": "length",
@@ -34,7 +40,7 @@ _REASONS: dict[str, FinishReason] = {
 class _Call:
     def __init__(self, name: str, id: str) -> None:
         self.name = name
-        self.id = id or f"call_{secrets.token_hex(12)}"
+        self.id = id if 0 < len(id) <= MAX_ID else f"call_{secrets.token_hex(12)}"
         self.arguments: list[str] = []
 
 
@@ -104,34 +110,35 @@ class RemoteAnswer:
         """`offset` is added to the candidates' numbers, where several requests make one answer."""
         self._count(event, offset)
         pieces: list[Piece] = []
-        for choice in event.get("choices") or []:
-            if isinstance(choice, dict):
-                pieces += self._choice(choice, offset)
+        for choice in map(table, array(event.get("choices"))):
+            pieces += self._choice(choice, offset)
         if pieces and not self._first:
             self._first = self._now()
         return pieces if self._params.stream else []
 
     def _count(self, event: dict[str, Any], offset: int) -> None:
-        usage, timings = event.get("usage"), event.get("timings")
-        if isinstance(usage, dict):
-            inside = usage.get("prompt_tokens_details") or {}
-            thought = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens")
+        usage, timings = table(event.get("usage")), table(event.get("timings"))
+        if usage:
+            inside = table(usage.get("prompt_tokens_details"))
+            thought = table(usage.get("completion_tokens_details")).get("reasoning_tokens")
             self._counted[offset] = Usage(
-                _whole(usage.get("prompt_tokens")), _whole(inside.get("cached_tokens")),
-                _whole(usage.get("completion_tokens")), _whole(thought) or UNSET,
+                count(usage.get("prompt_tokens")), count(inside.get("cached_tokens")),
+                count(usage.get("completion_tokens")), count(thought) or UNSET,
             )  # fmt: skip
-        elif isinstance(timings, dict) and offset not in self._counted:
-            cached = _whole(timings.get("cache_n"))
+        elif timings and offset not in self._counted:
+            cached = count(timings.get("cache_n"))
             self._counted[offset] = Usage(
-                cached + _whole(timings.get("prompt_n")), cached, _whole(timings.get("predicted_n"))
+                cached + count(timings.get("prompt_n")), cached, count(timings.get("predicted_n"))
             )
 
     def _choice(self, choice: dict[str, Any], offset: int) -> list[Piece]:
-        index = offset + _whole(choice.get("index"))
+        index = offset + count(choice.get("index"))
+        if index >= self._params.n:  # more than was asked for
+            return []
         candidate = self._candidates.get(index)
         if candidate is None:
             candidate = self._candidates[index] = _Candidate(self._ending() if self._ending else None)
-        delta = choice.get("delta") or choice.get("message") or {"content": choice.get("text")}
+        delta = table(choice.get("delta") or choice.get("message")) or {"content": choice.get("text")}
         pieces: list[Piece] = []
         for word in ("reasoning_content", "reasoning"):
             if isinstance(thought := delta.get(word), str) and thought:
@@ -139,9 +146,10 @@ class RemoteAnswer:
                 break
         if isinstance(text := delta.get("content"), str) and text:
             pieces += self._text(index, candidate, text)
-        for position, call in enumerate(delta.get("tool_calls") or []):
-            pieces += self._call(index, candidate, position, call)
-        _read_logprobs(candidate.logprobs, choice.get("logprobs"))
+        for position, call in enumerate(array(delta.get("tool_calls"))):
+            pieces += self._call(index, candidate, position, table(call))
+        if self._params.logprobs is not None:
+            _read_logprobs(candidate.logprobs, table(choice.get("logprobs")))
         if isinstance(reason := choice.get("finish_reason"), str):
             candidate.finish = candidate.finish or reason
         return pieces
@@ -160,24 +168,26 @@ class RemoteAnswer:
         candidate.text.append(text)
         return [Piece(self._id, index, text)] if text else []
 
-    def _call(self, index: int, candidate: _Candidate, position: int, call: Any) -> list[Piece]:
+    def _call(self, index: int, candidate: _Candidate, position: int, call: dict[str, Any]) -> list[Piece]:
         """A part of a call; which one is told by `index`, or else by the position in the list."""
-        if not isinstance(call, dict):
-            return []
-        said = call.get("index")
-        number = said if isinstance(said, int) else position
-        function = call.get("function") or {}
+        place = count(call["index"]) if isinstance(call.get("index"), int) else position
+        function = table(call.get("function"))
         arguments, pieces = function.get("arguments"), []
-        known = candidate.calls.get(number)
+        known = candidate.calls.get(place)
         if known is None:
-            known = candidate.calls[number] = _Call(str(function.get("name") or ""), str(call.get("id") or ""))
-            pieces.append(Piece(self._id, index, "", "call", CallPart(number, known.id, known.name)))
+            name = str(function.get("name") or "")
+            if not _TOOL_NAME.fullmatch(name):
+                raise RemoteFailed(
+                    f"the model of {self._where} asks for a function by a name that cannot be one", host=self._where
+                )
+            known = candidate.calls[place] = _Call(name, str(call.get("id") or ""))
+            pieces.append(Piece(self._id, index, "", "call", CallPart(place, known.id, known.name)))
         if isinstance(arguments, dict):
             arguments = json_text(arguments)
         if isinstance(arguments, str) and arguments:
             self._grow(arguments)
             known.arguments.append(arguments)
-            pieces.append(Piece(self._id, index, arguments, "call", CallPart(number)))
+            pieces.append(Piece(self._id, index, arguments, "call", CallPart(place)))
         return pieces
 
     def _grow(self, text: str) -> None:
@@ -261,18 +271,16 @@ def json_text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _whole(value: Any) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+def _read_logprobs(into: list[TokenLogprob], given: dict[str, Any]) -> None:
+    """Of a chat (`content`), or of a completion (lists side by side)."""
+    into += [
+        TokenLogprob(*_likely(token), [_likely(table(one)) for one in array(token.get("top_logprobs"))])
+        for token in map(table, array(given.get("content")))
+    ]
+    tops = [*array(given.get("top_logprobs")), *([None] * len(array(given.get("tokens"))))]
+    for text, logprob, top in zip(array(given.get("tokens")), array(given.get("token_logprobs")), tops, strict=False):
+        into.append(TokenLogprob(str(text), number(logprob), [(str(t), number(p)) for t, p in table(top).items()]))
 
 
-def _read_logprobs(into: list[TokenLogprob], given: Any) -> None:
-    """Of a chat (`content`), or of a completion (four lists)."""
-    if not isinstance(given, dict):
-        return
-    for token in given.get("content") or []:
-        top = [(str(one.get("token", "")), float(one.get("logprob", 0))) for one in token.get("top_logprobs") or []]
-        into.append(TokenLogprob(str(token.get("token", "")), float(token.get("logprob", 0)), top))
-    texts, numbers = given.get("tokens") or [], given.get("token_logprobs") or []
-    tops = given.get("top_logprobs") or [{}] * len(texts)
-    for text, number, top in zip(texts, numbers, tops, strict=False):
-        into.append(TokenLogprob(str(text), float(number or 0), [(str(t), float(p)) for t, p in (top or {}).items()]))
+def _likely(token: dict[str, Any]) -> tuple[str, float]:
+    return str(token.get("token", "")), number(token.get("logprob"))

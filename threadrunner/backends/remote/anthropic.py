@@ -12,6 +12,7 @@ from threadrunner.api.chat import Message, NamedTool
 from threadrunner.api.generation import GenerateParams
 from threadrunner.backends.remote import bodies
 from threadrunner.backends.remote.bodies import Body
+from threadrunner.backends.remote.chunks import count, table
 from threadrunner.backends.remote.dialects import RemoteDialect
 
 PATH = "/messages"
@@ -104,14 +105,14 @@ class MessageEvents:
     def chunk(self, event: dict[str, Any]) -> dict[str, Any] | None:
         match event.get("type"):
             case "message_start":
-                self._usage = dict((event.get("message") or {}).get("usage") or {})
+                self._usage = dict(table(table(event.get("message")).get("usage")))
             case "content_block_start":
                 return self._block(event)
             case "content_block_delta":
                 return self._delta(event)
             case "message_delta":
-                self._usage |= event.get("usage") or {}
-                reason = (event.get("delta") or {}).get("stop_reason")
+                self._usage |= table(event.get("usage"))
+                reason = table(event.get("delta")).get("stop_reason")
                 if self._has_schema and reason == "tool_use":
                     reason = "stop"
                 return {"choices": [{"delta": {}, "finish_reason": reason}], "usage": self._counted()}
@@ -120,10 +121,10 @@ class MessageEvents:
         return None
 
     def _block(self, event: dict[str, Any]) -> dict[str, Any] | None:
-        block = event.get("content_block") or {}
+        block = table(event.get("content_block"))
         if block.get("type") != "tool_use" or self._is_answer(block):
             return None
-        number = self._calls[int(event.get("index", 0))] = len(self._calls)
+        number = self._calls[count(event.get("index"))] = len(self._calls)
         call = {"index": number, "id": block.get("id"), "function": {"name": block.get("name"), "arguments": ""}}
         return {"choices": [{"delta": {"tool_calls": [call]}}]}
 
@@ -131,14 +132,14 @@ class MessageEvents:
         return self._has_schema and block.get("name") == _ANSWER
 
     def _delta(self, event: dict[str, Any]) -> dict[str, Any] | None:
-        delta = event.get("delta") or {}
+        delta = table(event.get("delta"))
         match delta.get("type"):
             case "text_delta":
                 shown: dict[str, Any] = {"content": delta.get("text")} if not self._has_schema else {}
             case "thinking_delta":
                 shown = {"reasoning_content": delta.get("thinking")}
             case "input_json_delta":
-                part, number = delta.get("partial_json") or "", self._calls.get(int(event.get("index", 0)))
+                part, number = str(delta.get("partial_json") or ""), self._calls.get(count(event.get("index")))
                 call = {"index": number, "function": {"arguments": part}}
                 shown = {"content": part} if number is None else {"tool_calls": [call]}
             case _:
@@ -148,10 +149,10 @@ class MessageEvents:
     def _counted(self) -> dict[str, Any]:
         """Its prompt's tokens are without those that were cached."""
         usage = self._usage
-        cached = int(usage.get("cache_read_input_tokens") or 0)
-        made = int(usage.get("cache_creation_input_tokens") or 0)
+        cached = count(usage.get("cache_read_input_tokens"))
+        made = count(usage.get("cache_creation_input_tokens"))
         return {
-            "prompt_tokens": int(usage.get("input_tokens") or 0) + cached + made,
-            "completion_tokens": int(usage.get("output_tokens") or 0),
+            "prompt_tokens": count(usage.get("input_tokens")) + cached + made,
+            "completion_tokens": count(usage.get("output_tokens")),
             "prompt_tokens_details": {"cached_tokens": cached},
         }

@@ -21,7 +21,7 @@ from threadrunner.backends.remote import anthropic, bodies, chunks, dialects, mi
 from threadrunner.backends.remote.answers import RemoteAnswer, broken_off
 from threadrunner.backends.remote.anthropic import MessageEvents
 from threadrunner.backends.remote.bodies import Body
-from threadrunner.backends.remote.chunks import Translate
+from threadrunner.backends.remote.chunks import Translate, count, table
 from threadrunner.backends.remote.connection import ServerConnection
 from threadrunner.backends.remote.dialects import RemoteDialect
 from threadrunner.remote_settings import RemoteModel
@@ -157,11 +157,10 @@ class Asker:
         reply = await self._connection.ask(
             "POST", "/embeddings", bodies.embedding(model, texts), headers, _left(params)
         )
-        vectors = _vectors(reply.event, len(texts), self._connection.host)
-        usage = reply.event.get("usage")
-        tokens = usage.get("prompt_tokens", 0) if isinstance(usage, dict) else 0
+        found = vectors(reply.event, len(texts), self._connection.host)
+        tokens = count(table(reply.event.get("usage")).get("prompt_tokens"))
         self.sent_tokens += tokens
-        return Embedded(self._named(model), vectors, Usage(prompt_tokens=tokens))
+        return Embedded(self._named(model), found, Usage(prompt_tokens=tokens))
 
     # the server
 
@@ -190,9 +189,8 @@ class Asker:
             reply = await self._connection.ask("GET", "/models", None, headers, left)
         except (ModelNotFound, NotSupported):  # it has no such list, and may answer all the same
             return _Facts(chosen or dialects.COMPATIBLE, [])
-        data = reply.event.get("data")
-        listed = [one for one in data if isinstance(one, dict)] if isinstance(data, list) else []
-        return _Facts(chosen or dialects.of_models(listed), [_info(one) for one in listed])
+        found = listed(reply.event)
+        return _Facts(chosen or dialects.of_models(found), [_info(one) for one in found])
 
     def _named(self, model: str) -> str:
         """As users name it."""
@@ -214,10 +212,16 @@ class Asker:
         )
 
 
+def listed(event: dict[str, Any]) -> list[dict[str, Any]]:
+    """A server's list of models, those of its entries that can be read."""
+    data = event.get("data")
+    return [one for one in data if isinstance(one, dict) and _info(one).name] if isinstance(data, list) else []
+
+
 def _info(model: dict[str, Any]) -> RemoteModelInfo:
-    inside = model.get("meta")
-    context = model.get("max_model_len") or (inside.get("n_ctx") if isinstance(inside, dict) else 0)
-    return RemoteModelInfo(name=str(model.get("id", "")), context=context if isinstance(context, int) else 0)
+    context = model.get("max_model_len") or table(model.get("meta")).get("n_ctx")
+    name = model.get("id")
+    return RemoteModelInfo(name=name if isinstance(name, str) else "", context=count(context))
 
 
 async def _all(asked: Iterable[Coroutine[Any, Any, str]]) -> list[str]:
@@ -243,16 +247,16 @@ def _left(params: Params) -> float:
     return math.inf if timeout is None else timeout
 
 
-def _vectors(event: dict[str, Any], count: int, host: str) -> list[list[float]]:
-    """One for each text, of length 1, in their order."""
+def vectors(event: dict[str, Any], count: int, host: str) -> list[list[float]]:
+    """One for each text, of length 1, in their order. Raises RemoteFailed where the server gives others."""
     try:
-        listed = sorted(event["data"], key=lambda one: one.get("index", 0))
-        vectors = [[float(number) for number in one["embedding"]] for one in listed]
-    except (KeyError, TypeError, ValueError, AttributeError):
-        vectors = []
-    if len(vectors) != count:
+        entries = sorted(event["data"], key=lambda one: one.get("index", 0))
+        found = [[float(number) for number in one["embedding"]] for one in entries]
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        found = []
+    if len(found) != count:
         raise RemoteFailed(f"{host} answered without a vector for each text; can this model embed?", host=host)
-    return [_of_length_1(vector) for vector in vectors]
+    return [_of_length_1(vector) for vector in found]
 
 
 def _of_length_1(vector: list[float]) -> list[float]:

@@ -9,6 +9,26 @@ Chunk = dict[str, Any]
 Translate = Callable[[Chunk], Chunk | None]
 
 
+def table(value: Any) -> dict[str, Any]:
+    """The value where it is an object; else an empty one: what a server sends may be anything."""
+    return value if isinstance(value, dict) else {}
+
+
+def array(value: Any) -> list[Any]:
+    """The same for a list."""
+    return value if isinstance(value, list) else []
+
+
+def count(value: Any) -> int:
+    """The same for a number of tokens, or of a place."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**31 else 0
+
+
+def number(value: Any) -> float:
+    """The same for a number that may have a fraction."""
+    return float(value) if isinstance(value, (int, float)) and abs(value) < 1e9 else 0.0
+
+
 def as_it_is(event: Chunk) -> Chunk | None:
     return event
 

@@ -25,6 +25,7 @@ from threadrunner.api.errors import (
     Timeout,
 )
 from threadrunner.backends.base import RemoteServer
+from threadrunner.backends.remote.chunks import count
 
 MAX_BODY = 64 << 10
 """Bytes of an error's body that are read."""
@@ -50,9 +51,11 @@ _OVERFLOW = re.compile(
     re.IGNORECASE,
 )
 # limit, then tokens: OpenAI and vLLM; tokens, then limit: Anthropic, and vLLM's newer words.
-_LIMIT_FIRST = re.compile(r"maximum context length is (\d+) tokens.*?(?:resulted in|requested|contains at least) (\d+)",
-                          re.IGNORECASE | re.DOTALL)  # fmt: skip
-_TOKENS_FIRST = re.compile(r"(\d+)(?: input)? tokens?\b[^\d]{0,60}?(\d+)", re.IGNORECASE)
+_LIMIT_FIRST = re.compile(
+    r"maximum context length is (\d{1,10}) tokens.*?(?:resulted in|requested|contains at least) (\d{1,10})",
+    re.IGNORECASE | re.DOTALL,
+)
+_TOKENS_FIRST = re.compile(r"(\d{1,10})(?: input)? tokens?\b[^\d]{0,60}?(\d{1,10})", re.IGNORECASE)
 
 
 class ServerErrors:
@@ -96,6 +99,14 @@ class ServerErrors:
             host=self._host,
         )
 
+    def unproven(self, why: str) -> RemoteUnreachable:
+        """Its certificate is not vouched for."""
+        return RemoteUnreachable(
+            f"{self._host} cannot prove that it is what it says: {self._clean(why)}. If its certificate is your own, "
+            f"name the file with it as `certificates` in [remotes.{self._server.name}]",
+            host=self._host,
+        )
+
     def timeout(self, why: str) -> Timeout:
         return Timeout(f"{self._host}: {why}", host=self._host)
 
@@ -125,8 +136,8 @@ class ServerErrors:
                 limit, tokens = int(found[1]), int(found[2])
             elif found := _TOKENS_FIRST.search(words):
                 tokens, limit = int(found[1]), int(found[2])
-        counts = {"prompt_tokens": tokens, "limit": limit}
-        return ContextOverflow(said, **facts, **{name: n for name, n in counts.items() if isinstance(n, int)})
+        counts = {"prompt_tokens": count(tokens), "limit": count(limit)}
+        return ContextOverflow(said, **facts, **{name: n for name, n in counts.items() if n})
 
     def _read(self, body: bytes, content_type: str) -> tuple[str, str, dict[str, Any]]:
         """The error's kind and words, and facts of it. A page or another text says nothing of use beyond its status,
@@ -154,7 +165,7 @@ def _error_object(error: Any) -> tuple[str, str, dict[str, Any]]:
         return "", error if isinstance(error, str) else "", {}
     kinds = [str(error[name]) for name in ("code", "type") if isinstance(error.get(name), str)]
     words = error.get("message") or error.get("detail") or ""
-    facts = {name: error[name] for name in ("n_prompt_tokens", "n_ctx") if isinstance(error.get(name), int)}
+    facts = {name: count(error[name]) for name in ("n_prompt_tokens", "n_ctx") if count(error.get(name))}
     telling = (kind for kind in kinds if kind in _QUOTA or kind in _BY_WORD or _OVERFLOW.search(kind))
     kind = next(telling, kinds[-1] if kinds else "")
     return kind, words if isinstance(words, str) else json.dumps(words), facts

@@ -18,6 +18,7 @@ def arguments(parser: Parser) -> None:
 def run(options: Namespace) -> int:
     params = {**request.target(options.model, options.backend, options.offline), **request.keep_alive()}
     loaded = request.ask("models.load", params)
-    seconds, context = loaded["load_ms"] / 1e3, loaded["context"]
-    render.put(1, f"{loaded['model']}: ready in {seconds:.1f} s, {context} tokens of context\n")
+    seconds = loaded["load_ms"] / 1e3
+    context = f", {loaded['context']} tokens of context" if loaded["context"] else ""  # another machine's is not known
+    render.put(1, f"{loaded['model']}: ready in {seconds:.1f} s{context}\n")
     return exits.OK

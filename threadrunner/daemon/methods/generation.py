@@ -71,6 +71,8 @@ class Generation:
     ) -> ModelChoice:
         """Which model answers these params, under this mode and in this session. Raises InvalidParams where only
         config.toml says so, and cannot be read."""
+        if not self._fleet.loaded:  # then config.toml is not watched, and what it says now counts
+            self._config.look()
         client = NOTHING
         if isinstance(params, SamplingParams):
             client = Preference(params.default_model, params.default_backend)
@@ -126,9 +128,10 @@ class Generation:
         """The chosen model, fetched and loaded first if needed; it stays loaded inside the `async with`. The sink hears
         of the download and of the load. Raises ApiError."""
         began = time.monotonic()
-        if not self._fleet.loaded:  # then config.toml is not watched, and what it says now counts for the load
-            self._config.look()
         model = await self._present(choice, params.offline, sink)
+        if (model.remote is not None) != (choice.backend == REMOTE):
+            # An alias leads elsewhere since the choice was made: what may leave was judged by another machine's table.
+            raise InvalidParams(f"config.toml has changed while {choice.name} was looked up; ask again")
         model = await self._with_draft(model, choice.backend, params.offline, sink)
         if model.present:
             self._last_used.now(model.path)
