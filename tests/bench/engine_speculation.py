@@ -132,7 +132,7 @@ def main() -> None:
     seconds = {n: f"{speculation.drafter.costs.of(n) * 1e3:.1f}" for n in (1, 2, 4, 8, 16)}
     print(f"ms for a batch of tokens: {seconds}")
     if small is not None:
-        print(f"ms for one of the small model's tokens: {small.costs.of(1) * 1e3:.1f}")
+        print(f"ms for one of the small model's tokens: {small.costs.steps.of(1) * 1e3:.1f}")
     backend.close()
 
 
