@@ -49,6 +49,8 @@ def eager(loaded: Loaded) -> Loaded:
     drafter._small._best = lambda chance, longest, beside, batch: (longest, 2.0)  # type: ignore[method-assign]
     drafter._repeated = lambda answer, limit, beside: (None, 1.0)  # type: ignore[method-assign]
     costs.learn = lambda tokens, seconds: None  # type: ignore[method-assign]
+    costs.of = lambda tokens, large: 0.0  # type: ignore[method-assign]
+    costs.prompt_token = 0.0
     return loaded
 
 

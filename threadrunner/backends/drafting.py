@@ -50,7 +50,7 @@ class DraftWeights:
             n_ubatch=N_UBATCH,
             threads=threads,
         )
-        return DraftModel(self.model, context, size.cells, self.large.n_vocab)
+        return DraftModel(self.model, context, size.cells, self.large)
 
     def facts(self) -> dict[str, object]:
         """For `status`."""

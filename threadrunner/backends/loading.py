@@ -133,6 +133,7 @@ def _with_draft(loaded: LoadedModel, draft: DraftWeights, size: sizing.Size) -> 
     loaded.engine.speculation.ask(proposer)
     loaded = replace(loaded, draft=draft, proposer=proposer)
     loaded.set_threads()
+    proposer.measure()
     return loaded
 
 

@@ -24,7 +24,7 @@ class Script:
     """A small model that says 1 where the large one does, except every `wrong`-th time; it counts what it costs."""
 
     def __init__(self, step: float, wrong: int = 0) -> None:
-        self.costs = Costs()
+        self.costs = Costs(step / 10)
         self.spent = 0.0
         self.asked = 0
         self._step = step
@@ -107,7 +107,30 @@ def test_it_gains_where_it_can_and_costs_little_where_not(
 def test_one_that_never_pays_is_not_even_tried() -> None:
     script = Script(10.0)
     run(script, STEEP, 1000)
-    assert script.asked <= 16, "only until its costs were known"
+    assert script.asked == 0
+
+
+def test_what_batches_cost_is_found_out_while_little_is_risked() -> None:
+    """A GPU, on which nothing but single tokens was evaluated yet: until then it is taken for a CPU."""
+    script = Script(1.5)
+    drafter: Drafter[Answer] = Drafter(SmallModel(script, script.costs))
+    drafter._repeated = lambda answer, limit, beside: (None, 1.0)  # type: ignore[method-assign]
+    drafter.costs.learn(1, 10.0)
+    script.costs.learn(1, 1.5)
+    script.costs.learn(32, 32 * 0.15)
+    answer, took, lost = Answer(8), 0.0, 0.0
+    while len(answer.tokens) < 2000:
+        draft = drafter.plan([answer], lambda _: 500, lambda _: True, lambda _: []).get(answer)
+        size = 1 + len(draft.tokens if draft else [])
+        seconds = 10.0 + 0.1 * size
+        drafter.costs.learn(size, seconds)
+        took += seconds
+        answer.tokens += [1] * size
+        if draft:
+            drafter.settled(answer, draft, size - 1)
+        lost = max(lost, took + script.spent - 10.1 * (len(answer.tokens) - 8))
+    assert lost < 10.1 * 5
+    assert (took + script.spent) * 1.5 < 10.1 * 2000
 
 
 def test_a_long_prompt_is_worth_its_evaluation_for_a_long_answer_only() -> None:

@@ -32,6 +32,10 @@ class StepCosts:
         weight = 0.1 if known is not None and seconds > known else 0.3
         self._seconds[tokens] = seconds if known is None else known + weight * (seconds - known)
 
+    def knows(self, tokens: int) -> bool:
+        """Whether such a batch was measured."""
+        return tokens in self._seconds
+
     def of(self, tokens: int) -> float:
         """Seconds; scaled by the usual costs from the nearest number of tokens that was measured, 0 before any was."""
         known = self._seconds.get(tokens)

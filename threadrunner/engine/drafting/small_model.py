@@ -2,7 +2,8 @@
 
 Asking it is not free, as looking up a passage is: each token that it proposes is a decode of its own, and before the
 first one it must have evaluated the whole prompt. So it is asked where the measured costs of both say that this gains,
-at first on trust. Where it turns out not to pay it is asked again only now and then, for a bounded share of the time.
+at first on trust. Where it does not pay it is asked only now and then, for a bounded share of the time; what is not
+known of the costs is found out then.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ MIN_PIECE, MAX_PIECE = 32, 512
 MIN_GAIN = 1.15
 """Times the speed without. Less than passages need (payoff.MIN_GAIN): what is expected of a model varies less."""
 RETRY_SHARE = 0.02
-"""Of the time that an answer took without it, what another try may cost."""
+"""Of the time that answers took without it, what another try may cost."""
 RETRY_TOKENS = 2
 EXPECTED = 64
 """Tokens that an answer is expected to have left, at least; it will go on for about as long as it has gone on."""
@@ -88,14 +89,14 @@ class _Attempts:
     trust: Trust
     began: int
     """Its tokens when it was first seen."""
-    tried: int
-    """Its tokens when it was last tried."""
 
 
 @dataclass
 class Costs:
-    """Seconds that the small model needs. 0 until they were measured, so that it is tried once."""
+    """Seconds that the small model needs."""
 
+    relative: float = 0.1
+    """Its size beside the large one's: what its steps are expected to take, until they were measured."""
     steps: StepCosts = field(default_factory=StepCosts)
     """A batch of up to AT_ONCE tokens."""
     prompt_token: float = 0.0
@@ -108,10 +109,13 @@ class Costs:
             known = self.prompt_token or seconds / tokens
             self.prompt_token = known + 0.3 * (seconds / tokens - known)
 
-    def of(self, tokens: int) -> float:
+    def of(self, tokens: int, large: StepCosts) -> float:
+        """`large` are those of the large model."""
+        known = self.steps if self.steps.of(1) else large
+        scale = 1.0 if known is self.steps else self.relative
         if tokens <= AT_ONCE:
-            return self.steps.of(max(1, tokens))
-        return tokens * (self.prompt_token or self.steps.of(AT_ONCE) / AT_ONCE)
+            return scale * known.of(max(1, tokens))
+        return tokens * (self.prompt_token or scale * known.of(AT_ONCE) / AT_ONCE)
 
     def piece(self) -> int:
         """How many of a prompt's tokens to evaluate at once."""
@@ -129,6 +133,8 @@ class SmallModel(Generic[S]):
         self.costs = costs
         self.trust = Trust()
         self._attempts: dict[S, _Attempts] = {}
+        self._without = 0.0
+        """Seconds in which tokens were said without it since it was last tried."""
 
     def wish(self, answer: S, room: int, beside: int, batch: StepCosts, longest: int) -> tuple[int, float]:
         """How many tokens to propose for an answer, at most `longest`, and by which factor that is faster than none.
@@ -143,30 +149,38 @@ class SmallModel(Generic[S]):
             return 0, 1.0
         known = self._attempts.get(answer)
         if known is None:
-            known = self._attempts[answer] = _Attempts(self.trust.for_one(), *[len(answer.tokens)] * 2)
+            known = self._attempts[answer] = _Attempts(self.trust.for_one(), len(answer.tokens))
+        self._without += alone / beside
         length, gain = self._best(known.trust.chance, longest, beside, batch)
         if not length:
-            return self._retry(answer, known, lacking, beside, batch)
+            return self._retry(answer, lacking, beside, batch)
         if lacking <= AT_ONCE:
             return length, gain
         left = min(room, max(EXPECTED, len(answer.tokens) - known.began))
-        if left * alone / beside * (1 - 1 / gain) > self.costs.of(lacking):
+        if left * alone / beside * (1 - 1 / gain) > self.costs.of(lacking, batch):
             self.proposer.evaluate(answer, min(lacking - 1, self.costs.piece()))
         return 0, 1.0
 
     def _best(self, chance: float, longest: int, beside: int, batch: StepCosts) -> tuple[int, float]:
         chances = [chance ** (i + 1) for i in range(longest)]
-        return best_length(chances, batch, beside, each=self.costs.of(1), least=MIN_GAIN)
+        return best_length(chances, batch, beside, each=self.costs.of(1, batch), least=MIN_GAIN)
 
-    def _retry(self, answer: S, known: _Attempts, lacking: int, beside: int, batch: StepCosts) -> tuple[int, float]:
-        """Once in a while, where it would pay if it were right as often as was trusted at first."""
-        spent = (len(answer.tokens) - known.tried) * batch.of(beside) / beside
-        more = batch.of(beside + RETRY_TOKENS) - batch.of(beside)
-        if lacking > MAX_PIECE or self.costs.of(lacking) + RETRY_TOKENS * self.costs.of(1) + more > RETRY_SHARE * spent:
-            return 0, 1.0
-        known.tried = len(answer.tokens)
+    def _retry(self, answer: S, lacking: int, beside: int, batch: StepCosts) -> tuple[int, float]:
+        """Once in a while, where it would pay if it were right as often as was trusted at first, or where what it costs
+        is not known."""
+        unknown = not self.costs.steps.knows(1) or not batch.knows(beside + RETRY_TOKENS)
         length, gain = self._best(_TRUST, RETRY_TOKENS, beside, batch)
-        return length, gain
+        if not (unknown or length):
+            return 0, 1.0
+        ahead = max(0, lacking - AT_ONCE)
+        more = batch.of(beside + RETRY_TOKENS) - batch.of(beside) + (1 + RETRY_TOKENS) * self.costs.of(1, batch)
+        if ahead > MAX_PIECE or self.costs.of(lacking, batch) + more > RETRY_SHARE * self._without:
+            return 0, 1.0
+        if ahead:
+            self.proposer.evaluate(answer, min(lacking - 1, self.costs.piece()))
+            return 0, 1.0
+        self._without = 0.0
+        return RETRY_TOKENS, max(gain, MIN_GAIN)
 
     def settled(self, answer: S, drafted: int, accepted: int) -> None:
         """How many tokens of a proposal came true; the one after them was wrong, where there is one."""
@@ -174,7 +188,7 @@ class SmallModel(Generic[S]):
         self.trust.observe(accepted, wrong)
         if known := self._attempts.get(answer):
             known.trust.observe(accepted, wrong)
-            known.tried = len(answer.tokens)
+        self._without = 0.0
 
     def ended(self, answer: S) -> None:
         if self._attempts.pop(answer, None) is not None:
