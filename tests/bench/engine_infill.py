@@ -28,7 +28,7 @@ from peer import Peer
 from threadrunner.api.generation import InfillParams
 from threadrunner.backends.base import Finished, Hardware, ModelSpec
 from threadrunner.backends.llama import LlamaBackend
-from threadrunner.engine.prompts.infill_ends import MiddleEnds
+from threadrunner.engine.prompts.infill_ends import middle_ends
 
 AT_ONCE = 4
 
@@ -106,7 +106,7 @@ def ask_peer(peer: Peer, problems: list[dict[str, Any]]) -> float:
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for problem, text in zip(problems, pool.map(ask, problems), strict=True):
-            ends = MiddleEnds(problem["prompt"].rpartition("\n")[2], problem["suffix"])
+            ends = middle_ends(problem["prompt"], problem["suffix"], "python")
             raw.add(problem, text)
             score.add(problem, text[: ends.cut(text)])
     raw.show()

@@ -40,14 +40,16 @@ class MiddleEnds:
         self._next = next((line.rstrip() for line in below.split("\n") if line.strip()), "")
         self._repeated = "" if around.counted and closers_alone(self._next) else self._next
         self._min_indent = min(_indent(head), _indent(self._next)) if self._next else min(_indent(head), 1)
+        self._top_level = around.language.top_level
         if around.language.blocks == "lists":
             self._min_indent = 0
+            self._top_level = self._top_level if head else ()  # whole forms may follow one another
 
     def cut(self, text: str) -> int | None:
         cuts = [text.find(BLANK_RUN), self._closer_cut(text), self._line_cut(text, ended=False)]
         if (at := self._around.comment_end(text)) is not None:
             cuts.append(at)
-        cuts += [at for sign in self._around.language.top_level if (at := text.find(f"\n{sign}")) >= 0]
+        cuts += [at for sign in self._top_level if (at := text.find(f"\n{sign}")) >= 0]
         end = min((at for at in cuts if at >= 0), default=None)
         return None if end is None else self.trim(text[:end])
 
@@ -99,7 +101,7 @@ class MiddleEnds:
         return len(text.rstrip()) if self._at_line_end else len(text)
 
     def _may_be_top_level(self, line: str) -> bool:
-        return any(sign.startswith(line) for sign in self._around.language.top_level)
+        return any(sign.startswith(line) for sign in self._top_level)
 
 
 class TimeBudget:

@@ -6,7 +6,7 @@ import re
 
 from threadrunner.lsp.suggest.cursor import Cursor, indent
 from threadrunner.syntax.joins import closers_alone, must_join
-from threadrunner.syntax.scan import scan
+from threadrunner.syntax.scan import CLOSERS, scan
 
 
 def cut_second_closer(text: str, cursor: Cursor) -> str:
@@ -19,16 +19,26 @@ def cut_second_closer(text: str, cursor: Cursor) -> str:
 
 
 def cut_tail_again(text: str, cursor: Cursor) -> str:
-    """`x = | + y` answered with `a + y`: what ends the text is behind the cursor already."""
+    """`x = | + y` answered with `a + y`: what ends the text is behind the cursor already. So are closers where brackets
+    are not counted, `(see |)` in prose, unless the text has opened them itself."""
     tail = cursor.tail.rstrip()
     first, _, rest = text.partition("\n")
-    joins = must_join(tail) and len(tail.strip()) >= 2
-    if not tail or not (joins or not cursor.around.counted) or (len(tail.strip()) < 2 and rest.strip()):
+    joins = must_join(tail)
+    if len(tail.strip()) < (TELLING if joins else 1) or (not joins and (cursor.around.counted or rest.strip())):
         return text
     for line in (text.rstrip(), first.rstrip()):
-        if line.endswith(tail):
+        if line.endswith(tail) and (joins or not _opened_itself(line, tail.strip()[0])):
             return line[: -len(tail)]
     return text
+
+
+TELLING = 4
+"""Characters of the rest of a line; fewer may be the text's own."""
+
+
+def _opened_itself(line: str, closer: str) -> bool:
+    opener = CLOSERS.get(closer, closer)
+    return line.count(opener) >= line.count(closer) if opener != closer else line.count(closer) % 2 == 0
 
 
 def cut_at_comment_end(text: str, cursor: Cursor) -> str:
@@ -85,4 +95,4 @@ def _begins_a_block(line: str, cursor: Cursor) -> bool:
         return line.endswith(":")
     if cursor.facts.blocks == "words" and _WORD_HEAD.match(line):
         return True
-    return cursor.facts.blocks in ("braces", "words") and line.endswith(("{", "(", "["))
+    return cursor.unfinished and cursor.facts.blocks in ("braces", "words") and line.endswith(("{", "(", "["))
