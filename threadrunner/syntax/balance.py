@@ -38,8 +38,8 @@ class Surroundings:
 
     @property
     def counted(self) -> bool:
-        """Whether brackets say anything here: not in prose, in comments, or in strings that may go on for lines."""
-        return self.language.brackets and (self.inside is None or self.inside.one_line)
+        """Whether brackets say anything here: not in comments, or in strings that may go on for lines."""
+        return self.inside is None or self.inside.one_line
 
     def excess(self, text: str) -> int | None:
         """The offset of the first closer in `text`, a bracket or a quote, that is behind the cursor already; None for

@@ -60,7 +60,7 @@ class Scan:
 
 def scan(text: str, language: Language, opened: tuple[Opener, ...] = (), inside: Inside | None = None) -> Scan:
     """`opened` are the brackets that are open before the text, `inside` what it begins in."""
-    found = _Found(text, [opener._replace(at=-1) for opener in opened], whole=language.brackets)
+    found = _Found(text, [opener._replace(at=-1) for opener in opened])
     at, inside = _leave(text, 0, inside)
     pattern, ends = _lexer(language)
     while inside is None and (match := pattern.search(text, at)) is not None:
@@ -80,11 +80,10 @@ def scan(text: str, language: Language, opened: tuple[Opener, ...] = (), inside:
 class _Found:
     """The brackets of a text, one after another."""
 
-    def __init__(self, text: str, stack: list[Opener], whole: bool) -> None:
+    def __init__(self, text: str, stack: list[Opener]) -> None:
         self.stack = stack
         self.missing: list[Closer] = []
         self._text = text
-        self._whole = whole
         self._line = -1
         self._base = 0
 
@@ -103,7 +102,7 @@ class _Found:
             if self.stack[near].at < line:
                 self._base = self.stack[near].base
             del self.stack[near:]
-        elif self._whole:
+        else:
             self.missing.append(Closer(bracket, at))
 
 

@@ -126,8 +126,10 @@ IN = [
     ("ruby", closers.drop_head_without_body, "a\n|\nd", "b\nif c then d end", "b\nif c then d end"),
     ("python", closers.drop_head_without_body, "def f(x|", "):", "):"),
     ("shellscript", closers.cut_tail_again, "x=($(|))", "ls)", "ls)"),
-    ("markdown", closers.cut_tail_again, "see (|)", "a(b)", "a(b)"),
-    ("markdown", closers.cut_tail_again, "see (|)", "a, b)", "a, b"),
+    ("c", closers.cut_tail_again, "// see (|)", "a(b)", "a(b)"),
+    ("c", closers.cut_tail_again, "// see (|)", "a, b)", "a, b"),
+    ("c", closers.keep_what_fits, "a {\n  |\n  }\n}", "if (b) {\n    c();\n  }\n  d();", "if (b) {\n    c();"),
+    ("c", closers.keep_what_fits, "a {\n  |\n    c();\n  }\n}", "if (b) {\n    c();\n  }\n  d();", "if (b) {"),
     ("c", closers.cut_tail_again, "// ends|.", " with..", " with.."),
     ("html", closers.cut_tail_again, '<a b="|">', 'c">', "c"),
 ]

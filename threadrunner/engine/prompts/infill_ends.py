@@ -56,7 +56,7 @@ class MiddleEnds:
     def _closer_cut(self, text: str) -> int:
         """Where the closers begin that are behind the cursor already, or -1."""
         around = self._around
-        if around.counted or around.ends_inside:
+        if (around.counted and around.language.blocks != "tags") or around.ends_inside:
             # on a line that goes on, as many may still be opened again
             at = around.excess(text)
             if at is None or ("\n" not in text[at:] and text[at] != self._tail[:1]):

@@ -24,7 +24,8 @@ def cut_tail_again(text: str, cursor: Cursor) -> str:
     tail = cursor.tail.rstrip()
     first, _, rest = text.partition("\n")
     joins = must_join(tail)
-    if len(tail.strip()) < (TELLING if joins else 1) or (not joins and (cursor.around.counted or rest.strip())):
+    counted = cursor.around.counted and cursor.facts.blocks != "tags"  # where `">` closes, brackets say little
+    if len(tail.strip()) < (TELLING if joins else 1) or (not joins and (counted or rest.strip())):
         return text
     for line in (text.rstrip(), first.rstrip()):
         if line.endswith(tail) and (joins or not _opened_itself(line, tail.strip()[0])):
@@ -59,13 +60,24 @@ def keep_what_fits(text: str, cursor: Cursor) -> str:
     if not whole or before is None:
         return text
     if (at := cursor.around.opened_enough(text)) is not None:
-        return text[:at]
+        return text[: _body_end(text, at, cursor)]
     best, fewest, end = text, whole, len(text.rstrip())
     while fewest and (end := text.rfind("\n", 0, end)) > 0:
         faults = cursor.around.after(text[:end]).faults if text[:end].strip() else None
         if faults is not None and faults < fewest and not text[end:].lstrip().startswith("{"):
             best, fewest = text[:end], faults
     return best if fewest <= before or not cursor.tail.strip() else ""
+
+
+def _body_end(text: str, head_end: int, cursor: Cursor) -> int:
+    """The end of a block's head whose body stands already, or of its body where only the closer does."""
+    end = head_end
+    while cursor.below and closers_alone(cursor.below[0]):
+        further = text.find("\n", end + 1)
+        if further < 0 or cursor.around.after(text[:further]).faults:
+            break
+        end = further
+    return end
 
 
 def drop_head_without_body(text: str, cursor: Cursor) -> str:
