@@ -15,6 +15,9 @@ from typing import NamedTuple
 from threadrunner.syntax.languages import Language
 from threadrunner.syntax.scan import CLOSERS, OPENERS, Closer, Inside, Opener, indentation, scan
 
+MOST = 200
+"""Openers that are looked at, the innermost ones."""
+
 
 class Match(NamedTuple):
     """What a text at the cursor has to do for the brackets around it to come in pairs."""
@@ -33,6 +36,7 @@ def match(
     """`opened` are the brackets that are open at the cursor; `behind` is the suffix from where it can be scanned,
     beginning `inside` a string or comment."""
     tail, newline, below = suffix.partition("\n")
+    opened = opened[-MOST:]
     if language.blocks == "lists":
         return _match_lists(opened, prefix, tail, below, language, inside)
     if not language.paired:

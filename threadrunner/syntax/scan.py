@@ -85,12 +85,15 @@ class _Found:
         self.missing: list[Closer] = []
         self._text = text
         self._line = -1
+        self._seen = 0
         self._base = 0
 
     def add(self, bracket: str, at: int) -> None:
-        line = self._text.rfind("\n", 0, at) + 1
-        if line != self._line:
-            self._line, self._base = line, indentation(self._text, line)
+        # from the last bracket on: a line may be the whole text
+        if self._line < 0 or (self._text.rfind("\n", self._seen, at)) >= 0:
+            self._line = self._text.rfind("\n", 0, at) + 1
+            self._base = indentation(self._text, self._line)
+        self._seen = at
         if bracket in OPENERS:
             self.stack.append(Opener(bracket, at, self._base))
             return
@@ -99,7 +102,7 @@ class _Found:
         # between them were left open by what is being written.
         near = next((i for i in range(len(self.stack) - 1, -1, -1) if self.stack[i].bracket == partner), None)
         if near is not None:
-            if self.stack[near].at < line:
+            if self.stack[near].at < self._line:
                 self._base = self.stack[near].base
             del self.stack[near:]
         else:

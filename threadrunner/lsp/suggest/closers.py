@@ -33,6 +33,8 @@ def cut_tail_again(text: str, cursor: Cursor) -> str:
     return text
 
 
+MOST_LINES = 40
+"""Lines that are taken back, at most: for each, all around the cursor is read again."""
 TELLING = 4
 """Characters of the rest of a line; fewer may be the text's own."""
 
@@ -62,7 +64,9 @@ def keep_what_fits(text: str, cursor: Cursor) -> str:
     if (at := cursor.around.opened_enough(text)) is not None:
         return text[: _body_end(text, at, cursor)]
     best, fewest, end = text, whole, len(text.rstrip())
-    while fewest and (end := text.rfind("\n", 0, end)) > 0:
+    for _ in range(MOST_LINES):
+        if not fewest or (end := text.rfind("\n", 0, end)) <= 0:
+            break
         faults = cursor.around.after(text[:end]).faults if text[:end].strip() else None
         if faults is not None and faults < fewest and not text[end:].lstrip().startswith("{"):
             best, fewest = text[:end], faults
