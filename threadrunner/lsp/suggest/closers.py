@@ -28,7 +28,7 @@ def cut_tail_again(text: str, cursor: Cursor) -> str:
     if len(tail.strip()) < (TELLING if joins else 1) or (not joins and (counted or rest.strip())):
         return text
     for line in (text.rstrip(), first.rstrip()):
-        if line.endswith(tail) and (joins or not _opened_itself(line, tail.strip()[0])):
+        if line.endswith(tail) and (joins or _closes_too_much(cursor.head + line + tail, tail.strip()[0])):
             return line[: -len(tail)]
     return text
 
@@ -39,9 +39,9 @@ TELLING = 4
 """Characters of the rest of a line; fewer may be the text's own."""
 
 
-def _opened_itself(line: str, closer: str) -> bool:
+def _closes_too_much(line: str, closer: str) -> bool:
     opener = CLOSERS.get(closer, closer)
-    return line.count(opener) >= line.count(closer) if opener != closer else line.count(closer) % 2 == 0
+    return line.count(closer) % 2 == 1 if opener == closer else line.count(opener) < line.count(closer)
 
 
 def cut_at_comment_end(text: str, cursor: Cursor) -> str:
