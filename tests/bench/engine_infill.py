@@ -106,7 +106,7 @@ def ask_peer(peer: Peer, problems: list[dict[str, Any]]) -> float:
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for problem, text in zip(problems, pool.map(ask, problems), strict=True):
-            ends = middle_ends(problem["prompt"], problem["suffix"], path="problem.py")
+            ends = middle_ends(problem["prompt"], problem["suffix"], "python")
             raw.add(problem, text)
             score.add(problem, text[: ends.cut(text)])
     raw.show()

@@ -23,7 +23,10 @@ from engine_infill import Score, read
 
 from tests.lsp.editor import INLINE, Editor
 from tests.support import Daemon, Wire
-from threadrunner.lsp.suggest import brackets, filters
+from threadrunner.lsp.suggest import filters
+from threadrunner.lsp.suggest.cursor import Cursor
+from threadrunner.syntax.languages import language_of
+from threadrunner.syntax.scan import scan
 
 TOKENS = 128
 AT_ONCE = 8
@@ -72,11 +75,12 @@ def repeats(text: str, problem: dict[str, Any]) -> bool:
 
 def unbalanced(text: str, problem: dict[str, Any]) -> bool:
     """The file's brackets do not add up with it, though they do with the right answer."""
-    right = brackets.scan(problem["prompt"] + problem["canonical_solution"] + problem["suffix"])
-    if right is None or right[0] or right[1]:
-        return False
-    found = brackets.scan(problem["prompt"] + text + problem["suffix"])
-    return found is None or bool(found[0] or found[1])
+    return _adds_up(problem, problem["canonical_solution"]) and not _adds_up(problem, text)
+
+
+def _adds_up(problem: dict[str, Any], middle: str) -> bool:
+    found = scan(problem["prompt"] + middle + problem["suffix"], language_of("python"))
+    return not found.opened and not found.missing
 
 
 def main() -> None:
@@ -99,7 +103,7 @@ def main() -> None:
         for done, (number, said) in enumerate(engine_alone(wire, problems), start=1):
             problem = problems[number]
             alone.add(problem, said["text"])
-            at = filters.Cursor(problem["prompt"], problem["suffix"], "python", said["finish_reason"] == "length")
+            at = Cursor(problem["prompt"], problem["suffix"], "python", said["finish_reason"] == "length")
             filtered.add(problem, shown := filters.apply(said["text"], at))
             texts.append((number, said["text"], shown))
             if number < args.through:

@@ -43,7 +43,8 @@ def at(marked: str, language: str = "python") -> Surroundings:
         ("emacs-lisp", LISP + "\n(f)\n", "(- n 1)))))", "(- n 1))"),
         ("emacs-lisp", '(defun f ()\n  (insert (g "%F" |)))\n', "(now))))", "(now)"),
         ("shellscript", "x=($(|))\n", "ls))\n", "ls"),
-        ("markdown", "see (|)\n", "a)", "a)"),
+        ("markdown", "1) see (|)\n", "a) b", "a"),
+        ("markdown", "see |\n", "1) a", "1) a"),
     ],
 )
 def test_where_closers_are_too_many(language: str, marked: str, text: str, left: str) -> None:

@@ -35,7 +35,7 @@ def found(text: str, language: str = "python") -> tuple[str, str]:
         ("emacs-lisp", '(f ?\\( ?" "(" ; (\n', "(", ""),
         ("commonlisp", "(f #\\( '(a) #| ( |#", "(", ""),
         ("shellscript", "case $x in\n  a | b) f ${#x} $(g ;; # (\n", "(", ""),
-        ("markdown", "1) it's (a\n", "(", ""),
+        ("markdown", "1) it's (a\n", "(", ")"),
         ("no such language", "f( # (\n// (\n", "(", ""),
     ],
 )

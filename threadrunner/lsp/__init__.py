@@ -4,6 +4,7 @@
 sees the editor through `client.EditorClient` and the daemon through `suggest.ask.DaemonClient`.
 
 Pure, without I/O and without a clock of their own: `actions`, `client`, `items`, `outage`, and in `suggest/`
-`brackets`, `cache`, `context`, `documents`, `filters`, `infill`, `settings`, `text`, `typist`, `window`.
+`cache`, `closers`, `context`, `cursor`, `documents`, `ends`, `filters`, `infill`, `settings`, `text`, `typist`,
+`window`.
 `suggest/suggester`, `suggest/flight` and `suggest/speculation` decide what happens when.
 """

@@ -13,6 +13,9 @@ from threadrunner.syntax.languages import Language
 from threadrunner.syntax.matching import match
 from threadrunner.syntax.scan import CLOSERS, LINE_COMMENT, OPENERS, Inside, Opener, scan, string_end, string_ends
 
+LONGEST = 4_000
+"""Characters of a text whose closers are counted: it is looked at with each token."""
+
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
@@ -38,12 +41,13 @@ class Surroundings:
 
     @property
     def counted(self) -> bool:
-        """Whether brackets say anything here: not in prose, in comments, or in strings that may go on for lines."""
-        return self.language.brackets and (self.inside is None or self.inside.one_line)
+        """Whether brackets say anything here: not in comments, or in strings that may go on for lines."""
+        return self.inside is None or self.inside.one_line
 
     def excess(self, text: str) -> int | None:
         """The offset of the first closer in `text`, a bracket or a quote, that is behind the cursor already; None for
         none. A bracket is fine where its line opens as many again (`} else {`)."""
+        text = text[:LONGEST]
         if self.inside is not None and self.ends_inside:
             end = string_end(text, self.inside.end)
             return None if end is None else end - len(self.inside.end)

@@ -26,10 +26,9 @@ class Language:
     """What begins and ends a string of several lines."""
     characters: tuple[str, ...] = ()
     """What stands for a single character, as regular expressions: a bracket or a quote in it is none."""
-    brackets: bool = True
-    """Whether brackets come in pairs, so that they can be counted."""
     paired: bool = True
-    """Whether all of a file's brackets come in pairs: a pattern of a shell's `case` closes what nothing opened."""
+    """Whether all of a file's brackets come in pairs. A pattern of a shell's `case`, and "1)" in prose, close what
+    nothing opened: there, brackets are counted on the cursor's line alone."""
     middle_words: frozenset[str] = frozenset()
     """They go on with a block at its head's indentation: `else`."""
     end_words: frozenset[str] = frozenset()
@@ -135,20 +134,20 @@ TABLE = (
     ),
     Language(
         ("html", "xml", "svg", "handlebars", "jinja", "xsl"), (".html", ".htm", ".xml", ".svg", ".xhtml"), "tags", (),
-        (("<!--", "-->"),), quotes="", brackets=False,
+        (("<!--", "-->"),), quotes="", paired=False,
     ),
     Language(
         ("markdown", "mdx", "quarto", "rmd"), (".md", ".mdx", ".markdown", ".qmd"), "none", (), (("<!--", "-->"),),
-        quotes="", brackets=False, fences=True,
+        quotes="", paired=False, fences=True,
     ),
     Language(
         ("plaintext", "restructuredtext", "asciidoc", "latex", "tex", "git-commit", "typst"),
-        (".txt", ".rst", ".adoc", ".tex", ".typ"), "none", quotes="", brackets=False,
+        (".txt", ".rst", ".adoc", ".tex", ".typ"), "none", quotes="", paired=False,
     ),
-    Language(("yaml", "dockercompose"), (".yml", ".yaml"), "indent", ("#",), brackets=False),
+    Language(("yaml", "dockercompose"), (".yml", ".yaml"), "indent", ("#",), paired=False),
     Language(
         ("toml", "makefile", "dockerfile", "ini", "properties", "cmake", "terraform", "nix", "just", "gitignore"),
-        (".toml", ".mk", ".ini", ".cmake", ".tf", ".nix"), "none", ("#",), brackets=False,
+        (".toml", ".mk", ".ini", ".cmake", ".tf", ".nix"), "none", ("#",), paired=False,
     ),
     Language(("json", "jsonc", "json5"), (".json", ".jsonc"), "braces", ("//",), _C_COMMENTS),
 )  # fmt: skip

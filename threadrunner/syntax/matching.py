@@ -15,6 +15,9 @@ from typing import NamedTuple
 from threadrunner.syntax.languages import Language
 from threadrunner.syntax.scan import CLOSERS, OPENERS, Closer, Inside, Opener, indentation, scan
 
+MOST = 200
+"""Openers that are looked at, the innermost ones."""
+
 
 class Match(NamedTuple):
     """What a text at the cursor has to do for the brackets around it to come in pairs."""
@@ -33,6 +36,7 @@ def match(
     """`opened` are the brackets that are open at the cursor; `behind` is the suffix from where it can be scanned,
     beginning `inside` a string or comment."""
     tail, newline, below = suffix.partition("\n")
+    opened = opened[-MOST:]
     if language.blocks == "lists":
         return _match_lists(opened, prefix, tail, below, language, inside)
     if not language.paired:
@@ -43,8 +47,10 @@ def match(
     cut = not newline or _begins_a_body(tail)
     if not language.paired:
         here = tuple(opener for opener in opened if opener.at > prefix.rfind("\n"))
-        return _match(here, closing, 0, depth, cut)._replace(sure=bool(closers))
-    return _match(_local(opened, prefix, suffix), closing, _written(behind, closers, prefix), depth, cut)
+        return _match(here, closing, 0, depth, len(here) if cut else 0)._replace(sure=bool(closers))
+    local = _local(opened, prefix, suffix)
+    hanging = next((n for n, opener in enumerate(local) if not _hangs(opener, prefix, suffix)), len(local))
+    return _match(local, closing, _written(behind, closers, prefix), depth, len(local) if cut else hanging)
 
 
 def _begins_a_body(tail: str) -> bool:
@@ -82,12 +88,16 @@ def _local(opened: tuple[Opener, ...], prefix: str, suffix: str) -> tuple[Opener
     lines = [line for line in suffix.split("\n")[1:] if line.strip()]
     below = min((indentation(line, 0) for line in lines), default=0)
     for number, opener in enumerate(opened):
-        end = prefix.find("\n", opener.at)
-        line = prefix[opener.at : end] if end >= 0 else prefix[opener.at :] + suffix.partition("\n")[0]
-        hangs = line.rstrip()[-1:] in ("(", "[", "{") and (end >= 0 or not suffix.partition("\n")[0].strip())
-        if opener.base >= below or not hangs:
+        if opener.base >= below or not _hangs(opener, prefix, suffix):
             return opened[number:]
     return ()
+
+
+def _hangs(opener: Opener, prefix: str, suffix: str) -> bool:
+    """Whether its content begins on the next line."""
+    end = prefix.find("\n", opener.at)
+    line = prefix[opener.at : end] if end >= 0 else prefix[opener.at :] + suffix.partition("\n")[0]
+    return line.rstrip()[-1:] in ("(", "[", "{") and (end >= 0 or not suffix.partition("\n")[0].strip())
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +133,9 @@ def _written(behind: str, closers: Sequence[Closer], prefix: str) -> int:
     return len(closers)
 
 
-def _match(opened: Sequence[Opener], closing: Sequence[_Closing], written: int, depth: int, cut: bool) -> Match:
+def _match(opened: Sequence[Opener], closing: Sequence[_Closing], written: int, depth: int, hanging: int) -> Match:
     """At least `written` closers have their openers before the cursor or at it; what is written there is indented by
-    `depth`. `cut`: more closers stand behind all that is known."""
+    `depth`. The outermost `hanging` openers may be closed farther down than is known, where some are closed here."""
     deep = next((n for n, c in enumerate(closing) if c.indent is not None and c.indent < depth), len(closing))
     for strictly in (True, False):
         for free in range(len(opened) + 1):
@@ -133,7 +143,7 @@ def _match(opened: Sequence[Opener], closing: Sequence[_Closing], written: int, 
             last = min(max(len(closing) - len(left), 0), deep)
             for to_open in range(max(written - len(left), 0), last + 1):
                 rest = closing[to_open:]
-                enough = len(left) <= len(rest) or (cut and rest)
+                enough = len(left) <= len(rest) + (hanging if rest else 0)
                 if enough and all(c.closes(o, strictly) for o, c in zip(left, rest, strict=False)):
                     return Match(free, to_open, strictly)
     return Match(len(opened), 0, False)

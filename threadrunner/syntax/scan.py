@@ -60,7 +60,7 @@ class Scan:
 
 def scan(text: str, language: Language, opened: tuple[Opener, ...] = (), inside: Inside | None = None) -> Scan:
     """`opened` are the brackets that are open before the text, `inside` what it begins in."""
-    found = _Found(text, [opener._replace(at=-1) for opener in opened], whole=language.brackets)
+    found = _Found(text, [opener._replace(at=-1) for opener in opened])
     at, inside = _leave(text, 0, inside)
     pattern, ends = _lexer(language)
     while inside is None and (match := pattern.search(text, at)) is not None:
@@ -80,18 +80,20 @@ def scan(text: str, language: Language, opened: tuple[Opener, ...] = (), inside:
 class _Found:
     """The brackets of a text, one after another."""
 
-    def __init__(self, text: str, stack: list[Opener], whole: bool) -> None:
+    def __init__(self, text: str, stack: list[Opener]) -> None:
         self.stack = stack
         self.missing: list[Closer] = []
         self._text = text
-        self._whole = whole
         self._line = -1
+        self._seen = 0
         self._base = 0
 
     def add(self, bracket: str, at: int) -> None:
-        line = self._text.rfind("\n", 0, at) + 1
-        if line != self._line:
-            self._line, self._base = line, indentation(self._text, line)
+        # from the last bracket on: a line may be the whole text
+        if self._line < 0 or (self._text.rfind("\n", self._seen, at)) >= 0:
+            self._line = self._text.rfind("\n", 0, at) + 1
+            self._base = indentation(self._text, self._line)
+        self._seen = at
         if bracket in OPENERS:
             self.stack.append(Opener(bracket, at, self._base))
             return
@@ -100,10 +102,10 @@ class _Found:
         # between them were left open by what is being written.
         near = next((i for i in range(len(self.stack) - 1, -1, -1) if self.stack[i].bracket == partner), None)
         if near is not None:
-            if self.stack[near].at < line:
+            if self.stack[near].at < self._line:
                 self._base = self.stack[near].base
             del self.stack[near:]
-        elif self._whole:
+        else:
             self.missing.append(Closer(bracket, at))
 
 

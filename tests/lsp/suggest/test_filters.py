@@ -43,7 +43,7 @@ CASES = [
     (closers.cut_second_closer, "foo(|)", "a, b)", "a, b"),
     (closers.cut_second_closer, "foo(|):", "a, b):", "a, b"),
     (closers.cut_second_closer, "foo(|):", "a, b)", "a, b"),
-    (closers.cut_tail_again, "x = | + y", "a + y", "a"),
+    (closers.cut_tail_again, "x = | + yes", "a + yes", "a"),
     (closers.cut_tail_again, "foo(|)", "bar(a)", "bar(a)"),
     (closers.cut_tail_again, "foo([\n    bar(|)\n])", "a()", "a()"),
     (closers.cut_second_closer, "foo([\n    bar(|)\n])", "a)", "a"),
@@ -121,12 +121,16 @@ IN = [
     ("c", ends.cut_at_below, "// int a|\n// int a = compute(b);", " = compute(b);", " = compute(b);"),
     ("python", closers.drop_head_without_body, "x = 1\n|\nz = 3", "y = 2\nif y:", "y = 2"),
     ("python", closers.drop_head_without_body, "x = 1\n|\n    z = 3", "y = 2\nif y:", "y = 2\nif y:"),
-    ("c", closers.drop_head_without_body, "a();\n|\nd();", "b();\nif (c) {", "b();"),
-    ("c", closers.drop_head_without_body, "a();\n|\n}", "b();\nif (c) {", "b();\nif (c) {"),
+    ("c", closers.drop_head_without_body, "a();\n|\nd();", "b();\nif (c) {", "b();\nif (c) {"),
     ("ruby", closers.drop_head_without_body, "a\n|\nd", "b\nc.each do |x|", "b"),
     ("ruby", closers.drop_head_without_body, "a\n|\nd", "b\nif c then d end", "b\nif c then d end"),
     ("python", closers.drop_head_without_body, "def f(x|", "):", "):"),
     ("shellscript", closers.cut_tail_again, "x=($(|))", "ls)", "ls)"),
+    ("c", closers.cut_tail_again, "// see (|)", "a(b)", "a(b)"),
+    ("c", closers.cut_tail_again, "// see (|)", "a, b)", "a, b"),
+    ("c", closers.keep_what_fits, "a {\n  |\n  }\n}", "if (b) {\n    c();\n  }\n  d();", "if (b) {\n    c();"),
+    ("c", closers.keep_what_fits, "a {\n  |\n    c();\n  }\n}", "if (b) {\n    c();\n  }\n  d();", "if (b) {"),
+    ("c", closers.cut_tail_again, "// ends|.", " with..", " with.."),
     ("html", closers.cut_tail_again, '<a b="|">', 'c">', "c"),
 ]
 
@@ -145,6 +149,13 @@ def test_an_unfinished_line_goes_unless_it_is_all() -> None:
     assert ends.cut_unfinished_line("a = 1\nb = (c", at("|", unfinished=True)) == "a = 1"
     assert ends.cut_unfinished_line("b = (c", at("|", unfinished=True)) == "b = (c"
     assert ends.cut_unfinished_line("a = 1\nb = (c", at("|")) == "a = 1\nb = (c"
+
+
+def test_a_head_goes_where_the_tokens_ran_out() -> None:
+    unfinished = at("a();\n|\nd();", language="c", unfinished=True)
+    assert closers.drop_head_without_body("b();\nif (c) {", unfinished) == "b();"
+    inside = at("a();\n|\n}", language="c", unfinished=True)
+    assert closers.drop_head_without_body("b();\nif (c) {", inside) == "b();\nif (c) {"
 
 
 def test_every_rule_is_in_the_pipeline_and_has_a_case() -> None:

@@ -3,6 +3,7 @@ benchmark's problems, cut by these rules more than 40 %."""
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 
@@ -13,6 +14,7 @@ from threadrunner.syntax.joins import closers_alone, must_join
 from threadrunner.syntax.languages import language_of
 
 BLANK_RUN = "\n\n\n"
+_TELLING = re.compile(r"[)\]}\"'`\n]")
 NEAR_BEFORE, NEAR_BEHIND = 6_000, 2_000
 """Characters around the cursor that are looked at: clients may send whole files."""
 
@@ -35,28 +37,31 @@ class MiddleEnds:
         tail, _, below = suffix.partition("\n")
         self._around = around
         self._tail = tail.strip()
+        self._looked, self._found = 0, around.excess("")
         self._at_line_end = not self._tail and bool(suffix)
         # where closers are counted, none of them is taken for the suffix by its looks
         self._next = next((line.rstrip() for line in below.split("\n") if line.strip()), "")
         self._repeated = "" if around.counted and closers_alone(self._next) else self._next
         self._min_indent = min(_indent(head), _indent(self._next)) if self._next else min(_indent(head), 1)
+        self._top_level = around.language.top_level
         if around.language.blocks == "lists":
             self._min_indent = 0
+            self._top_level = self._top_level if head else ()  # whole forms may follow one another
 
     def cut(self, text: str) -> int | None:
         cuts = [text.find(BLANK_RUN), self._closer_cut(text), self._line_cut(text, ended=False)]
         if (at := self._around.comment_end(text)) is not None:
             cuts.append(at)
-        cuts += [at for sign in self._around.language.top_level if (at := text.find(f"\n{sign}")) >= 0]
+        cuts += [at for sign in self._top_level if (at := text.find(f"\n{sign}")) >= 0]
         end = min((at for at in cuts if at >= 0), default=None)
         return None if end is None else self.trim(text[:end])
 
     def _closer_cut(self, text: str) -> int:
         """Where the closers begin that are behind the cursor already, or -1."""
         around = self._around
-        if around.counted or around.ends_inside:
+        if (around.counted and around.language.blocks != "tags") or around.ends_inside:
             # on a line that goes on, as many may still be opened again
-            at = around.excess(text)
+            at = self._excess(text)
             if at is None or ("\n" not in text[at:] and text[at] != self._tail[:1]):
                 return -1
             return at
@@ -80,13 +85,20 @@ class MiddleEnds:
             at = end
         return -1
 
+    def _excess(self, text: str) -> int | None:
+        """As Surroundings.excess, of a text that grows: without a further closer or line there is none."""
+        if self._looked <= len(text) and self._found is None and not _TELLING.search(text, self._looked):
+            return None
+        self._looked, self._found = len(text), self._around.excess(text)
+        return self._found
+
     def safe(self, text: str) -> int:
         end = len(text)
         begin = text.rfind("\n") + 1
         line = text[begin:]
         if begin and not (line.strip() and not self._repeated.startswith(line) and not self._may_be_top_level(line)):
             end = len(text[:begin].rstrip("\n"))
-        if (at := self._around.excess(text)) is not None:
+        if (at := self._excess(text)) is not None:
             end = min(end, len(text[:at].rstrip()))
         for overlap in range(min(len(self._tail), len(text)), 0, -1):
             if text.endswith(self._tail[:overlap]):
@@ -99,7 +111,7 @@ class MiddleEnds:
         return len(text.rstrip()) if self._at_line_end else len(text)
 
     def _may_be_top_level(self, line: str) -> bool:
-        return any(sign.startswith(line) for sign in self._around.language.top_level)
+        return any(sign.startswith(line) for sign in self._top_level)
 
 
 class TimeBudget:

@@ -6,7 +6,7 @@ import re
 
 from threadrunner.lsp.suggest.cursor import Cursor, indent
 from threadrunner.syntax.joins import closers_alone, must_join
-from threadrunner.syntax.scan import scan
+from threadrunner.syntax.scan import CLOSERS, scan
 
 
 def cut_second_closer(text: str, cursor: Cursor) -> str:
@@ -19,16 +19,29 @@ def cut_second_closer(text: str, cursor: Cursor) -> str:
 
 
 def cut_tail_again(text: str, cursor: Cursor) -> str:
-    """`x = | + y` answered with `a + y`: what ends the text is behind the cursor already."""
+    """`x = | + y` answered with `a + y`: what ends the text is behind the cursor already. So are closers where brackets
+    are not counted, `(see |)` in prose, unless the text has opened them itself."""
     tail = cursor.tail.rstrip()
     first, _, rest = text.partition("\n")
-    joins = must_join(tail) and len(tail.strip()) >= 2
-    if not tail or not (joins or not cursor.around.counted) or (len(tail.strip()) < 2 and rest.strip()):
+    joins = must_join(tail)
+    counted = cursor.around.counted and cursor.facts.blocks != "tags"  # where `">` closes, brackets say little
+    if len(tail.strip()) < (TELLING if joins else 1) or (not joins and (counted or rest.strip())):
         return text
     for line in (text.rstrip(), first.rstrip()):
-        if line.endswith(tail):
+        if line.endswith(tail) and (joins or _closes_too_much(cursor.head + line + tail, tail.strip()[0])):
             return line[: -len(tail)]
     return text
+
+
+MOST_LINES = 40
+"""Lines that are taken back, at most: for each, all around the cursor is read again."""
+TELLING = 4
+"""Characters of the rest of a line; fewer may be the text's own."""
+
+
+def _closes_too_much(line: str, closer: str) -> bool:
+    opener = CLOSERS.get(closer, closer)
+    return line.count(closer) % 2 == 1 if opener == closer else line.count(opener) < line.count(closer)
 
 
 def cut_at_comment_end(text: str, cursor: Cursor) -> str:
@@ -49,13 +62,26 @@ def keep_what_fits(text: str, cursor: Cursor) -> str:
     if not whole or before is None:
         return text
     if (at := cursor.around.opened_enough(text)) is not None:
-        return text[:at]
+        return text[: _body_end(text, at, cursor)]
     best, fewest, end = text, whole, len(text.rstrip())
-    while fewest and (end := text.rfind("\n", 0, end)) > 0:
+    for _ in range(MOST_LINES):
+        if not fewest or (end := text.rfind("\n", 0, end)) <= 0:
+            break
         faults = cursor.around.after(text[:end]).faults if text[:end].strip() else None
         if faults is not None and faults < fewest and not text[end:].lstrip().startswith("{"):
             best, fewest = text[:end], faults
     return best if fewest <= before or not cursor.tail.strip() else ""
+
+
+def _body_end(text: str, head_end: int, cursor: Cursor) -> int:
+    """The end of a block's head whose body stands already, or of its body where only the closer does."""
+    end = head_end
+    while cursor.below and closers_alone(cursor.below[0]):
+        further = text.find("\n", end + 1)
+        if further < 0 or cursor.around.after(text[:further]).faults:
+            break
+        end = further
+    return end
 
 
 def drop_head_without_body(text: str, cursor: Cursor) -> str:
@@ -85,4 +111,4 @@ def _begins_a_block(line: str, cursor: Cursor) -> bool:
         return line.endswith(":")
     if cursor.facts.blocks == "words" and _WORD_HEAD.match(line):
         return True
-    return cursor.facts.blocks in ("braces", "words") and line.endswith(("{", "(", "["))
+    return cursor.unfinished and cursor.facts.blocks in ("braces", "words") and line.endswith(("{", "(", "["))

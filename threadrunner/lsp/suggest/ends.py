@@ -45,7 +45,7 @@ def cut_at_block_end(text: str, cursor: Cursor) -> str:
     bracket at a line's beginning.
     """
     if cursor.facts.blocks == "lists":
-        return text.partition("\n(")[0]
+        return text.partition("\n(")[0] if cursor.head else text
     head = cursor.head if cursor.head.strip() else cursor.head + text[: len(text) - len(text.lstrip(" \t"))]
     allowed = indent(head)
     if cursor.below:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from threadrunner.lsp.suggest.documents import Document, Documents
+from threadrunner.syntax.languages import OTHER, language_of
 
 STEP = 1024
 """Characters by which the room for earlier cells shrinks while a cell grows: else its beginning would move with each
@@ -67,28 +68,9 @@ def _shown(other: Document, language: str) -> str:
     text = other.whole().replace("\r\n", "\n").strip("\n")
     if other.language == language or not text.strip():
         return text.rstrip()
-    sign = "# " if language in HASH else "// " if language in SLASHES else ""
+    signs = () if (facts := language_of(language)) is OTHER else facts.line_comments
+    sign = f"{signs[0]} " if signs else ""
     return "\n".join(f"{sign}{line}".rstrip() for line in text.split("\n")) if sign else ""
-
-
-HASH = frozenset(("python", "r", "julia", "ruby", "perl", "shellscript", "bash", "elixir", "yaml", "powershell"))
-SLASHES = frozenset(
-    (
-        "javascript",
-        "typescript",
-        "java",
-        "kotlin",
-        "scala",
-        "rust",
-        "go",
-        "c",
-        "cpp",
-        "csharp",
-        "fsharp",
-        "swift",
-        "php",
-    )
-)
 
 
 def room(prefix_chars: int, typed: int) -> int:
