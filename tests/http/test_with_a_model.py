@@ -172,3 +172,12 @@ def test_what_can_be_named(served: Served) -> None:
 def test_what_is_loaded(served: Served) -> None:
     (running,) = served.get("/api/ps").json["models"]
     assert running["context_length"] == 512 and "/" not in running["name"] and running["size"] > 0
+
+
+def test_a_raw_prompt_with_markers_is_code_to_fill_in(tiny: Served) -> None:
+    """As Zed asks Ollama for its edit predictions, with the markers of whichever family its user named."""
+    prompt = "<PRE> def add(a, b):\n    return  <SUF>\n <MID>"
+    asked = {"model": "tiny", "prompt": prompt, "raw": True, "stream": False, "options": {"num_predict": 4}}
+    answer = tiny.post("/api/generate", asked).json
+    filled = tiny.daemon.wire().call("infill", prefix="def add(a, b):\n    return ", suffix="\n", max_tokens=4)
+    assert answer["response"] == filled["text"] and answer["prompt_eval_count"] == filled["usage"]["prompt_tokens"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,13 @@ class Gap:
     suffix: str
     path: str | None = None
     context: list[tuple[str, str]] = field(default_factory=list)
+
+
+def asked(cursor: Gap) -> dict[str, Any]:
+    """Params of `infill`."""
+    context = [{"path": name, "text": text} for name, text in cursor.context[-64:]]
+    path = {} if cursor.path is None else {"path": cursor.path}
+    return {"prefix": cursor.prefix, "suffix": cursor.suffix, "context": context, **path}
 
 
 def parse(prompt: str) -> Gap | None:

@@ -17,6 +17,7 @@ from threadrunner.http.exchange import AnswerPiece, Order, Progressed, whole
 from threadrunner.http.failures import HttpFailure, openai_error
 from threadrunner.http.gateway import Gateway, fields
 from threadrunner.http.joining import choices
+from threadrunner.http.names import without_path
 from threadrunner.http.openai_objects import FINGERPRINT, finish_reason
 from threadrunner.http.reading import Fields
 from threadrunner.http.streams import SSE, Stream
@@ -68,7 +69,7 @@ def _answer(order: Order, answer: Generated) -> dict[str, Any]:
         "id": openai_objects.new_id("chatcmpl-"),
         "object": "chat.completion",
         "created": int(time.time()),
-        "model": order.model or answer.model,
+        "model": order.model or without_path(answer.model),
         "system_fingerprint": FINGERPRINT,
         "choices": made,
         "usage": openai_objects.usage(answer),

@@ -22,6 +22,7 @@ from threadrunner.http.failures import HttpFailure, invalid, openai_error
 from threadrunner.http.gateway import Gateway, fields
 from threadrunner.http.infill_markers import Gap
 from threadrunner.http.joining import choices, prompt_logprobs
+from threadrunner.http.names import without_path
 from threadrunner.http.openai_objects import FINGERPRINT, finish_reason
 from threadrunner.http.reading import Fields
 from threadrunner.http.streams import SSE, Stream
@@ -76,7 +77,7 @@ async def read(gateway: Gateway, body: Fields) -> Completion:
     echo = bool(body.flag("echo"))
     if cursors:
         # An editor's: it does not wait for a long prompt of another program's.
-        asked = [{"priority": "interactive", **shared, **_infill(cursor)} for cursor in cursors]
+        asked = [{"priority": "interactive", **shared, **infill_markers.asked(cursor)} for cursor in cursors]
         echoes = [prompt for prompt in prompts if isinstance(prompt, str)] if echo else []
         return Completion(Order("infill", asked[0], model, tuple(asked[1:])), echoes)
     if not any(name in body for name in sampling.LIMITS):
@@ -120,12 +121,6 @@ def _cursors(prompts: list[Prompt], suffix: str | None) -> list[Gap] | None:
     return found if len(found) == len(texts) else None
 
 
-def _infill(cursor: Gap) -> dict[str, Any]:
-    context = [{"path": name, "text": text} for name, text in cursor.context[-64:]]
-    path = {} if cursor.path is None else {"path": cursor.path}
-    return {"prefix": cursor.prefix, "suffix": cursor.suffix, "context": context, **path}
-
-
 def _continued(prompt: Prompt) -> dict[str, Any]:
     return {"prompt": prompt, "raw": True, "special": True} if isinstance(prompt, str) else {"prompt_tokens": prompt}
 
@@ -164,7 +159,7 @@ def _answer(asked: Completion, answer: Generated) -> dict[str, Any]:
         "id": openai_objects.new_id("cmpl-"),
         "object": "text_completion",
         "created": int(time.time()),
-        "model": asked.order.model or answer.model,
+        "model": asked.order.model or without_path(answer.model),
         "system_fingerprint": FINGERPRINT,
         "choices": made,
         "usage": openai_objects.usage(answer),

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from threadrunner.http import conversation, ollama_conversation
+from threadrunner.http import conversation, infill_markers, ollama_conversation
 from threadrunner.http.exchange import Order, whole
 from threadrunner.http.failures import invalid
 from threadrunner.http.gateway import Gateway, fields
@@ -49,13 +49,15 @@ async def read_generate(gateway: Gateway, body: Fields) -> Order:
     model = ollama_conversation.read_model(body)
     params = {**await gateway.target(model), **ollama_conversation.read_params(body)}
     prompt = body.text("prompt") or ""
-    if suffix := body.text("suffix"):
+    cursor = infill_markers.parse(prompt) if body.flag("raw") else None  # as Zed asks for its edit predictions
+    if cursor or (suffix := body.text("suffix")):
         for name in ("reasoning", "template_vars", "session", "memory"):
             params.pop(name, None)
-        return Order("infill", {**params, "prefix": prompt, "suffix": suffix}, model)
+        middle = infill_markers.asked(cursor) if cursor else {"prefix": prompt, "suffix": suffix}
+        return Order("infill", {**params, **middle}, model)
     params["prompt"] = prompt
     if body.flag("raw"):
-        params["raw"] = True
+        params |= {"raw": True, "special": True}
     elif system := body.text("system"):
         params["system"] = system
     return Order("generate", params, model)
