@@ -16,6 +16,7 @@ const PHONE = matchMedia("(max-width: 760px)");
 class App extends Speaker {
   current = null; // the open conversation's name
   models = [];
+  usual = ""; // the model where none is chosen
   modes = [];
   status = null;
   daemon = null;
@@ -48,7 +49,9 @@ class App extends Speaker {
     try {
       const state = await call("state");
       Object.assign(this, { models: state.models, modes: state.modes, status: state.status, live: new Set(state.live) });
-      if (state.status.backend !== "llama") this.models = [{ name: state.status.backend, present: true, default: true, description: "a backend without a model" }];
+      const { backend, model } = state.status;
+      this.usual = backend === "llama" ? model : backend;
+      if (backend !== "llama") this.models = [{ name: backend, present: true, default: true, description: "a backend without a model" }];
       this.composer.labels();
       this.list.daemon(this.status, this.daemon);
       this.talk.used();
