@@ -45,9 +45,10 @@ class App extends Speaker {
 
   // What there is
 
-  async refresh() {
+  /** `passive`: because the daemon has said something, so it is not to be started for this. */
+  async refresh(passive = false) {
     try {
-      const state = await call("state");
+      const state = await call("state", { passive });
       Object.assign(this, { models: state.models, modes: state.modes, status: state.status, live: new Set(state.live) });
       const { backend, model } = state.status;
       this.usual = backend === "llama" ? model : backend;
@@ -56,7 +57,7 @@ class App extends Speaker {
       this.list.daemon(this.status, this.daemon);
       this.talk.used();
     } catch (failure) {
-      this.failed(failure);
+      if (!passive) this.failed(failure);
     }
   }
 
@@ -111,7 +112,7 @@ class App extends Speaker {
 
   soonRefresh() {
     clearTimeout(this.refreshing);
-    this.refreshing = setTimeout(() => this.refresh(), 150);
+    this.refreshing = setTimeout(() => this.refresh(true), 150);
   }
 
   /** Another tab has changed something. */
