@@ -318,7 +318,7 @@ def test_an_answer_is_found_again_and_stopped(served: Served) -> None:
     first.close()  # as a tab does that is loaded again
     second = Reading(served, "watch", session="long one")
     assert second.next()["session"] == "long one"
-    assert second.next()["text"].startswith("lorem")
+    assert second.until("text")["text"].startswith("lorem")
     assert ask(served, "stop", session="long one") == {"stopped": True}
     second.until("stopped")
     assert second.next() is None
