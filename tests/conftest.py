@@ -22,7 +22,13 @@ REAL_MODELS = {"smollm2", "qwen_coder", "gemma3"}
 """The fixtures that are a real model; a test that uses one, through other fixtures too, is marked `model`."""
 SLOW = {"hub"}
 """Fixtures that make a test slow: to fetch from a hub starts a process that imports huggingface_hub, over a second."""
-FOREIGN_PROGRAMS = [TESTS / "clients", TESTS / "daemon" / "test_node.py", TESTS / "http" / "test_browser.py"]
+FOREIGN_PROGRAMS = [
+    TESTS / "clients",
+    TESTS / "daemon" / "test_node.py",
+    TESTS / "http" / "test_browser.py",
+    TESTS / "http" / "test_page_browser.py",
+    TESTS / "http" / "test_page_markdown.py",
+]
 """Tests that start an editor, Node or a browser; they are marked `clients`."""
 
 

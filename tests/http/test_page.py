@@ -271,6 +271,15 @@ def test_an_origin_that_is_allowed_elsewhere_is_not_the_page(stricter: Served) -
     assert "access-control-allow-origin" not in own.headers
 
 
+def test_a_tab_that_is_only_open_starts_no_daemon(served: Served) -> None:
+    refused = served.post("/ui/api/state", {"passive": True})
+    assert refused.status == 503 and refused.json["error"]["kind"] == "Disconnected"
+    tab = Reading(served, "events")
+    assert tab.next() == {"daemon": "there"}
+    assert served.post("/ui/api/state", {"passive": True}).status == 200
+    tab.close()
+
+
 class Reading:
     """A stream that is read line by line."""
 
@@ -309,7 +318,7 @@ def test_an_answer_is_found_again_and_stopped(served: Served) -> None:
     first.close()  # as a tab does that is loaded again
     second = Reading(served, "watch", session="long one")
     assert second.next()["session"] == "long one"
-    assert second.next()["text"].startswith("lorem")
+    assert second.until("text")["text"].startswith("lorem")
     assert ask(served, "stop", session="long one") == {"stopped": True}
     second.until("stopped")
     assert second.next() is None

@@ -288,6 +288,7 @@ def test_a_daemon_that_ends_and_a_serve_that_is_gone_are_said(tab: Tab, served: 
     tab.wait("!document.querySelector('.daemon.gone')", "the notice to go")
     assert tab.text(".turn:last-child .text").startswith("lorem")
     tab.faultless()
+    tab.browser.call("Page.navigate", url="about:blank")
     wire = served.daemon.wire()  # this one is no child of the test's, and must not outlive it
     wire.call("shutdown")
     while wire.read() is not None:

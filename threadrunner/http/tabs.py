@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from threadrunner.api.errors import ApiError
+from threadrunner.api.errors import ApiError, Disconnected
 from threadrunner.client import autostart
 from threadrunner.client.aio import AsyncConnection
 from threadrunner.http.live import NOTHING, line
@@ -28,10 +28,17 @@ class Tabs:
         self._queues: set[asyncio.Queue[dict[str, Any] | None]] = set()
         self._watch: asyncio.Task[None] | None = None
         self._daemon: str | None = None
+        self._connection: AsyncConnection | None = None
 
     def tell(self, event: dict[str, Any]) -> None:
         for queue in self._queues:
             queue.put_nowait(event)
+
+    async def request(self, method: str, params: dict[str, Any]) -> Any:
+        """Ask the daemon that is there. Raises ApiError, also where none is."""
+        if self._connection is None:
+            raise Disconnected("the daemon has ended; what you do next starts it")
+        return await self._connection.request(method, params)
 
     def close(self) -> None:
         """End what they listen to."""
@@ -76,9 +83,11 @@ class Tabs:
             try:
                 with contextlib.suppress(ApiError):
                     await connection.request("subscribe", {"events": ["*"]})
+                    self._connection = connection
                     self._is("there")
                     await connection.ended()
             finally:
+                self._connection = None
                 await connection.close()
 
     async def _connected(self) -> AsyncConnection:

@@ -73,10 +73,11 @@ class PageApi:
             return params
 
     async def state(self, request: Request) -> Response:
-        """All that the page needs beside conversations."""
-        await _read(request)
+        """All that the page needs beside conversations. `passive`: no person has asked for it, so no daemon is started:
+        one that is being stopped says that its models go, and must not come back for that."""
+        ask = self._tabs.request if (await _read(request)).flag("passive") else self._gateway.request
         names = ("status", "models.list", "modes.list")
-        status, models, modes = await asyncio.gather(*(self._gateway.request(name, {}) for name in names))
+        status, models, modes = await asyncio.gather(*(ask(name, {}) for name in names))
         found = {"version": __version__, "status": status, "live": self._live.names()}
         return JSONResponse({**found, "models": models["models"], "modes": modes["modes"]}, headers=HEADERS)
 

@@ -16,6 +16,7 @@ const PHONE = matchMedia("(max-width: 760px)");
 class App extends Speaker {
   current = null; // the open conversation's name
   models = [];
+  usual = ""; // the model where none is chosen
   modes = [];
   status = null;
   daemon = null;
@@ -44,16 +45,19 @@ class App extends Speaker {
 
   // What there is
 
-  async refresh() {
+  /** `passive`: because the daemon has said something, so it is not to be started for this. */
+  async refresh(passive = false) {
     try {
-      const state = await call("state");
+      const state = await call("state", { passive });
       Object.assign(this, { models: state.models, modes: state.modes, status: state.status, live: new Set(state.live) });
-      if (state.status.backend !== "llama") this.models = [{ name: state.status.backend, present: true, default: true, description: "a backend without a model" }];
+      const { backend, model } = state.status;
+      this.usual = backend === "llama" ? model : backend;
+      if (backend !== "llama") this.models = [{ name: backend, present: true, default: true, description: "a backend without a model" }];
       this.composer.labels();
       this.list.daemon(this.status, this.daemon);
       this.talk.used();
     } catch (failure) {
-      this.failed(failure);
+      if (!passive) this.failed(failure);
     }
   }
 
@@ -108,7 +112,7 @@ class App extends Speaker {
 
   soonRefresh() {
     clearTimeout(this.refreshing);
-    this.refreshing = setTimeout(() => this.refresh(), 150);
+    this.refreshing = setTimeout(() => this.refresh(true), 150);
   }
 
   /** Another tab has changed something. */

@@ -33,16 +33,21 @@ export class Composer {
     this.watchDrops();
   }
 
+  /** What a conversation remembers. */
+  learn(session) {
+    this.known = session ? { model: session.model, system: session.system, mode: session.mode, ...session.params } : {};
+    this.labels();
+  }
+
   /** A conversation's own settings, and what was typed for it before. */
   take(session, draft) {
-    this.known = session ? { model: session.model, system: session.system, mode: session.mode, ...session.params } : {};
     if (!session) delete this.settings.system;
     else this.settings = {};
     this.box.value = draft ?? "";
     this.files = [];
     this.showFiles();
     this.changed();
-    this.labels();
+    this.learn(session);
   }
 
   setting(name) {
@@ -153,7 +158,7 @@ export class Composer {
   // What answers
 
   get modelName() {
-    return this.setting("model") ?? this.app.models.find((model) => model.default)?.name ?? this.app.status?.model ?? "";
+    return this.setting("model") ?? this.app.usual;
   }
 
   labels() {

@@ -249,7 +249,7 @@ export class Talk {
       const { timings, usage } = done;
       Object.assign(turn, { rate: timings.tokens_per_second, first: timings.ttft_ms / 1000, finish: done.finish_reason, completion_tokens: usage.completion_tokens });
     }
-    if (kept && this.app.current === answer.session) this.session = kept.session;
+    if (kept && this.app.current === answer.session) this.app.composer.learn((this.session = kept.session));
     const folds = [...view.element.querySelectorAll("details")].some((fold) => fold.dataset.mine);
     view.show(turn);
     if (folds) view.element.querySelector(".answer details")?.setAttribute("open", "");
