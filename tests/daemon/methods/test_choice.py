@@ -38,7 +38,8 @@ NAMED = Preference
         # another machine is told by a name alone: `remote` decides no backend, and its conversation keeps its model
         (NAMED(None, "remote"), NOTHING, NOTHING, NOTHING, ModelChoice("llama", "default", "config")),
         (NOTHING, NOTHING, NAMED("s", "remote"), NOTHING, ModelChoice("llama", "s", "session")),
-        (NAMED(None, "dummy"), NOTHING, NAMED("s", "remote"), NOTHING, ModelChoice("dummy", "s", "session")),
+        (NOTHING, NOTHING, NAMED("s", "remote"), NAMED(None, "dummy"), ModelChoice("dummy", "s", "session")),
+        (NAMED(None, "dummy"), NOTHING, NAMED("s", "remote"), NOTHING, ModelChoice("dummy", "dummy", "request")),
         (NAMED("r"), NOTHING, NAMED("s", "remote"), NOTHING, ModelChoice("llama", "r", "request")),
     ],
 )
