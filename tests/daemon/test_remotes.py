@@ -145,6 +145,7 @@ def test_lists_know_of_it(box: Box) -> None:
     assert box.fail("models.remove", model="big")[0] == "InvalidParams"
     assert box.fail("models.pull", model="remote:box/m")[0] == "InvalidParams"
     assert box.fail(model="remote:else/m", prompt="x")[0] == "ModelNotFound"
+    assert box.fail(backend="remote", prompt="x")[0] == "InvalidParams"
     assert box.server.requests == []
 
 

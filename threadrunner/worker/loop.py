@@ -260,7 +260,7 @@ def find_backend(name: str) -> Backend:
 
         places = {entry.name: entry.value for entry in entry_points(group="threadrunner.backends")}
         if name not in places:
-            known = ", ".join(sorted({*BUILT_IN, *places}))
+            known = ", ".join(sorted({*BUILT_IN, *places} - {"remote"}))  # that one is told by a model's name
             raise ModelLoadFailed(f"no backend is named {name!r}; installed: {known}", backend=name)
         place = places[name]
     module, _, attribute = place.partition(":")

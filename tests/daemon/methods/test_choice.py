@@ -35,6 +35,12 @@ NAMED = Preference
         (NAMED(None, "dummy"), NOTHING, NOTHING, NOTHING, ModelChoice("dummy", "dummy", "request")),
         (NOTHING, NOTHING, NOTHING, NAMED(None, "shout"), ModelChoice("shout", "shout", "client")),
         (NAMED(None, "llama"), NOTHING, NAMED("s", "dummy"), NOTHING, ModelChoice("llama", "default", "config")),
+        # another machine is told by a name alone: `remote` decides no backend, and its conversation keeps its model
+        (NAMED(None, "remote"), NOTHING, NOTHING, NOTHING, ModelChoice("llama", "default", "config")),
+        (NOTHING, NOTHING, NAMED("s", "remote"), NOTHING, ModelChoice("llama", "s", "session")),
+        (NOTHING, NOTHING, NAMED("s", "remote"), NAMED(None, "dummy"), ModelChoice("dummy", "s", "session")),
+        (NAMED(None, "dummy"), NOTHING, NAMED("s", "remote"), NOTHING, ModelChoice("dummy", "dummy", "request")),
+        (NAMED("r"), NOTHING, NAMED("s", "remote"), NOTHING, ModelChoice("llama", "r", "request")),
     ],
 )
 def test_who_names_the_model(

@@ -55,8 +55,9 @@ def choose_model(
     because, backend = next(
         (reason, source.backend) for reason, source in sources if source.backend not in (None, "", REMOTE)
     )
+    fitting = (backend,) if because in ("request", "mode") else (backend, REMOTE)
     for reason, source in sources[:-1]:
-        if source.model and (reason != "session" or source.backend in (backend, REMOTE)):
+        if source.model and (reason != "session" or source.backend in fitting):
             return ModelChoice(str(backend), source.model, reason)
     if backend == "llama" and route:
         return ModelChoice(backend, route, "route")

@@ -85,7 +85,11 @@ class Generation:
         if choice.because in ("route", "config") and self._config.fault:
             self._config.check()
             return self.choose(params, mode, session)
-        return choice._replace(backend=REMOTE) if self._catalog.elsewhere(choice.name) else choice
+        if self._catalog.elsewhere(choice.name):
+            return choice._replace(backend=REMOTE)
+        if params.backend == REMOTE:
+            raise InvalidParams("`remote` is no backend to choose: name a model on another machine, remote:NAME/MODEL")
+        return choice
 
     def permit(
         self, choice: ModelChoice, what: str, *, models: Iterable[str | None] = (), remembered: str | None = None
