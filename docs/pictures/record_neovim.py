@@ -35,21 +35,25 @@ def main(model: str) -> None:
     homes = {f"XDG_{name}_HOME": str(folder / name.lower()) for name in ("CONFIG", "DATA", "STATE", "CACHE")}
     nvim, socket = program("nvim"), str(folder / "s")
 
+    def lua(expression: str) -> str:
+        quoted = expression.replace("'", "''")
+        command = [nvim, "--server", socket, "--remote-expr", f"luaeval('{quoted}')"]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
     def wait(condition: str) -> None:
-        lua = f"vim.wait(200000, function() return {condition} end, 20)".replace("'", "''")
-        subprocess.run(
-            [nvim, "--server", socket, "--remote-expr", f"luaeval('{lua}')"], check=True, capture_output=True
-        )
+        lua(f"vim.wait(200000, function() return {condition} end, 20)")
 
     real = Daemon(THREADRUNNER_BACKEND="llama", THREADRUNNER_MODEL_PATH=model)
     command = f"cd {folder}; exec {nvim} --listen {socket} -u {init} stats.py"
     with closing(real.start()) as daemon, Screen(command, {**daemon.env, **homes}) as screen:
         while not Path(socket).exists():
             pass
+        while lua("vim.v.vim_did_enter").strip() != "1":
+            pass
         wait("#vim.lsp.get_clients({name = 'threadrunner', bufnr = 0}) == 1")
         screen.keys(f"{LINE}G", "A", "m = me")
         wait("require('threadrunner.ghost').text(0) ~= nil")
-        wait("false or vim.cmd.redraw() == nil")
+        lua("vim.cmd.redraw()")
         screen.save("neovim", "Neovim")
 
 

@@ -43,7 +43,7 @@ class Nvim:
             stderr=subprocess.STDOUT,
             cwd=folder,
         )
-        self._wait_for_socket()
+        self._wait_for_start()
         self.wait("#vim.lsp.get_clients({name = 'threadrunner', bufnr = 0}) == 1 "
                   "and vim.lsp.get_clients({name = 'threadrunner'})[1].initialized", "the server")  # fmt: skip
 
@@ -98,9 +98,12 @@ class Nvim:
             self.process.kill()
         self.process.communicate()
 
-    def _wait_for_socket(self) -> None:
+    def _wait_for_start(self) -> None:
         # `--listen` is there before the file is opened; Neovim offers nothing to wait on from outside.
         while not Path(self._socket).exists():
+            assert self.process.poll() is None, self.process.communicate()[0].decode()
+        # `wait` before that would keep it from starting: it may answer while it reads its configuration.
+        while self.lua("vim.v.vim_did_enter").strip() != "1":
             assert self.process.poll() is None, self.process.communicate()[0].decode()
 
 
