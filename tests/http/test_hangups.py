@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ import pytest
 
 from tests.conftest import python_path
 from tests.http.served import JSON, Served, listening, sse
-from tests.support import Daemon, Wire
+from tests.http.test_llama import coder_daemon
+from tests.support import PATIENCE, Daemon, Wire
 
 PATH = "/v1/chat/completions"
 
@@ -41,10 +43,14 @@ def begun(served: Served, body: dict[str, Any]) -> http.client.HTTPConnection:
 
 def until(wire: Wire, **wanted: int) -> None:
     """Ask the daemon again and again until its models have that many requests of a kind, all together."""
-    while True:
-        models = wire.call("status")["models"]
-        if {name: sum(model[name] for model in models) for name in wanted} == wanted:
-            return
+    end = time.monotonic() + PATIENCE
+    while (now := open_requests(wire, *wanted)) != wanted:
+        assert time.monotonic() < end, now
+
+
+def open_requests(wire: Wire, *names: str) -> dict[str, int]:
+    models = wire.call("status")["models"]
+    return {name: sum(model[name] for model in models) for name in names}
 
 
 def test_in_mid_stream_and_never_anothers(trouble: Served) -> None:
@@ -68,6 +74,21 @@ def test_before_the_first_byte_of_an_answer_that_is_not_streamed(trouble: Served
     until(wire, active=1)
     kept.close()
     until(wire, active=0)
+
+
+def test_in_the_queue() -> None:
+    """More than the engine takes at once; all of them go."""
+    for served in listening(coder_daemon()):
+        with served.daemon.wire() as wire:
+            asked = {"prompt": "abc", "n_predict": 900, "ignore_eos": True, "stream": True}
+            connections = [served.open() for _ in range(40)]
+            for connection in connections:
+                connection.request("POST", "/completion", json.dumps(asked), JSON)
+            while open_requests(wire, "queued") == {"queued": 0}:
+                pass
+            for connection in connections:
+                connection.close()
+            until(wire, active=0, queued=0)
 
 
 @pytest.mark.parametrize("stream", [False, True])

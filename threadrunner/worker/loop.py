@@ -205,10 +205,12 @@ class Loop:
         self._gauged = 0.0
         self._report()
         self._link.send(LetGo(id))
+        self._gauged = 0.0
 
     def _awaited(self) -> ToWorker | None:
         """The next message, where none of the requests is open: until one arrives, the backend tidies up."""
         inbox = self._listener.inbox
+        self._report()  # a cancel has no step behind it: `status` said for good that others were queued
         self._vitals.now(Doing.WAITING)
         while inbox.empty() and self._tidy is not None and self._tidy.tidy():
             pass
