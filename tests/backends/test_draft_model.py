@@ -140,6 +140,17 @@ def test_every_cell_of_both_contexts_is_accounted_for(draft: str, request: pytes
     assert small.used == 0
 
 
+def test_an_answer_that_is_cancelled_while_it_waits_to_go_on_leaves_nothing(twin: Loaded) -> None:
+    small, engine = proposer(twin), twin.engine
+    id = twin.submit(greedy("a text to go on with", max_tokens=60))
+    while not small.used:
+        twin.backend.step()
+    engine.preempt(engine.cells.running[0])
+    twin.backend.cancel(id)
+    assert small.used == 0
+    assert native.cells_in_use(small.context) == 0
+
+
 def test_its_context_grows_with_need_and_no_further(folder: Path) -> None:
     with load(folder, "large", context=1000) as loaded:
         small = proposer(eager(loaded))

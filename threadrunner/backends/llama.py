@@ -156,7 +156,7 @@ class LlamaBackend:
     def _add_postponed(self) -> list[Event]:
         """Those that can be kept to their constraint now, and what refuses them."""
         loaded, failures = self.loaded, list[Event]()
-        idle = not loaded.engine.busy and not self._ready
+        idle = not (loaded.engine.busy or loaded.embedder.busy or self._ready)
         if not loaded.engine.guide.wait(WAIT if idle else 0.0):
             return failures
         self._making = False

@@ -91,7 +91,8 @@ class Engine:
     def cancel(self, id: int) -> None:
         """Forget a request; an unknown id is not an error. What was evaluated stays in the cache: a client that cancels
         often asks again."""
-        self._waiting.forget(id)
+        for sequence in self._waiting.forget(id):
+            self.speculation.ended(sequence)  # it may have run before
         for sibling in self._siblings.pop(id, []):
             sibling.sampler.close()
         for sequence in [s for s in self.cells.running if s.request.id == id]:

@@ -31,9 +31,11 @@ class Waiting:
     def remove(self, sequence: Sequence) -> None:
         self._sequences.remove(sequence)
 
-    def forget(self, id: int) -> None:
-        """All of a request's."""
+    def forget(self, id: int) -> list[Sequence]:
+        """All of a request's, which wait no longer."""
+        forgotten = [s for s in self._sequences if s.request.id == id]
         self._sequences = [s for s in self._sequences if s.request.id != id]
+        return forgotten
 
 
 def soon_known(sequence: Sequence, running: Iterable[Sequence], cache: PrefixCache) -> bool:

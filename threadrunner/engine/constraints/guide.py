@@ -135,11 +135,11 @@ def _often_switched() -> Iterator[None]:
 def _usual_way(table: TokenTable) -> Any:
     """How the vocabulary writes a text that goes on, as a TokenizeFn: some put a blank before each text that begins, so
     it is written behind a token that none of the others continues, which is taken away again."""
-    call = _LlamaTokenize(table.tokenize)
+    call, vocabulary = _LlamaTokenize(table.tokenize), table.vocabulary  # `table` itself is large, and not kept
 
     def tokens(text: bytes) -> list[int]:
         room = (ctypes.c_int32 * (len(text) + 8))()
-        count = call(table.vocabulary, text, len(text), room, len(room), False, False)
+        count = call(vocabulary, text, len(text), room, len(room), False, False)
         return room[: max(0, count)]
 
     plain = b"".join(table.pieces[token] for token in tokens(b"a")) == b"a"

@@ -88,7 +88,7 @@ _SIGNATURES = {
 def _library() -> ctypes.CDLL:
     found = importlib.util.find_spec("llguidance")
     assert found is not None and found.origin is not None, "pyproject.toml asks for it"
-    file = next(Path(found.origin).parent.glob("_lib*.*"))
+    file = next(Path(found.origin).parent.glob("_lib*.so"))
     library = ctypes.CDLL(str(file))
     for name, (result, *arguments) in _SIGNATURES.items():
         function = getattr(library, name)
