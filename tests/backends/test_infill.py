@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from tests.backends.harness import Loaded
 from threadrunner.api.generation import ContextFile, InfillParams
 
@@ -13,6 +15,23 @@ def test_a_middle_and_no_more(qwen: Loaded) -> None:
     result = qwen.ask(InfillParams(prefix="def add(a, b):\n    return ", suffix="\n\n\nprint(add(1, 2))\n"))
     assert result.text == "a + b"
     assert result.finish_reason == "stop"
+
+
+def test_within_a_line_the_middle_joins_the_rest(qwen: Loaded) -> None:
+    result = qwen.ask(InfillParams(prefix="def add(a, b):\n    return ", suffix=" + b\n\n\nprint(add(1, 2))\n"))
+    assert (result.text, result.finish_reason) == ("a", "stop")
+
+
+def test_a_middle_that_would_not_join_is_none(qwen: Loaded) -> None:
+    suffix = " # see zebra.txt, line 7\n\n\nprint(add(1, 2))\n"
+    result = qwen.ask(InfillParams(prefix="def add(a, b):\n    return a + b", suffix=suffix))
+    assert result.text == ""
+
+
+def test_closers_behind_the_cursor_are_not_said_again(qwen: Loaded) -> None:
+    params = InfillParams(prefix="(defun fib (n)\n  (if (< n 2)\n      n\n    (+ (fib (- n 1)) (fib ", suffix=")))\n")
+    text = qwen.ask(msgspec.structs.replace(params, language="emacs-lisp")).text
+    assert text.count("(") == text.count(")") > 0
 
 
 def test_a_cursor_inside_a_word_gives_the_words_rest(qwen: Loaded) -> None:

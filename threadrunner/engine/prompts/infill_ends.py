@@ -24,19 +24,25 @@ def middle_ends(prefix: str, suffix: str, language: str | None = None, path: str
     prefix, suffix = prefix[-NEAR_BEFORE:], suffix[:NEAR_BEHIND]
     around = surroundings(prefix, suffix, language_of(language, path))
     head, tail = prefix[prefix.rfind("\n") + 1 :], suffix.partition("\n")[0]
-    return JoinedLine(head, tail, around) if must_join(tail) else MiddleEnds(head, suffix, around)
+    within = must_join(tail) and head.strip()
+    return JoinedLine(head, tail, around) if within else MiddleEnds(head, suffix, around)
 
 
 class MiddleEnds:
-    """Behind the cursor on its line is nothing, or closers alone. Cuts where the text begins to repeat the suffix, at a
-    closer that is behind the cursor already, where it leaves the cursor's comment, at a new top-level definition, at a
-    run of blank lines, or where a line is indented less than both the cursor's line and the line below."""
+    """Behind the cursor on its line is nothing, closers alone, or all of the line, before which whole lines may go.
+
+    Cuts where the text begins to repeat the suffix, at a closer that is behind the cursor already, where it leaves the
+    cursor's comment, at a new top-level definition, at a run of blank lines, or where a line is indented less than both
+    the cursor's line and the line below.
+    """
 
     def __init__(self, head: str, suffix: str, around: Surroundings) -> None:
         """`head` is the cursor's line up to the cursor."""
         tail, _, below = suffix.partition("\n")
         self._around = around
         self._tail = tail.strip()
+        self._line = tail.rstrip() if must_join(tail) else ""
+        self._head = head
         self._looked, self._found = 0, around.excess("")
         self._at_line_end = not self._tail and bool(suffix)
         # where closers are counted, none of them is taken for the suffix by its looks
@@ -58,18 +64,20 @@ class MiddleEnds:
 
     def _closer_cut(self, text: str) -> int:
         """Where the closers begin that are behind the cursor already, or -1."""
-        around = self._around
+        if self._line:
+            return text.find(self._line)
+        around, tail = self._around, self._tail
         if (around.counted and around.language.blocks != "tags") or around.ends_inside:
             # on a line that goes on, as many may still be opened again
             at = self._excess(text)
-            if at is None or ("\n" not in text[at:] and text[at] != self._tail[:1]):
+            if at is not None and ("\n" in text[at:] or text[at] == tail[:1]):
+                return at
+            if not tail or tail[0] in ")]}\"'`":
                 return -1
-            return at
-        if len(self._tail) >= 2:
-            return text.find(self._tail)
+        elif len(tail) >= 2:
+            return text.find(tail)
         line, newline, _ = text.partition("\n")
-        ends = self._tail and newline and line.rstrip().endswith(self._tail)
-        return len(line.rstrip()) - len(self._tail) if ends else -1
+        return len(line.rstrip()) - len(tail) if tail and newline and line.rstrip().endswith(tail) else -1
 
     def _line_cut(self, text: str, ended: bool) -> int:
         """The line break before the first line that does not belong, or -1. The last line may be half, unless the text
@@ -100,14 +108,17 @@ class MiddleEnds:
             end = len(text[:begin].rstrip("\n"))
         if (at := self._excess(text)) is not None:
             end = min(end, len(text[:at].rstrip()))
-        for overlap in range(min(len(self._tail), len(text)), 0, -1):
-            if text.endswith(self._tail[:overlap]):
+        rest = self._line or self._tail
+        for overlap in range(min(len(rest), len(text)), 0, -1):
+            if text.endswith(rest[:overlap]):
                 return min(end, len(text) - overlap)
-        return end
+        return 0 if self._line and self._head else end
 
     def trim(self, text: str, _cut: bool = False) -> int:
         ends = [self._line_cut(text, ended=True), self._around.excess(text)]
         text = text[: min((at for at in ends if at is not None and at >= 0), default=len(text))]
+        if self._line and self._head:  # the line that stands there keeps its indentation
+            return text.rfind(f"\n{self._head}") + 1 + len(self._head) if f"\n{self._head}" in text else 0
         return len(text.rstrip()) if self._at_line_end else len(text)
 
     def _may_be_top_level(self, line: str) -> bool:
