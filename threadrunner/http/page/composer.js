@@ -28,7 +28,8 @@ export class Composer {
       this.chips, this.box,
       h("div", { class: "tools" }, iconButton("clip", "Attach text files", () => this.input.click()), this.model, this.mode, this.tune,
         h("span", { class: "space" }), this.meter, this.send), this.input);
-    root.append(this.form, h("p", { class: "hint" }, "Everything stays on this machine. ", h("span", {}, "A model can be wrong.")));
+    this.where = h("b", {});
+    root.append(this.form, h("p", { class: "hint" }, this.where, " ", h("span", {}, "A model can be wrong.")));
     this.busy(false);
     this.watchDrops();
   }
@@ -166,6 +167,9 @@ export class Composer {
     const state = this.app.status?.models.find((model) => model.name === name)?.state;
     this.model.replaceChildren(h("span", { class: `dot ${state ?? ""}` }), h("span", {}, shortModel(name) || "Model"), icon("turn"));
     this.model.title = this.app.status ? `Model: ${name}, ${state === "ready" ? "loaded" : state ?? "not loaded"} (Alt M)` : "Model";
+    const host = this.app.models.find((model) => model.name === name)?.host;
+    this.where.textContent = host ? `What you ask goes to ${host}.` : "Everything stays on this machine.";
+    this.where.className = host ? "away" : "";
     const mode = this.setting("mode");
     this.mode.hidden = !this.app.modes.length;
     this.mode.replaceChildren(h("span", {}, mode || "Mode"), icon("turn"));
