@@ -1,6 +1,8 @@
 """Records the picture in docs/editors.md: a real Emacs in a terminal, a real daemon, a real model.
 
 python docs/pictures/record_emacs.py MODEL.gguf        writes docs/pictures/emacs.svg; needs emacs, tmux and rich
+
+The docs show it as Chromium draws it, emacs.png: `chromium --headless --screenshot=emacs.png --window-size=1100,620`.
 """
 
 from __future__ import annotations
@@ -42,9 +44,11 @@ def main(model: str) -> None:
     init.write_text(INIT % places)
 
     def wait(condition: str) -> None:
-        lisp = f'(with-current-buffer "stats.py" (while (not {condition}) (accept-process-output nil 0.1)) (redisplay))'
+        # Asked again and again: what waits within Emacs for an answer keeps it from working.
+        lisp = f'(with-current-buffer "stats.py" (and {condition} (progn (redisplay t) t)))'
         client = [program("emacsclient"), "--socket-name", str(folder / "server"), "--eval", lisp]
-        subprocess.run(client, check=True, capture_output=True, timeout=200)
+        while subprocess.run(client, check=True, capture_output=True, timeout=60).stdout.strip() != b"t":
+            pass
 
     real = Daemon(THREADRUNNER_BACKEND="llama", THREADRUNNER_MODEL_PATH=model)
     command = f"cd {folder}; exec {program('emacs')} -nw -Q -l {init} stats.py"
