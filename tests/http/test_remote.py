@@ -81,6 +81,22 @@ def test_errors_of_the_other_daemon_have_their_own_kind(served: Served, near: Wi
         assert error["data"]["kind"] == kind, error
 
 
+def test_who_reaches_our_port_asks_no_other_machine_with_our_key(served: Served) -> None:
+    daemon = Daemon(THREADRUNNER_OFFLINE="", BOX_KEY=KEY)
+    table = f'[remotes.box]\nurl = "{served.url}"\nkey = "env:BOX_KEY"\nmodels = ["dummy"]\n'
+    (daemon.home / "config.toml").write_text(f'{table}[aliases]\nbig = "remote:box/dummy"\n')
+    port = Served(daemon.start())
+    try:
+        with daemon.wire() as wire:
+            wire.call("models.load", model="big")
+        for name in ("remote:box/dummy", "remote:box", "big"):
+            body = {"model": name, "messages": [{"role": "user", "content": "x"}]}
+            assert port.post("/v1/chat/completions", body).status == 404
+    finally:
+        port.close()
+        daemon.close()
+
+
 def test_a_wrong_key(served: Served) -> None:
     daemon = Daemon(THREADRUNNER_OFFLINE="", BOX_KEY="tr-another-key")
     table = f'[remotes.box]\nurl = "{served.url}"\nkey = "env:BOX_KEY"\n'

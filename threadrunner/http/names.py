@@ -17,6 +17,10 @@ from threadrunner.http.failures import HttpFailure
 DEFAULT = ("", "default")
 """Names for the model of requests that name none; llama.vim sends an empty one."""
 
+_NOT_NAMED = ("/", "~", ".", "remote:")
+"""How names begin that no client of the port may give: paths, and models on other machines. Whoever reaches the port
+would ask those with this user's key."""
+
 Ask = Callable[[str, dict[str, Any]], Awaitable[Any]]
 
 
@@ -76,8 +80,9 @@ class Names:
         status = await self._ask("status", {})
         # A backend that needs no model answers to its own name, and to no request's.
         self._default = {status["backend"]} if status["backend"] != "llama" else set()
-        loaded = {model["name"] for model in status["models"] if not model["name"].startswith(("/", "~", "."))}
-        self._known = {model["name"] for model in listed["models"]} | loaded | self._default
+        loaded = {model["name"] for model in status["models"] if not model["name"].startswith(_NOT_NAMED)}
+        here = {model["name"] for model in listed["models"] if not model.get("host")}
+        self._known = here | loaded | self._default
 
     def _unknown(self, name: str) -> HttpFailure:
         shown = name if len(name) <= 80 else f"{name[:80]}…"

@@ -60,7 +60,7 @@ class Generation:
         text = await self.answer_with(params, sink)
         return Generated(text, "stop", "default", Usage(10, 0, 2), Timings())
 
-    async def pass_on(self, method: str, params: Any, sink: Sink) -> bytes:
+    async def pass_on(self, method: str, params: Any, sink: Sink, what: str = "") -> bytes:
         raise WorkerCrashed("no embeddings here")
 
     async def embed(self, texts: list[str], priority: Priority) -> tuple[str, list[list[float]]]:
