@@ -22,6 +22,7 @@ class Held:
 
     def __init__(self, path: Path) -> None:
         self.loaded = Loaded(path, threads=2)
+        self.loaded.backend.loaded.threads.due = lambda wall: False  # type: ignore[method-assign]  # others may be busy
         self.begun, self.go = threading.Event(), threading.Event()
         self._table: Callable[[], TokenTable] = self.loaded.engine.guide._table
         self.loaded.engine.guide._table = self._wait

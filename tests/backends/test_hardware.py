@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.backends import tiny
 from tests.backends.harness import Loaded, greedy
 from threadrunner import machine
 from threadrunner.api.errors import ModelLoadFailed
-from threadrunner.backends import hardware
+from threadrunner.backends import drafting, hardware
 from threadrunner.backends.base import Hardware, ModelSpec
 from threadrunner.engine.llama import devices, model, tensors
 from threadrunner.engine.llama.context import Attention
@@ -173,6 +174,24 @@ class TestAttempts:
     ) -> None:
         with pytest.raises(LoadError, match=says):
             next(hardware.attempts(spec(whole, **options), 256))
+
+    def test_a_draft_model_is_on_the_first_gpu_as_a_whole_and_its_room_is_kept(
+        self, whole: Path, tmp_path: Path, gpu: list[Device]
+    ) -> None:
+        draft = tiny.untied(tmp_path / "draft.gguf")
+        both = msgspec.structs.replace(spec(whole), draft_path=str(draft))
+        tries = list(hardware.attempts(both, 256))
+        assert [drafting._where(both, attempt) for attempt in (tries[0], tries[-1])] == [
+            Where(2, (gpu[0],), (2,)),
+            Where(),
+        ]
+        assert hardware._draft_bytes(both, 256) > draft.stat().st_size / 2
+        off = msgspec.structs.replace(both, hardware=Hardware(drafts="off"))
+        assert hardware._draft_bytes(off, 256) == hardware._draft_bytes(spec(whole), 256) == 0
+        full = [gpu[0]._replace(free=hardware.MARGIN + hardware._draft_bytes(both, 256))]
+        gpu[:] = full
+        assert next(hardware.attempts(spec(whole), 256)).where.devices
+        assert not next(hardware.attempts(both, 256)).where.devices
 
     def test_the_main_gpu_alone(self, whole: Path, gpu: list[Device]) -> None:
         first = next(hardware.attempts(spec(whole, main_gpu=1), 256))

@@ -49,7 +49,7 @@ def server(binary: str, model: str, *options: str) -> dict[str, float]:
 def row(what: str, parts: dict[str, float], beside: dict[str, float] | None = None) -> None:
     kinds: Iterable[str] = ("Rss", "Anonymous")
     shown = ", ".join(f"{kind} {parts[kind]:.0f} MiB" for kind in kinds)
-    print(f"{what:58} {shown}" + (f", ratio {parts['Rss'] / beside['Rss']:.2f}" if beside else ""))
+    print(f"{what:58} {shown}" + (f", ratio {parts['Rss'] / beside['Rss']:.2f}" if beside else ""), flush=True)
 
 
 def main(model: str, binary: str) -> None:
