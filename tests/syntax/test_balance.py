@@ -79,6 +79,11 @@ def test_a_part_of_a_file_is_enough() -> None:
     assert "}\n}"[: at(known, "javascript").excess("}\n}")] == "}\n"
 
 
+def test_what_is_far_away_is_not_read() -> None:
+    """Otherwise, a file of 10 MB would be scanned for each suggestion."""
+    assert "a)"[: at("x(\n" * 2_500_000 + "f(|)\n" + ")\n" * 2_500_000, "c").excess("a)")] == "a"
+
+
 def test_what_hangs_may_be_closed_farther_down() -> None:
     around = at("const x = {\n  a: 1,\n  b: f(|\n  c: 3,\n", "javascript")
     assert around.after("2),").faults == 0

@@ -13,6 +13,8 @@ from threadrunner.syntax.languages import Language
 from threadrunner.syntax.matching import match
 from threadrunner.syntax.scan import CLOSERS, LINE_COMMENT, OPENERS, Inside, Opener, scan, string_end, string_ends
 
+NEAR_BEFORE, NEAR_BEHIND = 6_000, 2_000
+"""Characters around a cursor that are looked at: clients may send whole files."""
 LONGEST = 4_000
 """Characters of a text whose closers are counted: it is looked at with each token."""
 
@@ -122,8 +124,12 @@ class Surroundings:
         return surroundings(self.prefix + text, self.suffix, self.language)
 
 
-@functools.lru_cache(maxsize=64)
 def surroundings(prefix: str, suffix: str, language: Language) -> Surroundings:
+    return _surroundings(prefix[-NEAR_BEFORE:], suffix[:NEAR_BEHIND], language)
+
+
+@functools.lru_cache(maxsize=64)
+def _surroundings(prefix: str, suffix: str, language: Language) -> Surroundings:
     if language.blocks == "lists":
         prefix = prefix[_top_level(prefix) :]
     before = scan(prefix, language)
