@@ -97,10 +97,12 @@ class Surroundings:
             return max(text.rfind("\n", 0, end), 0) if end >= 0 and self._comment_goes_on(inside.end) else None
         if text.startswith("\n"):
             return None
-        end = text.find("\n")
+        end, signs = text.find("\n"), self.language.line_comments
         while end >= 0:
-            line = text[end + 1 :].partition("\n")[0].lstrip()
-            if line and not line.startswith(self.language.line_comments):
+            line, newline, _ = text[end + 1 :].partition("\n")
+            line = line.lstrip()
+            half = not newline and any(sign.startswith(line) for sign in signs)
+            if line and not half and not line.startswith(signs):
                 return end
             end = text.find("\n", end + 1)
         return None

@@ -104,6 +104,9 @@ class MiddleEnds:
         line = text[begin:]
         if begin and not (line.strip() and not self._repeated.startswith(line) and not self._may_be_top_level(line)):
             end = len(text[:begin].rstrip("\n"))
+        inside = self._around.inside
+        if begin and inside is not None and inside.comment:  # a line of it, or none?
+            end = min(end, len(text[:begin].rstrip("\n")))
         if (at := self._excess(text)) is not None:
             end = min(end, len(text[:at].rstrip()))
         rest = self._line or self._tail
