@@ -37,6 +37,8 @@ def at(marked: str, language: str = "python") -> Surroundings:
         ("javascript", JS_FOR, "const x of xs) {", "const x of xs) {"),
         ("c", C_WHILE, "*s++) {", "*s++) {"),
         ("javascript", "if (a) {\n  b();\n|\n}\n", "} else {\n  c();\n}\n}", "} else {\n  c();\n"),
+        ("c", "void f() {\n  if (a) {\n    b();\n  |\n  c();\n  }\n}\n", "}\n}", "}\n"),
+        ("c", "void f() {\n  if (a) {\n    b();\n  |\n  }\n}\n", "}\n}", ""),
         ("typescript", "items.forEach((|\n  log(item);\n});\n", "item) => {", "item) => {"),
         ("rust", "fn add(a: i32, |\n    a + b\n}\n", "b: i32) -> i32 {", "b: i32) -> i32 {"),
         ("emacs-lisp", LISP, "(- n 1)))))", "(- n 1)"),

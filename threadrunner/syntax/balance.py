@@ -58,6 +58,9 @@ class Surroundings:
         begin, opened, inside = 0, self.opened[len(self.opened) - self.free :], self.inside
         while missing := scan(text[begin:], self.language, opened, inside).missing:
             where = begin + missing[0].at
+            if not begin and self._closes_the_block(text, where):
+                begin, opened, inside = where + 1, (), None
+                continue
             end = text.find("\n", where)
             again = scan(text[where + 1 : end if end >= 0 else len(text)], self.language).opened
             if all(opener.bracket != CLOSERS[text[where]] for opener in again):
@@ -66,6 +69,15 @@ class Surroundings:
                 break
             begin, opened, inside = end, again[1:], None
         return None
+
+    def _closes_the_block(self, text: str, where: int) -> bool:
+        """Whether the closer is all that an empty line begins with, as far in as the innermost statement, and none
+        stands on the next line: then the one behind the cursor is an outer block's, which is indented alike."""
+        head, below = self.prefix[self.prefix.rfind("\n") + 1 :], self.suffix.partition("\n")[2].lstrip()
+        inner = self.opened[len(self.opened) - self.free - 1 :][:1] if self.free < len(self.opened) else ()
+        blank = not (head + text[:where] + self.suffix.partition("\n")[0]).strip() and "\n" not in text[:where]
+        fits = any(OPENERS[o.bracket] == text[where] and o.base == len(head) + where for o in inner)
+        return blank and fits and below[:1] not in ("", ")", "]", "}")
 
     def opened_enough(self, text: str) -> int | None:
         """The offset behind the bracket, at a line's end, whose content stands behind the cursor; None for none."""
