@@ -37,6 +37,8 @@ def at(marked: str, language: str = "python") -> Surroundings:
         ("javascript", JS_FOR, "const x of xs) {", "const x of xs) {"),
         ("c", C_WHILE, "*s++) {", "*s++) {"),
         ("javascript", "if (a) {\n  b();\n|\n}\n", "} else {\n  c();\n}\n}", "} else {\n  c();\n"),
+        ("c", "void f() {\n  if (a) {\n    b();\n  |\n  c();\n  }\n}\n", "}\n}", "}\n"),
+        ("c", "void f() {\n  if (a) {\n    b();\n  |\n  }\n}\n", "}\n}", ""),
         ("typescript", "items.forEach((|\n  log(item);\n});\n", "item) => {", "item) => {"),
         ("rust", "fn add(a: i32, |\n    a + b\n}\n", "b: i32) -> i32 {", "b: i32) -> i32 {"),
         ("emacs-lisp", LISP, "(- n 1)))))", "(- n 1)"),
@@ -77,6 +79,11 @@ def test_a_part_of_a_file_is_enough() -> None:
     """The function begins above what is known, and its end is below."""
     known = "    for (let i = 0; i < n; i++) {\n      if (a) {\n        b();\n|\n    }\n    return c;\n"
     assert "}\n}"[: at(known, "javascript").excess("}\n}")] == "}\n"
+
+
+def test_what_is_far_away_is_not_read() -> None:
+    """Otherwise, a file of 10 MB would be scanned for each suggestion."""
+    assert "a)"[: at("x(\n" * 2_500_000 + "f(|)\n" + ")\n" * 2_500_000, "c").excess("a)")] == "a"
 
 
 def test_what_hangs_may_be_closed_farther_down() -> None:

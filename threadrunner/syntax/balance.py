@@ -13,6 +13,8 @@ from threadrunner.syntax.languages import Language
 from threadrunner.syntax.matching import match
 from threadrunner.syntax.scan import CLOSERS, LINE_COMMENT, OPENERS, Inside, Opener, scan, string_end, string_ends
 
+NEAR_BEFORE, NEAR_BEHIND = 6_000, 2_000
+"""Characters around a cursor that are looked at: clients may send whole files."""
 LONGEST = 4_000
 """Characters of a text whose closers are counted: it is looked at with each token."""
 
@@ -56,6 +58,9 @@ class Surroundings:
         begin, opened, inside = 0, self.opened[len(self.opened) - self.free :], self.inside
         while missing := scan(text[begin:], self.language, opened, inside).missing:
             where = begin + missing[0].at
+            if not begin and self._closes_the_block(text, where):
+                begin, opened, inside = where + 1, (), None
+                continue
             end = text.find("\n", where)
             again = scan(text[where + 1 : end if end >= 0 else len(text)], self.language).opened
             if all(opener.bracket != CLOSERS[text[where]] for opener in again):
@@ -64,6 +69,15 @@ class Surroundings:
                 break
             begin, opened, inside = end, again[1:], None
         return None
+
+    def _closes_the_block(self, text: str, where: int) -> bool:
+        """Whether the closer is all that an empty line begins with, as far in as the innermost statement, and none
+        stands on the next line: then the one behind the cursor is an outer block's, which is indented alike."""
+        head, below = self.prefix[self.prefix.rfind("\n") + 1 :], self.suffix.partition("\n")[2].lstrip()
+        inner = self.opened[len(self.opened) - self.free - 1 :][:1] if self.free < len(self.opened) else ()
+        blank = not (head + text[:where] + self.suffix.partition("\n")[0]).strip() and "\n" not in text[:where]
+        fits = any(OPENERS[o.bracket] == text[where] and o.base == len(head) + where for o in inner)
+        return blank and fits and below[:1] not in ("", ")", "]", "}")
 
     def opened_enough(self, text: str) -> int | None:
         """The offset behind the bracket, at a line's end, whose content stands behind the cursor; None for none."""
@@ -95,10 +109,12 @@ class Surroundings:
             return max(text.rfind("\n", 0, end), 0) if end >= 0 and self._comment_goes_on(inside.end) else None
         if text.startswith("\n"):
             return None
-        end = text.find("\n")
+        end, signs = text.find("\n"), self.language.line_comments
         while end >= 0:
-            line = text[end + 1 :].partition("\n")[0].lstrip()
-            if line and not line.startswith(self.language.line_comments):
+            line, newline, _ = text[end + 1 :].partition("\n")
+            line = line.lstrip()
+            half = not newline and any(sign.startswith(line) for sign in signs)
+            if line and not half and not line.startswith(signs):
                 return end
             end = text.find("\n", end + 1)
         return None
@@ -122,8 +138,12 @@ class Surroundings:
         return surroundings(self.prefix + text, self.suffix, self.language)
 
 
-@functools.lru_cache(maxsize=64)
 def surroundings(prefix: str, suffix: str, language: Language) -> Surroundings:
+    return _surroundings(prefix[-NEAR_BEFORE:], suffix[:NEAR_BEHIND], language)
+
+
+@functools.lru_cache(maxsize=64)
+def _surroundings(prefix: str, suffix: str, language: Language) -> Surroundings:
     if language.blocks == "lists":
         prefix = prefix[_top_level(prefix) :]
     before = scan(prefix, language)

@@ -55,12 +55,14 @@ _CASE_PATTERN = r"(?<=\n)[ \t]*[^\s()$\"'`=|]+(?:[ \t]*\|[ \t]*[^\s()$\"'`=|]+)*
 """Of a shell's `case`: a closing bracket that has no opener."""
 _C_WORDS = _words("else catch finally while case default")
 
+_PYTHONS = ("def ", "class ", "if __name__", "print(", "#")
+
 TABLE = (
     Language(
         ("python", "starlark", "cython"), (".py", ".pyi", ".pyx", ".bzl"), "indent", ("#",),
         long_strings=(('"""', '"""'), ("'''", "'''")),
         middle_words=_words("else elif except finally case"),
-        top_level=("def ", "class ", "if __name__", "print(", "#"),
+        top_level=_PYTHONS,
     ),
     Language(
         ("javascript", "typescript", "javascriptreact", "typescriptreact", "vue", "svelte"),
@@ -155,7 +157,7 @@ TABLE = (
 OTHER = Language(
     (), (), "none", ("#", "//"), long_strings=(('"""', '"""'), ("'''", "'''")),
     middle_words=_words("else elif elsif except finally catch"), end_words=_words("end fi done esac"),
-    top_level=("def ", "class "),
+    top_level=_PYTHONS,
 )  # fmt: skip
 """For a language without a row."""
 

@@ -52,6 +52,8 @@ def test_where_a_middle_ends(marked: str, text: str, expected: str, size: int) -
     [
         ("javascript", "for (|\n  n += x;\n}\n", "const x of xs) {\n  n += x;\n}", "const x of xs) {"),
         ("javascript", "if (a) {\n  b();\n|\n}\n", "} else {\n  c();\n}\n}\nd", "} else {\n  c();"),
+        ("c", "// sorts|\n", " it\n// twice\nint x;\n", " it\n// twice"),
+        ("c", "/* sorts|\n */\n", " it\n * twice\n */\nint x;\n", " it\n * twice"),
         ("c", "#|\n", "define A\n#define B\n", "define A\n#define B"),
         ("emacs-lisp", "(f a\n   (g |))\n", "(h b)))\n", "(h b)"),
         ("emacs-lisp", "(f a\n   (g |)\n", "(h b))))\n", "(h b)"),

@@ -9,19 +9,17 @@ from collections.abc import Callable
 
 from threadrunner.engine.prompts.detokenizer import Cutter
 from threadrunner.engine.prompts.infill_join import JoinedLine
-from threadrunner.syntax.balance import Surroundings, surroundings
+from threadrunner.syntax.balance import NEAR_BEHIND, Surroundings, surroundings
 from threadrunner.syntax.joins import closers_alone, must_join
 from threadrunner.syntax.languages import language_of
 
 BLANK_RUN = "\n\n\n"
 _TELLING = re.compile(r"[)\]}\"'`\n]")
-NEAR_BEFORE, NEAR_BEHIND = 6_000, 2_000
-"""Characters around the cursor that are looked at: clients may send whole files."""
 
 
 def middle_ends(prefix: str, suffix: str, language: str | None = None, path: str | None = None) -> Cutter:
     """What ends a middle between these; a new one for each candidate."""
-    prefix, suffix = prefix[-NEAR_BEFORE:], suffix[:NEAR_BEHIND]
+    suffix = suffix[:NEAR_BEHIND]
     around = surroundings(prefix, suffix, language_of(language, path))
     head, tail = prefix[prefix.rfind("\n") + 1 :], suffix.partition("\n")[0]
     within = must_join(tail) and head.strip()
@@ -106,6 +104,9 @@ class MiddleEnds:
         line = text[begin:]
         if begin and not (line.strip() and not self._repeated.startswith(line) and not self._may_be_top_level(line)):
             end = len(text[:begin].rstrip("\n"))
+        inside = self._around.inside
+        if begin and inside is not None and inside.comment:  # a line of it, or none?
+            end = min(end, len(text[:begin].rstrip("\n")))
         if (at := self._excess(text)) is not None:
             end = min(end, len(text[:at].rstrip()))
         rest = self._line or self._tail

@@ -29,7 +29,6 @@ class JoinedLine:
         self._tail = tail.rstrip()
         self._in_word = bool(head) and _is_word(head[-1])
         self._before_word = _is_word(tail[0])
-        self._joined = False
 
     def cut(self, text: str) -> int | None:
         line, newline, _ = text.partition("\n")
