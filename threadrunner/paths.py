@@ -56,6 +56,12 @@ def home() -> str:
     return absolute(os.environ.get("THREADRUNNER_HOME") or "~/.threadrunner")
 
 
+def make_home() -> None:
+    """Make our folder, for this user alone, where it is missing. One that is there is used as it is: people make it to
+    put a model in. Raises OSError."""
+    os.makedirs(home(), mode=0o700, exist_ok=True)
+
+
 def config_file() -> str:
     return os.path.join(home(), "config.toml")
 

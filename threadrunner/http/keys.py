@@ -28,7 +28,7 @@ def read(given: str | None) -> str | None:
         if len(given) < 8 or not given.isascii() or not given.isprintable() or " " in given:
             raise BadKey("a key has at least 8 letters, digits or signs and no blanks; `--key auto` makes one")
         return given
-    paths.private_dir(paths.home())
+    paths.make_home()
     try:
         descriptor = os.open(file(), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:

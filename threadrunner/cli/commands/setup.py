@@ -97,7 +97,7 @@ def _make_default(name: str) -> None:
         with open(path, encoding="utf-8-sig") as file:
             before = file.read()
     except FileNotFoundError:
-        paths.private_dir(paths.home())
+        paths.make_home()
         before = ""
     temporary = f"{path}.new"
     with open(temporary, "w", encoding="utf-8") as file:

@@ -70,8 +70,8 @@ def _file() -> str:
 
 
 def _keep(measured: dict[str, Any]) -> None:
-    with contextlib.suppress(OSError, paths.PathError):
-        paths.private_dir(paths.home())
+    with contextlib.suppress(OSError):
+        paths.make_home()
         os.makedirs(paths.cache_dir(), mode=0o700, exist_ok=True)
         with open(_file(), "w") as file:
             json.dump(measured, file)
