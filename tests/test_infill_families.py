@@ -10,8 +10,8 @@ import pytest
 from tests.daemon.gguf.ggufs import made
 from threadrunner.daemon.gguf import check
 from threadrunner.engine.prompts import fim
-from threadrunner.engine.prompts.fim import FAMILIES, Family
 from threadrunner.lsp.suggest import window
+from threadrunner.syntax.infill_families import FAMILIES, InfillFamily
 
 
 def can_infill(path: Path, *tokens: str) -> bool:
@@ -21,7 +21,7 @@ def can_infill(path: Path, *tokens: str) -> bool:
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
-def test_a_model_of_any_family_can_infill(family: Family, tmp_path: Path) -> None:
+def test_a_model_of_any_family_can_infill(family: InfillFamily, tmp_path: Path) -> None:
     tokens = [token for token in (family.pre, family.suf, family.mid) if token]
     assert can_infill(tmp_path / "model.gguf", *tokens)
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from threadrunner.config import Config, ConfigError
+from threadrunner.syntax import infill_families
 
 PREFIX = "remote:"
 """What the names of models on other machines begin with."""
@@ -33,8 +34,7 @@ ALLOWED = {
 }
 """What a remote may be sent."""
 
-FAMILIES = ("qwen", "codegemma", "granite4", "starcoder", "granite", "santacoder", "deepseek", "seed", "codellama",
-            "codestral")  # fmt: skip
+FAMILIES = tuple(family.name for family in infill_families.FAMILIES)
 """Models whose markers for infilling are known, by family."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

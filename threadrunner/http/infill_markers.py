@@ -10,31 +10,26 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from threadrunner.syntax.infill_families import FAMILIES
+
 
 @dataclass(frozen=True)
 class MarkerTexts:
-    """One family's; `file` stands before another file's name and its text, `repo` before the project's name."""
+    """One family's; `file` stands before another file's name and its text."""
 
     pre: str
     suf: str
     mid: str = ""
     file: str = ""
-    repo: str = ""
     blank: str = ""
     """Stands around the markers and belongs to none of the texts."""
 
 
 _FAMILIES = (
-    MarkerTexts("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|file_sep|>", "<|repo_name|>"),
-    MarkerTexts("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|file_separator|>"),
-    MarkerTexts("<fim_prefix>", "<fim_suffix>", "<fim_middle>", "<file_sep>", "<repo_name>"),
-    MarkerTexts("<fim-prefix>", "<fim-suffix>", "<fim-middle>"),
-    MarkerTexts("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"),  # noqa: RUF001
-    MarkerTexts("<[fim-prefix]>", "<[fim-suffix]>", "<[fim-middle]>"),
-    MarkerTexts("<|code_prefix|>", "<|code_suffix|>", "<|code_middle|>"),
+    *(MarkerTexts(row.pre, row.suf, row.mid, row.file, " " if row.name == "codellama" else "") for row in FAMILIES),
+    # Spellings that clients have and no vocabulary of ours.
     MarkerTexts("<PRE>", "<SUF>", "<MID>", blank=" "),
-    MarkerTexts("▁<PRE>", "▁<SUF>", "▁<MID>", blank=" "),
-    MarkerTexts("[PREFIX]", "[SUFFIX]"),
+    MarkerTexts("<|code_prefix|>", "<|code_suffix|>", "<|code_middle|>"),
 )
 
 

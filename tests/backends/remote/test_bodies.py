@@ -11,9 +11,7 @@ from threadrunner.api.errors import NotSupported
 from threadrunner.api.generation import GenerateParams, InfillParams
 from threadrunner.backends.remote import anthropic, bodies, middles
 from threadrunner.backends.remote.dialects import BY_NAME, of_models
-from threadrunner.engine.prompts.fim import FAMILIES
 from threadrunner.remote_settings import DIALECTS
-from threadrunner.remote_settings import FAMILIES as NAMED_FAMILIES
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
 TOOL = {"type": "function", "function": {"name": "weather", "description": "now", "parameters": SCHEMA}}
@@ -157,10 +155,7 @@ def test_three_ways_to_a_middle() -> None:
         middles.request(BY_NAME["compatible"], "m", infill(), "")
 
 
-def test_markers_are_the_engines_own() -> None:
-    ours = {name: (one.pre, one.suf, one.mid, one.suffix_first) for name, one in middles.MARKERS.items()}
-    assert ours == {one.name: (one.pre, one.suf, one.mid, one.suffix_first) for one in FAMILIES}
-    assert set(NAMED_FAMILIES) == set(ours)
+def test_each_dialect_that_may_be_named_is_known() -> None:
     assert set(DIALECTS) == set(BY_NAME)
 
 

@@ -15,7 +15,7 @@ from tests.daemon.gguf.ggufs import LIST, TEXT, WEIGHTS, Raw, Tensor, made, text
 from threadrunner.api.errors import ModelLoadFailed
 from threadrunner.daemon.gguf.check import SUFFIX_TOKENS, Facts, check_gguf
 from threadrunner.daemon.gguf.tables import TENSOR_TYPES
-from threadrunner.engine.prompts.fim import FAMILIES
+from threadrunner.syntax.infill_families import FAMILIES
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from tests.backends import tiny
 from threadrunner.engine.errors import Unsupported
 from threadrunner.engine.llama.model import Model
 from threadrunner.engine.llama.vocab import Vocab
-from threadrunner.engine.prompts.fim import FAMILIES, InfillPrompts
+from threadrunner.engine.prompts.fim import InfillPrompts
+from threadrunner.syntax.infill_families import FAMILIES
 
 PREFIX, SUFFIX = "def f(a):\n    return (", ")\n\nf(1)\n"
 HEALED = "def f(a):\n    return "

@@ -3,8 +3,6 @@ since a model hardly ever stops by itself. Pure."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
 
 from threadrunner.api.errors import NotSupported
@@ -14,34 +12,14 @@ from threadrunner.backends.remote.bodies import Body
 from threadrunner.backends.remote.dialects import RemoteDialect
 from threadrunner.engine.prompts.detokenizer import Cutter, Detokenizer
 from threadrunner.engine.prompts.infill_ends import TimeBudget, middle_ends
+from threadrunner.syntax import infill_families
+from threadrunner.syntax.infill_families import InfillFamily
 
 MIDDLE_TOKENS = 128
 """Where the request sets no limit."""
 
 
-@dataclass(frozen=True, slots=True)
-class Markers:
-    """A family's control tokens, as texts."""
-
-    pre: str
-    suf: str
-    mid: str
-    suffix_first: bool = False
-
-
-# The texts are those of engine/prompts/fim.py, which a test compares: that module loads llama.cpp.
-MARKERS = {
-    "qwen": Markers("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
-    "codegemma": Markers("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
-    "granite4": Markers("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
-    "starcoder": Markers("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
-    "granite": Markers("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
-    "santacoder": Markers("<fim-prefix>", "<fim-suffix>", "<fim-middle>"),
-    "deepseek": Markers("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"),  # noqa: RUF001
-    "seed": Markers("<[fim-prefix]>", "<[fim-suffix]>", "<[fim-middle]>"),
-    "codellama": Markers("▁<PRE>", "▁<SUF>", "▁<MID>"),
-    "codestral": Markers("[PREFIX]", "[SUFFIX]", "", suffix_first=True),
-}
+FAMILIES = {family.name: family for family in infill_families.FAMILIES}
 
 
 def request(dialect: RemoteDialect, model: str, params: InfillParams, family: str) -> tuple[str, Body]:
@@ -49,7 +27,7 @@ def request(dialect: RemoteDialect, model: str, params: InfillParams, family: st
     if params.grammar is not None or params.json_schema not in (None, False):
         raise NotSupported("a middle on another machine has no grammar and no schema; leave them out")
     if family:
-        return "/completions", _with_markers(dialect, model, params, MARKERS[family])
+        return "/completions", _with_markers(dialect, model, params, FAMILIES[family])
     match dialect.infill:
         case "infill":
             return "//infill", _infill(dialect, model, params)
@@ -76,7 +54,7 @@ def _infill(dialect: RemoteDialect, model: str, params: InfillParams) -> Body:
     return body | bodies.sampling(dialect, params)
 
 
-def _with_markers(dialect: RemoteDialect, model: str, params: InfillParams, marks: Markers) -> Body:
+def _with_markers(dialect: RemoteDialect, model: str, params: InfillParams, marks: InfillFamily) -> Body:
     if not dialect.completions:
         raise bodies.refused(dialect, "raw prompts")
     prefix = _context(params) + params.prefix

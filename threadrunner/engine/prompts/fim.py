@@ -14,46 +14,7 @@ from dataclasses import dataclass
 
 from threadrunner.engine.errors import Unsupported
 from threadrunner.engine.llama.vocab import Vocab
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """One row: the texts of a family's control tokens ("" where it has none) and the layout that measured best."""
-
-    name: str
-    pre: str
-    suf: str
-    mid: str
-    repo: str = ""
-    file: str = ""
-    end: str = ""
-    """What the model says behind a middle, where that is not one of its ends of a text."""
-    also: str = ""
-    """A token that tells its models from those of another family which have the same ones."""
-    anchored: bool = False
-    suffix_first: bool = False
-    """The suffix, then all of the prefix; it was trained so."""
-
-
-# Only Qwen's layout has been measured (docs/performance.md); the others keep their trained order, healed.
-FAMILIES = (
-    Family(
-        "qwen", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|repo_name|>", "<|file_sep|>", anchored=True
-    ),
-    Family("codegemma", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", file="<|file_separator|>"),
-    Family("granite4", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
-    Family(
-        "mellum", "<fim_prefix>", "<fim_suffix>", "<fim_middle>", file="<filename>", also="<|im_start|>",
-        suffix_first=True,
-    ),
-    Family("starcoder", "<fim_prefix>", "<fim_suffix>", "<fim_middle>", file="<file_sep>"),
-    Family("granite", "<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
-    Family("santacoder", "<fim-prefix>", "<fim-suffix>", "<fim-middle>"),
-    Family("deepseek", "<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"),  # noqa: RUF001
-    Family("seed", "<[fim-prefix]>", "<[fim-suffix]>", "<[fim-middle]>", suffix_first=True),
-    Family("codellama", "▁<PRE>", "▁<SUF>", "▁<MID>", end="▁<EOT>"),
-    Family("codestral", "[PREFIX]", "[SUFFIX]", "", suffix_first=True),
-)  # fmt: skip
+from threadrunner.syntax.infill_families import FAMILIES, InfillFamily
 
 PREFIX_CHARS = 6_000
 SUFFIX_CHARS = 2_000
@@ -218,7 +179,7 @@ def _fitting(context: Sequence[tuple[str, str]], max_chars: int) -> list[tuple[s
     return kept
 
 
-def _detect(vocab: Vocab) -> tuple[Family, dict[str, int]]:
+def _detect(vocab: Vocab) -> tuple[InfillFamily, dict[str, int]]:
     """The first family whose tokens the vocabulary has all of, and their ids; what llama.cpp found by itself where no
     row fits. Raises Unsupported."""
     for family in FAMILIES:
@@ -232,5 +193,5 @@ def _detect(vocab: Vocab) -> tuple[Family, dict[str, int]]:
     found = vocab.fim()
     if min(found.values()) >= 0:
         pre, suf, mid = (vocab.marker(id) for id in found.values())
-        return Family("unknown", pre, suf, mid), found
+        return InfillFamily("unknown", pre, suf, mid), found
     raise Unsupported("this model has no tokens for infilling; use one that was trained for it, e.g. Qwen2.5-Coder")
