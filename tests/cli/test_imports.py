@@ -77,7 +77,7 @@ def loaded(shell: Shell, *args: str) -> set[str]:
         (["hi", "--thinking", "hide"], CLIENT),
         (["hi", "--set", "min_p=0.1"], {*CLIENT, "threadrunner.cli.tools"}),
         (["hi", "-c"], {*CLIENT, "threadrunner.api.names"}),
-        (["status"], {*COMMAND, "threadrunner.cli.commands.status"}),
+        (["status"], {*COMMAND, "threadrunner.cli.commands.status", "threadrunner.client.servings"}),
         (["load"], {*COMMAND, "threadrunner.cli.commands.load"}),
         (["models", "list"], {*COMMAND, "threadrunner.cli.commands.models"}),
         (["unload"], {*COMMAND, "threadrunner.cli.commands.unload"}),

@@ -133,7 +133,7 @@ def test_no_stream_and_stats(busy_shell: Shell) -> None:
         ([], b"\n" * 9_000_000 + b"a", "the request has 18000"),
         (["status", "of", "the", "union"], None, "If that was to be a prompt: threadrunner -- status of the union"),
         (["--json", "status"], None, "'status' is a command and comes first"),
-        (["models"], None, "required: list|show|pull|rm"),
+        (["models"], None, "required: list|recommend|search|show|pull|rm"),
         (["status", "--jsn"], None, "there is no flag --jsn of `threadrunner status`"),
         (["load", "--backend"], None, "expected one argument"),
     ],

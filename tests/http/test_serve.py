@@ -133,7 +133,7 @@ def test_head_and_options_everywhere(served: Served) -> None:
         head = served.ask("HEAD", path)
         assert head.body == b"", path
         if "GET" not in methods:
-            assert head.status == 405 and "POST" in head.headers["allow"], path
+            assert head.status == 405 and methods & set(head.headers["allow"].split(", ")), path
 
 
 def test_names_with_slashes_and_colons_reach_the_lookup(served: Served) -> None:

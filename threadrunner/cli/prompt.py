@@ -148,7 +148,7 @@ def _as_text(params: dict[str, Any], options: Options) -> int:
         tools.show(reply.result)
     if options.stats:
         render.say(render.stats_line(reply.result))
-    if options.model is None and reply.result["model"] == _SMALLEST and os.isatty(2):
+    if options.model is None and reply.result.get("model") == _SMALLEST and os.isatty(2):
         from threadrunner.cli import hint
 
         hint.better_model()

@@ -117,26 +117,37 @@ class Exchange:
             await self._task
 
     async def _run(self, daemon: Daemon, order: Order) -> None:
+        try:
+            if order.more:
+                answer = joined(await self._several(daemon, order))
+            else:
+                answer = await self._one(daemon, order.method, order.params, 0)
+            self._heard(answer)
+            self._put(answer)
+        except ApiError as error:
+            self._put(error)
+
+    async def _one(self, daemon: Daemon, method: str, params: dict[str, Any], first: int) -> Generated:
+        """`first` is the number of its first choice."""
+        result = await daemon.request(method, params, functools.partial(self._notice, first))
+        return msgspec.convert(result, Generated)
+
+    async def _several(self, daemon: Daemon, order: Order) -> list[Generated]:
+        """Some at a time; one that fails ends the others. Raises ApiError."""
         n = order.params.get("n", 1)
         free = asyncio.Semaphore(TOGETHER)
 
         async def one(i: int, params: dict[str, Any]) -> Generated:
             async with free:
-                result = await daemon.request(order.method, params, functools.partial(self._notice, i * n))
-                return msgspec.convert(result, Generated)
+                return await self._one(daemon, order.method, params, i * n)
 
+        asked = [asyncio.create_task(one(i, params)) for i, params in enumerate((order.params, *order.more))]
         try:
-            asked = [asyncio.create_task(one(i, params)) for i, params in enumerate((order.params, *order.more))]
-            try:
-                answer = joined(await asyncio.gather(*asked))
-            finally:  # one that fails ends the others
-                for task in asked:
-                    task.cancel()
-                await asyncio.gather(*asked, return_exceptions=True)
-            self._heard(answer)
-            self._put(answer)
-        except ApiError as error:
-            self._put(error)
+            return await asyncio.gather(*asked)
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
 
     def _notice(self, first: int, name: str, payload: dict[str, Any]) -> None:
         """`first` is the number of this request's first choice."""

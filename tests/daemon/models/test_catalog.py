@@ -182,7 +182,7 @@ class TestNames:
             catalog.resolve("someone/Tiny-GGUF", str(tmp_path))
 
     def test_a_near_miss_is_named(self, tmp_path: Path) -> None:
-        with pytest.raises(ModelNotFound, match=r"Did you mean smollm2:135m\?"):
+        with pytest.raises(ModelNotFound, match=r"Did you mean smollm2:135m or "):
             catalog.resolve("smolm2:135m", str(tmp_path))
 
 
@@ -265,6 +265,9 @@ class TestOverTheSocket:
             "keeper": "",
             "problem": None,
             "host": "",
+            "architecture": "llama",
+            "width": 32,
+            "vocabulary": 3,
         }
         assert listed["mine"]["path"] == str(path)
         assert listed["ollama:tiny:latest"]["keeper"] == "Ollama"
