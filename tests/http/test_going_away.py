@@ -53,7 +53,7 @@ def sent(writer: Writer, pieces: list[Any], error: ApiError) -> list[bytes]:
                 written.append(body)
                 heard.set()
 
-        stream = Stream(Exchanges(Scripted(pieces, error, heard)), ORDER, writer)
+        stream = Stream(Exchanges(Scripted(pieces, error, heard)), ORDER, writer, silence=0.01)
         await stream({"type": "http"}, None, send)  # type: ignore[arg-type]
         return written
 
@@ -63,7 +63,6 @@ def sent(writer: Writer, pieces: list[Any], error: ApiError) -> list[bytes]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "FIRST_WORD", 0.01)
-    monkeypatch.setattr(streams, "SILENCE", 0.01)
 
 
 PREFILL = ("progress", {"stage": "prefill", "done": 512, "total": 9000})

@@ -156,7 +156,9 @@ def _read(file: Any) -> Recorded | None:
     first = file.readline().decode()
     if not first:
         return None
-    method, path, _ = first.split()
+    if len(words := first.split()) != 3:  # what is left of a request that its client has given up
+        return None
+    method, path, _ = words
     headers = {}
     while (line := file.readline().decode().strip()) != "":
         name, _, value = line.partition(":")
