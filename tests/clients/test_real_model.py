@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 
 from tests.clients.nvim import Nvim
+from tests.clients.support import program
 from tests.support import Daemon
 
 BEFORE = b"def add(a, b):\n    \n\n\nprint(add(1, 2))\n"
 
 
 def test_what_is_shown_is_what_is_saved(qwen_coder: Path, tmp_path: Path) -> None:
+    program("nvim")  # or this is skipped, and with it the end of the daemon
     daemon = Daemon(THREADRUNNER_BACKEND="llama", THREADRUNNER_MODEL_PATH=str(qwen_coder))
     file = tmp_path / "a.py"
     file.write_bytes(BEFORE)

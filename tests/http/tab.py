@@ -54,6 +54,7 @@ class Tab:
         self.browser.press("Enter")
 
     def click(self, selector: str) -> None:
+        self.wait(one(selector), f"something to click on: {selector}")
         self.js(f"{one(selector)}.click()")
 
     def faultless(self) -> None:

@@ -6,40 +6,44 @@ Standard library only: `status` and `doctor` read these.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
-from typing import NamedTuple
 
 from threadrunner import paths
 
 
-class Serving(NamedTuple):
+class Serving:
     """`url` is http://… or a socket's path."""
 
-    pid: int
-    url: str
+    def __init__(self, pid: int, url: str) -> None:
+        self.pid = pid
+        self.url = url
 
 
 _PREFIX = "serve."
 
 
-@contextlib.contextmanager
-def known_as(url: str) -> Iterator[None]:
-    """Be found at this address by `running`, until this is left. Raises PathError, OSError."""
-    folder = paths.private_dir(os.path.dirname(paths.socket_path()))
-    path = os.path.join(folder, f"{_PREFIX}{os.getpid()}")
-    with open(f"{path}.new", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        file.write(f"{url}\n")
-        file.flush()
-        os.replace(f"{path}.new", path)
-        try:
-            yield
-        finally:
-            with contextlib.suppress(OSError):
-                os.unlink(path)
+class known_as:
+    """Be found at this address by `running`, until this is left. Entering raises PathError, OSError."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def __enter__(self) -> None:
+        folder = paths.private_dir(os.path.dirname(paths.socket_path()))
+        self._path = os.path.join(folder, f"{_PREFIX}{os.getpid()}")
+        self._file = open(f"{self._path}.new", "w")
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        self._file.write(f"{self._url}\n")
+        self._file.flush()
+        os.replace(f"{self._path}.new", self._path)
+
+    def __exit__(self, *_: object) -> None:
+        try:  # noqa: SIM105 - `status` need not wait for contextlib
+            os.unlink(self._path)
+        except OSError:
+            pass
+        self._file.close()
 
 
 def running() -> list[Serving]:
