@@ -110,7 +110,9 @@ def test_half_a_body_and_gone(trouble: Served) -> None:
                 b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             )
             plain.sendall(b'Content-Length: 1000\r\n\r\n{"model"')
-    assert trouble.get("/health").status == 200
+    # It may still hear of the last hang-ups: until then it is busy, and says so; a place that were lost would stay so.
+    asked = (trouble.get("/health").status for _ in range(1000))
+    assert next((status for status in asked if status != 429), 429) == 200
 
 
 def test_the_worker_dies_in_mid_stream(trouble: Served) -> None:

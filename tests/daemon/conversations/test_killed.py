@@ -14,7 +14,7 @@ import pytest
 
 from tests.support import Daemon, Wire
 
-KILLS = 100
+KILLS = 60
 LOREM = "lorem ipsum dolor sit amet"
 SPAN = 0.03  # seconds: begin, generate and finish of a turn lie within it
 

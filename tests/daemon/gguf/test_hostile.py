@@ -22,8 +22,8 @@ from threadrunner.api.errors import ModelLoadFailed
 from threadrunner.daemon.gguf.check import check_gguf
 
 SEED = 20_240_229
-CUTS = 150
-FLIPS = 30
+CUTS = 90
+FLIPS = 20
 LANES = 2
 CLEAR = {"works", "ModelLoadFailed", "WorkerCrashed"}
 
