@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 CONTEXT = 8192
 """Tokens of a conversation that memory is counted for."""
-WORKER_BYTES = 110 << 20
+WORKER_BYTES = 150 << 20
 """The interpreter, llama.cpp, and compute buffers of a small model."""
 COMPUTE_SHARE = 0.03
 """Of the weights: larger models have larger compute buffers."""
-LAYER_SECONDS = 140e-6
+LAYER_SECONDS = 180e-6
 DECODING = 0.85
 """Of the memory's speed, what decoding reaches; more in practice where weights are few bits, for they are unpacked."""
 COMFORT = 0.8
