@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.backends import tiny
 from tests.backends.harness import Loaded, assert_same_or_close, greedy
 from threadrunner.api import errors
 from threadrunner.api.generation import (
@@ -172,16 +173,17 @@ def test_overflow_is_an_error_with_both_counts(smol: Loaded) -> None:
     assert caught.value.facts["prompt_tokens"] >= 3000
 
 
-def test_truncate_drops_whole_oldest_turns_and_says_how_many(smol: Loaded) -> None:
+def test_truncate_drops_whole_oldest_turns_and_says_how_many(smollm2: Path) -> None:
     turns: list[Message] = [Message("system", "Be brief.")]
     for i in range(5):
-        turns += [Message("user", f"{i} " + "word " * 500), Message("assistant", "yes")]
+        turns += [Message("user", f"{i} " + "word " * 125), Message("assistant", "yes")]
     turns.append(Message("user", "Say hi."))
-    result = smol.ask(GenerateParams(messages=turns, context_overflow="truncate", max_tokens=2, temperature=0))
-    assert result.truncated_turns == 4
-    assert result.usage.prompt_tokens < 2048
-    with pytest.raises(errors.ContextOverflow):
-        smol.submit(GenerateParams(prompt="word " * 3000, context_overflow="truncate"))
+    with Loaded(smollm2, context=512) as loaded:
+        result = loaded.ask(GenerateParams(messages=turns, context_overflow="truncate", max_tokens=2, temperature=0))
+        assert result.truncated_turns == 4
+        assert result.usage.prompt_tokens < 512
+        with pytest.raises(errors.ContextOverflow):
+            loaded.submit(GenerateParams(prompt="word " * 600, context_overflow="truncate"))
 
 
 def test_the_context_is_the_end(smollm2: Path) -> None:
@@ -201,8 +203,8 @@ def test_a_full_queue_refuses(smollm2: Path) -> None:
         assert caught.value.facts["limit"] == 2
 
 
-def test_more_sequences_than_cells_end_well(smollm2: Path) -> None:
-    with Loaded(smollm2, context=256) as loaded:
+def test_more_sequences_than_cells_end_well(tmp_path: Path) -> None:
+    with Loaded(tiny.untied(tmp_path / "tiny.gguf"), context=256) as loaded:
         ids = [loaded.submit(greedy(f"Story number {i}:", max_tokens=100)) for i in range(8)]
         assert loaded.engine.context.n_cells < 8 * 100
         ends, _ = loaded.finish(*ids)
@@ -215,7 +217,7 @@ def test_more_sequences_than_cells_end_well(smollm2: Path) -> None:
 
 def test_long_prompts_report_progress_and_short_ones_do_not(smol: Loaded) -> None:
     smol.forget()
-    _, events = smol.finish(smol.submit(greedy("tree " * 1200, max_tokens=1)))
+    _, events = smol.finish(smol.submit(greedy("tree " * 700, max_tokens=1)))
     progress = [e for e in events if isinstance(e, Progress)]
     assert progress
     assert all(0 < e.done < e.total for e in progress)
@@ -226,7 +228,7 @@ def test_long_prompts_report_progress_and_short_ones_do_not(smol: Loaded) -> Non
 @pytest.mark.parametrize("priority", ["interactive", "normal"])
 def test_a_short_request_does_not_wait_for_a_long_prefill(smol: Loaded, priority: Any) -> None:
     """The flag is set while the long one's batch computes; the long one ends later, with the text it would have."""
-    prompt = "An old story: " + "the cat sat on the mat, and " * 80
+    prompt = "An old story: " + "the cat sat on the mat, and " * 45
     smol.forget()
     expected = smol.ask(greedy(prompt, logprobs=2))
     smol.forget()

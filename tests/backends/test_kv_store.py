@@ -10,7 +10,7 @@ import pytest
 
 from tests.backends.harness import Loaded, assert_same_or_close, greedy
 
-PROMPT = "The ship left the harbour at dawn, and the captain wrote in his book what he saw: " * 12
+PROMPT = "The ship left the harbour at dawn, and the captain wrote in his book what he saw: " * 5
 
 
 def kept(folder: Path) -> list[Path]:
@@ -43,7 +43,7 @@ def test_a_prompt_is_restored_and_not_evaluated_again(smollm2: Path, spec, folde
         assert loaded.cells_in_llama() == loaded.engine.cells.used()
         assert_same_or_close(before, after)
         fork = loaded.ask(greedy(PROMPT[: len(PROMPT) // 2] + "Suddenly"))
-        assert fork.usage.cached_tokens > 100
+        assert fork.usage.cached_tokens > 40
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "foreign"])
@@ -66,13 +66,13 @@ def test_a_damaged_or_foreign_file_is_dropped_with_a_log_line(  # type: ignore[n
 
 
 def test_the_bytes_are_bounded_and_the_hottest_kept(smollm2: Path, spec, folder: Path) -> None:  # type: ignore[no-untyped-def]
-    spec["cache_bytes"] = 5 << 20
+    spec["cache_bytes"] = 4 << 20
     with Loaded(smollm2, **spec) as loaded:
         for word in ("one", "two", "three"):
-            loaded.ask(greedy(f"{word} " + PROMPT[: len(PROMPT) // 2], max_tokens=1))
-    assert sum(file.stat().st_size for file in kept(folder)) <= 5 << 20
+            loaded.ask(greedy(f"{word} " + PROMPT, max_tokens=1))
+    assert sum(file.stat().st_size for file in kept(folder)) <= 4 << 20
     with Loaded(smollm2, **spec) as loaded:
-        assert loaded.ask(greedy("three " + PROMPT[: len(PROMPT) // 2], max_tokens=1)).usage.cached_tokens > 100
+        assert loaded.ask(greedy("three " + PROMPT, max_tokens=1)).usage.cached_tokens > 80
 
 
 def test_nothing_is_kept_without_a_folder(smollm2: Path, folder: Path) -> None:
@@ -82,7 +82,7 @@ def test_nothing_is_kept_without_a_folder(smollm2: Path, folder: Path) -> None:
 
 
 def test_a_windowed_model_is_restored_too(gemma3: Path, spec) -> None:  # type: ignore[no-untyped-def]
-    prompt = PROMPT * 3
+    prompt = PROMPT * 7
     spec["context"] = 2048
     with Loaded(gemma3, **spec) as loaded:
         before = loaded.ask(greedy(prompt, max_tokens=8, logprobs=2))

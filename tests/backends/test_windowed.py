@@ -1,61 +1,71 @@
-"""Gemma 3: layers with a sliding window, whose cells llama.cpp overwrites once they are out of it."""
+"""Layers with a sliding window, as Gemma 3 has them, whose cells llama.cpp overwrites once they are out of it."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
-from tests.backends.harness import Loaded, assert_same_or_close, greedy
+import pytest
+
+from tests.backends import tiny
+from tests.backends.harness import EXACT, Loaded, assert_same_or_close, greedy
 from threadrunner.engine.events import Ended, Event
 from threadrunner.engine.llama.sampling import Sampling
 from threadrunner.engine.sequence import Request
 
 TURNS = [
-    f"Chapter {i}. The {thing} stood by the {place}, and nobody in the village knew why. " * 4
+    f"Chapter {i}. The {thing} stood by the {place}, and nobody in the village knew why. "
     for i, (thing, place) in enumerate(
         [("lamp", "harbour"), ("horse", "mill"), ("clock", "church"), ("boat", "bridge"), ("stone", "well")] * 2
     )
 ]
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaded]:
+    with Loaded(tiny.windowed(tmp_path_factory.mktemp("windowed") / "tiny.gguf"), context=1024) as loaded:
+        yield loaded
+
+
 def conversation(turns: int) -> str:
     return "".join(TURNS[:turns])
 
 
-def test_forked_truncated_and_extended_gives_the_text_of_a_fresh_one(gemma: Loaded) -> None:
-    gemma.forget()
+def test_forked_truncated_and_extended_gives_the_text_of_a_fresh_one(small: Loaded) -> None:
+    small.forget()
     prompts = [
-        conversation(8),  # longer than the window of 512
+        conversation(8),  # longer than the window of 48
         conversation(8) + "And then",  # extended
         conversation(3),  # truncated, deep inside what the window has left behind
         conversation(5) + "But suddenly",  # forked in the middle
         conversation(8),
     ]
-    cached = [gemma.ask(greedy(prompt, max_tokens=8, logprobs=2)) for prompt in prompts]
-    assert cached[1].usage.cached_tokens > 512
+    cached = [small.ask(greedy(prompt, max_tokens=8, logprobs=2)) for prompt in prompts]
+    assert cached[1].usage.cached_tokens > 400
     for prompt, answer in zip(prompts, cached, strict=True):
-        gemma.forget()
-        assert_same_or_close(gemma.ask(greedy(prompt, max_tokens=8, logprobs=2)), answer)
+        small.forget()
+        assert_same_or_close(small.ask(greedy(prompt, max_tokens=8, logprobs=2)), answer, EXACT)
 
 
-def test_after_the_ring_has_come_round(gemma: Loaded) -> None:
+def test_after_the_ring_has_come_round(small: Loaded) -> None:
     """Until old cells were overwritten: whatever is reused must still be whole."""
     rng = random.Random(3)
-    gemma.forget()
+    small.forget()
     asked = []
     for _ in range(4):
         prompt = f"{rng.random()} " * rng.randrange(2) + conversation(rng.randrange(1, 10))
-        asked.append((prompt, gemma.ask(greedy(prompt, max_tokens=4, logprobs=2))))
-        assert gemma.cells_in_llama() == gemma.engine.cells.used()
+        asked.append((prompt, small.ask(greedy(prompt, max_tokens=4, logprobs=2))))
+        assert small.cells_in_llama() == small.engine.cells.used()
     for prompt, answer in asked[-2:]:
-        gemma.forget()
-        assert_same_or_close(gemma.ask(greedy(prompt, max_tokens=4, logprobs=2)), answer)
+        small.forget()
+        assert_same_or_close(small.ask(greedy(prompt, max_tokens=4, logprobs=2)), answer, EXACT)
 
 
-def test_candidates_of_a_prompt_whose_leaf_has_lost_its_beginning(gemma3: Path) -> None:
+def test_candidates_of_a_prompt_whose_leaf_has_lost_its_beginning(tmp_path: Path) -> None:
     """They cannot be forked from the leaf, nor the leaf's cells be counted as theirs."""
     rng = random.Random(0)
-    with Loaded(gemma3, context=768) as loaded:
+    with Loaded(tiny.windowed(tmp_path / "tiny.gguf"), context=768) as loaded:
         engine = loaded.engine
         ids: list[int] = []
 
@@ -72,7 +82,7 @@ def test_candidates_of_a_prompt_whose_leaf_has_lost_its_beginning(gemma3: Path) 
             return events
 
         def some(count: int) -> list[int]:
-            return [rng.randrange(100, 40_000) for _ in range(count)]
+            return [rng.randrange(2, 250) for _ in range(count)]
 
         def first_position(prompt: list[int]) -> int:
             _, holders = engine.cells.cache.match(prompt)

@@ -1,4 +1,4 @@
-"""A daemon killed at 100 random moments of its turns: what was said is there, what was answered is there whole."""
+"""A daemon killed at random moments of its turns: what was said is there, what was answered is there whole."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from tests.support import Daemon, Wire
 
-KILLS = 60
+KILLS = 30
 LOREM = "lorem ipsum dolor sit amet"
 SPAN = 0.03  # seconds: begin, generate and finish of a turn lie within it
 

@@ -22,8 +22,8 @@ from threadrunner.api.errors import ModelLoadFailed
 from threadrunner.daemon.gguf.check import check_gguf
 
 SEED = 20_240_229
-CUTS = 90
-FLIPS = 20
+CUTS = 40
+FLIPS = 12
 LANES = 2
 CLEAR = {"works", "ModelLoadFailed", "WorkerCrashed"}
 
@@ -56,8 +56,8 @@ def cases(model: Path, chance: random.Random) -> Iterator[Case]:
 def tries(field: Field, chance: random.Random) -> int:
     """How many wrong values a field gets. What the format leaves free goes to a worker, which takes a second each."""
     if field.name.endswith("first letter"):
-        return chance.random() < 0.03
-    return 1 if field.name.startswith("tensor ") or field.name.endswith("value") else 5
+        return chance.random() < 0.015
+    return 1 if field.name.startswith("tensor ") or field.name.endswith("value") else 3
 
 
 def wrong(field: Field, before: bytes, chance: random.Random) -> set[bytes]:
@@ -124,7 +124,7 @@ def passed(corpus: list[Case], smollm2: Path, tmp_path_factory: pytest.TempPathF
 
 
 def test_the_check_refuses_most(corpus: list[Case], passed: list[Case]) -> None:
-    assert len(corpus) >= 2000
+    assert len(corpus) >= 1000
     assert len(passed) < len(corpus) // 20
 
 
