@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 import time
 from collections.abc import Callable
 
@@ -41,6 +40,7 @@ from threadrunner.daemon.workers.fleet import Fleet
 from threadrunner.daemon.workers.spare import Spare
 from threadrunner.daemon.workers.watch import Watch
 from threadrunner.paths import PathError
+from threadrunner.system import signals
 from threadrunner.wire import messages
 
 log = logging.getLogger("threadrunner.daemon")
@@ -123,11 +123,10 @@ class DaemonServer:
     async def run(self, ready: Callable[[], None]) -> None:
         """Serve until stopped, then end in order; `ready` is called once clients can connect."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop)
-        loop.add_signal_handler(signal.SIGHUP, self._look_again)
+        signals.on_stop(loop, self.stop)
+        signals.on_look(loop, self._look_again)
         self._acceptor = Acceptor(self._connected)
-        self._acceptor.listen(self._listener.socket)
+        self._acceptor.listen(self._listener.door)
         self._keep_socket()
         log.info("pid %d serves %s", os.getpid(), self.socket)
         ready()
@@ -138,8 +137,7 @@ class DaemonServer:
         await self._fleet.close()
         self._config_watch.close()
         await self._conversations.close()
-        loop.remove_signal_handler(signal.SIGHUP)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signals.ignore_look(loop)
         self._listener.remove()
         self._acceptor.close()
         for peer in list(self._peers):
@@ -237,7 +235,7 @@ class DaemonServer:
             return
         try:
             if self._listener.restore():
-                self._acceptor.listen(self._listener.socket)
+                self._acceptor.listen(self._listener.door)
             log.warning("%s had been removed and was put back", self.socket)
         except (CannotStart, PathError, OSError) as error:
             log.error("%s is gone and cannot be put back: %s. The daemon ends", self.socket, error)

@@ -14,6 +14,7 @@ from threadrunner.cli.commands import doctor_gpus, doctor_models, doctor_places,
 from threadrunner.cli.commands.doctor_models import BAD, bad, note, ok
 from threadrunner.cli.flags import UsageError
 from threadrunner.client import autostart
+from threadrunner.system import this_process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def _installed(tool: str) -> bool:
 def _cores() -> Iterator[Finding]:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     total = os.cpu_count() or usable
-    load = os.getloadavg()[0]
+    load = this_process.load()
     text = f"{usable} of {total} logical cores may be used" if usable < total else f"{total} logical cores"
     yield ok("cores", text)
     if load > 1.5 * usable:

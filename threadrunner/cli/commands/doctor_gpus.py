@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import glob
 import json
-import sys
 
 from threadrunner.cli import render
 from threadrunner.cli.commands.doctor_models import note, ok
+from threadrunner.system import this_process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def found(listed: str, version: str) -> Iterator[Finding]:
 
 def _without(version: str) -> Finding:
     """There is none in this build."""
-    if sys.platform == "darwin":
+    if this_process.NAME == "darwin":
         return note("gpu", f"llama.cpp was built without Metal; to build it with it: {_build('METAL', version)}")
     for pattern, what, flag in _SIGNS:
         if glob.glob(pattern):
