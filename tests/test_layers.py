@@ -14,8 +14,8 @@ import pytest
 ROOT = Path(__file__).parent.parent / "threadrunner"
 
 COMMON = {
-    "activation", "config", "exits", "machine", "model_settings", "paths", "processes", "remote_keys",
-    "remote_settings", "routes", "system", "threadrunner",
+    "activation", "catalog_settings", "config", "exits", "machine", "model_settings", "paths", "processes",
+    "remote_keys", "remote_settings", "routes", "system", "threadrunner",
 }  # fmt: skip
 """Modules that every process may use; `threadrunner` is the package itself, for its version."""
 
@@ -27,6 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "paths": {"system"},
     "processes": {"system"},
     "config": {"paths"},
+    "catalog_settings": {"config"},
     "model_settings": {"config"},
     "routes": {"config"},
     "remote_settings": {"config", "syntax"},
@@ -43,7 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lsp": {"client", "api", "wire", *COMMON},
     "http": {"client", "api", "syntax", "wire", *COMMON},
     "daemon.gguf": {"api", "system"},
-    "daemon.models": {"daemon.gguf", "api", "config", "remote_settings", "system"},
+    "daemon.models": {"daemon.gguf", "api", "catalog_settings", "config", "remote_settings", "system"},
     "daemon.downloads": {"daemon.gguf", "daemon.models", "api", "system"},
     "daemon.conversations": {"api", "system"},
     "daemon.workers": {

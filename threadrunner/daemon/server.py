@@ -32,8 +32,9 @@ from threadrunner.daemon.methods.models import ModelMethods
 from threadrunner.daemon.methods.modes import Modes
 from threadrunner.daemon.methods.remotes import RemoteMethods
 from threadrunner.daemon.methods.status import StatusMethods
-from threadrunner.daemon.models.catalog import Catalog, ModelRef
+from threadrunner.daemon.models.catalog import Catalog
 from threadrunner.daemon.models.last_used import LastUsed
+from threadrunner.daemon.models.reference import ModelRef
 from threadrunner.daemon.peer import Peer
 from threadrunner.daemon.tally import Tally
 from threadrunner.daemon.workers.fleet import Fleet
@@ -73,7 +74,7 @@ class DaemonServer:
         self._fleet = Fleet(options.current, cache_dir, self._announce, self._changed, spare)
         self._conversations = Conversations(paths.sessions_file())
         self._recall = Recall(self._conversations)
-        self._catalog = Catalog(models_dir, options.current.aliases, options.current.remotes)
+        self._catalog = Catalog(models_dir, options.current.aliases, options.current.remotes, options.current.catalog)
         self._dispatcher = self._dispatcher_for(cache_dir)
         self._listener = listener
         self._acceptor: Acceptor
@@ -216,7 +217,7 @@ class DaemonServer:
         if fresh != self._config.current:
             remote_keys.take_from_environment(remote_settings.environment_names(fresh))
             self._config.current = fresh
-            self._catalog.aliases, self._catalog.tables = fresh.aliases, fresh.remotes
+            self._catalog.configure(fresh.aliases, fresh.remotes, fresh.catalog)
             self._fleet.configure(fresh)
             daemon_log.set_levels(fresh.log)
             self._announce("config.loaded", "", {})

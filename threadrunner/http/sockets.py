@@ -82,11 +82,11 @@ def on_path(path: str) -> socket.socket:
     """A Unix socket that only this user can open. Raises CannotListen where something else is at the path."""
     if len(os.fsencode(path)) > this_process.SOCKET_PATH_MAX:
         raise CannotListen(f"{path} is too long for a socket: at most {this_process.SOCKET_PATH_MAX} bytes")
+    _clear(path)
     try:
         listener = listening.unix_socket()
     except OSError as error:
         raise CannotListen(f"{error.strerror}; use --port") from None
-    _clear(path)
     before = os.umask(0o177)  # bind makes the file; to change its mode afterwards would leave a moment
     try:
         listener.bind(path)

@@ -50,8 +50,8 @@ def bind(path: str) -> Door:
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
-            if not stat.S_ISSOCK(os.lstat(path).st_mode):  # connecting to a plain file is refused too
-                raise Occupied(f"{path} is a file, not a socket of ours; move it away") from None
+            if found := wrong_at(path):  # connecting to a plain file is refused too
+                raise Occupied(f"{path} is {found}; move it away") from None
             _check_stale(path)
             os.unlink(path)
             made.bind(path)
@@ -61,6 +61,16 @@ def bind(path: str) -> Door:
     finally:
         os.umask(before)
     return Door(made, None)
+
+
+def wrong_at(path: str) -> str:
+    """What is at the path in place of what a daemon makes there; empty where nothing is wrong."""
+    if not os.path.lexists(path):
+        return ""
+    mode = os.lstat(path).st_mode
+    if sys.platform == "win32" or transport.is_loopback():
+        return "" if stat.S_ISREG(mode) and _is_endpoint(path) else "not the file that a daemon writes"
+    return "" if stat.S_ISSOCK(mode) else "a file, not a socket of ours"
 
 
 def unix_socket() -> socket.socket:
@@ -86,13 +96,7 @@ def inherited(sock: socket.socket) -> Door | None:
 def answers(path: str) -> bool:
     """Whether a process listens there. Raises OSError."""
     if sys.platform == "win32" or transport.is_loopback():
-        try:
-            loopback.connect(path).close()
-        except BlockingIOError:
-            return True
-        except (ConnectionRefusedError, FileNotFoundError, loopback.BadEndpoint, loopback.ForeignEndpoint):
-            return False
-        return True
+        return loopback.answers(path)
     with socket.socket(socket.AF_UNIX) as probe:
         probe.setblocking(False)  # a full backlog is an answer too
         try:
@@ -111,9 +115,9 @@ def _check_stale(path: str) -> None:
 
 def _bind_loopback(path: str) -> Door:
     """The port is whichever is free; clients learn it from the file, which comes last and at once."""
+    if found := wrong_at(path):
+        raise Occupied(f"{path} is {found}; move it away")
     if os.path.lexists(path):
-        if not stat.S_ISREG(os.lstat(path).st_mode) or not _is_endpoint(path):
-            raise Occupied(f"{path} is not the file that a daemon writes; move it away")
         _check_stale(path)
     made = socket.socket(socket.AF_INET)
     beside = f"{path}.{os.getpid()}"
@@ -134,8 +138,11 @@ def _bind_loopback(path: str) -> Door:
 
 def _is_endpoint(path: str) -> bool:
     """Whether a daemon has written it, whole or not."""
-    with open(path, "rb") as file:
-        return file.read(len(loopback.HELLO)) == loopback.HELLO
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(loopback.HELLO)) == loopback.HELLO
+    except OSError:
+        return False
 
 
 async def _greeted(client: socket.socket, endpoint: loopback.Endpoint) -> str:

@@ -102,7 +102,25 @@ def connect(path: str) -> _socket.socket:
     Raises FileNotFoundError or ConnectionRefusedError where no daemon listens, BlockingIOError for a silent one;
     ForeignEndpoint, BadEndpoint, OSError.
     """
-    endpoint = read(path)
+    try:
+        return _greeted(read(path))
+    except ConnectionRefusedError as error:
+        if locks.is_held(f"{path}.lock"):
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from error
+        raise
+
+
+def answers(path: str) -> bool:
+    """Whether the daemon that wrote the file answers. Raises OSError."""
+    try:
+        _greeted(read(path)).close()
+    except (ConnectionRefusedError, FileNotFoundError, BadEndpoint, ForeignEndpoint):
+        return False
+    return True
+
+
+def _greeted(endpoint: Endpoint) -> _socket.socket:
+    """Raises ConnectionRefusedError where no daemon of this file answers in time; OSError."""
     sock = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
     try:
         sock.settimeout(GREETING_SECONDS)
@@ -110,8 +128,6 @@ def connect(path: str) -> _socket.socket:
             sock.connect((HOST, endpoint.port))
             _greet(sock, endpoint)
         except (TimeoutError, ConnectionError, EOFError) as error:
-            if locks.is_held(f"{path}.lock"):
-                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from error
             raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED)) from error
         sock.settimeout(None)
         sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)

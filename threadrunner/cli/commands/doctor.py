@@ -6,7 +6,7 @@ import os
 import sys
 
 import threadrunner
-from threadrunner import config, exits, model_settings, paths, routes
+from threadrunner import catalog_settings, config, exits, model_settings, paths, routes
 from threadrunner.api.errors import ApiError
 from threadrunner.cli import render
 from threadrunner.cli.arguments import Parser
@@ -159,7 +159,7 @@ def _config() -> Iterator[Finding]:
     except config.ConfigError as error:
         yield bad("config", str(error))
         return
-    faults = [*model_settings.faults(loaded), *routes.faults(loaded)]
+    faults = [*model_settings.faults(loaded), *routes.faults(loaded), *catalog_settings.faults(loaded)]
     yield from (bad("config", fault) for fault in faults)
     if faults:
         return

@@ -48,6 +48,13 @@ def _without(version: str) -> Finding:
     return ok("gpu", "none here that its driver shows; models are computed by the CPU")
 
 
+def unused() -> str:
+    """What is here by the signs of its driver, for when the engine sees no GPU; empty for nothing."""
+    if this_process.NAME == "darwin":
+        return "Apple's GPU"
+    return next((f"{what[0].upper()}{what[1:]}" for pattern, what, _ in _SIGNS if glob.glob(pattern)), "")
+
+
 def _build(flag: str, version: str) -> str:
     return (
         f'CMAKE_ARGS="-DGGML_{flag}=ON" pip install --force-reinstall --no-cache-dir --no-binary llama-cpp-python '

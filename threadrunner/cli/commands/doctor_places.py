@@ -13,7 +13,7 @@ from threadrunner.api.errors import ApiError
 from threadrunner.cli import render
 from threadrunner.cli.commands.doctor_models import bad, note, ok
 from threadrunner.client import autostart, servings
-from threadrunner.system import files, locks, this_process
+from threadrunner.system import files, listening, locks, this_process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -115,8 +115,8 @@ def socket() -> Iterator[Finding]:
         return
     if reason := _cannot_write(folder):
         yield bad("socket", f"{folder} cannot be made or written: {reason}; change that or set THREADRUNNER_SOCKET")
-    elif os.path.lexists(path) and not stat.S_ISSOCK(os.lstat(path).st_mode):
-        yield bad("socket", f"{path} is a file, not a socket of ours; move it away, or set THREADRUNNER_SOCKET")
+    elif found := listening.wrong_at(path):
+        yield bad("socket", f"{path} is {found}; move it away, or set THREADRUNNER_SOCKET")
     elif others := [name for name in (path, f"{path}.lock", f"{path}.start") if _not_ours(name)]:
         yield bad("socket", f"{others[0]} belongs to another user (was it made under sudo?); remove it as that user")
     else:
@@ -166,8 +166,6 @@ def served() -> Iterator[Finding]:
 def _says_ok(url: str) -> bool:
     import http.client
     import socket
-
-    from threadrunner.system import listening
 
     host, _, port = url.removeprefix("http://").rpartition(":")
     connection = http.client.HTTPConnection("localhost", timeout=_HTTP_SECONDS)

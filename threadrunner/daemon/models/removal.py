@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from threadrunner.api.errors import InvalidParams, ModelNotFound
 from threadrunner.api.models import Removed
 from threadrunner.daemon.gguf.names import printable
-from threadrunner.daemon.models.catalog import ModelRef
+from threadrunner.daemon.models.reference import ModelRef
 from threadrunner.system import files
 
 _FOLDER = os.O_RDONLY | files.DIRECTORY | files.NOFOLLOW | files.OWN
