@@ -72,6 +72,13 @@ def loaded(shell: Shell, *args: str) -> set[str]:
     return set(modules)
 
 
+@pytest.fixture(scope="module")
+def talked(busy_shell: Shell) -> Shell:
+    """One with a daemon, and a conversation that can be continued."""
+    assert busy_shell.run("-S", "trip", "warm").returncode == 0
+    return busy_shell
+
+
 @pytest.mark.parametrize(
     ("args", "ours"),
     [
@@ -88,22 +95,27 @@ def loaded(shell: Shell, *args: str) -> set[str]:
         (["models", "list"], {*COMMAND, "threadrunner.cli.commands.models"}),
         (["unload"], {*COMMAND, "threadrunner.cli.commands.unload"}),
         (["logs"], {*COMMAND, "threadrunner.cli.commands.logs", "threadrunner.system.files"}),
-        (
-            ["stop"],
-            {*COMMAND, "threadrunner.cli.commands.stop", "threadrunner.processes", "threadrunner.system.children"},
-        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_only_the_standard_library_and_little_of_it(shell: Shell, args: list[str], ours: set[str]) -> None:
-    assert shell.run("-S", "trip", "warm").returncode == 0
-    modules = loaded(shell, *args)
+def test_only_the_standard_library_and_little_of_it(talked: Shell, args: list[str], ours: set[str]) -> None:
+    check(loaded(talked, *args), ours)
+
+
+def check(modules: set[str], ours: set[str]) -> None:
     assert {name for name in modules if name.split(".")[0] == "threadrunner"} <= ours
     foreign = {name.split(".")[0] for name in modules} - set(sys.stdlib_module_names) - {"threadrunner"}
     assert foreign == set()
     assert modules & HEAVY == set()
 
 
-def test_a_plain_prompt_does_without_argparse(shell: Shell) -> None:
+def test_to_stop_it_neither(shell: Shell) -> None:
     assert shell.run("warm").returncode == 0
-    assert loaded(shell, "hi") & {"argparse", "gettext", "locale", "fcntl", "json", "re", "enum", "signal"} == set()
+    ours = {*COMMAND, "threadrunner.cli.commands.stop", "threadrunner.processes", "threadrunner.system.children"}
+    check(loaded(shell, "stop"), ours)
+
+
+def test_a_plain_prompt_does_without_argparse(busy_shell: Shell) -> None:
+    assert (
+        loaded(busy_shell, "hi") & {"argparse", "gettext", "locale", "fcntl", "json", "re", "enum", "signal"} == set()
+    )
