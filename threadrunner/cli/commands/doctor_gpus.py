@@ -6,6 +6,7 @@ import glob
 import json
 
 from threadrunner.cli import render
+from threadrunner.cli.commands import doctor_models
 from threadrunner.cli.commands.doctor_models import note, ok
 from threadrunner.system import this_process
 
@@ -49,7 +50,10 @@ def _without(version: str) -> Finding:
 
 
 def unused() -> str:
-    """What is here by the signs of its driver, for when the engine sees no GPU; empty for nothing."""
+    """What is here by the signs of its driver, for when the engine sees no GPU; empty for nothing, and where another
+    backend than llama is chosen."""
+    if doctor_models.options().backend != "llama":
+        return ""
     if this_process.NAME == "darwin":
         return "Apple's GPU"
     return next((f"{what[0].upper()}{what[1:]}" for pattern, what, _ in _SIGNS if glob.glob(pattern)), "")

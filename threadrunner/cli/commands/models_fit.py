@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from threadrunner import exits, machine
 from threadrunner.cli import render, request
+from threadrunner.cli.commands import doctor_gpus
 from threadrunner.cli.fit import bandwidth, estimate, gpus
 from threadrunner.cli.fit.estimate import Machine
 
@@ -97,5 +98,7 @@ def _explained(here: Machine) -> str:
     free = "" if here.free is None else render.size(here.free)
     room = free and f"{free} of memory are free, of which a model may have four fifths; "
     cards = "".join(f"{gpu.description} has {render.size(gpu.free)} free; " for gpu in here.gpus)
+    if not here.gpus and (unused := doctor_gpus.unused()):
+        cards = f"{unused} is here, which llama.cpp was not built for (`threadrunner doctor` says how to); "
     read = f"memory is read at {here.bandwidth / 1e9:.0f} GB/s"
     return f"{room}{cards}{read}; needs are with {estimate.CONTEXT} tokens of context"
