@@ -51,6 +51,8 @@ def test_recommend_says_why_and_list_fits_says_what_each_needs(shell: Shell) -> 
     assert "best" in first["reason"]
     listed = json.loads(shell.run("models", "list", "--fits", "--json").stdout)["models"]
     assert {model["name"] for model in listed} >= {*known(), "ours:1b"}
+    (smallest,) = [model for model in listed if model["name"] == "smollm2:135m"]
+    assert (smallest["licence"], smallest["does"], smallest["fits"]) == ("Apache-2.0", ["chat"], True)
     failed = shell.run("models", "show", "broken")
     assert (failed.returncode, '[catalog."broken"]: file is missing' in failed.stderr) == (3, True), failed.stderr
     plain = json.loads(shell.run("models", "list", "--json").stdout)["models"]

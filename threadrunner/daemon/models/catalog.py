@@ -23,6 +23,7 @@ from typing import Any
 
 from threadrunner import catalog_settings
 from threadrunner.api.errors import ModelNotFound
+from threadrunner.catalog_settings import CatalogRow
 from threadrunner.config import ConfigError
 from threadrunner.daemon.gguf.names import meant, printable
 from threadrunner.daemon.models import foreign, hub_cache, remotes, selection
@@ -41,6 +42,14 @@ CATALOG = {
         description="SmolLM2 135M Instruct, 4 bits: small enough for every machine, and it shows",
     ),
 }
+
+_ROWS = {
+    "smollm2:135m": CatalogRow(
+        repo="", file="SmolLM2-135M-Instruct.Q4_1.gguf", bytes=98_362_432, parameters=0.135, context=8192, layers=30,
+        kv=23_040, licence="Apache-2.0", does=("chat",), rank=1, about=CATALOG["smollm2:135m"].description,
+    )
+}  # fmt: skip
+"""What catalog.toml would say of these, if they were on the hub."""
 
 _ALIAS_DEPTH = 8
 _NONE: Mapping[str, Any] = MappingProxyType({})
@@ -119,7 +128,7 @@ def _follow(name: str, aliases: Mapping[str, str]) -> str:
 def _found_at_once(name: str, folder: str) -> ModelRef | None:
     """What a few stat calls can find: a name of the catalog, a path, a file in the models folder."""
     if package := CATALOG.get(name):
-        return ModelRef(name, os.path.join(folder, package.file), package)
+        return _packaged(name, package, folder)
     if _source(name):
         return None
     if "/" in name:
@@ -128,6 +137,10 @@ def _found_at_once(name: str, folder: str) -> ModelRef | None:
         if selection.firsts([file]) and os.path.isfile(path := os.path.join(folder, file)):
             return ModelRef(name, path)
     return None
+
+
+def _packaged(name: str, package: Package, folder: str) -> ModelRef:
+    return ModelRef(name, os.path.join(folder, package.file), package, row=_ROWS[name])
 
 
 def _at_path(path: str) -> ModelRef | None:
@@ -227,7 +240,7 @@ def model_files(folder: str) -> list[str]:
 
 def every(folder: str, own: Tables = _NONE) -> list[ModelRef]:
     """Blocking: all that can be named without a path, each file once."""
-    listed = [ModelRef(name, os.path.join(folder, package.file), package) for name, package in CATALOG.items()]
+    listed = [_packaged(name, package, folder) for name, package in CATALOG.items()]
     taken = {os.path.basename(model.path) for model in listed}
     listed += [
         ModelRef(printable(file), os.path.join(folder, file)) for file in model_files(folder) if file not in taken
