@@ -14,8 +14,8 @@ import pytest
 ROOT = Path(__file__).parent.parent / "threadrunner"
 
 COMMON = {
-    "activation", "config", "exits", "machine", "model_settings", "paths", "processes", "remote_keys",
-    "remote_settings", "routes", "threadrunner",
+    "activation", "catalog_settings", "config", "exits", "machine", "model_settings", "paths", "processes",
+    "remote_keys", "remote_settings", "routes", "system", "threadrunner",
 }  # fmt: skip
 """Modules that every process may use; `threadrunner` is the package itself, for its version."""
 
@@ -23,15 +23,17 @@ COMMON = {
 MAY_IMPORT: dict[str, set[str]] = {
     "activation": set(),
     "exits": set(),
-    "machine": set(),
-    "paths": set(),
-    "processes": set(),
+    "machine": {"system"},
+    "paths": {"system"},
+    "processes": {"system"},
     "config": {"paths"},
+    "catalog_settings": {"config"},
     "model_settings": {"config"},
     "routes": {"config"},
     "remote_settings": {"config", "syntax"},
-    "remote_keys": {"paths", "remote_settings"},
+    "remote_keys": {"paths", "remote_settings", "system"},
     "syntax": set(),
+    "system": set(),
     "wire": set(),
     "api": {"wire"},
     "client": {"api", "wire", *COMMON},
@@ -41,10 +43,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lsp.suggest": {"client", "api", "syntax", *COMMON},
     "lsp": {"client", "api", "wire", *COMMON},
     "http": {"client", "api", "syntax", "wire", *COMMON},
-    "daemon.gguf": {"api"},
-    "daemon.models": {"daemon.gguf", "api", "config", "remote_settings"},
-    "daemon.downloads": {"daemon.gguf", "daemon.models", "api"},
-    "daemon.conversations": {"api"},
+    "daemon.gguf": {"api", "system"},
+    "daemon.models": {"daemon.gguf", "api", "catalog_settings", "config", "remote_settings", "system"},
+    "daemon.downloads": {"daemon.gguf", "daemon.models", "api", "system"},
+    "daemon.conversations": {"api", "system"},
     "daemon.workers": {
         "daemon.gguf", "daemon.models", "worker.messages", "worker.vitals", "backends.base", "api", *COMMON,
     },
@@ -56,14 +58,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "daemon": {"api", "wire", *COMMON},
     "worker": {"backends", "api", *COMMON},
     "worker.messages": {"backends.base", "api.chat", "api.names"},
-    "worker.vitals": set(),
+    "worker.vitals": {"system.files"},
     "backends": {"engine", "api", "syntax", *COMMON},
     "backends.base": {"api"},
     "engine": set(),
-    "engine.constraints": {"engine.llama.errors"},
+    "engine.constraints": {"engine.llama.errors", "system.alarms"},
     "engine.drafting": set(),
     "engine.kv": {"engine.llama", "engine.scheduler", "engine.sequence"},
-    "engine.llama": {"engine.constraints"},
+    "engine.llama": {"engine.constraints", "system.c_library"},
     "engine.prompts": {"engine.llama", "engine.errors", "syntax"},
     "engine.tools": set(),
 }  # fmt: skip
@@ -163,6 +165,28 @@ def names_llama_cpp(file: Path) -> Iterator[str]:
 
 def test_only_the_library_imports_llama_cpp() -> None:
     assert {name for name, file in modules().items() if any(names_llama_cpp(file))} == {"engine.llama.library"}
+
+
+OF_ONE_SYSTEM = {"fcntl", "msvcrt", "resource", "pwd", "grp", "winreg", "_winapi"}
+"""Modules of the standard library that some system lacks, and that no module outside `system` may need."""
+
+LINUX_ALONE = {"worker.confine", "worker.landlock"}
+"""What a worker gives up: the kernel's own interfaces, which no other system has anything like."""
+
+
+def asks_the_system(file: Path) -> Iterator[str]:
+    for node in ast.walk(tree(file)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in OF_ONE_SYSTEM)
+        elif isinstance(node, ast.ImportFrom) and node.module in OF_ONE_SYSTEM:
+            yield str(node.module)
+        elif isinstance(node, ast.Attribute) and ast.unparse(node) in ("sys.platform", "os.name", "socket.AF_UNIX"):
+            yield ast.unparse(node)
+
+
+def test_only_one_room_knows_which_system_it_is() -> None:
+    asking = {name for name, file in modules().items() if any(asks_the_system(file))}
+    assert {name for name in asking if not inside(name, "system")} == LINUX_ALONE
 
 
 def test_a_class_name_means_one_thing() -> None:

@@ -101,10 +101,11 @@ class Config(NamedTuple):
     log_days: Annotated[int, "daily log files that are kept", Bounds(0, 36500)] = 7
     route: dict[str, Any] = {}  # noqa: RUF012 - the `[route]` table as it is: see routes.py
     models: dict[str, Any] = {}  # noqa: RUF012 - the `[models.NAME]` tables as they are: see model_settings.py
+    catalog: dict[str, Any] = {}  # noqa: RUF012 - the `[catalog.NAME]` tables as they are: see catalog_settings.py
     remotes: dict[str, Any] = {}  # noqa: RUF012 - the `[remotes.NAME]` tables as they are: see remote_settings.py
 
 
-TABLES = ("models", "remotes", "route")
+TABLES = ("catalog", "models", "remotes", "route")
 """Tables that their own modules check when one is used."""
 
 

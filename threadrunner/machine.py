@@ -6,10 +6,13 @@ daemon could make room for a model by a number that the worker then refused.
 
 from __future__ import annotations
 
+import mmap
 import os
 import time
 from pathlib import Path
 from typing import NamedTuple
+
+from threadrunner.system import this_process
 
 _CPU = Path("/sys/devices/system/cpu")
 _CGROUP = Path("/sys/fs/cgroup")
@@ -44,13 +47,17 @@ def clocks() -> Clocks | None:
             ours.remove(name)
     if ours:
         return None
-    return Clocks(time.monotonic(), time.process_time(), idle / os.sysconf("SC_CLK_TCK"))
+    return Clocks(time.monotonic(), time.process_time(), idle / this_process.clock_ticks())
 
 
 def available_memory() -> int | None:
     """Bytes that can be taken without swapping or reaching a cgroup's limit; None where the system does not tell."""
     known = [count for count in (_meminfo_available(), _cgroup_room()) if count is not None]
-    return max(0, min(known)) if known else None
+    if known:
+        return max(0, min(known))
+    from threadrunner.system import memory  # not needed on Linux
+
+    return memory.available()
 
 
 def bytes_for(model_bytes: int) -> int:
@@ -62,7 +69,7 @@ def resident_bytes(pid: int) -> int:
     """Bytes of memory that a process occupies (its RSS); 0 where it has gone or the system has no /proc."""
     try:
         with open(f"/proc/{pid}/statm", "rb") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+            return int(file.read().split()[1]) * mmap.PAGESIZE
     except (OSError, IndexError):
         return 0
 

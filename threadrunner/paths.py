@@ -7,14 +7,8 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 
-TYPE_CHECKING = False  # not typing's, which costs the shell 3 ms of every prompt; checkers know the bare name too
-if TYPE_CHECKING:
-    import _socket
-
-# sizeof(sockaddr_un.sun_path), less the closing NUL: the kernel cuts or refuses anything longer.
-SOCKET_PATH_MAX = 107 if sys.platform == "linux" else 103
+from threadrunner.system import this_process
 
 # A daily log file's name is the date, as ISO has it, between these two.
 LOG_PREFIX, LOG_SUFFIX = "threadrunner-daemon-", ".log"
@@ -52,8 +46,8 @@ def absolute(path: str) -> str:
 
 
 def home() -> str:
-    """THREADRUNNER_HOME, else ~/.threadrunner."""
-    return absolute(os.environ.get("THREADRUNNER_HOME") or "~/.threadrunner")
+    """THREADRUNNER_HOME, else ~/.threadrunner (Windows: %LOCALAPPDATA%\\threadrunner)."""
+    return absolute(os.environ.get("THREADRUNNER_HOME") or this_process.default_home())
 
 
 def make_home() -> None:
@@ -92,9 +86,9 @@ def socket_path() -> str:
         path = os.path.join(folder, "daemon.sock")
     path = absolute(path)
     size = len(os.fsencode(path))
-    if size > SOCKET_PATH_MAX:
+    if size > this_process.SOCKET_PATH_MAX:
         raise PathError(
-            f"the socket's path has {size} bytes, the kernel takes {SOCKET_PATH_MAX}: {path}\n"
+            f"the socket's path has {size} bytes, the kernel takes {this_process.SOCKET_PATH_MAX}: {path}\n"
             "Set THREADRUNNER_SOCKET to a shorter one, e.g. THREADRUNNER_SOCKET=/tmp/threadrunner-$USER/daemon.sock"
         )
     return path
@@ -116,9 +110,9 @@ def private_dir(path: str) -> str:
     facts = os.lstat(path)
     if stat.S_ISLNK(facts.st_mode) or not stat.S_ISDIR(facts.st_mode):
         raise PathError(f"{path} is not a real folder; remove it or set THREADRUNNER_SOCKET to another place")
-    if facts.st_uid != os.getuid():
+    if facts.st_uid != this_process.uid():
         raise PathError(f"{path} belongs to uid {facts.st_uid}, not to you; set THREADRUNNER_SOCKET to another place")
-    if facts.st_mode & 0o077:
+    if this_process.for_others(facts.st_mode):
         raise PathError(f"others can enter {path}; {_remedy(path, facts.st_mode)}")
     return path
 
@@ -130,22 +124,9 @@ def _remedy(path: str, mode: int) -> str:
         alone = not mode & stat.S_ISVTX and all(map(_is_ours, entries))
     if alone:
         return f"run `chmod 700 {path}`, or set THREADRUNNER_SOCKET to another place"
-    own = os.path.join(path, f"threadrunner-{os.getuid()}", "daemon.sock")
+    own = os.path.join(path, f"threadrunner-{this_process.uid()}", "daemon.sock")
     return f"the socket needs a folder of its own, which is made if it is missing, e.g. THREADRUNNER_SOCKET={own}"
 
 
 def _is_ours(entry: os.DirEntry[str]) -> bool:
     return entry.name.endswith((".sock", ".lock", ".start")) or stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode)
-
-
-def peer_uid(sock: _socket.socket) -> int:
-    """The user id of the process at the other end of a connected Unix socket."""
-    import _socket  # here, as `struct` is: a process with a socket has loaded both
-    import struct
-
-    if sys.platform == "linux":
-        credentials = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, struct.calcsize("@iII"))
-        return int(struct.unpack("@iII", credentials)[1])  # struct ucred: pid, uid, gid
-    sol_local, local_peercred = 0, 1  # macOS
-    credentials = sock.getsockopt(sol_local, local_peercred, struct.calcsize("@2I"))
-    return int(struct.unpack("@2I", credentials)[1])  # the start of struct xucred: version, uid

@@ -5,29 +5,8 @@ container calls itself 1), or belong to another process by now. Standard library
 from __future__ import annotations
 
 import os
-import sys
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    import _socket
-
-
-def peer(sock: _socket.socket) -> int:
-    """The pid of the process that listens at the other end of a connected Unix socket, as our own namespace counts.
-
-    0 where the kernel does not say, or the process cannot be seen from here.
-    """
-    import _socket
-    import struct
-
-    try:
-        if sys.platform == "linux":
-            credentials = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, struct.calcsize("@iII"))
-            return int(struct.unpack("@iII", credentials)[0])
-        sol_local, local_peerpid = 0, 2  # macOS
-        return int.from_bytes(sock.getsockopt(sol_local, local_peerpid, 4), sys.byteorder)
-    except OSError:
-        return 0
+from threadrunner.system import this_process
 
 
 def daemon(path: str, *candidates: int) -> int:
@@ -52,7 +31,7 @@ def written(path: str) -> int:
 
 
 def _has_open(pid: int, file: str) -> bool:
-    if sys.platform != "linux":  # no /proc, and no namespaces: the lock is held, so the pid in it is its holder's
+    if this_process.NAME != "linux":  # no /proc, and no namespaces: the lock is held, so the pid in it is its holder's
         return True
     try:
         wanted = os.stat(file)

@@ -12,13 +12,13 @@ from __future__ import annotations
 import importlib
 import os
 import shlex
-import stat
 import subprocess
 from collections.abc import Iterable, MutableMapping
 from typing import Any
 
 from threadrunner import paths
 from threadrunner.remote_settings import RemoteSettings
+from threadrunner.system import files, this_process
 
 SERVICE = "threadrunner"
 """In the keyring."""
@@ -82,7 +82,7 @@ def store(remote: RemoteSettings, key: str) -> str:
     if remote.key == "file":
         paths.private_dir(os.path.dirname(place))
     beside = f"{place}.{os.getpid()}"
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | files.OWN, 0o600)
     try:
         with os.fdopen(descriptor, "w") as file:
             file.write(f"{key}\n")
@@ -103,7 +103,7 @@ def _in_file(place: str) -> str:
     try:
         with open(place, encoding="utf-8", errors="replace") as file:
             facts = os.fstat(file.fileno())
-            if stat.S_IMODE(facts.st_mode) & 0o077 or facts.st_uid not in (os.getuid(), 0):
+            if this_process.for_others(facts.st_mode) or facts.st_uid not in (this_process.uid(), 0):
                 raise KeyMissing(f"others can read {place}; run `chmod 600 {place}`, and think of a new key")
             return file.read(MAX_BYTES + 1)
     except FileNotFoundError:

@@ -11,6 +11,9 @@ import socket
 import subprocess
 import sys
 
+if sys.platform == "win32":
+    sys.exit("there are no Unix sockets here; protocol/README.md has the other way in")
+
 home = os.environ.get("THREADRUNNER_HOME") or os.path.expanduser("~/.threadrunner")
 runtime = os.environ.get("XDG_RUNTIME_DIR")
 default = f"{runtime}/threadrunner/daemon.sock" if runtime else f"{home}/run/daemon.sock"

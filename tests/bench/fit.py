@@ -24,12 +24,13 @@ TOKENS = 2048
 
 def main(models: list[str]) -> None:
     speed = bandwidth.measure(machine.physical_cores())
+    here = estimate.Machine(None, speed)
     print(f"memory is read at {speed / 1e9:.1f} GB/s by {machine.physical_cores()} threads")
     columns = "{:42} {:>11} {:>9} {:>6}  {:>10} {:>9} {:>6}"
     print(columns.format("model", "MB expected", "measured", "ratio", "tok/s exp.", "measured", "ratio"))
     for path in models:
         row = described(path)
-        expected = estimate.memory(row, TOKENS) / 1e6, estimate.speed(row, speed)
+        expected = estimate.memory(row, TOKENS) / 1e6, estimate.speed(row, here)
         found = measured(path)
         ratios = [one / other for one, other in zip(expected, found, strict=True)]
         name = Path(path).name[:42]

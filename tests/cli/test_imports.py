@@ -27,6 +27,9 @@ CLIENT = {
     "threadrunner.client.blocking",
     "threadrunner.exits",
     "threadrunner.paths",
+    "threadrunner.system",
+    "threadrunner.system.this_process",
+    "threadrunner.system.transport",
     "threadrunner.wire",
     "threadrunner.wire.framing",
     "threadrunner.wire.json_text",
@@ -69,6 +72,13 @@ def loaded(shell: Shell, *args: str) -> set[str]:
     return set(modules)
 
 
+@pytest.fixture(scope="module")
+def talked(busy_shell: Shell) -> Shell:
+    """One with a daemon, and a conversation that can be continued."""
+    assert busy_shell.run("-S", "trip", "warm").returncode == 0
+    return busy_shell
+
+
 @pytest.mark.parametrize(
     ("args", "ours"),
     [
@@ -77,24 +87,35 @@ def loaded(shell: Shell, *args: str) -> set[str]:
         (["hi", "--thinking", "hide"], CLIENT),
         (["hi", "--set", "min_p=0.1"], {*CLIENT, "threadrunner.cli.tools"}),
         (["hi", "-c"], {*CLIENT, "threadrunner.api.names"}),
-        (["status"], {*COMMAND, "threadrunner.cli.commands.status", "threadrunner.client.servings"}),
+        (
+            ["status"],
+            {*COMMAND, "threadrunner.cli.commands.status", "threadrunner.client.servings", "threadrunner.system.locks"},
+        ),
         (["load"], {*COMMAND, "threadrunner.cli.commands.load"}),
         (["models", "list"], {*COMMAND, "threadrunner.cli.commands.models"}),
         (["unload"], {*COMMAND, "threadrunner.cli.commands.unload"}),
-        (["logs"], {*COMMAND, "threadrunner.cli.commands.logs"}),
-        (["stop"], {*COMMAND, "threadrunner.cli.commands.stop", "threadrunner.processes"}),
+        (["logs"], {*COMMAND, "threadrunner.cli.commands.logs", "threadrunner.system.files"}),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_only_the_standard_library_and_little_of_it(shell: Shell, args: list[str], ours: set[str]) -> None:
-    assert shell.run("-S", "trip", "warm").returncode == 0
-    modules = loaded(shell, *args)
+def test_only_the_standard_library_and_little_of_it(talked: Shell, args: list[str], ours: set[str]) -> None:
+    check(loaded(talked, *args), ours)
+
+
+def check(modules: set[str], ours: set[str]) -> None:
     assert {name for name in modules if name.split(".")[0] == "threadrunner"} <= ours
     foreign = {name.split(".")[0] for name in modules} - set(sys.stdlib_module_names) - {"threadrunner"}
     assert foreign == set()
     assert modules & HEAVY == set()
 
 
-def test_a_plain_prompt_does_without_argparse(shell: Shell) -> None:
+def test_to_stop_it_neither(shell: Shell) -> None:
     assert shell.run("warm").returncode == 0
-    assert loaded(shell, "hi") & {"argparse", "gettext", "locale", "fcntl", "json", "re", "enum", "signal"} == set()
+    ours = {*COMMAND, "threadrunner.cli.commands.stop", "threadrunner.processes", "threadrunner.system.children"}
+    check(loaded(shell, "stop"), ours)
+
+
+def test_a_plain_prompt_does_without_argparse(busy_shell: Shell) -> None:
+    assert (
+        loaded(busy_shell, "hi") & {"argparse", "gettext", "locale", "fcntl", "json", "re", "enum", "signal"} == set()
+    )

@@ -28,14 +28,14 @@ def test_no_prompt_is_a_short_help(shell: Shell) -> None:
     assert shell.starts == 0
 
 
-def test_control_characters_cannot_reach_a_terminal(shell: Shell) -> None:
-    terminal = shell.terminal("a\x1b]0;title\x07b\x9b31mc\x7f\ttab")
+def test_control_characters_cannot_reach_a_terminal(busy_shell: Shell) -> None:
+    terminal = busy_shell.terminal("a\x1b]0;title\x07b\x9b31mc\x7f\ttab")
     assert terminal.finish() == 0
     assert terminal.text.endswith("a␛]0;title␇b\ufffd31mc␡. tab.\n")
 
 
-def test_an_error_cannot_either(shell: Shell) -> None:
-    terminal = shell.terminal("hi", "-m", "no\x1b[31mbody", "--backend", "llama")
+def test_an_error_cannot_either(busy_shell: Shell) -> None:
+    terminal = busy_shell.terminal("hi", "-m", "no\x1b[31mbody", "--backend", "llama")
     assert terminal.finish() == 3
     assert "\x1b" not in terminal.text
 
@@ -84,10 +84,10 @@ def test_a_signal_while_the_answer_is_not_read(troubled: Shell) -> None:
     assert process.wait(PATIENCE) == 130
 
 
-def test_a_silent_pipe_is_spoken_of_once(shell: Shell) -> None:
+def test_a_silent_pipe_is_spoken_of_once(busy_shell: Shell) -> None:
     """Standard input is an inherited pipe that no process writes to."""
     read, write = os.pipe()
-    terminal = shell.terminal("hi", stdin=read)
+    terminal = busy_shell.terminal("hi", stdin=read)
     os.close(read)
     terminal.read_until("reading standard input; end it, or add </dev/null")
     os.close(write)
@@ -96,8 +96,8 @@ def test_a_silent_pipe_is_spoken_of_once(shell: Shell) -> None:
     assert terminal.text.endswith("lorem ipsum dolor sit amet hi.\n")
 
 
-def test_a_pipe_that_speaks_is_not(shell: Shell) -> None:
-    terminal = shell.terminal("hi", stdin=subprocess.PIPE)
+def test_a_pipe_that_speaks_is_not(busy_shell: Shell) -> None:
+    terminal = busy_shell.terminal("hi", stdin=subprocess.PIPE)
     assert terminal.process.stdin
     terminal.process.stdin.write(b"there\n")
     terminal.process.stdin.close()
@@ -105,8 +105,8 @@ def test_a_pipe_that_speaks_is_not(shell: Shell) -> None:
     assert terminal.text == "lorem ipsum dolor sit amet hi. there.\n"
 
 
-def test_typed_text_is_a_prompt_after_a_dash(shell: Shell) -> None:
-    terminal = shell.terminal("-")
+def test_typed_text_is_a_prompt_after_a_dash(busy_shell: Shell) -> None:
+    terminal = busy_shell.terminal("-")
     terminal.type("typed by hand\n\x04")
     assert terminal.finish() == 0
     assert terminal.text.endswith("lorem ipsum dolor sit amet typed. by. hand.\n")
@@ -187,8 +187,8 @@ def test_ctrl_c_leaves_a_clean_line(shell: Shell) -> None:
     assert terminal.text.endswith("\r\x1b[K")
 
 
-def test_what_is_piped_is_not_escaped_even_when_stderr_is_a_terminal(shell: Shell) -> None:
-    terminal = shell.terminal("a\x1bb", stdout=subprocess.PIPE)
+def test_what_is_piped_is_not_escaped_even_when_stderr_is_a_terminal(busy_shell: Shell) -> None:
+    terminal = busy_shell.terminal("a\x1bb", stdout=subprocess.PIPE)
     assert terminal.process.stdout
     assert terminal.process.stdout.read() == b"lorem ipsum dolor sit amet a\x1bb.\n"
     assert terminal.finish() == 0

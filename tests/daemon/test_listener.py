@@ -19,7 +19,7 @@ import pytest
 from tests.conftest import python_path
 from tests.support import PATIENCE, Daemon, Wire, running, wait_for_exit
 from threadrunner.daemon.acceptor import clients_limit
-from threadrunner.daemon.listener import answers
+from threadrunner.system.listening import answers
 
 pytestmark = pytest.mark.slow
 

@@ -39,11 +39,25 @@ def test_the_wheel_has_every_file_of_the_package(built: Path) -> None:
     assert wheel.stat().st_size < 2_000_000
 
 
+def test_the_wheel_brings_the_manual_page_and_completions_to_where_they_are_looked_for(built: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in archive.namelist() if ".data/data/" in name]
+        shared = {name.partition(".data/data/")[2]: archive.read(name).decode() for name in names}
+    assert shared["share/man/man1/threadrunner.1"].startswith(".TH THREADRUNNER 1 ")
+    for place in (
+        "bash-completion/completions/threadrunner",
+        "zsh/site-functions/_threadrunner",
+        "fish/vendor_completions.d/threadrunner.fish",
+    ):
+        assert "recommend" in shared[f"share/{place}"]
+
+
 def test_the_source_archive_can_be_built_from(built: Path) -> None:
     (archive,) = built.glob("*.tar.gz")
     with tarfile.open(archive) as source:
         inside = {name.partition("/")[2] for name in source.getnames()}
-    assert {"pyproject.toml", "LICENSE", "README.md"} | files_of_the_package() <= inside
+    assert {"pyproject.toml", "hatch_build.py", "LICENSE", "README.md"} | files_of_the_package() <= inside
 
 
 def test_what_is_in_the_wheel_runs(built: Path, tmp_path: Path) -> None:

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any, NoReturn
 
-_EXAMPLES = """\
-examples:
+EXAMPLES = """\
   threadrunner "why is the sky blue?"           ask, and read the answer as it is written
   threadrunner -n 40 -t 0 name three colours    words need no quotes, flags go anywhere
   git diff | threadrunner "write a commit message"
@@ -26,9 +25,8 @@ examples:
   threadrunner -S trip "and by train?"          a conversation that is kept; -c continues the last one
   git diff | threadrunner --mode commit         a preset: model, system prompt, sampling, template
   threadrunner -- status of the union           put -- before a prompt that starts with a command's name
-
-exit codes: 0 success, 1 unknown, 2 no daemon, 3 the model, 4 timeout, 64 usage, 130 interrupted
 """
+_CODES = "exit codes: 0 success, 1 unknown, 2 no daemon, 3 the model, 4 timeout, 64 usage, 130 interrupted\n"
 
 _WIDTH = 100
 
@@ -138,7 +136,7 @@ def help_text() -> str:
         "A local language model as a Unix tool: the answer goes to stdout, everything else to stderr.\n\n"
         f"flags, before or after the prompt:\n{_columns(flags)}\n"
         f"commands (each has --help):\n{_columns(COMMANDS.items())}\n"
-        f"{_EXAMPLES}"
+        f"examples:\n{EXAMPLES}\n{_CODES}"
     )
 
 

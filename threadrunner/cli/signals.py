@@ -10,6 +10,7 @@ import os
 import time
 
 from threadrunner import exits
+from threadrunner.system import this_process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,15 +30,12 @@ _reporters: list[Callable[[ApiError, int], None]] = []
 _waiting: list[Callable[[], None]] = []  # an end that came during `whole`
 _whole = False
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
 
 def install() -> None:
-    for number in _SIGNALS:
+    for number in this_process.ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and a script's & leave them
             signal.signal(number, _on_signal)
-    # What the parent had blocked is blocked here too, and then neither Ctrl-C nor --timeout would end us.
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (*_SIGNALS, signal.SIGALRM))
+    this_process.unblock()
 
 
 def age() -> float:
@@ -77,16 +75,11 @@ def after(seconds: float, message: str) -> None:
 
     Replaces the time and the message given before.
     """
-
-    def on_alarm(_number: int, _frame: FrameType | None) -> None:
-        _end(exits.TIMEOUT, "Timeout", message)
-
-    signal.signal(signal.SIGALRM, on_alarm)
-    signal.setitimer(signal.ITIMER_REAL, max(seconds - age(), 1e-6))  # 0 would mean never
+    this_process.alarm(seconds - age(), lambda: _end(exits.TIMEOUT, "Timeout", message))
 
 
 def _on_signal(number: int, _frame: FrameType | None) -> None:
-    for other in _SIGNALS:
+    for other in this_process.ENDING:
         signal.signal(other, signal.SIG_IGN)
     from signal import Signals
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from threadrunner.api import errors
 from threadrunner.client import autostart, utf8
+from threadrunner.system import streams, transport
 from threadrunner.wire import framing, messages
 
 log = logging.getLogger("threadrunner.client")
@@ -36,9 +37,10 @@ async def dial() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """
     (await asyncio.to_thread(autostart.connect)).close()
     try:
-        return await asyncio.open_unix_connection(autostart.socket_path())
-    except OSError as error:
-        raise errors.Unreachable(f"the daemon was there and is gone again: {error.strerror}") from None
+        return await streams.open_connection(autostart.socket_path())
+    except (OSError, transport.NotOurs) as error:
+        why = getattr(error, "strerror", None) or error
+        raise errors.Unreachable(f"the daemon was there and is gone again: {why}") from None
 
 
 def _encoded(message: dict[str, Any]) -> bytes:

@@ -9,7 +9,6 @@ whether a daemon runs is found out by connecting, and that a new one is ready is
 from __future__ import annotations
 
 import os
-import select
 
 import threadrunner
 from threadrunner import paths
@@ -75,8 +74,12 @@ def find() -> blocking.Connection | None:
 
 def stop(connection: blocking.Connection, path: str) -> None:
     """Tell the daemon to end and return when its process has gone. Raises Unreachable when it does not end."""
+    import select
+
+    from threadrunner.system import children
+
     pid = connection.daemon_pid()
-    ended = _exit_of(pid)
+    ended = children.exit_descriptor(pid)
     try:  # noqa: SIM105 - contextlib is one more import for every prompt
         connection.call("shutdown", {})
     except (errors.ShuttingDown, errors.Disconnected):
@@ -95,14 +98,6 @@ def stop(connection: blocking.Connection, path: str) -> None:
             f"the daemon ({which}version {daemon_version(path)}) was told to end and still runs after "
             f"{_FINISH_SECONDS} s; {processes.remedy(pid)}"
         )
-
-
-def _exit_of(pid: int) -> int | None:
-    """A descriptor that becomes readable when the process has ended; None where the system has no such descriptors."""
-    try:
-        return os.pidfd_open(pid) if pid > 0 else None
-    except (AttributeError, OSError):
-        return None
 
 
 def socket_path() -> str:
@@ -140,11 +135,12 @@ def version_key(version: str) -> tuple[int, ...]:
 def _start(path: str) -> blocking.Connection:
     """A connection to the daemon of this socket; whichever shell takes the lock starts it. Raises Unreachable."""
     from threadrunner.client import spawn
+    from threadrunner.system import files
 
     folder = os.path.dirname(path)
     try:
         paths.private_dir(folder)
-        lock = os.open(f"{path}.start", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(f"{path}.start", os.O_RDWR | os.O_CREAT | files.OWN, 0o600)
     except paths.PathError as error:
         raise errors.Unreachable(str(error)) from None
     except OSError as error:
@@ -175,17 +171,16 @@ def _start(path: str) -> blocking.Connection:
 
 def _wait_for_turn(lock: int, path: str) -> None:
     """Hold the lock of the file at `path`, open as `lock`. Raises Unreachable where another shell keeps it."""
-    import fcntl
     import threading
 
-    try:
-        return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        pass
+    from threadrunner.system import locks
+
+    if locks.try_hold(lock):
+        return
     given_up = threading.Lock()
 
     def wait() -> None:  # flock has no time limit, and an alarm is for the main thread, which an editor's client is not
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        locks.hold(lock)
         if not given_up.acquire(blocking=False):
             os.close(lock)
 
@@ -197,4 +192,3 @@ def _wait_for_turn(lock: int, path: str) -> None:
             f"another shell has been starting the daemon for {_START_SECONDS} s; is it suspended (`jobs`)? Continue or "
             f"end it, or remove {path}"
         )
-    return None

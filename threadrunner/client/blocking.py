@@ -5,20 +5,16 @@ Rule: the standard library's lightest parts only, because every prompt waits for
 
 from __future__ import annotations
 
-import _socket  # the C part of `socket`, whose Python part costs 4 ms for enums and selectors that nothing here uses
 import itertools
-import os
-import select
-import struct
-import sys
 import time
 
-from threadrunner import paths
 from threadrunner.api import errors
+from threadrunner.system import transport
 from threadrunner.wire import framing, messages
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import _socket
     from collections.abc import Iterator
     from typing import Any
 
@@ -30,23 +26,18 @@ _ids = itertools.count(1)
 
 def dial(path: str) -> Connection | None:
     """A connection to the socket at `path`; None where no process listens on it. Raises Unreachable."""
-    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
-        _connect(sock, path)
-        _check_owner(sock, path)
+        return Connection(transport.connect(path, _CONNECT_SECONDS), path)
     except (FileNotFoundError, ConnectionRefusedError):
-        sock.close()
         return None
-    except BlockingIOError:
-        sock.close()
+    except (BlockingIOError, TimeoutError):
         raise unanswering(path) from None
     except OSError as error:
-        sock.close()
         raise errors.Unreachable(f"cannot connect to {path}: {error.strerror}; run `threadrunner doctor`") from None
-    except errors.ApiError:
-        sock.close()
-        raise
-    return Connection(sock, path)
+    except transport.NotOurs as other:
+        raise errors.Unreachable(
+            f"{path} is answered by {other}, not by you; set THREADRUNNER_SOCKET to a path in a folder of yours"
+        ) from None
 
 
 def unanswering(path: str, *pids: int) -> errors.Unreachable:
@@ -56,26 +47,6 @@ def unanswering(path: str, *pids: int) -> errors.Unreachable:
     pid = processes.daemon(path, *pids)
     which = f" (pid {pid})" if pid else ""
     return errors.Unreachable(f"the daemon{which} at {path} does not answer; {processes.remedy(pid)}")
-
-
-def _connect(sock: _socket.socket, path: str) -> None:
-    """A daemon that does not accept fills its backlog, and then connect() would block for good. A timeout of Python's
-    own would not do: it makes the socket non-blocking, and a full backlog an error at once."""
-    if sys.platform != "linux":
-        sock.connect(path)
-    # It stays: a daemon that reads nothing would hold a long request in the same way.
-    sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, struct.pack("@ll", _CONNECT_SECONDS, 0))
-    if sys.platform == "linux":
-        sock.connect(path)
-
-
-def _check_owner(sock: _socket.socket, path: str) -> None:
-    """Another user's process behind our path, e.g. in /tmp, would be given our prompts."""
-    uid = paths.peer_uid(sock)
-    if uid != os.getuid():
-        raise errors.Unreachable(
-            f"{path} is answered by uid {uid}, not by you; set THREADRUNNER_SOCKET to a path in a folder of yours"
-        )
 
 
 class EncodedRequest:
@@ -106,9 +77,7 @@ class Connection:
         self._sock = sock
         self._path = path
         self._decoder = framing.Decoder()
-        self._poll = select.poll()
-        self._poll.register(sock.fileno(), select.POLLIN)
-        self._watched: int | None = None
+        self._readable = transport.Readable(sock).wait
         self._asked = False  # whether the daemon lives, and it has not said anything since
 
     def close(self) -> None:
@@ -144,7 +113,7 @@ class Connection:
         """The daemon's process; 0 where that cannot be known for sure."""
         from threadrunner import processes
 
-        return processes.daemon(self._path, processes.peer(self._sock))
+        return processes.daemon(self._path, transport.peer_pid(self._sock))
 
     def wait_closed(self, seconds: float) -> bool:
         """Whether the daemon hangs up within the time; what it sends meanwhile is dropped."""
@@ -164,13 +133,11 @@ class Connection:
             self._sock.sendall(frame)
         except ConnectionError:
             pass  # it may have said why before it hung up: _receive finds out
-        except BlockingIOError:
+        except (BlockingIOError, TimeoutError):
             raise self._unanswering() from None
 
     def _unanswering(self) -> errors.Unreachable:
-        from threadrunner import processes
-
-        return unanswering(self._path, processes.peer(self._sock))
+        return unanswering(self._path, transport.peer_pid(self._sock))
 
     def _await(self, watch: int | None) -> None:
         """Return when there is something to read. A long silence is that of a model at work, or of a daemon that is
@@ -205,16 +172,3 @@ class Connection:
             raise errors.Unreachable(
                 f"what answers on the socket is not threadrunner's daemon ({error}); run `threadrunner doctor`"
             ) from None
-
-    def _readable(self, seconds: float | None, watch: int | None = None) -> bool:
-        if watch != self._watched:
-            if self._watched is not None:
-                self._poll.unregister(self._watched)
-            if watch is not None:
-                self._poll.register(watch, 0)  # POLLERR and POLLHUP are reported without being asked for
-            self._watched = watch
-        ready = self._poll.poll(None if seconds is None else seconds * 1e3)
-        for fd, _ in ready:
-            if fd == watch:
-                raise BrokenPipeError("the reader of the answer has gone")
-        return bool(ready)

@@ -6,10 +6,10 @@ Standard library only: `status` and `doctor` read these.
 
 from __future__ import annotations
 
-import fcntl
 import os
 
 from threadrunner import paths
+from threadrunner.system import locks
 
 
 class Serving:
@@ -33,7 +33,7 @@ class known_as:
         folder = paths.private_dir(os.path.dirname(paths.socket_path()))
         self._path = os.path.join(folder, f"{_PREFIX}{os.getpid()}")
         self._file = open(f"{self._path}.new", "w")
-        fcntl.flock(self._file, fcntl.LOCK_EX)
+        locks.hold(self._file)
         self._file.write(f"{self._url}\n")
         self._file.flush()
         os.replace(f"{self._path}.new", self._path)
@@ -65,9 +65,7 @@ def _url(path: str) -> str:
     """Empty where its process has gone."""
     try:
         with open(path) as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not locks.try_hold(file):
                 return file.readline(4096).strip()
             os.unlink(path)
     except OSError:

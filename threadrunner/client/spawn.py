@@ -7,13 +7,13 @@ What only the process itself can change (signals, limits) is in daemon/inherited
 from __future__ import annotations
 
 import os
-import select
 import subprocess
 import sys
 import time
 
 from threadrunner import paths
 from threadrunner.api import errors
+from threadrunner.system import children
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,18 +34,9 @@ def start() -> None:
     """Start a daemon and wait until it reports on its pipe that it is ready. Raises Unreachable."""
     read, write = os.pipe()
     try:
-        process = subprocess.Popen(
-            # -P: a random.py in the folder of whoever is first to type a prompt is not the standard library's.
-            [sys.executable, "-P", "-m", "threadrunner", "daemon", "--ready-fd", str(write)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd="/",
-            env=environment(os.environ),
-            umask=0o077,
-            start_new_session=True,
-            pass_fds=[write],
-        )
+        # -P: a random.py in the folder of whoever is first to type a prompt is not the standard library's.
+        argv = [sys.executable, "-P", "-m", "threadrunner", "daemon"]
+        process = children.start_apart(argv, environment(os.environ), write)
     except OSError as error:
         os.close(read)
         raise errors.Unreachable(f"cannot run {sys.executable} to start the daemon: {error.strerror}") from None
@@ -75,11 +66,11 @@ def _await_ready(read: int, process: subprocess.Popen[bytes]) -> None:
     output = b""
     until = time.monotonic() + _READY_SECONDS
     while output != b"ready\n":
-        if not select.select([read], [], [], max(0.0, until - time.monotonic()))[0]:
+        data = children.read_within(read, max(0.0, until - time.monotonic()))
+        if data is None:
             raise errors.Unreachable(
                 f"the daemon (pid {process.pid}) did not become ready in {_READY_SECONDS} s; see {log_hint()}"
             )
-        data = os.read(read, 4096)
         if not data:
             break
         output += data

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import logging
-import resource
 import socket
 from collections.abc import Callable
+
+from threadrunner.system import limits
+from threadrunner.system.listening import Door
 
 log = logging.getLogger("threadrunner.daemon")
 
@@ -17,6 +18,9 @@ RESERVE = 64
 """Descriptors for files, models and the conversations; 70 % of them where there are few."""
 TRY_AGAIN = 0.5
 """Seconds; nothing tells that the system has a descriptor, or memory, again."""
+
+STRANGERS = 64
+"""Who may be proving themselves at the same time, over the loopback."""
 
 _SCARCE = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
@@ -27,17 +31,18 @@ class Acceptor:
 
     def __init__(self, connected: Callable[[], asyncio.Protocol]) -> None:
         self._connected = connected
-        self._limit = clients_limit(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        self._limit = clients_limit(limits.descriptors())
         self._room = asyncio.Event()
         self._room.set()
         self._task: asyncio.Task[None] | None = None
+        self._greeted: set[asyncio.Task[None]] = set()
 
-    def listen(self, sock: socket.socket) -> None:
-        """Accept on this socket from now on, and on no other."""
+    def listen(self, door: Door) -> None:
+        """Accept at this door from now on, and at no other."""
         self.close()
-        sock.setblocking(False)
-        sock.listen(BACKLOG)
-        self._task = asyncio.create_task(self._accept(sock), name="accept")
+        door.listener.setblocking(False)
+        door.listener.listen(BACKLOG)
+        self._task = asyncio.create_task(self._accept(door), name="accept")
 
     def clients(self, count: int) -> None:
         """That many are connected now."""
@@ -51,21 +56,43 @@ class Acceptor:
         if self._task is not None:
             self._task.cancel()
 
-    async def _accept(self, sock: socket.socket) -> None:
+    async def _accept(self, door: Door) -> None:
         loop = asyncio.get_running_loop()
+        strangers = asyncio.Semaphore(STRANGERS)
         while True:
             await self._room.wait()
             try:
-                connection, _ = await loop.sock_accept(sock)
+                connection, _ = await loop.sock_accept(door.listener)
             except OSError as error:
                 if error.errno in _SCARCE:
                     log.warning("a client waits: %s", error.strerror)
                     await asyncio.sleep(TRY_AGAIN)
-                elif sock.fileno() < 0:
+                elif door.listener.fileno() < 0:
                     return
                 continue  # a client that has gone before it was taken in
-            with contextlib.suppress(OSError):
-                await loop.connect_accepted_socket(self._connected, connection)
+            connection.setblocking(False)
+            if door.endpoint is None:
+                await self._admit(door, connection)
+            else:  # it may take its time to prove itself; others need not wait for that
+                await strangers.acquire()
+                greeting = asyncio.create_task(self._admit(door, connection))
+                self._greeted.add(greeting)
+                greeting.add_done_callback(self._greeted.discard)
+                greeting.add_done_callback(lambda _: strangers.release())
+
+    async def _admit(self, door: Door, connection: socket.socket) -> None:
+        """Take it in, or hang up: before any of its bytes is taken for a message."""
+        try:
+            stranger = await door.admits(connection)
+            if not stranger:
+                await asyncio.get_running_loop().connect_accepted_socket(self._connected, connection)
+                return
+            log.warning("refused %s", stranger)
+        except TimeoutError:
+            log.warning("refused a program that did not say who it is")
+        except (OSError, EOFError):  # it has gone
+            pass
+        connection.close()
 
 
 def clients_limit(descriptors: int) -> int:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import gc
 import logging
 import os
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from threadrunner import __version__, config, exits, paths, remote_keys, remote_settings
 from threadrunner.daemon import log as daemon_log
@@ -18,6 +18,7 @@ from threadrunner.daemon.live_config import LiveConfig
 from threadrunner.daemon.server import DaemonServer
 from threadrunner.daemon.workers.launch import AHEAD, Launched
 from threadrunner.daemon.workers.spare import Spare
+from threadrunner.system import streams
 
 log = logging.getLogger("threadrunner.daemon")
 
@@ -81,10 +82,10 @@ def _serve(tell: Callable[[str], None], launched: Launched | None) -> None:
             gc.freeze()  # imports are not garbage: keep them out of every collection, which would stall a token
             await server.run(lambda: tell("ready\n"))
 
-        asyncio.run(_to_the_end(serve()))
+        streams.run(_to_the_end(serve()))
 
 
-async def _to_the_end(serving: Awaitable[None]) -> None:
+async def _to_the_end(serving: Coroutine[Any, Any, None]) -> None:
     """Serve, and then end for sure. Python joins all threads first, and one that waits for a network file system which
     does not answer (a model's file was there) cannot be ended."""
     await serving

@@ -7,15 +7,11 @@ it when the daemon ends. Of the files at those two paths only what is ours, by d
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import os
-import signal
-import socket
-import stat
 import time
 
 from threadrunner import __version__, activation, paths, processes
+from threadrunner.system import files, listening, locks, signals
 
 PREDECESSOR = 10  # seconds to wait for a daemon that is ending, or that puts its socket back; a shell waits for 30
 LOOK_AGAIN = 0.05  # seconds
@@ -36,12 +32,12 @@ class DaemonSocket:
         """Raises CannotStart, paths.PathError, OSError."""
         inherited = _from_systemd()
         self._inherited = inherited is not None
-        self.path = paths.socket_path() if inherited is None else str(inherited.getsockname())
+        self.path = paths.socket_path() if inherited is None else str(inherited.listener.getsockname())
         if inherited is None:
             paths.private_dir(os.path.dirname(self.path))
         self._lock = _Lock(self.path)
         try:
-            self.socket = _bind(self.path) if inherited is None else inherited
+            self.door = _bind(self.path) if inherited is None else inherited
         except BaseException:
             self._lock.close()
             raise
@@ -56,7 +52,7 @@ class DaemonSocket:
         return self._lock.in_place and _identity(self.path) == self._bound is not None
 
     def restore(self) -> bool:
-        """Put back what has been removed; True where `socket` is another one now. Raises CannotStart where another
+        """Put back what has been removed; True where `door` is another one now. Raises CannotStart where another
         process has taken the place, PathError or OSError where the folder cannot be used."""
         if self._inherited and _identity(self.path) is not None:
             raise CannotStart(f"{self.path} is another socket now; the next connection starts another daemon")
@@ -67,9 +63,9 @@ class DaemonSocket:
             self._lock = fresh
         if _identity(self.path) == self._bound is not None:
             return False
-        fresh_socket = _bind(self.path)
-        self.socket.close()
-        self.socket, self._bound, self._inherited = fresh_socket, _identity(self.path), False
+        fresh_door = _bind(self.path)
+        self.door.listener.close()
+        self.door, self._bound, self._inherited = fresh_door, _identity(self.path), False
         return True
 
     def remove(self) -> None:
@@ -81,7 +77,7 @@ class DaemonSocket:
 
     def close(self) -> None:
         self.remove()
-        self.socket.close()
+        self.door.listener.close()
         self._lock.close()
 
 
@@ -94,9 +90,9 @@ class _Lock:
     def __init__(self, socket_path: str, wait: bool = True) -> None:
         """Raises CannotStart where another daemon has it; OSError."""
         self._path = f"{socket_path}.lock"
-        self._file = open(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b", buffering=0)  # noqa: SIM115
+        self._file = open(os.open(self._path, os.O_RDWR | os.O_CREAT | files.OWN, 0o600), "r+b", buffering=0)  # noqa: SIM115
         try:
-            if not self._taken():
+            if not locks.try_hold(self._file):
                 self._wait_for_predecessor(socket_path, PREDECESSOR if wait else 0)
             self._file.truncate(0)
             self._file.write(f"{os.getpid()} {__version__}\n".encode())
@@ -113,13 +109,6 @@ class _Lock:
     def close(self) -> None:
         self._file.close()
 
-    def _taken(self) -> bool:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
     def _wait_for_predecessor(self, socket_path: str, seconds: float) -> None:
         """Until it has let go of the lock. One whose socket was removed is told to put it back, unless it is of another
         version, which might die of the signal.
@@ -130,11 +119,10 @@ class _Lock:
         version = self._file.read(64).decode(errors="replace").strip().partition(" ")[2]
         pid = processes.daemon(socket_path)  # verified: the number in the file may be another process's by now
         if pid and version == __version__ and not os.path.lexists(socket_path):
-            with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGHUP)
+            signals.look(pid)
         until = time.monotonic() + seconds
-        while not self._taken():
-            if answers(socket_path):
+        while not locks.try_hold(self._file):
+            if listening.answers(socket_path):
                 known = f" (pid {pid})" if pid else ""
                 raise CannotStart(f"a daemon{known} serves {socket_path} already; `threadrunner stop` ends it")
             if time.monotonic() >= until:
@@ -143,53 +131,26 @@ class _Lock:
         self._file.seek(0)
 
 
-def _from_systemd() -> socket.socket | None:
+def _from_systemd() -> listening.Door | None:
     """Raises CannotStart."""
     try:
         passed = activation.passed_socket()
     except activation.BadActivation as error:
         raise CannotStart(str(error)) from None
-    if passed is not None and (passed.family != socket.AF_UNIX or not str(passed.getsockname()).startswith("/")):
+    if passed is None:
+        return None
+    door = listening.inherited(passed)
+    if door is None:
         raise CannotStart("the socket from systemd is not a Unix socket: ListenStream= must be a path")
-    return passed
+    return door
 
 
-def _bind(path: str) -> socket.socket:
-    """A bound socket that only we may use. A stale one is found out by connecting to it, never by its age."""
-    made = socket.socket(socket.AF_UNIX)
-    before = os.umask(0o177)  # the socket is never open to others, not even for a moment
+def _bind(path: str) -> listening.Door:
+    """Raises CannotStart, OSError."""
     try:
-        try:
-            made.bind(path)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise
-            if not stat.S_ISSOCK(os.lstat(path).st_mode):  # connecting to a plain file is refused too
-                raise CannotStart(f"{path} is a file, not a socket of ours; move it away") from None
-            if answers(path):
-                text = f"something else listens on {path}; set THREADRUNNER_SOCKET to another place"
-                raise CannotStart(text) from None
-            os.unlink(path)
-            made.bind(path)
-    except BaseException:
-        made.close()
-        raise
-    finally:
-        os.umask(before)
-    return made
-
-
-def answers(path: str) -> bool:
-    """Whether a process listens there."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.setblocking(False)  # a full backlog is an answer too
-        try:
-            probe.connect(path)
-        except BlockingIOError:
-            return True
-        except (ConnectionRefusedError, FileNotFoundError):
-            return False
-    return True
+        return listening.bind(path)
+    except listening.Occupied as error:
+        raise CannotStart(str(error)) from None
 
 
 def _identity(path: str) -> Identity:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from threadrunner import config as options
 from threadrunner.paths import LOG_PREFIX, LOG_SUFFIX
+from threadrunner.system import files
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -49,13 +50,13 @@ class DailyFile(logging.Handler):
 
     def _begin_day(self) -> None:
         os.makedirs(self._folder, mode=0o700, exist_ok=True)
-        fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | files.OWN, 0o600)
         if self._fd >= 0:
             os.close(self._fd)
         self._fd, self._day = fd, datetime.date.today()
         # Those of days to come were written while the clock was wrong; they must not push today's out.
-        files = sorted(self._folder.glob(f"{LOG_PREFIX}????-??-??{LOG_SUFFIX}"))
-        for old in [file for file in files if file.name <= self.path.name][: -self._days]:
+        logs = sorted(self._folder.glob(f"{LOG_PREFIX}????-??-??{LOG_SUFFIX}"))
+        for old in [file for file in logs if file.name <= self.path.name][: -self._days]:
             old.unlink(missing_ok=True)
 
 

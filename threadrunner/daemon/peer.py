@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from typing import Any, Protocol
 
-from threadrunner import paths
 from threadrunner.api.errors import ApiError, InternalError, InvalidRequest, Overloaded, ParseError, RequestCancelled
 from threadrunner.daemon import v1
 from threadrunner.daemon.methods.context import Outlet
@@ -106,11 +104,6 @@ class Peer(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        uid = paths.peer_uid(transport.get_extra_info("socket"))
-        if uid != os.getuid():
-            log.warning("refused a client of uid %s", uid)
-            transport.abort()
-            return
         self._watcher.made(self)
 
     def data_received(self, data: bytes) -> None:

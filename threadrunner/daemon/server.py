@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 import time
 from collections.abc import Callable
 
@@ -33,14 +32,16 @@ from threadrunner.daemon.methods.models import ModelMethods
 from threadrunner.daemon.methods.modes import Modes
 from threadrunner.daemon.methods.remotes import RemoteMethods
 from threadrunner.daemon.methods.status import StatusMethods
-from threadrunner.daemon.models.catalog import Catalog, ModelRef
+from threadrunner.daemon.models.catalog import Catalog
 from threadrunner.daemon.models.last_used import LastUsed
+from threadrunner.daemon.models.reference import ModelRef
 from threadrunner.daemon.peer import Peer
 from threadrunner.daemon.tally import Tally
 from threadrunner.daemon.workers.fleet import Fleet
 from threadrunner.daemon.workers.spare import Spare
 from threadrunner.daemon.workers.watch import Watch
 from threadrunner.paths import PathError
+from threadrunner.system import signals
 from threadrunner.wire import messages
 
 log = logging.getLogger("threadrunner.daemon")
@@ -73,7 +74,7 @@ class DaemonServer:
         self._fleet = Fleet(options.current, cache_dir, self._announce, self._changed, spare)
         self._conversations = Conversations(paths.sessions_file())
         self._recall = Recall(self._conversations)
-        self._catalog = Catalog(models_dir, options.current.aliases, options.current.remotes)
+        self._catalog = Catalog(models_dir, options.current.aliases, options.current.remotes, options.current.catalog)
         self._dispatcher = self._dispatcher_for(cache_dir)
         self._listener = listener
         self._acceptor: Acceptor
@@ -123,11 +124,10 @@ class DaemonServer:
     async def run(self, ready: Callable[[], None]) -> None:
         """Serve until stopped, then end in order; `ready` is called once clients can connect."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop)
-        loop.add_signal_handler(signal.SIGHUP, self._look_again)
+        signals.on_stop(loop, self.stop)
+        signals.on_look(loop, self._look_again)
         self._acceptor = Acceptor(self._connected)
-        self._acceptor.listen(self._listener.socket)
+        self._acceptor.listen(self._listener.door)
         self._keep_socket()
         log.info("pid %d serves %s", os.getpid(), self.socket)
         ready()
@@ -138,8 +138,7 @@ class DaemonServer:
         await self._fleet.close()
         self._config_watch.close()
         await self._conversations.close()
-        loop.remove_signal_handler(signal.SIGHUP)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signals.ignore_look(loop)
         self._listener.remove()
         self._acceptor.close()
         for peer in list(self._peers):
@@ -218,7 +217,7 @@ class DaemonServer:
         if fresh != self._config.current:
             remote_keys.take_from_environment(remote_settings.environment_names(fresh))
             self._config.current = fresh
-            self._catalog.aliases, self._catalog.tables = fresh.aliases, fresh.remotes
+            self._catalog.configure(fresh.aliases, fresh.remotes, fresh.catalog)
             self._fleet.configure(fresh)
             daemon_log.set_levels(fresh.log)
             self._announce("config.loaded", "", {})
@@ -237,7 +236,7 @@ class DaemonServer:
             return
         try:
             if self._listener.restore():
-                self._acceptor.listen(self._listener.socket)
+                self._acceptor.listen(self._listener.door)
             log.warning("%s had been removed and was put back", self.socket)
         except (CannotStart, PathError, OSError) as error:
             log.error("%s is gone and cannot be put back: %s. The daemon ends", self.socket, error)

@@ -9,7 +9,8 @@ import os
 import socket
 import stat
 
-from threadrunner import activation, paths
+from threadrunner import activation
+from threadrunner.system import listening, this_process
 
 
 class CannotListen(Exception):
@@ -24,7 +25,7 @@ def passed() -> socket.socket | None:
         raise CannotListen(str(error)) from None
     if listener is None:
         return None
-    if listener.family not in (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6):
+    if not (listening.is_unix(listener) or listener.family in (socket.AF_INET, socket.AF_INET6)):
         raise CannotListen("the socket from systemd is neither a port nor a path: see ListenStream= of its unit")
     listener.setblocking(False)
     return listener
@@ -32,7 +33,7 @@ def passed() -> socket.socket | None:
 
 def host(listener: socket.socket) -> str | None:
     """The address that it listens on; None for a Unix socket."""
-    return None if listener.family == socket.AF_UNIX else str(listener.getsockname()[0])
+    return None if listening.is_unix(listener) else str(listener.getsockname()[0])
 
 
 def url(listener: socket.socket) -> str:
@@ -79,10 +80,13 @@ def on_port(host: str, port: int) -> socket.socket:
 
 def on_path(path: str) -> socket.socket:
     """A Unix socket that only this user can open. Raises CannotListen where something else is at the path."""
-    if len(os.fsencode(path)) > paths.SOCKET_PATH_MAX:
-        raise CannotListen(f"{path} is too long for a socket: at most {paths.SOCKET_PATH_MAX} bytes")
+    if len(os.fsencode(path)) > this_process.SOCKET_PATH_MAX:
+        raise CannotListen(f"{path} is too long for a socket: at most {this_process.SOCKET_PATH_MAX} bytes")
     _clear(path)
-    listener = socket.socket(socket.AF_UNIX)
+    try:
+        listener = listening.unix_socket()
+    except OSError as error:
+        raise CannotListen(f"{error.strerror}; use --port") from None
     before = os.umask(0o177)  # bind makes the file; to change its mode afterwards would leave a moment
     try:
         listener.bind(path)
@@ -103,7 +107,7 @@ def _clear(path: str) -> None:
             raise CannotListen(f"{path} is there and is no socket; name another path")
     except OSError:
         return
-    with contextlib.closing(socket.socket(socket.AF_UNIX)) as probe:
+    with contextlib.closing(listening.unix_socket()) as probe:
         try:
             probe.connect(path)
         except OSError:

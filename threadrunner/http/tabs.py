@@ -16,6 +16,7 @@ from threadrunner.client import autostart
 from threadrunner.client.aio import AsyncConnection
 from threadrunner.http.live import NOTHING, line
 from threadrunner.http.streams import SILENCE
+from threadrunner.system import streams
 
 LOOK_EVERY = 2.0
 """Seconds between two looks for a daemon that has gone; nothing tells us of a new one."""
@@ -91,7 +92,7 @@ class Tabs:
                 await connection.close()
 
     async def _connected(self) -> AsyncConnection:
-        return AsyncConnection(*await asyncio.open_unix_connection(autostart.socket_path()), self.tell)
+        return AsyncConnection(*await streams.open_connection(autostart.socket_path()), self.tell)
 
     def _is(self, state: str) -> None:
         if self._daemon != state:

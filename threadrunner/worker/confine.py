@@ -9,10 +9,10 @@ import ctypes
 import logging
 import os
 import platform
-import resource
 import signal
 import sys
 
+from threadrunner.system import limits, signals
 from threadrunner.worker import landlock
 
 log = logging.getLogger("threadrunner.worker.confine")
@@ -65,9 +65,8 @@ class _Program(ctypes.Structure):
 def at_start() -> None:
     """Die with the daemon, leave no core file with prompts in it, gain no privileges, ignore the terminal's Ctrl-C and
     its end: the daemon decides what ends us."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signals.leave_to_the_daemon()
+    limits.no_core_file()
     if sys.platform != "linux":
         return
     prctl = ctypes.CDLL(None, use_errno=True).prctl
@@ -81,7 +80,7 @@ def before_load(cache_bytes: int) -> None:
     Python ignores SIGXFSZ, so a write past the limit is an error like a full disk's.
     """
     limit = 2 * cache_bytes + (64 << 20)
-    _limit_files(limit)
+    limits.file_size(limit)
     if sys.platform == "linux" and platform.machine() in _MACHINES:
         _filter_calls(*_MACHINES[platform.machine()])
 
@@ -89,7 +88,7 @@ def before_load(cache_bytes: int) -> None:
 def before_asking() -> None:
     """For the backend that asks other machines: the network stays, no program, no byte in any file, and of files only
     those of the system and of Python can be read, which names and certificates need."""
-    _limit_files(0)
+    limits.file_size(0)
     if sys.platform != "linux":
         return
     # In a container or under WSL it leads to a place that no list would have.
@@ -100,12 +99,6 @@ def before_asking() -> None:
     if platform.machine() in _MACHINES:
         architecture, seccomp, refused = _MACHINES[platform.machine()]
         _filter_calls(architecture, seccomp, {name: n for name, n in refused.items() if name != "socket"})
-
-
-def _limit_files(limit: int) -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    if hard == resource.RLIM_INFINITY or limit < hard:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
 
 def _filter_calls(architecture: int, seccomp: int, refused: dict[str, int]) -> None:

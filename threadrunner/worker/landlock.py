@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterable
 
 log = logging.getLogger("threadrunner.worker.landlock")
@@ -31,6 +32,8 @@ class _Beneath(ctypes.Structure):
 
 def read_only(folders: Iterable[str]) -> bool:
     """From now on only what is beneath these folders can be opened, to be read. Whether that holds."""
+    if sys.platform != "linux":
+        return False
     call = ctypes.CDLL(None, use_errno=True).syscall
     version = call(_CREATE_RULESET, None, ctypes.c_size_t(0), _VERSION)
     if version < 1:
@@ -49,6 +52,8 @@ def read_only(folders: Iterable[str]) -> bool:
 
 
 def _allow(call: Callable[..., int], ruleset: int, folder: str) -> None:
+    if sys.platform != "linux":
+        return
     try:
         fd = os.open(folder, os.O_PATH | os.O_CLOEXEC | os.O_DIRECTORY)
     except OSError:  # it is not on this system

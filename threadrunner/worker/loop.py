@@ -36,6 +36,7 @@ from threadrunner.backends.base import (
     Params,
     Tidy,
 )
+from threadrunner.system import children
 from threadrunner.worker import confine
 from threadrunner.worker.messages import (
     Cancel,
@@ -293,7 +294,7 @@ def run(fd: int, vitals_fd: int, expected: str = "") -> int:
         first = listener.inbox.get()
         if not isinstance(first, Load):
             return 1
-        return _serve(link, listener, first, VitalsPage(vitals_fd))
+        return _serve(link, listener, first, VitalsPage(children.handed_file(vitals_fd)))
     except DaemonGone:
         log.info("the daemon has gone")
         return 0

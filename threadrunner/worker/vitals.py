@@ -14,6 +14,8 @@ import struct
 import time
 from typing import NamedTuple
 
+from threadrunner.system import files
+
 SIZE = mmap.PAGESIZE
 _NOW = struct.Struct("=QBQ")  # beats, what, the request's number
 _SLOWEST = struct.Struct("=d")
@@ -75,12 +77,6 @@ class VitalsPage:
 
 def create() -> int:
     """A file descriptor of an empty page, for both sides. Raises OSError."""
-    if hasattr(os, "memfd_create"):
-        fd = os.memfd_create("threadrunner-vitals")
-    else:
-        import tempfile
-
-        with tempfile.TemporaryFile() as file:
-            fd = os.dup(file.fileno())
+    fd = files.unnamed("threadrunner-vitals")
     os.ftruncate(fd, SIZE)
     return fd

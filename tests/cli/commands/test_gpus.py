@@ -50,18 +50,21 @@ def test_doctor_lists_those_that_the_engine_sees() -> None:
     ("sign", "flag"), [("/dev/nvidia0", "CUDA"), ("/dev/kfd", "HIP"), ("/dev/dri/renderD128", "VULKAN")]
 )
 def test_doctor_says_how_to_build_for_one_that_is_here(monkeypatch: pytest.MonkeyPatch, sign: str, flag: str) -> None:
-    monkeypatch.setattr(doctor_gpus.sys, "platform", "linux")
+    monkeypatch.setattr(doctor_gpus.this_process, "NAME", "linux")
     monkeypatch.setattr(doctor_gpus.glob, "glob", lambda pattern: [sign] if fnmatch.fnmatch(sign, pattern) else [])
+    monkeypatch.setenv("THREADRUNNER_BACKEND", "llama")
     ((mark, what, text),) = doctor_gpus.found(listed(), "1.2")
     assert (mark, what) == ("note", "gpu")
     assert f'CMAKE_ARGS="-DGGML_{flag}=ON" pip install --force-reinstall' in text
     assert "llama-cpp-python==1.2" in text
+    assert doctor_gpus.unused()[:2] in ("A ", "An")
 
 
 def test_doctor_without_any(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor_gpus.sys, "platform", "linux")
+    monkeypatch.setattr(doctor_gpus.this_process, "NAME", "linux")
     monkeypatch.setattr(doctor_gpus.glob, "glob", lambda pattern: [])
     assert [mark for mark, _, _ in doctor_gpus.found(listed(), "1.2")] == ["ok"]
+    assert doctor_gpus.unused() == ""
 
 
 def test_an_engine_that_does_not_say() -> None:

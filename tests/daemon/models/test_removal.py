@@ -10,7 +10,7 @@ import pytest
 from tests.daemon.gguf.ggufs import made
 from threadrunner.api.errors import InvalidParams, ModelNotFound
 from threadrunner.daemon.models import catalog, removal
-from threadrunner.daemon.models.catalog import ModelRef
+from threadrunner.daemon.models.reference import ModelRef
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 
 from threadrunner.api.errors import ApiError
 from threadrunner.backends.base import ModelFacts
-from threadrunner.daemon.models.catalog import ModelRef
+from threadrunner.daemon.models.reference import ModelRef
 from threadrunner.daemon.workers.resident import Resident
 from threadrunner.daemon.workers.sink import EncodedPiece
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from threadrunner.daemon.models.catalog import ModelRef
+from threadrunner.daemon.models.reference import ModelRef
 from threadrunner.daemon.workers.file_change import QUIET, Change, Reaction, judge, react, settles_in
 
 

@@ -16,7 +16,7 @@ from threadrunner import machine
 from threadrunner.api.errors import ModelLoadFailed
 from threadrunner.backends.base import ModelFacts
 from threadrunner.config import Config
-from threadrunner.daemon.models.catalog import ModelRef
+from threadrunner.daemon.models.reference import ModelRef
 from threadrunner.daemon.workers import eviction, fleet
 from threadrunner.daemon.workers.fleet import Fleet
 from threadrunner.daemon.workers.resident import Resident

@@ -12,7 +12,7 @@ import pytest
 from tests.daemon.workers.fakes import FakeHost, FakeProcess, FakeSink
 from threadrunner.api.errors import ApiError, InternalError, ModelLoadFailed, WorkerCrashed
 from threadrunner.api.generation import GenerateParams
-from threadrunner.daemon.models.catalog import ModelRef
+from threadrunner.daemon.models.reference import ModelRef
 from threadrunner.daemon.workers.hang import HANG
 from threadrunner.daemon.workers.lifecycle import State
 from threadrunner.daemon.workers.process import identity

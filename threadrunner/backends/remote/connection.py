@@ -25,6 +25,7 @@ from threadrunner.backends.remote import retries
 from threadrunner.backends.remote.answers import broken_off
 from threadrunner.backends.remote.events import EventReader
 from threadrunner.backends.remote.failures import MAX_BODY, ServerErrors
+from threadrunner.system import tcp
 
 CONNECT_WITHIN = 10.0
 """Seconds, for each address of the host."""
@@ -268,14 +269,7 @@ def _acknowledger(response: httpx2.Response) -> Callable[[], None]:
     to each first token over a connection that was used before."""
     stream = response.extensions.get("network_stream")
     sock = stream.get_extra_info("socket") if stream is not None else None
-    if sock is None or not hasattr(socket, "TCP_QUICKACK"):
-        return lambda: None
-
-    def acknowledge() -> None:
-        with contextlib.suppress(OSError):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)  # it holds for a moment only
-
-    return acknowledge
+    return (lambda: None) if sock is None else lambda: tcp.acknowledge_at_once(sock)
 
 
 def _authority(url: str) -> str:

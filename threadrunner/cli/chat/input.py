@@ -13,6 +13,7 @@ from prompt_toolkit.history import FileHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
 from threadrunner import paths
+from threadrunner.system import files
 
 
 class InputLine:
@@ -46,7 +47,7 @@ def _history_file() -> str:
     """Its path. Made by us first, so that no other user can ever read it."""
     path = os.path.join(paths.home(), "chat_history")
     os.makedirs(paths.home(), mode=0o700, exist_ok=True)
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | files.OWN, 0o600))
     return path
 
 

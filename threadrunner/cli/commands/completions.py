@@ -1,4 +1,4 @@
-"""completions: for bash, zsh and fish, from the same declarations that read the command line."""
+"""completions: for bash, zsh and fish, and the manual page, from the same declarations that read the command line."""
 
 from __future__ import annotations
 
@@ -18,16 +18,31 @@ _WORDS = {
 
 
 def arguments(parser: Parser) -> None:
-    parser.add_argument("shell", choices=["bash", "zsh", "fish"])
+    parser.add_argument("shell", choices=["bash", "zsh", "fish", "man"], help="a shell; man: the manual page")
 
 
 def run(options: argparse.Namespace) -> int:
+    render.put(1, rendered(options.shell))
+    return exits.OK
+
+
+def rendered(kind: str) -> str:
+    """The text for a shell, or the manual page. hatch_build.py puts them into the wheel, in an environment that has the
+    standard library and shtab only."""
+    parser = _whole_parser()
+    if kind == "man":
+        from threadrunner.cli import manual
+
+        return manual.page(_commands(parser))
     import shtab
 
-    parser = _whole_parser()
     _complete_files(parser, shtab.FILE)
-    render.put(1, shtab.complete(parser, options.shell).rstrip("\n") + "\n")
-    return exits.OK
+    return shtab.complete(parser, kind).rstrip("\n") + "\n"
+
+
+def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    (subparsers,) = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return {name: command for name, command in subparsers.choices.items() if name in COMMANDS}
 
 
 def _whole_parser() -> Parser:

@@ -6,7 +6,7 @@ import os
 import sys
 
 import threadrunner
-from threadrunner import config, exits, model_settings, paths, routes
+from threadrunner import catalog_settings, config, exits, model_settings, paths, routes
 from threadrunner.api.errors import ApiError
 from threadrunner.cli import render
 from threadrunner.cli.arguments import Parser
@@ -14,6 +14,7 @@ from threadrunner.cli.commands import doctor_gpus, doctor_models, doctor_places,
 from threadrunner.cli.commands.doctor_models import BAD, bad, note, ok
 from threadrunner.cli.flags import UsageError
 from threadrunner.client import autostart
+from threadrunner.system import this_process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def _installed(tool: str) -> bool:
 def _cores() -> Iterator[Finding]:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     total = os.cpu_count() or usable
-    load = os.getloadavg()[0]
+    load = this_process.load()
     text = f"{usable} of {total} logical cores may be used" if usable < total else f"{total} logical cores"
     yield ok("cores", text)
     if load > 1.5 * usable:
@@ -158,7 +159,7 @@ def _config() -> Iterator[Finding]:
     except config.ConfigError as error:
         yield bad("config", str(error))
         return
-    faults = [*model_settings.faults(loaded), *routes.faults(loaded)]
+    faults = [*model_settings.faults(loaded), *routes.faults(loaded), *catalog_settings.faults(loaded)]
     yield from (bad("config", fault) for fault in faults)
     if faults:
         return

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import glob
 import json
-import sys
 
 from threadrunner.cli import render
+from threadrunner.cli.commands import doctor_models
 from threadrunner.cli.commands.doctor_models import note, ok
+from threadrunner.system import this_process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,13 +40,23 @@ def found(listed: str, version: str) -> Iterator[Finding]:
 
 def _without(version: str) -> Finding:
     """There is none in this build."""
-    if sys.platform == "darwin":
+    if this_process.NAME == "darwin":
         return note("gpu", f"llama.cpp was built without Metal; to build it with it: {_build('METAL', version)}")
     for pattern, what, flag in _SIGNS:
         if glob.glob(pattern):
             return note("gpu", f"{what} is here ({pattern}), and llama.cpp sees none; to build one that does: "
                         f"{_build(flag, version)}; docs/gpu.md has more")  # fmt: skip
     return ok("gpu", "none here that its driver shows; models are computed by the CPU")
+
+
+def unused() -> str:
+    """What is here by the signs of its driver, for when the engine sees no GPU; empty for nothing, and where another
+    backend than llama is chosen."""
+    if doctor_models.options().backend != "llama":
+        return ""
+    if this_process.NAME == "darwin":
+        return "Apple's GPU"
+    return next((f"{what[0].upper()}{what[1:]}" for pattern, what, _ in _SIGNS if glob.glob(pattern)), "")
 
 
 def _build(flag: str, version: str) -> str:

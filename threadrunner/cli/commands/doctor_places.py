@@ -13,6 +13,7 @@ from threadrunner.api.errors import ApiError
 from threadrunner.cli import render
 from threadrunner.cli.commands.doctor_models import bad, note, ok
 from threadrunner.client import autostart, servings
+from threadrunner.system import files, listening, locks, this_process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def _cannot_write(folder: str) -> str:
             os.mkdir(trial, 0o700)
             os.rmdir(trial)
             return ""
-        fd = os.open(trial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fd = os.open(trial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | files.OWN, 0o600)
         try:
             os.write(fd, bytes(_BLOCK))
             os.fsync(fd)
@@ -66,8 +67,7 @@ def disk() -> Iterator[Finding]:
     place = paths.home()
     while not os.path.exists(place):
         place = os.path.dirname(place)
-    facts = os.statvfs(place)
-    free = facts.f_bavail * facts.f_frsize
+    free = files.free_bytes(place)
     if free < _FETCH_BYTES:
         yield note("disk", f"{render.size(free)} free at {place}; fetching a model takes {render.size(_FETCH_BYTES)}")
     else:
@@ -115,36 +115,30 @@ def socket() -> Iterator[Finding]:
         return
     if reason := _cannot_write(folder):
         yield bad("socket", f"{folder} cannot be made or written: {reason}; change that or set THREADRUNNER_SOCKET")
-    elif os.path.lexists(path) and not stat.S_ISSOCK(os.lstat(path).st_mode):
-        yield bad("socket", f"{path} is a file, not a socket of ours; move it away, or set THREADRUNNER_SOCKET")
+    elif found := listening.wrong_at(path):
+        yield bad("socket", f"{path} is {found}; move it away, or set THREADRUNNER_SOCKET")
     elif others := [name for name in (path, f"{path}.lock", f"{path}.start") if _not_ours(name)]:
         yield bad("socket", f"{others[0]} belongs to another user (was it made under sudo?); remove it as that user")
     else:
-        yield ok("socket", f"{path} ({len(os.fsencode(path))} of {paths.SOCKET_PATH_MAX} bytes)")
+        yield ok("socket", f"{path} ({len(os.fsencode(path))} of {this_process.SOCKET_PATH_MAX} bytes)")
 
 
 def _not_ours(path: str) -> bool:
-    return os.path.lexists(path) and os.lstat(path).st_uid != os.getuid()
+    return os.path.lexists(path) and os.lstat(path).st_uid != this_process.uid()
 
 
 def lock() -> Iterator[Finding]:
     """What a daemon that was killed left behind. The next one cleans it up; reported because users wonder about it."""
-    import fcntl
-
     path = paths.socket_path()
-    try:
-        with open(f"{path}.lock", "r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not os.path.exists(f"{path}.lock"):
+        return
+    if locks.is_held(f"{path}.lock"):
         if not _listens():
             pid = processes.daemon(path)
             how = f"run: kill {pid}" if pid else "its process cannot be seen from here: end it where it runs"
             yield bad("lock", f"a daemon holds {path}.lock and does not listen; if that does not change, {how}")
-    except OSError:
-        return
-    else:
-        if os.path.exists(path) and not _listens():
-            yield note("lock", f"{path} was left by a daemon that was killed; the next prompt cleans it up")
+    elif os.path.exists(path) and not _listens():
+        yield note("lock", f"{path} was left by a daemon that was killed; the next prompt cleans it up")
 
 
 def _listens() -> bool:
@@ -179,7 +173,7 @@ def _says_ok(url: str) -> bool:
         if url.startswith("http://"):
             connection.sock = socket.create_connection((host.strip("[]"), int(port)), timeout=_HTTP_SECONDS)
         else:
-            connection.sock = socket.socket(socket.AF_UNIX)
+            connection.sock = listening.unix_socket()
             connection.sock.settimeout(_HTTP_SECONDS)
             connection.sock.connect(url)
         connection.request("GET", "/health")

@@ -9,6 +9,7 @@ from threadrunner import exits, paths
 from threadrunner.cli import render
 from threadrunner.cli.arguments import COUNT, Parser
 from threadrunner.cli.flags import UsageError
+from threadrunner.system import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,13 +72,8 @@ class _Reader:
                 while data:
                     data = data[os.write(1, data) :]
         # Where nothing is logged nothing is written, so a reader that has gone is noticed here.
-        if self._fd >= 0 and not self._terminal:
-            import select
-
-            poll = select.poll()
-            poll.register(1, 0)
-            if poll.poll(0):
-                raise BrokenPipeError
+        if self._fd >= 0 and not self._terminal and files.has_lost_reader(1):
+            raise BrokenPipeError
 
     def switch(self, path: str | None) -> None:
         """Continue with the file at `path`; None, as when the folder is empty, changes nothing."""
@@ -108,12 +104,12 @@ def _tail_start(fd: int, lines: int) -> int:
     if lines == 0:
         return end
     missing = lines + 1  # newlines: the one before these lines counts too
-    if end and os.pread(fd, 1, end - 1) != b"\n":
+    if end and files.pread(fd, 1, end - 1) != b"\n":
         missing -= 1
     start = end
     while start > 0:
         stop, start = start, max(0, start - _READ)
-        block = os.pread(fd, stop - start, start)
+        block = files.pread(fd, stop - start, start)
         found = block.count(b"\n")
         if found >= missing:
             place = len(block)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 
 from threadrunner import exits
 from threadrunner.cli import render
@@ -17,6 +16,7 @@ from threadrunner.cli.arguments import COUNT, Actions, Parser, run_action
 from threadrunner.cli.commands.service_units import Launchd, Systemd, http_command
 from threadrunner.cli.flags import UsageError
 from threadrunner.client import autostart
+from threadrunner.system import this_process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ def arguments(parser: Parser) -> None:
 
 
 def _manager(http: Sequence[str] | None = None) -> Systemd | Launchd:
-    if sys.platform == "darwin":
+    if this_process.NAME == "darwin":
         return Launchd(http)
-    if sys.platform == "linux":
+    if this_process.NAME == "linux":
         return Systemd(http)
     raise UsageError("only systemd and launchd are known; have your service manager run `threadrunner daemon`")
 

@@ -8,6 +8,7 @@ import sys
 from threadrunner import paths
 from threadrunner.api import errors
 from threadrunner.client import autostart
+from threadrunner.system import this_process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class Launchd:
     def __init__(self, http: Sequence[str] | None = None) -> None:
         self._http = http
         self._labels = [LABEL] if http is None else [LABEL, HTTP_LABEL]
-        domain = f"gui/{os.getuid()}"
+        domain = f"gui/{this_process.uid()}"
         self.enable = tuple(["launchctl", "bootstrap", domain, self._file(label)] for label in self._labels)
         self.disable = tuple(["launchctl", "bootout", f"{domain}/{label}"] for label in self._labels)
         self.queries = tuple(["launchctl", "print", f"{domain}/{label}"] for label in self._labels)

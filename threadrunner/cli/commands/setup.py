@@ -7,7 +7,9 @@ import os
 from threadrunner import config, exits, machine, paths
 from threadrunner.cli import flags, prompt, render, request
 from threadrunner.cli.arguments import Parser
-from threadrunner.cli.fit import bandwidth, editors, estimate, proposals
+from threadrunner.cli.commands import doctor_gpus, models_fit
+from threadrunner.cli.fit import editors, estimate, proposals
+from threadrunner.cli.fit.estimate import Machine
 from threadrunner.cli.flags import UsageError
 
 TYPE_CHECKING = False
@@ -25,13 +27,13 @@ def arguments(parser: Parser) -> None:
 def run(options: Namespace) -> int:
     if not options.yes and not (os.isatty(0) and os.isatty(1)):
         raise UsageError("setup asks questions: run it at a terminal, or give --yes to take its first proposals")
-    free, speed = machine.available_memory(), bandwidth.bytes_per_second()
-    render.out(_machine(free, speed))
+    here = models_fit.this_machine()
+    render.out(_machine(here))
     models = request.ask("models.list", {"fetchable": True})["models"]
     chosen = {}
     for purpose, title in PURPOSES:
-        offered = proposals.three(models, purpose, free, speed)
-        model = _choice(title, offered, speed, options.yes)
+        offered = proposals.three(models, purpose, here)
+        model = _choice(title, offered, here, options.yes)
         if model is not None:
             chosen[purpose] = _fetched(model)
     if "chat" in chosen:
@@ -41,13 +43,17 @@ def run(options: Namespace) -> int:
     return _first_question(chosen["chat"]) if "chat" in chosen and not options.yes else exits.OK
 
 
-def _machine(free: int | None, speed: float) -> str:
+def _machine(here: Machine) -> str:
     cores = machine.physical_cores()
-    memory = f", {render.size(free)} of memory free" if free is not None else ""
-    return f"This machine: {cores} core{'s' if cores > 1 else ''}{memory}, read at {speed / 1e9:.0f} GB/s.\n"
+    free = "" if here.free is None else f", {render.size(here.free)} of memory free"
+    lines = [f"This machine: {cores} core{'s' if cores > 1 else ''}{free}, read at {here.bandwidth / 1e9:.0f} GB/s."]
+    lines += [f"GPU: {gpu.description}, {render.size(gpu.free)} free." for gpu in here.gpus]
+    if not here.gpus and (unused := doctor_gpus.unused()):
+        lines.append(f"{unused} is here, which llama.cpp was not built for: `threadrunner doctor` says how to.")
+    return "\n".join(lines) + "\n"
 
 
-def _choice(title: str, offered: list[dict[str, Any]], speed: float, yes: bool) -> dict[str, Any] | None:
+def _choice(title: str, offered: list[dict[str, Any]], here: Machine, yes: bool) -> dict[str, Any] | None:
     """None where nothing fits, or none is wanted."""
     if not offered:
         render.out(f"\n{title}: nothing that I know fits here.\n")
@@ -57,7 +63,7 @@ def _choice(title: str, offered: list[dict[str, Any]], speed: float, yes: bool) 
             f"  {i}",
             model["name"],
             "is here" if model["present"] else render.size(model["size_bytes"]),
-            f"{estimate.speed(model, speed):.0f} tok/s",
+            f"{estimate.speed(model, here):.0f} tok/s",
             model["licence"],
             model["description"],
         )

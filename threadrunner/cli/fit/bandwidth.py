@@ -9,10 +9,12 @@ import contextlib
 import ctypes
 import json
 import os
+import platform
 import threading
 import time
 
 from threadrunner import machine, paths
+from threadrunner.system.c_library import c_library
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ def bytes_per_second() -> float:
 
 def measure(threads: int) -> float:
     """The fastest of some rounds: another program can only make it slower."""
-    compare: Any = ctypes.CDLL(None).memcmp  # reads both to the end where they are the same; ctypes lets go of the GIL
+    compare: Any = c_library().memcmp  # reads both to the end where they are the same; ctypes lets go of the GIL
     compare.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
     buffers = [(ctypes.create_string_buffer(_BYTES), ctypes.create_string_buffer(_BYTES)) for _ in range(threads)]
     for one, other in buffers:  # untouched pages are all the same one
@@ -62,7 +64,7 @@ def _identity() -> str:
         for line in file:
             if line.startswith("model name"):
                 return f"{line.partition(':')[2].strip()}, {machine.physical_cores()} cores"
-    return f"{os.uname().machine}, {machine.physical_cores()} cores"
+    return f"{platform.machine()}, {machine.physical_cores()} cores"
 
 
 def _file() -> str:

@@ -1,10 +1,13 @@
 """What a model will need and how fast it will be, from the catalog's row and the machine: pure.
 
-tests/bench/fit.py holds it against the real worker. A token costs the reading of all weights that it needs, and some
-time for each layer whatever its size: threads meet, norms and rotations are computed, Python asks for it.
+tests/bench/fit.py holds it against the real worker, on the CPU; for GPUs it follows from what their makers publish.
+A token costs the reading of all weights that it needs, and some time for each layer whatever its size: threads meet,
+norms and rotations are computed, Python asks for it.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,8 +22,38 @@ COMPUTE_SHARE = 0.03
 LAYER_SECONDS = 180e-6
 DECODING = 0.85
 """Of the memory's speed, what decoding reaches; more in practice where weights are few bits, for they are unpacked."""
+_BYTES_A_WEIGHT = 0.6
+"""Of the usual quantizations to 4 bits, with what is not quantized."""
+GPU_LAYER_SECONDS = 40e-6
+"""The same on a GPU, where a layer is some ten launches of kernels."""
+GPU_DECODING = 0.75
+"""Of the memory's speed that a GPU's maker publishes, what decoding reaches."""
+GPU_MARGIN = 512 << 20
+"""Bytes of a GPU left to the screen, the driver and compute buffers."""
 COMFORT = 0.8
 """Of the free memory, what a model may take so that the machine remains usable."""
+
+
+class Gpu(NamedTuple):
+    """One that the engine can compute on."""
+
+    description: str
+    free: int
+    """Bytes."""
+    bandwidth: float
+    """Bytes a second."""
+    shared: bool = False
+    """Its memory is the machine's own."""
+
+
+class Machine(NamedTuple):
+    """What a model would run on."""
+
+    free: int | None
+    """Bytes of memory; None where that is not known."""
+    bandwidth: float
+    """Bytes a second that the cores read."""
+    gpus: tuple[Gpu, ...] = ()
 
 
 def memory(model: dict[str, Any], context: int = CONTEXT) -> int:
@@ -31,24 +64,38 @@ def memory(model: dict[str, Any], context: int = CONTEXT) -> int:
     return int(size * (1 + COMPUTE_SHARE)) + tokens * cells + WORKER_BYTES
 
 
-def speed(model: dict[str, Any], bandwidth: float) -> float:
-    """Tokens a second of one client on the CPU; `bandwidth` in bytes a second."""
+def speed(model: dict[str, Any], here: Machine) -> float:
+    """Tokens a second of one client."""
     parameters = model.get("parameters") or 0
-    share = (model.get("active_parameters") or parameters) / parameters if parameters else 1.0
-    read = model["size_bytes"] * share
+    active = (model.get("active_parameters") or parameters) / parameters if parameters else 1.0
+    read = model["size_bytes"] * active
     layers = model.get("layers") or 32
-    seconds: float = read / (bandwidth * DECODING) + layers * LAYER_SECONDS
+    on_gpu = share(model, here)
+    seconds: float = (1 - on_gpu) * (read / (here.bandwidth * DECODING) + layers * LAYER_SECONDS)
+    if on_gpu:
+        slowest = min(gpu.bandwidth for gpu in here.gpus)
+        seconds += on_gpu * (read / (slowest * GPU_DECODING) + layers * GPU_LAYER_SECONDS)
     return 1 / seconds
 
 
-def fits(model: dict[str, Any], free: int | None, context: int = CONTEXT) -> bool:
-    """Whether it leaves the machine room; `free` bytes, None where that is not known."""
-    return free is None or memory(model, context) <= free * COMFORT
+def share(model: dict[str, Any], here: Machine, context: int = CONTEXT) -> float:
+    """How much of it GPUs can hold, 0 to 1; the engine gives them as many layers as that."""
+    room = sum(max(0, gpu.free - GPU_MARGIN) for gpu in here.gpus)
+    return min(1.0, room / memory(model, context))
+
+
+def fits(model: dict[str, Any], here: Machine, context: int = CONTEXT) -> bool:
+    """Whether it leaves the machine room."""
+    if here.free is None:
+        return True
+    own = 0.0 if any(gpu.shared for gpu in here.gpus) else share(model, here, context)
+    return max(WORKER_BYTES, (1 - own) * memory(model, context)) <= here.free * COMFORT
 
 
 def _usual_kv(model: dict[str, Any]) -> int:
     """Of models with grouped attention, about 32 kB for each thousand million of parameters; a guess."""
-    return int(32_768 * (model.get("parameters") or 1e9) / 1e9)
+    parameters = model.get("parameters") or model["size_bytes"] / _BYTES_A_WEIGHT
+    return int(32_768 * parameters / 1e9)
 
 
 READS = 8.0
@@ -59,14 +106,14 @@ TYPES = 18.0
 """For suggestions in an editor: a line comes while it is still wanted."""
 
 
-def recommended(models: list[dict[str, Any]], purpose: str, free: int | None, bandwidth: float) -> list[dict[str, Any]]:
+def recommended(models: list[dict[str, Any]], purpose: str, here: Machine) -> list[dict[str, Any]]:
     """Those that do it, the best first: they fit, they are not too slow for it, and of these the highest rank. Where
     none is quick enough, the quickest that fit."""
-    able = [model for model in models if _made_for(model, purpose) and fits(model, free)]
-    quick = [model for model in able if speed(model, bandwidth) >= _enough(model, purpose)]
+    able = [model for model in models if _made_for(model, purpose) and fits(model, here)]
+    quick = [model for model in able if speed(model, here) >= _enough(model, purpose)]
     if quick:
         return sorted(quick, key=lambda model: -model["rank"])
-    return sorted(able, key=lambda model: -speed(model, bandwidth))
+    return sorted(able, key=lambda model: -speed(model, here))
 
 
 def _made_for(model: dict[str, Any], purpose: str) -> bool:

@@ -11,6 +11,7 @@ import sqlite3
 import stat
 
 from threadrunner.api.errors import StorageFailed
+from threadrunner.system import files
 
 BUSY_SECONDS = 10  # a second daemon with the same home, or an sqlite3 shell, may hold the lock for a moment
 
@@ -118,7 +119,7 @@ def connect(path: str) -> sqlite3.Connection:
     try:
         # Made by us and not by SQLite, so that no other user can read it for even a moment; -wal and -shm get its mode.
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        made = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+        made = os.open(path, os.O_RDWR | os.O_CREAT | files.OWN | files.NOFOLLOW | files.NONBLOCK, 0o600)
         regular = stat.S_ISREG(os.fstat(made).st_mode)
         os.close(made)
         if not regular:

@@ -8,8 +8,9 @@ to touch.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
+
+from threadrunner.system import files, locks
 
 
 class TurnLocks:
@@ -17,7 +18,7 @@ class TurnLocks:
 
     def __init__(self, path: str) -> None:
         """Raises OSError."""
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | files.OWN | files.NOFOLLOW, 0o600)
         self._ours: set[int] = set()
 
     def hold(self, turn: int) -> None:
@@ -50,13 +51,10 @@ class TurnLocks:
 
     def _lock(self, turn: int) -> bool:
         try:
-            fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, turn)
-        except (BlockingIOError, PermissionError):
-            return False
+            return locks.try_hold_byte(self._fd, turn)
         except OSError:  # a file system without locks: as if there were one daemon only
             return True
-        return True
 
     def _unlock(self, turn: int) -> None:
         with contextlib.suppress(OSError):
-            fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, turn)
+            locks.release_byte(self._fd, turn)

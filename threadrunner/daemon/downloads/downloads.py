@@ -12,7 +12,7 @@ from threadrunner.api.errors import ApiError, ModelNotFound
 from threadrunner.daemon.downloads import copy, hub, package, staging
 from threadrunner.daemon.downloads.staging import Report
 from threadrunner.daemon.gguf.check import check_gguf
-from threadrunner.daemon.models.catalog import ModelRef
+from threadrunner.daemon.models.reference import ModelRef
 
 log = logging.getLogger("threadrunner.daemon.pull")
 

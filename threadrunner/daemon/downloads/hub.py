@@ -14,7 +14,7 @@ from typing import Any
 
 from threadrunner.api.errors import FetchFailed, from_wire
 from threadrunner.daemon.downloads.staging import Report
-from threadrunner.daemon.models.catalog import Hub
+from threadrunner.daemon.models.reference import Hub
 
 _LINE_LIMIT = 1 << 20
 """Bytes of one line of the process's output."""

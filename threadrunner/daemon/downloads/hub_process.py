@@ -22,6 +22,7 @@ from threadrunner.daemon.downloads import staging
 from threadrunner.daemon.downloads.staging import arrived
 from threadrunner.daemon.gguf.check import check_gguf
 from threadrunner.daemon.models import selection
+from threadrunner.system import files
 
 TRIES = 5
 """Cuts in a row, without a byte between them, until we give up."""
@@ -221,7 +222,7 @@ class Transfer:
 
 def _no_link(path: str, flags: int) -> int:
     """Open a file of ours: what a link points to is not."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    return os.open(path, flags | files.NOFOLLOW | files.OWN, 0o666)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from threadrunner.api.errors import FetchFailed
 from threadrunner.daemon.downloads import staging
-from threadrunner.daemon.models.catalog import Package
+from threadrunner.daemon.models.reference import Package
 
 BLOCK = 1 << 20
 LOOK_EVERY = 0.2

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import os
 import shutil
@@ -20,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from threadrunner.api.errors import FetchFailed
+from threadrunner.system import files, locks
 
 Report = Callable[[int, int], None]
 """Called with the bytes that have arrived, and with all that are expected."""
@@ -80,10 +80,10 @@ def _locked(work: Path) -> int | None:
     """The descriptor of its lock; None if another process has removed it in the meantime."""
     work.mkdir(exist_ok=True)
     try:
-        lock = os.open(work / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(work / "lock", os.O_RDWR | os.O_CREAT | files.OWN, 0o600)
     except FileNotFoundError:
         return None
-    fcntl.flock(lock, fcntl.LOCK_EX)
+    locks.hold(lock)
     with contextlib.suppress(FileNotFoundError):
         if os.fstat(lock).st_ino == (work / "lock").stat().st_ino:
             return lock

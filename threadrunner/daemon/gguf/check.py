@@ -20,6 +20,7 @@ from threadrunner.daemon.gguf.header import Array, Damaged, Header, Incomplete, 
 from threadrunner.daemon.gguf.names import printable
 from threadrunner.daemon.gguf.parts import part_names
 from threadrunner.daemon.gguf.tables import FILE_TYPES, STRING, TENSOR_TYPES
+from threadrunner.system import files
 
 _SAMPLING = "general.sampling."
 _MAX_VOCABULARY = 64 << 20
@@ -126,7 +127,7 @@ def chat_templates(path: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _opened(path: str) -> Iterator[tuple[int, int]]:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a named pipe must not keep us waiting
+    fd = os.open(path, os.O_RDONLY | files.OWN | files.NONBLOCK)  # a named pipe must not keep us waiting
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
@@ -189,7 +190,7 @@ def _can_infill(header: Header, fd: int) -> bool:
     _, tokens = header.values.get("tokenizer.ggml.tokens", (0, None))
     if not isinstance(tokens, Array) or tokens.kind != STRING or tokens.end - tokens.start > _MAX_VOCABULARY:
         return False
-    vocabulary = os.pread(fd, tokens.end - tokens.start, tokens.start)
+    vocabulary = files.pread(fd, tokens.end - tokens.start, tokens.start)
     return any(len(text).to_bytes(8, "little") + text in vocabulary for text in map(str.encode, SUFFIX_TOKENS))
 
 

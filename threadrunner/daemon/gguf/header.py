@@ -7,11 +7,11 @@ vocabulary) by their lengths alone.
 
 from __future__ import annotations
 
-import os
 import struct
 from typing import NamedTuple
 
 from threadrunner.daemon.gguf.tables import ARRAY, BOOL, SCALARS, STRING, TENSOR_TYPES
+from threadrunner.system import files
 
 # Above everything that has been published, below everything that would take the daemon long.
 MAX_KEYS = 4096
@@ -286,7 +286,7 @@ class _Cursor:
         start = self.position
         if start + count > self.size:
             raise Incomplete(f"it ends at byte {self.size}, within its header")
-        block = os.pread(self._fd, max(count, _BLOCK), start)
+        block = files.pread(self._fd, max(count, _BLOCK), start)
         if len(block) < count:
             raise Incomplete(f"it was cut to {start + len(block)} bytes while it was read")
         self._block_start, self._index, self._block = start, 0, block

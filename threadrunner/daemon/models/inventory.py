@@ -11,11 +11,11 @@ from msgspec import UNSET
 
 from threadrunner.api.errors import ModelLoadFailed, ModelNotFound
 from threadrunner.api.models import CatalogModel, ModelShown
+from threadrunner.catalog_settings import CatalogRow
 from threadrunner.daemon.gguf.check import Facts, chat_templates, check_gguf
 from threadrunner.daemon.gguf.names import printable
 from threadrunner.daemon.models import selection
-from threadrunner.daemon.models.catalog import ModelRef
-from threadrunner.daemon.models.known import CatalogRow, known, name_of
+from threadrunner.daemon.models.reference import ModelRef
 
 
 class ListingContext(NamedTuple):
@@ -58,7 +58,7 @@ def shown(model: ModelRef, context: ListingContext, *, templates: bool = False) 
 
 
 def _described(model: ModelRef, context: ListingContext) -> CatalogModel:
-    entry = _entry(model)
+    entry = model.row
     described = CatalogModel(
         name=model.name,
         path=model.shown_path if model.present else None,
@@ -90,14 +90,6 @@ def _described(model: ModelRef, context: ListingContext) -> CatalogModel:
         chat_template=header.chat_template,
         description=described.description or header.name,
     )
-
-
-def _entry(model: ModelRef) -> CatalogRow | None:
-    """The catalog's row of a model from the hub, by whichever name it was found."""
-    if model.hub is None:
-        return None
-    name = name_of(model.hub.repo, os.path.basename(model.path) if model.present else model.hub.wanted)
-    return known()[name] if name else None
 
 
 def _size(model: ModelRef, entry: CatalogRow | None) -> int:

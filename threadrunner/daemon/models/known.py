@@ -4,39 +4,36 @@ from __future__ import annotations
 
 import functools
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from threadrunner.catalog_settings import CatalogRow, rows
 
-class CatalogRow(NamedTuple):
-    """A row of catalog.toml, which says what each member means. Of `layers` and `kv`, 0 is not known."""
-
-    repo: str
-    file: str
-    bytes: int
-    parameters: float
-    context: int
-    licence: str
-    does: tuple[str, ...]
-    rank: int
-    about: str
-    active: float = 0.0
-    layers: int = 0
-    kv: int = 0
+Tables = Mapping[str, Any]
+"""`[catalog."NAME"]` of config.toml, as they are."""
 
 
 @functools.cache
 def known() -> dict[str, CatalogRow]:
-    """All of them, by name."""
+    """All of catalog.toml, by name."""
     tables = tomllib.loads((Path(__file__).parent / "catalog.toml").read_text("utf-8"))
     return {name: CatalogRow(**{**table, "does": tuple(table["does"])}) for name, table in tables.items()}
 
 
-@functools.cache
-def _names() -> dict[tuple[str, str], str]:
-    return {(model.repo, model.file): name for name, model in known().items()}
+class ShortNames(NamedTuple):
+    """Those of catalog.toml and a person's own, which come before them."""
+
+    rows: dict[str, CatalogRow]
+    by_file: dict[tuple[str, str], str]
+    """The name of a file in a repository of the hub."""
+
+    def row_of(self, repo: str, file: str) -> CatalogRow | None:
+        name = self.by_file.get((repo, file))
+        return self.rows[name] if name else None
 
 
-def name_of(repo: str, file: str) -> str | None:
-    """The short name of a file on the hub."""
-    return _names().get((repo, file))
+def short_names(own: Tables) -> ShortNames:
+    """With those of config.toml that can be used."""
+    every = {**known(), **rows(own)}
+    return ShortNames(every, {(row.repo, row.file): name for name, row in every.items()})

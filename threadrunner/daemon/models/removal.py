@@ -15,9 +15,10 @@ from collections.abc import Iterator
 from threadrunner.api.errors import InvalidParams, ModelNotFound
 from threadrunner.api.models import Removed
 from threadrunner.daemon.gguf.names import printable
-from threadrunner.daemon.models.catalog import ModelRef
+from threadrunner.daemon.models.reference import ModelRef
+from threadrunner.system import files
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FOLDER = os.O_RDONLY | files.DIRECTORY | files.NOFOLLOW | files.OWN
 
 
 def check_removable(model: ModelRef, folder: str) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import threading
+
+from threadrunner.system import children, signals
 
 
 class ChildProcess:
@@ -19,36 +20,26 @@ class ChildProcess:
         self.pid = pid
         self.exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         """The exit code; below 0, the signal."""
-        self._fd = -1
-        try:
-            self._fd = os.pidfd_open(pid)
-        except (AttributeError, OSError):  # no Linux, or no descriptor is left
+        fd = children.exit_descriptor(pid)
+        if fd is None:
             threading.Thread(target=self._wait, args=[asyncio.get_running_loop()], daemon=True).start()
         else:
-            asyncio.get_running_loop().add_reader(self._fd, self._readable)
+            asyncio.get_running_loop().add_reader(fd, self._readable, fd)
 
     def kill(self) -> None:
         if not self.exited.done():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
+            signals.kill(self.pid)
 
-    def _readable(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._fd)
-        os.close(self._fd)
-        self._set(_reap(self.pid))
+    def _readable(self, fd: int) -> None:
+        asyncio.get_running_loop().remove_reader(fd)
+        os.close(fd)
+        self._set(children.reap(self.pid))
 
     def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
-        code = _reap(self.pid)
+        code = children.reap(self.pid)
         with contextlib.suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(self._set, code)
 
     def _set(self, code: int) -> None:
         if not self.exited.done():
             self.exited.set_result(code)
-
-
-def _reap(pid: int) -> int:
-    try:
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    except ChildProcessError:  # another part of the process has waited for all children
-        return 255

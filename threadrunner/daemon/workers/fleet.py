@@ -13,7 +13,7 @@ from threadrunner.api.errors import InvalidParams, ModelLoadFailed
 from threadrunner.api.status import ModelStatus
 from threadrunner.backends.base import Hardware, ModelFacts, ModelSpec
 from threadrunner.config import Config, ConfigError
-from threadrunner.daemon.models.catalog import ModelRef
+from threadrunner.daemon.models.reference import ModelRef
 from threadrunner.daemon.workers import eviction, vram
 from threadrunner.daemon.workers.lifecycle import State
 from threadrunner.daemon.workers.process import WorkerProcess

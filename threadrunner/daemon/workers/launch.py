@@ -4,11 +4,11 @@ imports, since that prompt will need one, and both have 100 ms of imports that t
 
 from __future__ import annotations
 
-import _socket  # the C part of `socket`: its Python part would be waited for here
 import os
 import sys
 from typing import NamedTuple
 
+from threadrunner.system import children
 from threadrunner.worker import vitals
 
 MAIN = "import sys; from threadrunner.worker import loop; sys.exit(loop.main(sys.argv))"
@@ -34,30 +34,23 @@ class Launched(NamedTuple):
 
     def close(self) -> None:
         """Close the descriptors, which ends a process that waits for Load."""
-        for fd in (self.socket, self.stderr, self.vitals):
+        children.close_socket(self.socket)
+        for fd in (self.stderr, self.vitals):
             os.close(fd)
 
 
 def launch(expected: str = "") -> Launched:
     """A new process; it imports the backend that is `expected` before it is told which it needs. Raises OSError."""
-    ours: list[int] = []
-    theirs: list[int] = []
+    page = vitals.create()
+    # not -m, which imports runpy and with it 4 ms of other modules
+    program = [sys.executable, "-P", "-c", MAIN]
     try:
-        mine, its = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
-        ours.append(mine.detach())
-        theirs.append(its.detach())
-        read, write = os.pipe()
-        ours.append(read)
-        theirs.append(write)
-        ours.append(vitals.create())
-        return Launched(_spawn(theirs[0], ours[2], write, expected), ours[0], read, ours[2])
+        # unbuffered: a crash loses no last words
+        pid, sock, stderr = children.start_worker(program, [expected] if expected else [], _environment(expected), page)
     except BaseException:
-        for fd in ours:
-            os.close(fd)
+        os.close(page)
         raise
-    finally:
-        for fd in theirs:
-            os.close(fd)
+    return Launched(pid, sock, stderr, page)
 
 
 def _environment(expected: str) -> dict[str, str]:
@@ -65,20 +58,3 @@ def _environment(expected: str) -> dict[str, str]:
     the key of a remote (`remote_keys.take_from_environment`)."""
     kept = {**os.environ, "PYTHONUNBUFFERED": "1"}
     return {name: value for name, value in kept.items() if not (expected in _OWN and name.upper().endswith(_SECRETS))}
-
-
-def _spawn(sock: int, page: int, stderr: int, expected: str) -> int:
-    # not -m, which imports runpy and with it 4 ms of other modules
-    argv = [sys.executable, "-P", "-c", MAIN, str(sock), str(page), *([expected] if expected else [])]
-    actions = [
-        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-        (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-        (os.POSIX_SPAWN_DUP2, stderr, 2),
-    ]
-    for fd in (sock, page):
-        os.set_inheritable(fd, True)
-    try:
-        # unbuffered: a crash loses no last words
-        return os.posix_spawn(argv[0], argv, _environment(expected), file_actions=actions)
-    finally:
-        os.set_inheritable(page, False)

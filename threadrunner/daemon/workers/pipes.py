@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 from threadrunner.api.chat import PieceKind
 from threadrunner.daemon.workers.child import ChildProcess
 from threadrunner.daemon.workers.launch import Launched
+from threadrunner.system import streams
 from threadrunner.worker import messages as m
 
 log = logging.getLogger("threadrunner.daemon.worker")
@@ -147,9 +148,10 @@ async def take_hold(launched: Launched, receiver: Receiver) -> Hands:
         sock = ours.enter_context(socket.socket(fileno=launched.socket))
         reading = ours.enter_context(os.fdopen(launched.stderr, "rb", buffering=0))
         sock.setblocking(False)
-        transport, _ = await loop.create_unix_connection(asyncio.Protocol, sock=sock)
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=sock)
         transport.pause_reading()
         link = MessageStream(ours.enter_context(sock.dup()), receiver)
-        _, words = await loop.connect_read_pipe(lambda: LastWords(launched.pid), reading)
+        words = LastWords(launched.pid)
+        await streams.read_pipe(words, reading)
         ours.pop_all()
     return Hands(child, transport, link, words)

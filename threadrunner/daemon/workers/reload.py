@@ -12,7 +12,7 @@ from typing import Protocol
 
 from threadrunner.api.errors import ApiError, Timeout, WorkerCrashed
 from threadrunner.api.generation import GenerateParams
-from threadrunner.daemon.models.catalog import ModelRef
+from threadrunner.daemon.models.reference import ModelRef
 from threadrunner.daemon.workers import file_change
 from threadrunner.daemon.workers.file_change import Reaction
 from threadrunner.daemon.workers.lifecycle import State

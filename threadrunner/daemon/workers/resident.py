@@ -17,7 +17,7 @@ from threadrunner.api.errors import ApiError, InternalError, ModelLoadFailed, Wo
 from threadrunner.api.status import ModelStatus
 from threadrunner.backends.base import ModelFacts
 from threadrunner.daemon.gguf.check import check_gguf
-from threadrunner.daemon.models.catalog import ModelRef, file_fingerprint
+from threadrunner.daemon.models.reference import ModelRef, file_fingerprint
 from threadrunner.daemon.workers import file_change
 from threadrunner.daemon.workers.crash import quarantined_error
 from threadrunner.daemon.workers.lifecycle import Effect, Grant, Lifecycle, Refuse, StartWorker, State, StopWorker

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from threadrunner.daemon.models.catalog import ModelRef
+from threadrunner.daemon.models.reference import ModelRef
 from threadrunner.daemon.workers.lifecycle import State
 from threadrunner.daemon.workers.resident import Resident, ResidentHost
 

@@ -11,6 +11,7 @@ from threadrunner.engine.llama import library
 from threadrunner.engine.llama.errors import EngineError, LoadError
 from threadrunner.engine.llama.library import llama_cpp
 from threadrunner.engine.llama.model import F16, Model
+from threadrunner.system.c_library import c_library
 
 if TYPE_CHECKING:  # in functions only: numpy takes 60 ms to load
     import numpy as np
@@ -154,7 +155,7 @@ class Context:
     def _set_abort_callback(self) -> None:
         """libc's strlen as the callback and two bytes as its data: C asks "is byte 0 zero" with no GIL (1 to 3 ms from
         the flag to llama_decode's return). A callback in Python would take the GIL for each node of the graph."""
-        strlen = ctypes.cast(ctypes.CDLL(None).strlen, ctypes.c_void_p).value
+        strlen = ctypes.cast(c_library().strlen, ctypes.c_void_p).value
         self._abort_callback = ctypes.cast(strlen or 0, llama_cpp.ggml_abort_callback)
         data = ctypes.cast(self._flag, ctypes.c_void_p)
         llama_cpp.llama_set_abort_callback(self.handle, self._abort_callback, data)
