@@ -105,8 +105,9 @@ _WORD_HEAD = re.compile(
 
 
 def _begins_a_block(line: str, cursor: Cursor) -> bool:
-    if scan(line, cursor.facts).inside is not None:
-        return False  # a comment
+    found = scan(line, cursor.facts)
+    if found.inside is not None or found.missing:
+        return False  # a comment; or the end of a head of several lines, whose indentation says nothing
     if cursor.facts.blocks == "indent":
         return line.endswith(":")
     if cursor.facts.blocks == "words" and _WORD_HEAD.match(line):

@@ -93,11 +93,15 @@ def _first_word(line: str) -> str:
     return (found and found[1]) or ""
 
 
+AGREE = 4
+"""Lines of a text that must be those below the cursor for it to have reached them."""
+
+
 def cut_at_below(text: str, cursor: Cursor) -> str:
     """The model repeats what is below the cursor already: everything from there on is cut.
 
     A line that could be anywhere (`}`, `else:`, `return`) counts only if all that follows is below as well, any other
-    if the next line is.
+    if the next AGREE lines are: tests of a file begin alike. A line that the file says twice in a row may come once more.
     """
     if not cursor.below or cursor.around.inside is not None:
         return text
@@ -109,7 +113,8 @@ def cut_at_below(text: str, cursor: Cursor) -> str:
         rest = [other.rstrip() for other in lines[number:] if other.strip()]
         telling = len(re.findall(r"\w", whole)) >= 8 and not _anywhere(whole, cursor)
         counted = cursor.around.counted and closers_alone(whole)
-        same = rest[1:2] == cursor.below[1:2] or len(rest) == 1 or len(cursor.below) == 1
+        near = cursor.below[1 : min(len(rest), AGREE)]
+        same = rest[1 : 1 + len(near)] == near and (len(rest) > 1 or cursor.below[1:2] != cursor.below[:1])
         if (telling and same) or (number and not counted and rest[1:] == cursor.below[1 : len(rest)]):
             return "\n".join(lines[:number])
     return text
@@ -124,9 +129,10 @@ def _anywhere(line: str, cursor: Cursor) -> bool:
 
 def cut_loops(text: str, _cursor: Cursor) -> str:
     """Small models fall into loops: the same few lines, or the same few characters again and again, up to where their
-    tokens ran out, or one letter. A ruler (`-----`) is one sign, and no loop."""
+    tokens ran out, or one letter. A ruler (`-----`) is one sign, and no loop; nor are a few closing tags, or a row of a
+    table of numbers that goes on otherwise."""
     looped = _LOOP.search(text)
-    if looped and len(set(looped[1].strip())) > 1:
+    if looped and len(set(looped[1].strip())) > 1 and looped[1].startswith(looped[2].rstrip()):
         text = text[: looped.end(1)]
     if (run := _RUN.search(text)) is not None:
         text = text[: run.end(1)]
@@ -134,12 +140,14 @@ def cut_loops(text: str, _cursor: Cursor) -> str:
     for period in range(1, 7):
         for start in range(len(lines) - 3 * period + 1):
             block = lines[start : start + period]
+            turns = 2 if any(not _CLOSING_TAG.match(line) for line in block) else 5
             if any(map(str.strip, block)) and all(
-                lines[start + turn * period : start + (turn + 1) * period] == block for turn in (1, 2)
+                lines[start + turn * period : start + (turn + 1) * period] == block for turn in range(1, turns + 1)
             ):
                 return "\n".join(lines[: start + period])
     return text
 
 
-_LOOP = re.compile(r"(.{3,40}?)\1{5,}.{0,40}\Z")
+_LOOP = re.compile(r"(.{3,40}?)\1{5,}(.{0,40})\Z")
+_CLOSING_TAG = re.compile(r"\s*(?:</[\w:.-]+>\s*)*\Z")
 _RUN = re.compile(r"(\w)\1{15,}\Z")
