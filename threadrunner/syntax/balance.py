@@ -64,7 +64,9 @@ class Surroundings:
             end = string_end(text, self.inside.end)
             own = string_ends(text.partition("\n")[0], self.inside.end) % 2 == 0  # `a', 'b` in `print('|')`
             return None if end is None or own else end - len(self.inside.end)
-        if not self.counted or (not self.sure and not self.language.guessed):
+        if not self.counted:
+            return self._excess_behind(text)
+        if not self.sure and not self.language.guessed:
             return None
         begin, opened, inside = 0, self.opened[len(self.opened) - self.free :], self.inside
         while missing := scan(text[begin:], self.language, opened, inside).missing:
@@ -80,6 +82,13 @@ class Surroundings:
                 break
             begin, opened, inside = end, again[1:], None
         return None
+
+    def _excess_behind(self, text: str) -> int | None:
+        """The same for a text that ends the string which the cursor is in: brackets count from there on."""
+        inside = self.inside
+        end = string_end(text, inside.end) if inside is not None and not inside.comment else None
+        found = self.after(text[:end]).excess(text[end:]) if end is not None else None
+        return None if end is None or found is None else end + found
 
     def _closes_the_block(self, text: str, where: int) -> int:
         """The offset behind the closer, if it is what an empty line begins with, as far in as the innermost statement,

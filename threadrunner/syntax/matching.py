@@ -84,7 +84,7 @@ def _match_lists(
     if free > 0 and rest.missing and not lines:
         free = 0  # a form that is being written at the file's end: what is missing is the last of its closers
     # brackets that are open before all that is known stand left of all its lines
-    known = prefix.startswith("(") or column > min(map(_columns, filter(str.strip, prefix.split("\n"))), default=0)
+    known = prefix.startswith("(") or column >= min(map(_columns, filter(str.strip, prefix.split("\n"))), default=0)
     return Match(max(free, 0), max(-free, 0), known and (rest.inside is None or rest.inside.comment))
 
 

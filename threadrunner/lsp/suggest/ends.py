@@ -28,7 +28,8 @@ def cut_at_markup(text: str, cursor: Cursor) -> str:
 def cut_unfinished_line(text: str, cursor: Cursor) -> str:
     """`return sum(x for x` where the tokens ran out: half a line is worth showing only when it is all there is."""
     whole = text.rfind("\n")  # a time limit ends at a line's end: then no line is half
-    return text[:whole] if cursor.unfinished and whole > 0 and text[:whole].strip() else text
+    half = cursor.unfinished and not _MARKUP.search(text, whole + 1)  # what is behind markup is another text
+    return text[:whole] if half and whole > 0 and text[:whole].strip() else text
 
 
 def cut_at_blank_lines(text: str, _cursor: Cursor) -> str:
@@ -76,13 +77,18 @@ def _continues(line: str, cursor: Cursor) -> bool:
 
 
 def cut_second_end(text: str, cursor: Cursor) -> str:
-    """`end` above an `else` or an `end` that is indented alike: the block has one already."""
-    if not cursor.below or _first_word(cursor.below[0]) not in cursor.facts.middle_words | cursor.facts.end_words:
+    """`end` above an `else` or an `end` that is indented alike: the block has one already. So has the block whose head
+    is being typed, `case |`, where what is below is indented more."""
+    if not cursor.below:
+        return text
+    goes_on = _first_word(cursor.below[0]) in cursor.facts.middle_words | cursor.facts.end_words
+    depth = indent(cursor.below[0]) if goes_on else indent(cursor.head)
+    if not goes_on and (not cursor.head.strip() or indent(cursor.below[0]) <= depth):
         return text
     end = text.find("\n")
     while end >= 0:
         line = text[end + 1 :].partition("\n")[0]
-        if _first_word(line) in cursor.facts.end_words and indent(line) == indent(cursor.below[0]):
+        if _first_word(line) in cursor.facts.end_words and indent(line) == depth:
             return text[:end]
         end = text.find("\n", end + 1)
     return text

@@ -79,8 +79,8 @@ def drop_blank(text: str, _cursor: Cursor) -> str:
 
 
 PIPELINE: tuple[Rule, ...] = (
-    cut_at_markup,
     cut_unfinished_line,
+    cut_at_markup,
     cut_loops,
     cut_at_blank_lines,
     keep_indentation,
