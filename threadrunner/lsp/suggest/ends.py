@@ -107,8 +107,8 @@ def cut_at_below(text: str, cursor: Cursor) -> str:
     """The model repeats what is below the cursor already: everything from there on is cut.
 
     A line that could be anywhere (`}`, `else:`, `return`) counts only if all that follows is below as well, any other
-    if the next AGREE lines are: tests of a file begin alike. A line that the file says twice in a row may come once more.
-    """
+    if the next AGREE lines are: tests of a file begin alike. A line that the file says twice in a row may come once
+    more."""
     if not cursor.below or cursor.around.inside is not None:
         return text
     lines = text.split("\n")
@@ -117,9 +117,9 @@ def cut_at_below(text: str, cursor: Cursor) -> str:
         if whole != cursor.below[0] or (not number and not line):
             continue
         rest = [other.rstrip() for other in lines[number:] if other.strip()]
-        telling = len(re.findall(r"\w", whole)) >= 8 and not _anywhere(whole, cursor)
         counted = cursor.around.counted and closers_alone(whole)
         near = cursor.below[1 : min(len(rest), AGREE)]
+        telling = len(re.findall(r"\w", "".join([whole, *near]))) >= 8 and not _anywhere(whole, cursor)
         same = rest[1 : 1 + len(near)] == near and (len(rest) > 1 or cursor.below[1:2] != cursor.below[:1])
         if (telling and same) or (number and not counted and rest[1:] == cursor.below[1 : len(rest)]):
             return "\n".join(lines[:number])
@@ -133,15 +133,15 @@ def _anywhere(line: str, cursor: Cursor) -> bool:
     return bool(_ANYWHERE.match(line)) or line.strip(" \t:{}") in cursor.facts.middle_words
 
 
-def cut_loops(text: str, _cursor: Cursor) -> str:
+def cut_loops(text: str, cursor: Cursor) -> str:
     """Small models fall into loops: the same few lines, or the same few characters again and again, up to where their
     tokens ran out, or one letter. A ruler (`-----`) is one sign, and no loop; nor are a few closing tags, or a row of a
     table of numbers that goes on otherwise."""
     looped = _LOOP.search(text)
     if looped and len(set(looped[1].strip())) > 1 and looped[1].startswith(looped[2].rstrip()):
-        text = text[: looped.end(1)]
+        text = _without_half(text[: looped.end(1)], cursor)
     if (run := _RUN.search(text)) is not None:
-        text = text[: run.end(1)]
+        text = _without_half(text[: run.end(1)], cursor)
     lines = text.split("\n")
     for period in range(1, 7):
         for start in range(len(lines) - 3 * period + 1):
@@ -152,6 +152,12 @@ def cut_loops(text: str, _cursor: Cursor) -> str:
             ):
                 return "\n".join(lines[: start + period])
     return text
+
+
+def _without_half(text: str, cursor: Cursor) -> str:
+    """Without its last line, which a loop has cut; where it is all there is, it stays if nothing stands behind it."""
+    lines = text.rpartition("\n")[0]
+    return lines if lines.strip() else "" if cursor.tail.strip() else text
 
 
 _LOOP = re.compile(r"(.{3,40}?)\1{5,}(.{0,40})\Z")
