@@ -1,7 +1,7 @@
 """Suggestions at real places of many languages, through the language server's pieces and the engine.
 
     pip install -e '.[bench]'
-    python tests/bench/lsp_languages.py MODEL.gguf [--limit N] [--wide] [--say FILE]
+    python tests/bench/lsp_languages.py MODEL.gguf [--limit N] [--wide] [--say FILE [--more N]]
     python tests/bench/lsp_languages.py --replay FILE
     python tests/bench/lsp_languages.py --originals [--limit N]
 
@@ -10,9 +10,10 @@ is shown in their place is judged: languages/judging.py says by what. By languag
 how many were empty, exact, right in the first line, and how similar; of those shown, how many repeat what follows, are
 indented otherwise, or broken. The window is a quarter of what an editor's user gets, unless --wide.
 
---say writes what the model says without any stops; --replay leads that through the stops and filters of now, in
-seconds, so that they can be worked on. --originals needs no model: the right answer, as if a model had said it, must
-pass; what takes a part of it away is counted by rule and language, in the window that an editor's user gets.
+--say writes what the model says without any stops, and goes on where a file of an earlier run ends, by --more places;
+--replay leads that through the stops and filters of now, in seconds, so that they can be worked on. --originals needs
+no model: the right answer, as if a model had said it, must pass; what takes a part of it away is counted by rule and
+language, in the window that an editor's user gets.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ import argparse
 import json
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent.parent.parent), str(Path(__file__).parent)]
@@ -95,9 +97,14 @@ def replayed(path: str, folder: Path) -> Iterable[tuple[Span, str]]:
         yield span, replay(span, line["pieces"], line["finish"], settings)
 
 
-def say(asker: Asker, found: list[Span], path: str, limit: int, narrow: bool) -> None:
-    with open(path, "w") as out:
-        for number, pieces, finish in asker.answers(found):
+def say(asker: Callable[[], Asker], found: list[Span], path: Path, limit: int, narrow: bool, more: int) -> None:
+    said = {json.loads(line)["number"] for line in path.read_text().splitlines()} if path.exists() else set()
+    left = [number for number in range(len(found)) if number not in said][:more]
+    if not left:
+        return
+    with path.open("a") as out:
+        for answered, pieces, finish in asker().answers([found[number] for number in left]):
+            number = left[answered]
             span = found[number]
             place = {"number": number, "file": span.file, "start": span.start, "limit": limit, "narrow": narrow}
             out.write(json.dumps({**place, "pieces": pieces, "finish": finish}) + "\n")
@@ -121,7 +128,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--files", type=Path, default=FOLDER, help="where packages are kept")
     parser.add_argument("--originals", action="store_true")
-    parser.add_argument("--say", metavar="FILE")
+    parser.add_argument("--say", metavar="FILE", type=Path)
+    parser.add_argument("--more", metavar="N", type=int, default=10_000, help="places that --say adds to its file")
     parser.add_argument("--replay", metavar="FILE")
     args = parser.parse_args()
     if args.originals:
@@ -134,11 +142,11 @@ def main() -> None:
         parser.error("name a model, or --originals, or --replay FILE")
     settings = Settings(max_time_ms=600_000) if args.wide else NARROW
     found = places(args.limit or 640, args.files)
-    asker = Asker(args.model, settings, raw=bool(args.say), threads=args.threads)
+    asker = partial(Asker, args.model, settings, raw=bool(args.say), threads=args.threads)
     if args.say:
-        say(asker, found, args.say, args.limit or 640, not args.wide)
+        say(asker, found, args.say, args.limit or 640, not args.wide, args.more)
     else:
-        table(asked(asker, found, settings))
+        table(asked(asker(), found, settings))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ import signal
 import subprocess
 from pathlib import Path
 
-from tests.clients.support import EDITORS, SERVER, program
+from tests.clients.support import EDITORS, program
+from tests.lsp.nursery import forked
 from tests.support import PATIENCE
 
 INIT = """
@@ -32,7 +33,7 @@ class Nvim:
         self._socket = env["THREADRUNNER_SOCKET"] + ".nvim"
         Path(self._socket).unlink(missing_ok=True)
         init = folder / "init.lua"
-        text = json.dumps({"cmd": SERVER, **options})
+        text = json.dumps({"cmd": forked("lsp"), **options})
         init.write_text(before + INIT % {"plugin": json.dumps(str(EDITORS / "neovim")), "options": f"[=[{text}]=]"})
         homes = {f"XDG_{name}_HOME": str(folder / name.lower()) for name in ("CONFIG", "DATA", "STATE", "CACHE")}
         self.process = subprocess.Popen(

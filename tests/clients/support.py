@@ -13,7 +13,6 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 EDITORS = ROOT / "editors"
-SERVER = [sys.executable, "-m", "threadrunner", "lsp"]
 
 
 def program(*names: str) -> str:

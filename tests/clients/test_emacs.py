@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.support import CASES, EDITORS, IDS, SERVER, Case, clean_env, program
+from tests.clients.support import CASES, EDITORS, IDS, Case, clean_env, program
+from tests.lsp.nursery import forked
 from tests.lsp.standin import Standin
 
 HERE = Path(__file__).parent
@@ -16,7 +17,7 @@ HERE = Path(__file__).parent
 
 def run(standin: Standin, file: Path, script: str, case: Case, *more: str) -> str:
     emacs = program("emacs")
-    env = clean_env(TEST_SERVER="\t".join(SERVER), HOME=str(file.parent), LC_ALL="C.UTF-8")
+    env = clean_env(TEST_SERVER="\t".join(forked("lsp")), HOME=str(file.parent), LC_ALL="C.UTF-8")
     where = [str(file), str(case.line), str(case.column), case.keys, case.says, *more]
     # -q without --batch's usual -Q: Debian's own packages (eglot) have to be found.
     command = [emacs, "--batch", "-L", str(EDITORS / "emacs"), "-l", str(HERE / script), *where]

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.support import CASES, EDITORS, SERVER, Case, clean_env, program
+from tests.clients.support import CASES, EDITORS, Case, clean_env, program
+from tests.lsp.nursery import forked
 from tests.lsp.standin import Standin
 
 # Kakoune ends every file with a line end, and an empty buffer is one empty line.
@@ -16,7 +17,7 @@ CASES_HERE = [case for case in CASES if case.end == "\n"]
 
 
 def run(standin: Standin, folder: Path, commands: str) -> None:
-    command = shlex.join(SERVER[:-1]).replace("'", "''")
+    command = shlex.join(forked()).replace("'", "''")
     script = f"""
 source '{EDITORS / "kakoune" / "threadrunner.kak"}'
 set-option global threadrunner_command '{command}'

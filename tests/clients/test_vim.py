@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.support import CASES, EDITORS, IDS, SERVER, Case, clean_env, program
+from tests.clients.support import CASES, EDITORS, IDS, Case, clean_env, program
+from tests.lsp.nursery import forked
 from tests.lsp.standin import Standin
 from tests.support import PATIENCE
 
@@ -38,7 +39,7 @@ class Vim:
         self._told = os.open(self._tells, os.O_RDWR)
         self._lines = b""
         rc = folder / "vimrc"
-        ours = VIMRC % {"plugin": EDITORS / "vim", "command": json.dumps(SERVER)}
+        ours = VIMRC % {"plugin": EDITORS / "vim", "command": json.dumps(forked("lsp"))}
         rc.write_text("\n".join([ours, *commands, ""]))
         self._terminal, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.clients.support import CASES, EDITORS, IDS, SERVER, Case, clean_env, program
+from tests.clients.support import CASES, EDITORS, IDS, Case, clean_env, program
+from tests.lsp.nursery import forked
 from tests.lsp.standin import Standin
 
 NODE = Path(__file__).parent / "node"
@@ -19,7 +20,7 @@ NODE = Path(__file__).parent / "node"
 def run(standin: Standin, tmp_path: Path, case: Case) -> dict[str, Any]:
     line = case.head.rpartition("\n")[2]
     asked = {
-        "command": SERVER,
+        "command": forked("lsp"),
         "text": case.before.decode(),
         "line": case.line,
         "character": len(line.encode("utf-16-le")) // 2,

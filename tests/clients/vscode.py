@@ -18,7 +18,8 @@ import pytest
 
 from tests import models
 from tests.clients.browser import Browser, one
-from tests.clients.support import SERVER, clean_env
+from tests.clients.support import clean_env
+from tests.lsp.nursery import forked
 from tests.support import PATIENCE
 
 QUIET = {
@@ -68,7 +69,7 @@ class VSCode:
         self._log: list[bytes] = []
         data = self._home / "data"
         # VS Code takes settings of the scope `machine` from a file of their own.
-        for name, values in (("User", {**QUIET, **settings}), ("Machine", {"threadrunner.command": SERVER})):
+        for name, values in (("User", {**QUIET, **settings}), ("Machine", {"threadrunner.command": forked("lsp")})):
             (data / name).mkdir(parents=True)
             (data / name / "settings.json").write_text(json.dumps(values))
         places = ["--user-data-dir", str(data), "--extensions-dir", str(self._home / "extensions")]

@@ -5,14 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from typing import Any
 
+from tests.lsp.nursery import forked
 from tests.support import PATIENCE
-
-COMMAND = [sys.executable, "-m", "threadrunner", "lsp"]
 
 INLINE: dict[str, Any] = {"textDocument": {"inlineCompletion": {}}}
 URI = "file:///work/a.py"
@@ -30,7 +28,7 @@ class Editor:
 
     def __init__(self, env: dict[str, str], capabilities: dict[str, Any] | None = None, **initialize: Any) -> None:
         self.process = subprocess.Popen(
-            COMMAND, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            forked("lsp"), env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
         self.messages: list[dict[str, Any]] = []
         self.replies: dict[str, Callable[[Any], Any]] = {}

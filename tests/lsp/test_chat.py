@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lsprotocol import types as lsp
 
+from tests.lsp.fakes import until
 from tests.lsp.test_session import Setup
 from threadrunner.lsp.chat import TOKEN, chat
+from threadrunner.lsp.commands import COMMANDS
 
 CALL = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
 TOOLS = [{"type": "function", "function": {"name": "weather"}}]
@@ -57,3 +60,20 @@ async def test_a_result_goes_to_the_model_as_it_is_and_the_file_with_the_users_w
     assert "x = 1" in sent.params["messages"][0]["content"]
     sent.end("24")
     assert "tool_calls" not in await answering
+
+
+@pytest.mark.asyncio
+async def test_secrets_are_in_no_chat_and_no_rewriting_whatever_their_scheme(setup: Setup) -> None:
+    session = setup.begin({"trigger": "manual"})
+    for uri in ("file:///work/.env", "untitled:/work/.env"):
+        setup.open(uri, "TOKEN=a1b2\n")
+        asking = asyncio.create_task(chat(session, {"prompt": "what is this?", "uri": uri}, None))
+        await until(lambda: bool(setup.daemon.requests))
+        request = setup.daemon.requests.pop()
+        request.end("a file")
+        await asking
+        assert "a1b2" not in str(request.params)
+        span = {side: {"line": 0, "character": 0} for side in ("start", "end")}
+        rewriting = lsp.ExecuteCommandParams("threadrunner.rewrite", arguments=[uri, span, "shorter"])
+        assert await COMMANDS["threadrunner.rewrite"](session, rewriting) is False
+        assert not setup.daemon.requests and "kept from the model" in setup.editor.shown[-1][1]

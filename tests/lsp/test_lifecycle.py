@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.lsp.editor import COMMAND
+from tests.lsp.nursery import forked
 from tests.lsp.standin import Standin
 from tests.support import PATIENCE
 
@@ -31,7 +31,9 @@ def encode(message: dict[str, Any]) -> bytes:
 def talk(standin: Standin, *messages: dict[str, Any] | bytes) -> tuple[list[dict[str, Any]], int]:
     """What the server answers to all of it at once, and its exit code."""
     said = b"".join(one if isinstance(one, bytes) else frame(encode(one)) for one in messages)
-    done = subprocess.run(COMMAND, env=standin.env, input=said, capture_output=True, timeout=PATIENCE, check=False)
+    done = subprocess.run(
+        forked("lsp"), env=standin.env, input=said, capture_output=True, timeout=PATIENCE, check=False
+    )
     answers, rest = [], done.stdout
     while rest:
         header, _, rest = rest.partition(b"\r\n\r\n")

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import pytest
 
+from tests.lsp.nursery import forked
 from tests.lsp.standin import Failure, Standin
 
-COMMAND = [sys.executable, "-m", "threadrunner", "lsp"]
+PROGRAM = [sys.executable, "-m", "threadrunner", "lsp"]
 
 
-def run(standin: Standin, text: str, *args: str) -> subprocess.CompletedProcess[bytes]:
+def run(standin: Standin, text: str, *args: str, program: Sequence[str] = ()) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        [*COMMAND, *args], input=text.encode(), env=standin.env, capture_output=True, timeout=60, check=False
-    )
+        [*(program or forked("lsp")), *args], input=text.encode(), env=standin.env, capture_output=True, check=False,
+        timeout=60,
+    )  # fmt: skip
 
 
 def test_a_suggestion_is_printed(standin: Standin) -> None:
     standin.says = lambda params: "1\ny = 2"
-    done = run(standin, "é = \r\nz\r\n", "--at", "1:6", "--path", "a.py", "--language", "python", "-m", "coder")
+    done = run(standin, "é = \r\nz\r\n", "--at", "1:6", "--path", "a.py", "--language", "python", "-m", "coder",
+               program=PROGRAM)  # fmt: skip
     assert (done.returncode, done.stdout) == (0, b"1\r\ny = 2")
     (seen,) = standin.of("infill")
     assert seen.params["prefix"] == "é = " and seen.params["model"] == "coder" and "n" not in seen.params

@@ -13,6 +13,7 @@ from lsprotocol import types as lsp
 
 from tests.lsp.fakes import FakeDaemon, FakeEditor, until
 from threadrunner.api.errors import ModelNotFound, Overloaded
+from threadrunner.lsp.completions import suggest
 from threadrunner.lsp.counters import Counters
 from threadrunner.lsp.session import Session
 from threadrunner.lsp.suggest.ask import Ask
@@ -56,6 +57,7 @@ def test_the_person_is_told_once_of_each_other_machine(setup: Setup) -> None:
             asked = asyncio.create_task(session.generate([{"role": "user", "content": "x"}], {}))
             (await setup.daemon.sent(number)).end("yes", model="remote:box/m", **({"host": host} if host else {}))
             await asked
+            session.figures.answered += 1
             session.answered()
             assert session.state_message == (f"asks {host}" if host else "")
 
@@ -95,6 +97,27 @@ def test_a_failure_is_shown_once_and_other_settings_begin_again(setup: Setup) ->
     assert len(setup.editor.shown) == 2, "and a failure is news again"
 
 
+@pytest.mark.asyncio
+async def test_what_did_not_come_from_the_daemon_ends_no_outage(setup: Setup) -> None:
+    session = setup.begin({"trigger": "manual", "languages": {"rust": False}})
+    for name, language in [("a.py", "python"), ("a.rs", "rust")]:
+        setup.open(f"file:///work/{name}", language=language)
+    asking = asyncio.create_task(suggest(session, replace(ask(session), manual=True)))
+    (await setup.daemon.sent(1)).answer.set_exception(ModelNotFound("no such model"))
+    assert await asking == []
+    assert await suggest(session, ask(session, "file:///work/a.rs")) == [] and session.state == "error"
+    older = asyncio.create_task(suggest(session, replace(ask(session), manual=True)))
+    await setup.daemon.sent(2)
+    newer = asyncio.create_task(suggest(session, replace(ask(session), manual=True)))
+    (await setup.daemon.sent(3)).answer.set_exception(ModelNotFound("no such model"))
+    assert await older == await newer == []
+    assert len(setup.editor.shown) == 1, "told once, though a newer request had replaced an older one"
+    asking = asyncio.create_task(suggest(session, replace(ask(session), manual=True)))
+    (await setup.daemon.sent(4)).end("1")
+    assert [each.text for each in await asking] == ["1"] and session.state == "ready"
+    await session.end()
+
+
 def test_a_failure_that_the_next_key_may_not_meet_is_not_shown(setup: Setup) -> None:
     session = setup.begin()
     session.failed(Overloaded("busy"))
@@ -103,6 +126,9 @@ def test_a_failure_that_the_next_key_may_not_meet_is_not_shown(setup: Setup) -> 
 
 def test_the_state_is_told_to_clients_that_take_it(setup: Setup) -> None:
     session = setup.begin()
+    session.answered()
+    assert session.state == "starting", "the daemon was not asked"
+    session.figures.answered += 1
     session.answered()
     assert session.state == "ready" and setup.editor.notified == []
     session.client = replace(session.client, status=True)
@@ -126,8 +152,9 @@ async def test_the_model_is_loaded_once_for_the_first_file_that_it_completes(set
     session.configure({"model": "another", "trigger": "manual"})
     setup.open("file:///work/c.py")
     session.configure({"model": "another"})
+    assert (await setup.daemon.sent(2)).params == {"model": "another"}, "for the files that are open"
     setup.open("file:///work/d.py")
-    assert (await setup.daemon.sent(2)).params == {"model": "another"}
+    assert len(setup.daemon.requests) == 2
     await session.end()
 
 

@@ -93,7 +93,7 @@ def _messages(session: Session, request: dict[str, Any]) -> list[dict[str, Any]]
         raise JsonRpcInvalidParams(f"{CHAT} takes an object with `prompt` or `messages`")
     document = session.documents.get(str(request.get("uri", "")))
     asked = next((message for message in reversed(messages) if message.get("role") == "user"), None)
-    if document is not None and asked is not None and session.ignore.completes(document.path):
+    if document is not None and asked is not None and session.ignore.completes(document.name):
         text = document.whole()
         if isinstance(request.get("range"), dict):
             start, end = (document.place(lsp.Position(**request["range"][side])) for side in ("start", "end"))

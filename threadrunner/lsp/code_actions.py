@@ -65,7 +65,10 @@ async def act(session: Session, job: EditJob | None) -> bool:
 async def _edit(session: Session, job: EditJob) -> lsp.WorkspaceEdit | None:
     """Ask the model and make the edit; None if there is none to make, which is shown. Raises ContentModified."""
     document = session.documents.get(job.uri)
-    if document is None or job.last >= len(document.lines):
+    if document is None or not 0 <= job.first <= job.last < len(document.lines):
+        return None
+    if not session.ignore.completes(document.name):  # a command may name any file
+        session.editor.show(lsp.MessageType.Info, "ThreadRunner: this file is kept from the model")
         return None
     if job.version is not None and document.version != job.version:
         raise ContentModified

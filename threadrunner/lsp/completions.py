@@ -29,7 +29,7 @@ async def inline(session: Session, params: lsp.InlineCompletionParams) -> lsp.In
     if document is None:
         return lsp.InlineCompletionList([])
     ask = _inline_ask(session, document, params)
-    return items.inline(ask, await _suggest(session, ask))
+    return items.inline(ask, await suggest(session, ask))
 
 
 def _inline_ask(session: Session, document: Document, params: lsp.InlineCompletionParams) -> Ask:
@@ -53,10 +53,10 @@ async def menu(session: Session, params: lsp.CompletionParams) -> lsp.Completion
         return lsp.CompletionList(is_incomplete=True, items=[])
     # Most editors ask with `Invoked` for each word that is begun: that does not ask for several candidates.
     ask = Ask(document, document.place(params.position), manual=False, debounce=automatic)
-    return items.menu(ask, await _suggest(session, ask), session.client)
+    return items.menu(ask, await suggest(session, ask), session.client)
 
 
-async def _suggest(session: Session, ask: Ask) -> list[Suggestion]:
+async def suggest(session: Session, ask: Ask) -> list[Suggestion]:
     """Suggestions; none when the daemon or the model cannot answer."""
     session.documents.touch(ask.document)
     if not ask.manual:

@@ -66,6 +66,7 @@ class Session:
         self._told: set[str] = set()  # other machines of which the person knows that they are asked
         self._host = ""
         self._warmed = False
+        self._answers = 0  # of the daemon, that were noticed
 
     @property
     def documents(self) -> Documents:
@@ -105,6 +106,8 @@ class Session:
         self.counters.enabled = settings.count
         self.outage.reset()
         self._warmed = False
+        for document in self.documents:
+            self._warm(document)
 
     async def fetch_settings(self) -> None:
         """Ask the client for its settings; where it has none, those of `initialize` stay."""
@@ -233,7 +236,11 @@ class Session:
     # ---- what the person is told
 
     def answered(self) -> None:
-        """The daemon has answered a request for a suggestion."""
+        """A request for a suggestion has an answer: of the daemon, or without it (from the cache, where none is wanted,
+        where a newer one came), which says nothing of an outage."""
+        if self.figures.answered == self._answers:
+            return
+        self._answers = self.figures.answered
         if self.outage.answered():
             log.info("the daemon answers again")
         self.set_state("ready", f"asks {self._host}" if self._host else "")
@@ -248,6 +255,7 @@ class Session:
 
     def failed(self, error: ApiError) -> None:
         """A request for a suggestion has failed: the person is told once, unless the next key may succeed."""
+        self._answers = self.figures.answered
         first = self.outage.failed(error, time.monotonic())
         log.warning("%s: %s", error.kind, error.message)
         self.set_state("error", error.message)

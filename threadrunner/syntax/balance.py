@@ -11,7 +11,17 @@ from dataclasses import dataclass
 
 from threadrunner.syntax.languages import Language
 from threadrunner.syntax.matching import match
-from threadrunner.syntax.scan import CLOSERS, LINE_COMMENT, OPENERS, Inside, Opener, scan, string_end, string_ends
+from threadrunner.syntax.scan import (
+    CLOSERS,
+    LINE_COMMENT,
+    OPENERS,
+    Inside,
+    Opener,
+    indentation,
+    scan,
+    string_end,
+    string_ends,
+)
 
 NEAR_BEFORE, NEAR_BEHIND = 6_000, 2_000
 """Characters around a cursor that are looked at: clients may send whole files."""
@@ -52,14 +62,17 @@ class Surroundings:
         text = text[:LONGEST]
         if self.inside is not None and self.ends_inside:
             end = string_end(text, self.inside.end)
-            return None if end is None else end - len(self.inside.end)
-        if not self.counted or (not self.sure and not self.language.guessed):
+            own = string_ends(text.partition("\n")[0], self.inside.end) % 2 == 0  # `a', 'b` in `print('|')`
+            return None if end is None or own else end - len(self.inside.end)
+        if not self.counted:
+            return self._excess_behind(text)
+        if not self.sure and not self.language.guessed:
             return None
         begin, opened, inside = 0, self.opened[len(self.opened) - self.free :], self.inside
         while missing := scan(text[begin:], self.language, opened, inside).missing:
             where = begin + missing[0].at
-            if not begin and self._closes_the_block(text, where):
-                begin, opened, inside = where + 1, (), None
+            if not begin and (behind := self._closes_the_block(text, where)):
+                begin, opened, inside = behind, (), None
                 continue
             end = text.find("\n", where)
             again = scan(text[where + 1 : end if end >= 0 else len(text)], self.language).opened
@@ -70,14 +83,32 @@ class Surroundings:
             begin, opened, inside = end, again[1:], None
         return None
 
-    def _closes_the_block(self, text: str, where: int) -> bool:
-        """Whether the closer is all that an empty line begins with, as far in as the innermost statement, and none
-        stands on the next line: then the one behind the cursor is an outer block's, which is indented alike."""
-        head, below = self.prefix[self.prefix.rfind("\n") + 1 :], self.suffix.partition("\n")[2].lstrip()
+    def _excess_behind(self, text: str) -> int | None:
+        """The same for a text that ends the string which the cursor is in: brackets count from there on."""
+        inside = self.inside
+        end = string_end(text, inside.end) if inside is not None and not inside.comment else None
+        found = self.after(text[:end]).excess(text[end:]) if end is not None else None
+        return None if end is None or found is None else end + found
+
+    def _closes_the_block(self, text: str, where: int) -> int:
+        """The offset behind the closer, if it is what an empty line begins with, as far in as the innermost statement,
+        and none stands as far in on the next line: then the one behind the cursor is an outer block's. 0 if not so.
+
+        Where all that is known is farther in than the closer, its opener is above that, and so may be those of the
+        closers behind it (`});`)."""
+        head, below = self.prefix[self.prefix.rfind("\n") + 1 :], self.suffix.partition("\n")[2]
+        if (head + text[:where] + self.suffix.partition("\n")[0]).strip() or "\n" in text[:where]:
+            return 0
+        next_line = next((line for line in below.split("\n") if line.strip()), "")
+        column = len(head) + where
+        if not next_line or (next_line.lstrip()[0] in CLOSERS and indentation(next_line, 0) >= column):
+            return 0
         inner = self.opened[len(self.opened) - self.free - 1 :][:1] if self.free < len(self.opened) else ()
-        blank = not (head + text[:where] + self.suffix.partition("\n")[0]).strip() and "\n" not in text[:where]
-        fits = any(OPENERS[o.bracket] == text[where] and o.base == len(head) + where for o in inner)
-        return blank and fits and below[:1] not in ("", ")", "]", "}")
+        if any(OPENERS[o.bracket] == text[where] and o.base == column for o in inner):
+            return where + 1
+        above = [indentation(line, 0) for line in self.prefix.split("\n")[:-1] if line.strip()]
+        unknown = not self.opened and bool(above) and min(above) > column
+        return len(text) - len(text[where:].lstrip(")]}")) if unknown else 0
 
     def opened_enough(self, text: str) -> int | None:
         """The offset behind the bracket, at a line's end, whose content stands behind the cursor; None for none."""

@@ -8,6 +8,7 @@ stands left of it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -41,7 +42,7 @@ def match(
         return _match_lists(opened, prefix, tail, below, language, inside)
     if not language.paired:
         behind = behind.partition("\n")[0]
-    closers = scan(behind, language, inside=inside).missing
+    closers = _of_known(scan(behind, language, inside=inside).missing, behind, opened, prefix)
     closing = _closing(behind, closers, language)
     depth = indentation(prefix, prefix.rfind("\n") + 1)
     cut = not newline or _begins_a_body(tail)
@@ -51,6 +52,19 @@ def match(
     local = _local(opened, prefix, suffix)
     hanging = next((n for n, opener in enumerate(local) if not _hangs(opener, prefix, suffix)), len(local))
     return _match(local, closing, _written(behind, closers, prefix), depth, len(local) if cut else hanging)
+
+
+_LABEL = re.compile(r"\}[ \t]*(?://|/\*)[ \t]*(?:end (?:of )?)?(namespace|extern)\b")
+
+
+def _of_known(closers: Sequence[Closer], behind: str, opened: Sequence[Opener], prefix: str) -> Sequence[Closer]:
+    """Those before the first that says, in a comment, of what is not open here: `} // namespace detail` closes no
+    function, though both are indented alike, and its opener is farther up than is known."""
+    for number, closer in enumerate(closers):
+        label = _LABEL.match(behind, closer.at)
+        if label and not any(label[1] in _line_up_to(prefix, opener.at) for opener in opened):
+            return closers[:number]
+    return closers
 
 
 def _begins_a_body(tail: str) -> bool:
@@ -70,7 +84,7 @@ def _match_lists(
     if free > 0 and rest.missing and not lines:
         free = 0  # a form that is being written at the file's end: what is missing is the last of its closers
     # brackets that are open before all that is known stand left of all its lines
-    known = prefix.startswith("(") or column > min(map(_columns, filter(str.strip, prefix.split("\n"))), default=0)
+    known = prefix.startswith("(") or column >= min(map(_columns, filter(str.strip, prefix.split("\n"))), default=0)
     return Match(max(free, 0), max(-free, 0), known and (rest.inside is None or rest.inside.comment))
 
 

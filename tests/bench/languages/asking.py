@@ -44,7 +44,7 @@ class Raw:
     def safe(self, text: str) -> int:
         return len(text)
 
-    def trim(self, text: str) -> int:
+    def trim(self, text: str, _cut: bool = False) -> int:
         return len(text)
 
 

@@ -38,6 +38,7 @@ CASES = [
     (closers.cut_second_closer, "f(|\n)", "1,\n)", "1,"),
     (ends.cut_at_below, "x {\n|\n}", "  if y {\n  }\n  z", "  if y {\n  }\n  z"),
     (ends.cut_at_below, "{\n|\n}\nend", "a\n}\nb", "a\n}\nb"),
+    (ends.cut_at_below, "|\nif a:\n    call(b)\n", "if a:\n    call(b)", ""),
     (ends.cut_at_below, "val|\nvalue = compute(1)", "ue = compute(1)", ""),
     # the rest of the line
     (closers.cut_second_closer, "foo(|)", "a, b)", "a, b"),
@@ -69,6 +70,9 @@ CASES = [
     # a comment
     (closers.cut_at_comment_end, "# sorts|\n", " it\nx = 1", " it"),
     (closers.cut_at_comment_end, "# sorts|\n", "\nx = 1", "\nx = 1"),
+    (closers.cut_at_comment_end, "# a\n|\n# c", "# b\n# b\nx = 1", "# b\n# b"),
+    (closers.cut_at_comment_end, "# a\n|\n# c", "x = 1\n# b", "x = 1\n# b"),
+    (closers.cut_at_comment_end, "# a\n|\nx = 2", "# b\nx = 1", "# b\nx = 1"),
     # what fits
     (closers.keep_what_fits, "f(|\n", "\n  a,\n  b)\ng(c", "\n  a,\n  b)"),
     (closers.keep_what_fits, "f(|\n", "a, g(b", "a, g(b"),
@@ -81,6 +85,8 @@ CASES = [
     (ends.cut_loops, "|", "a\nb\na\nb\na\nb\n", "a\nb"),
     (ends.cut_loops, "x = |", "foo.foo.foo.foo.foo.foo.foo.", "foo."),
     (ends.cut_loops, "x = |", "1000000000000000000000", "10"),
+    (ends.cut_loops, "f(|)", "'1000000000000000000000", ""),
+    (ends.cut_loops, "f(|)", "a,\n  '1000000000000000000000", "a,"),
     (ends.cut_loops, "x = |", "], [], [], [], [], [], [], [], [", "], ["),
     (ends.cut_loops, "x = |", "----------------------------", "----------------------------"),
     (ends.cut_loops, "|", "x()\nx()\ny()", "x()\nx()\ny()"),
@@ -116,6 +122,8 @@ IN = [
     ("ruby", ends.cut_at_block_end, "if a\n  |", "b\nelsif c\n  d\nend\nx", "b\nelsif c\n  d\nend"),
     ("emacs-lisp", ends.cut_at_block_end, "(f\n  (g|\n", "))\n(h", "))"),
     ("lua", ends.cut_second_end, "if a then\n  |\nelse\n  c()\nend", "b()\nend", "b()"),
+    ("shellscript", ends.cut_second_end, "case $|\n  b)\n  ;;\nesac", "a in\n  c)\n  ;;\nesac", "a in\n  c)\n  ;;"),
+    ("ruby", ends.cut_second_end, "|\n  b\nend", "if a\n  c\nend", "if a\n  c\nend"),
     ("lua", ends.cut_second_end, "if a then\n  |\nc()", "b()\nend", "b()\nend"),
     ("c", ends.cut_at_below, "int a|\nint a = compute(b);\nint c;", " = compute(b);", ""),
     ("c", ends.cut_at_below, "// int a|\n// int a = compute(b);", " = compute(b);", " = compute(b);"),
@@ -148,6 +156,9 @@ def test_rule(rule: Rule, where: str, said: str, shown: str) -> None:
 def test_an_unfinished_line_goes_unless_it_is_all() -> None:
     assert ends.cut_unfinished_line("a = 1\nb = (c", at("|", unfinished=True)) == "a = 1"
     assert ends.cut_unfinished_line("b = (c", at("|", unfinished=True)) == "b = (c"
+    whole = "a = 1\nb = 2<|endoftext|>def"
+    assert ends.cut_unfinished_line(whole, at("|", unfinished=True)) == whole, "markup ends what was said here"
+    assert filters.apply("a = 1\nb = 2\n```\nThis is", at("|", unfinished=True)) == "a = 1\nb = 2"
     assert ends.cut_unfinished_line("a = 1\nb = (c", at("|")) == "a = 1\nb = (c"
 
 

@@ -132,6 +132,14 @@ def test_a_link_to_a_secret_is_one(tmp_path: Path) -> None:
     ignore = Ignore([str(tmp_path)])
     assert not ignore.completes(str(tmp_path / "notes.txt"))
     assert ignore.completes(str(tmp_path / "other.txt"))
+    (tmp_path / "outside" / ".aws").mkdir(parents=True)
+    work = tmp_path / "secrets" / "work"
+    work.mkdir(parents=True)
+    (work / "conf").symlink_to(tmp_path / "outside" / ".aws")
+    (tmp_path / "link").symlink_to(work)
+    behind = Ignore([str(tmp_path / "link")])
+    assert not behind.completes(str(tmp_path / "link" / "conf" / "config"))
+    assert behind.completes(str(tmp_path / "link" / "a.py")), "a project may itself be in a `secrets`, behind a link"
     assert ignore.completes("/w/\ud83d\0.py") and ignore.completes("Untitled-1") and not ignore.completes(".env")
 
 

@@ -46,6 +46,8 @@ class Figures:
     requests: int = 0
     from_cache: int = 0
     asked: int = 0
+    answered: int = 0
+    """Requests to the daemon, guesses too, that it gave an answer to."""
     joined: int = 0
     """Answered by a request that was under way already."""
     superseded: int = 0

@@ -46,8 +46,22 @@ def _closes_too_much(line: str, closer: str) -> bool:
 
 def cut_at_comment_end(text: str, cursor: Cursor) -> str:
     """`// sorts the|` answered with ` list` and with a function below: the comment is what was being written. Code may
-    follow one that is complete: where the text begins on the next line."""
+    follow one that is complete: where the text begins on the next line. A comment's line that is put between two of its
+    lines is followed by none but its own."""
+    if _between_comments(cursor):
+        lines = text.split("\n")
+        own = [line.lstrip().startswith(cursor.facts.line_comments) for line in lines]
+        return "\n".join(lines[: own.index(False)]) if own[0] and not all(own) else text
     return text[: cursor.around.comment_end(text)]
+
+
+def _between_comments(cursor: Cursor) -> bool:
+    """Whether the cursor's line is blank, and the lines directly above and below it are comments of lines."""
+    signs = cursor.facts.line_comments
+    if not signs or (cursor.head + cursor.tail).strip() or cursor.around.inside is not None:
+        return False
+    above, below = cursor.prefix.split("\n")[-2:-1], cursor.suffix.split("\n")[1:2]
+    return bool(above and below) and all(line.lstrip().startswith(signs) for line in (*above, *below))
 
 
 def keep_what_fits(text: str, cursor: Cursor) -> str:
@@ -105,8 +119,9 @@ _WORD_HEAD = re.compile(
 
 
 def _begins_a_block(line: str, cursor: Cursor) -> bool:
-    if scan(line, cursor.facts).inside is not None:
-        return False  # a comment
+    found = scan(line, cursor.facts)
+    if found.inside is not None or found.missing:
+        return False  # a comment; or the end of a head of several lines, whose indentation says nothing
     if cursor.facts.blocks == "indent":
         return line.endswith(":")
     if cursor.facts.blocks == "words" and _WORD_HEAD.match(line):

@@ -46,9 +46,12 @@ def use_the_files_tabs(text: str, cursor: Cursor) -> str:
 
 
 def drop_line_above(text: str, cursor: Cursor) -> str:
-    """A model with nothing to add tends to repeat the line above; drop that."""
+    """A model with nothing to add tends to repeat the line above; drop that, unless the file itself repeats it. With
+    more behind the cursor it is another line (`:hash|*` below `:hash-table`)."""
     first = (cursor.head + text.partition("\n")[0]).strip()
-    return "" if len(first) >= 8 and first == cursor.above.strip() and re.search(r"\w", first) else text
+    if len(first) < 8 or cursor.tail.strip() or first != cursor.above.strip() or not re.search(r"\w", first):
+        return text
+    return text if cursor.prefix.split("\n")[-3:-2] == [cursor.above] else ""
 
 
 def drop_empty_comment(text: str, cursor: Cursor) -> str:
@@ -76,8 +79,8 @@ def drop_blank(text: str, _cursor: Cursor) -> str:
 
 
 PIPELINE: tuple[Rule, ...] = (
-    cut_at_markup,
     cut_unfinished_line,
+    cut_at_markup,
     cut_loops,
     cut_at_blank_lines,
     keep_indentation,

@@ -82,11 +82,16 @@ class Ignore:
         return not secret(self._below_root(path)) and not self._listed(path, OURS) and not self._links_to_secret(path)
 
     def _links_to_secret(self, path: str) -> bool:
-        """Whether the file is a link to one whose name says that it holds secrets."""
+        """Whether the file, or a folder of the workspace that it is in, is a link to what holds secrets by its name."""
+        root = self.root_of(path) or os.path.dirname(path)
         try:
-            return os.path.islink(path) and secret(self._below_root(os.path.realpath(path)))
+            true, true_root = os.path.realpath(path), os.path.realpath(root)
         except ValueError:  # a NUL, or half of a surrogate pair: no file has such a name
             return False
+        below = os.path.relpath(path, root) if root else path
+        if true == os.path.join(true_root, below):  # no link below the root
+            return False
+        return secret(os.path.relpath(true, true_root) if true.startswith(f"{true_root}{os.sep}") else true)
 
     def shows(self, path: str) -> bool:
         """Whether text of this file may be shown to the model while another file is edited."""

@@ -24,6 +24,7 @@ class InfillClient:
         """The texts to show, the best first. `receive` is called with each piece of a streamed text, unfiltered, as it
         arrives. Raises ApiError; when cancelled, the daemon is told."""
         answer = await self._answer(request, receive)
+        self._figures.answered += 1
         usage = answer.get("usage") or {}
         prompt, cached = usage.get("prompt_tokens", 0), usage.get("cached_tokens", 0)
         self._figures.prompt_tokens += prompt

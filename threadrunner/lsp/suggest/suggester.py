@@ -134,7 +134,7 @@ class Suggester:
         """Suggestions from the cache; None where it has no answer for this place."""
         settings, language = self._workspace.settings, ask.document.language
         hit = self._cache.get(settings.model or "", language, window.prefix, window.suffix)
-        if hit is None or (ask.manual and (len(hit.texts) < settings.candidates or not hit.texts)):
+        if hit is None or (ask.manual and len(hit.texts) < settings.candidates):
             return None
         self._figures.from_cache += 1
         origin = window.prefix[: len(window.prefix) - hit.typed]
