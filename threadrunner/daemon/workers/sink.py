@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 
 from threadrunner.api.chat import CallPart, PieceKind
+from threadrunner.api.generation import Generated
 
 
 class EncodedPiece(msgspec.Struct, frozen=True, gc=False):
@@ -46,6 +47,9 @@ class Sink(Protocol):
     def progress(self, stage: str, done: int, total: int) -> None:
         """`stage` is load, prefill or download; `done` and `total` are in its own unit."""
 
+    def candidate(self, result: Generated) -> None:
+        """One of several answers is complete: the result's only choice, which has its index and key."""
+
 
 class SilentSink:
     """A sink for the daemon's own requests."""
@@ -55,3 +59,5 @@ class SilentSink:
     def flush(self) -> None: ...
 
     def progress(self, stage: str, done: int, total: int) -> None: ...
+
+    def candidate(self, result: Generated) -> None: ...

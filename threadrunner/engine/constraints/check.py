@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
+from threadrunner.engine.constraints.bounded import TooLong, bounded
 from threadrunner.engine.llama.errors import BadGrammar
 
 MAX_SECONDS = 2.0
-"""Of computing. A pattern may take for ever (`(a+)+$`); Python's matcher listens to signals as it works."""
-
-
-class _TooLong(Exception):
-    """The time is up."""
+"""Of computing. A pattern may take for ever (`(a+)+$`)."""
 
 
 class SchemaCheck:
@@ -42,9 +34,9 @@ class SchemaCheck:
         except ValueError as error:
             return f"no JSON: {error}"
         try:
-            with _limited():
+            with bounded(MAX_SECONDS):
                 found = next(iter(self._validator.iter_errors(value)), None)
-        except _TooLong:
+        except TooLong:
             raise BadGrammar(f"the schema cannot be checked within {MAX_SECONDS:.0f} s") from None
         except (re.error, RecursionError, Unresolvable) as error:
             raise BadGrammar(f"the schema cannot be checked: {str(error) or type(error).__name__}") from None
@@ -72,22 +64,3 @@ def _kind(schema: dict[str, Any] | bool) -> Any:
 
 def _pointer(path: Any) -> str:
     return "/".join(["#", *map(str, path)])
-
-
-@contextmanager
-def _limited() -> Iterator[None]:
-    """Raises _TooLong within, once the time is up; on the main thread only, which alone hears signals."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def too_long(_number: int, _frame: FrameType | None) -> None:
-        raise _TooLong
-
-    before = signal.signal(signal.SIGVTALRM, too_long)
-    signal.setitimer(signal.ITIMER_VIRTUAL, MAX_SECONDS)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        signal.signal(signal.SIGVTALRM, before)
