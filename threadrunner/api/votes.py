@@ -33,7 +33,8 @@ class Vote(Struct, forbid_unknown_fields=True):
     pattern: (
         Annotated[
             str,
-            described("the key is this regular expression's last match, or its first group's", max_length=4096),
+            # Longer ones may take seconds to compile: each `[a-\uffff]` under `(?i)` takes 8 ms.
+            described("the key is this regular expression's last match, or its first group's", max_length=256),
         ]
         | None
     ) = None
@@ -60,6 +61,10 @@ class Voted(Struct, omit_defaults=True):
     keys: Annotated[int | UnsetType, described("different keys")] = UNSET
     without_key: Annotated[int, described("answers that have no key, and so no vote")] = 0
     otherwise: Annotated[str | UnsetType, described("the model that answered since the agreement was too low")] = UNSET
+    completion_tokens: Annotated[
+        int | UnsetType,
+        described("of the answers that were voted on, where `otherwise` has answered: `usage` is of that"),
+    ] = UNSET
 
 
 class CandidateNotice(Struct, omit_defaults=True):
@@ -93,8 +98,8 @@ def vote_conflicts(vote: Vote, n: int, temperature: float | None, schema: dict[s
         return "`vote` chooses among several answers: give `n`, 2 to 8"
     if temperature == 0:
         return "`vote` needs answers that differ, and with `temperature` 0 all are the same: give one above 0, say 0.8"
-    if vote.by == "client" and (vote.least is not None or vote.otherwise is not None):
-        return "`vote.least` and `vote.otherwise` are for a majority; leave them out where the client chooses"
+    if vote.by == "client" and {vote.field, vote.pattern, vote.least, vote.otherwise} != {None}:
+        return "`vote.field`, `pattern`, `least` and `otherwise` are for a majority; leave them out where the client chooses"
     if vote.otherwise is not None and vote.least is None:
         return "`vote.otherwise` is asked below an agreement: give `vote.least` too, say 0.6"
     return None if vote.field is None and vote.pattern is None else _key_problem(vote, schema)
@@ -131,7 +136,7 @@ def _field_problem(field: str, schema: dict[str, Any] | bool | None) -> str | No
         return f"`vote.field` has an empty name in it: {field!r}"
     part: Any = schema
     for step in steps:
-        if not isinstance(part, dict) or not part.keys().isdisjoint(_OTHER_WAYS):
+        if not isinstance(part, dict) or not part.keys().isdisjoint(_OTHER_WAYS) or part.get("additionalProperties"):
             return None
         properties = part.get("properties")
         if isinstance(properties, dict) and step not in properties:
@@ -140,4 +145,4 @@ def _field_problem(field: str, schema: dict[str, Any] | bool | None) -> str | No
     return None
 
 
-_OTHER_WAYS = {"$ref", "$dynamicRef", "anyOf", "oneOf", "allOf", "patternProperties", "additionalProperties", "if"}
+_OTHER_WAYS = {"$ref", "$dynamicRef", "anyOf", "oneOf", "allOf", "patternProperties", "if"}

@@ -8,8 +8,9 @@ import select
 import signal
 import subprocess
 import tempfile
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
+from threadrunner.cli import signals
 from threadrunner.cli.flags import UsageError
 
 SECONDS = 60.0
@@ -18,7 +19,7 @@ _CANNOT_RUN = (126, 127)
 """What a shell exits with where there is no such command, or it is no program."""
 
 
-class Outcome(NamedTuple):
+class Judgement(NamedTuple):
     """How a check has ended."""
 
     code: int | None
@@ -38,48 +39,57 @@ class Check:
         self._aloud = aloud
         self._child: subprocess.Popen[bytes] | None = None
 
-    def run(self, text: str, number: int) -> Outcome:
+    def run(self, text: str, number: int) -> Judgement:
         """How the command likes the answer, which is a file on its standard input: it need not read all of it, or any.
         Raises UsageError where the shell cannot run it, BrokenPipeError where the answer's reader has gone."""
-        with tempfile.TemporaryFile() as file:
-            file.write(text.encode("utf-8", "backslashreplace"))
-            if not text.endswith("\n"):
-                file.write(b"\n")
-            file.seek(0)
-            output = 2 if self._aloud else subprocess.DEVNULL
-            self._child = child = subprocess.Popen(
-                ["/bin/sh", "-c", self._command],
-                stdin=file,
-                stdout=output,
-                stderr=output,
-                env={**os.environ, "THREADRUNNER_ANSWER": str(number)},
-                process_group=0,
-            )
+        child = self._begun(text, number)
         try:
             ended = _ended(child, self._seconds)
         finally:
             self.kill()
         if not ended:
-            return Outcome(None, f"not done within {self._seconds:g} s (--check-timeout)")
+            return Judgement(None, f"not done within {self._seconds:g} s (--check-timeout)")
         if child.returncode in _CANNOT_RUN:
             raise UsageError(
                 f"--check: the shell cannot run {self._command!r} (exit code {child.returncode}); -v shows what it says"
             )
         if child.returncode < 0:
-            return Outcome(None, f"killed by {signal.Signals(-child.returncode).name}")
-        return Outcome(child.returncode, f"exit code {child.returncode}")
+            return Judgement(None, f"killed by signal {-child.returncode}")
+        return Judgement(child.returncode, f"exit code {child.returncode}")
+
+    def _begun(self, text: str, number: int) -> subprocess.Popen[bytes]:
+        with tempfile.TemporaryFile() as file:
+            file.write(text.encode("utf-8", "backslashreplace"))
+            if not text.endswith("\n"):
+                file.write(b"\n")
+            file.seek(0)
+            signals.whole(lambda: self._start(file, number))  # a Ctrl-C just now must find what it has to kill
+        assert self._child
+        return self._child
+
+    def _start(self, file: IO[bytes], number: int) -> None:
+        output = 2 if self._aloud else subprocess.DEVNULL
+        self._child = subprocess.Popen(
+            ["/bin/sh", "-c", self._command],
+            stdin=file,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, "THREADRUNNER_ANSWER": str(number)},
+            process_group=0,
+        )
 
     def kill(self) -> None:
-        """End a run under way, and what it has started."""
+        """End a run, and what it has started and left behind: the next one must not meet it."""
         child, self._child = self._child, None
-        if child is not None and child.poll() is None:
+        if child is not None:
             with contextlib.suppress(OSError):
                 os.killpg(child.pid, signal.SIGKILL)
             child.wait()
 
 
 def _ended(child: subprocess.Popen[bytes], seconds: float) -> bool:
-    """Whether it ends within the time. Raises BrokenPipeError once the reader of standard output has gone."""
+    """Whether it ends within the time; where that can be seen without it, before it is waited for, so that the number
+    of its group is still its own. Raises BrokenPipeError once the reader of standard output has gone."""
     try:
         ending = os.pidfd_open(child.pid)
     except (AttributeError, OSError):  # not Linux
@@ -93,9 +103,6 @@ def _ended(child: subprocess.Popen[bytes], seconds: float) -> bool:
         ready = {fd for fd, _ in poll.poll(seconds * 1e3)}
     finally:
         os.close(ending)
-    if ending in ready:
-        child.wait()
-        return True
-    if ready:
+    if ready and ending not in ready:
         raise BrokenPipeError("the reader of the answer has gone")
-    return False
+    return bool(ready)

@@ -53,6 +53,10 @@ def _problem(options: Options) -> str | None:
         return "--vote and --check both choose the answer; give one of them"
     if options.check_timeout is not None and options.check is None:
         return "--check-timeout belongs to a check: give --check COMMAND too"
+    if options.otherwise is not None and options.least is None:
+        return "--otherwise is asked below an agreement: give --least too, e.g. --least 0.6"
+    if options.verbose and not chooses:
+        return "-v shows the answers that --vote or --check chooses among: give one of them too"
     return _number_problem(options, 2 if chooses else 1) or (_choice_problem(options) if chooses else None)
 
 

@@ -202,7 +202,7 @@ SETTABLE = (
     "min_p", "typical_p", "top_n_sigma", "repeat_penalty", "presence_penalty", "frequency_penalty", "penalty_window",
     "dry", "xtc", "mirostat", "dynamic_temperature", "logit_bias", "min_tokens", "ignore_eos", "reasoning",
     "reasoning_budget", "template_vars", "parallel_tool_calls", "json_schema_check", "logprobs", "prompt_logprobs",
-    "echo", "n", "replace", "context_overflow", "priority", "keep_alive",
+    "echo", "replace", "context_overflow", "priority", "keep_alive",
 )  # fmt: skip
 """What --set takes: the params of `generate` that no flag sets, and nothing else does."""
 

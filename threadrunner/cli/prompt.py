@@ -67,7 +67,7 @@ def _several(options: Options) -> dict[str, Any]:
 
 def _chooses(options: Options) -> bool:
     """One answer of several is chosen, or a flag says how."""
-    return options.vote or any(
+    return options.vote or options.verbose or any(
         value is not None
         for value in (options.check, options.key_field, options.key_pattern, options.least, options.otherwise,
                       options.check_timeout)

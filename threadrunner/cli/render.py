@@ -263,6 +263,8 @@ def _voted(vote: dict[str, Any]) -> str:
     if vote["by"] == "client":
         return f"answer {vote.get('chosen', 0) + 1} of {vote['n']} passed ({vote['answers']} were complete)"
     agree = f"{vote.get('votes', 0)} of {vote['answers']} answers agree ({vote.get('agreement', 0):.2f})"
+    if vote.get("otherwise"):
+        return f"asked since only {agree}, after {vote.get('completion_tokens', 0)} tokens of theirs"
     return agree if vote["answers"] == vote["n"] else f"{agree}, {vote['n'] - vote['answers']} were not needed"
 
 

@@ -20,18 +20,32 @@ _ABSENT = object()
 
 def key_of(vote: Vote, text: str, calls: Sequence[ToolCall] = ()) -> str | None:
     """None where it has none. Raises InvalidParams for a pattern that takes too long."""
+    try:
+        key = _key(vote, text, calls)
+    except RecursionError:  # JSON that nests deeper than it can be walked
+        return None
+    return key and key.encode("utf-8", "replace").decode()  # an escape in JSON may be half of a pair
+
+
+def _key(vote: Vote, text: str, calls: Sequence[ToolCall]) -> str | None:
     if vote.field is not None:
         return _of_field(text, field_steps(vote.field))
     if vote.pattern is not None:
         return _of_pattern(text, vote.pattern)
     if calls:
-        return _written([[call.function.name, _read(str(call.function.arguments))] for call in calls])
+        return _written([[call.function.name, _arguments(str(call.function.arguments))] for call in calls])
     return evened(text).removesuffix(".").rstrip() or None
 
 
 def evened(text: str) -> str:
     """Without differences that mean nothing: case, blanks."""
     return " ".join(text.split()).casefold()
+
+
+def _arguments(text: str) -> Any:
+    """Of a call; those of one that was broken off are no JSON."""
+    value = _read(text)
+    return text if value is _ABSENT else value
 
 
 def _of_field(text: str, steps: list[str]) -> str | None:
@@ -73,7 +87,7 @@ def _plain(value: Any) -> Any:
         return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, bool) or value is None:
         return value
-    return str(int(value)) if float(value).is_integer() else repr(value)
+    return str(int(value)) if isinstance(value, int) or value.is_integer() else repr(value)
 
 
 def _of_pattern(text: str, pattern: str) -> str | None:

@@ -6,6 +6,7 @@ The worker counts keys (backends/votes); here is decided what comes of the count
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
@@ -29,7 +30,7 @@ Asking = Callable[[ModelChoice, GenerateParams, Sink], Awaitable[Generated]]
 """Has a model answer these params."""
 
 
-class Chooser(Protocol):
+class ChoiceSource(Protocol):
     """Where the client's choice comes from: see Outlet."""
 
     def on_choice(self, choose: Callable[[int | None], None]) -> None: ...
@@ -38,7 +39,7 @@ class Chooser(Protocol):
 class Ballot:
     """See the module; made for one request, used once."""
 
-    def __init__(self, generation: Generation, params: GenerateParams, vote: Vote, chooser: Chooser) -> None:
+    def __init__(self, generation: Generation, params: GenerateParams, vote: Vote, chooser: ChoiceSource) -> None:
         """Raises InvalidParams where the model of `otherwise` cannot be asked."""
         self._generation = generation
         self._vote = vote
@@ -69,13 +70,15 @@ class Ballot:
         voting = msgspec.structs.replace(params, stream=False)
         if self._vote.by == "client":
             return await self._by_client(ask(choice, voting, _Candidates(sink, self._made)))
+        began = time.monotonic()
         result = await ask(choice, voting, sink if params.stream else _Candidates(sink, self._made, silent=True))
         problem = shortfall(self._vote, result)
         if problem is None:
             return result
         if self.otherwise is None:
             raise problem
-        return await self._cascade(params, sink, ask, result)
+        seconds = time.monotonic() - began
+        return _after(seconds, await self._cascade(params, sink, ask, result))
 
     async def _cascade(self, params: GenerateParams, sink: Sink, ask: Asking, result: Generated) -> Generated:
         assert self.otherwise is not None
@@ -87,7 +90,8 @@ class Ballot:
             error.facts.setdefault("choices", texts(result))
             raise
         assert result.vote
-        voted = msgspec.structs.replace(result.vote, chosen=UNSET, otherwise=larger.model)
+        tokens = result.usage.completion_tokens
+        voted = msgspec.structs.replace(result.vote, chosen=UNSET, otherwise=larger.model, completion_tokens=tokens)
         return msgspec.structs.replace(larger, choices=result.choices, vote=voted)
 
     # by the client
@@ -108,9 +112,8 @@ class Ballot:
             last = None if self._choice.done() else task.result()
             return self._chosen(await self._choice, last)
         finally:
-            if not task.done():
-                task.cancel()
-                await asyncio.wait({task})
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)  # an error of what is not chosen is none
 
     def _chosen(self, candidate: int | None, last: Generated | None) -> Generated:
         """`last` is the result where all candidates are complete."""
@@ -143,6 +146,13 @@ class _Candidates:
         self._made[choice.index or 0] = result
         if not self._silent:
             self._sink.candidate(result)
+
+
+def _after(seconds: float, result: Generated) -> Generated:
+    """The result as of a request that began that long before."""
+    timings = result.timings
+    later = msgspec.structs.replace(timings, ttft_ms=round(timings.ttft_ms + seconds * 1e3, 3))
+    return msgspec.structs.replace(result, timings=later)
 
 
 def shortfall(vote: Vote, result: Generated) -> NoneChosen | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import msgspec
@@ -61,3 +61,17 @@ class SilentSink:
     def progress(self, stage: str, done: int, total: int) -> None: ...
 
     def candidate(self, result: Generated) -> None: ...
+
+
+class Completing:
+    """Passes everything on; the results of several answers as `complete` makes them."""
+
+    def __init__(self, sink: Sink, complete: Callable[[Generated], Generated]) -> None:
+        self._complete = complete
+        self._candidate = sink.candidate
+        self.piece, self.flush, self.progress = sink.piece, sink.flush, sink.progress
+        self.last: Generated | None = None
+
+    def candidate(self, result: Generated) -> None:
+        self.last = self._complete(result)
+        self._candidate(self.last)
