@@ -15,6 +15,7 @@ import json
 import math
 import random
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -55,13 +56,13 @@ class Task(NamedTuple):
 
 
 def sums(dice: random.Random) -> Task:
-    a, b, c, d = dice.randint(11, 60), dice.randint(3, 9), dice.randint(4, 9), dice.randint(5, 30)
+    a, b, c = dice.randint(21, 99), dice.randint(21, 99), dice.randint(3, 20)
     said = (
-        f"A shop has {a} apples. It gets {b} boxes with {c} apples each, and sells {d}. How many apples are left? "
-        "Write one short line of arithmetic, and the number of apples at its end."
+        f"A shop has {a} apples, gets {b} more, and sells {c}. How many are left? Write one line: the sum, = and the "
+        "number."
     )
     vote = {"pattern": PATTERN}
-    return Task({"prompt": said, "max_tokens": 64}, vote, str(a + b * c - d))
+    return Task({"prompt": said, "max_tokens": 48}, vote, str(a + b - c))
 
 
 def orders(dice: random.Random) -> Task:
@@ -183,6 +184,7 @@ def measured(asker: Asker, kind: str, tasks: int, seed: int) -> dict[str, list[T
         first = seed + 1000 * number
         found |= {"vote, early stop": asker.vote(task, first), "check": asker.check(task, first)}
         found |= asker.all(task, first)
+        print(f"{kind} {number + 1}/{tasks}: {found}", file=sys.stderr)
         for name, one in found.items():
             tried.setdefault(name, []).append(one)
     return tried

@@ -99,7 +99,7 @@ def vote_conflicts(vote: Vote, n: int, temperature: float | None, schema: dict[s
     if temperature == 0:
         return "`vote` needs answers that differ, and with `temperature` 0 all are the same: give one above 0, say 0.8"
     if vote.by == "client" and {vote.field, vote.pattern, vote.least, vote.otherwise} != {None}:
-        return "`vote.field`, `pattern`, `least` and `otherwise` are for a majority; leave them out where the client chooses"
+        return "`vote` by the client takes no `field`, `pattern`, `least` and `otherwise`: they are for a majority"
     if vote.otherwise is not None and vote.least is None:
         return "`vote.otherwise` is asked below an agreement: give `vote.least` too, say 0.6"
     return None if vote.field is None and vote.pattern is None else _key_problem(vote, schema)
