@@ -37,9 +37,9 @@ ORDER = {
             "type": "object",
             "properties": {
                 "customer": {"type": "string"},
-                "item": {"type": "string"},
+                "item": {"enum": list(ITEMS)},
                 "quantity": {"type": "integer"},
-                "city": {"type": "string"},
+                "city": {"enum": list(CITIES)},
             },
             "required": ["customer", "item", "quantity", "city"],
         }
@@ -57,23 +57,19 @@ class Task(NamedTuple):
 
 def sums(dice: random.Random) -> Task:
     a, b, c = dice.randint(21, 99), dice.randint(21, 99), dice.randint(3, 20)
-    said = (
-        f"A shop has {a} apples, gets {b} more, and sells {c}. How many are left? Write one line: the sum, = and the "
-        "number."
-    )
+    said = f"What is {a} + {b} - {c}? Work it out step by step, in two short lines."
     vote = {"pattern": PATTERN}
-    return Task({"prompt": said, "max_tokens": 48}, vote, str(a + b - c))
+    return Task({"prompt": said, "max_tokens": 80}, vote, str(a + b - c))
 
 
 def orders(dice: random.Random) -> Task:
     name, item, city, day = dice.choice(NAMES), dice.choice(ITEMS), dice.choice(CITIES), dice.choice(DAYS)
-    first, more, other = dice.randint(2, 40), dice.randint(2, 9), dice.choice([c for c in CITIES if c != city])
+    count, had, other = dice.randint(2, 40), dice.randint(2, 9), dice.choice([c for c in CITIES if c != city])
     said = (
-        f"Hello, {name} here. On {day} I ordered {first} {item} to be sent to {other}; please make that {first + more} "
-        f"{item}, and send them to {city} instead, since our house in {other} is closed. Is that possible?\n\n"
-        "What is the order now? Answer as JSON."
+        f"Hello, {name} here. Last {day} I had {had} from you, now please send {count} {item} to my shop in {city}. "
+        f"The bill goes to {other} again.\n\nFill in the order as JSON."
     )
-    right = {"order": {"customer": name, "item": item, "quantity": first + more, "city": city}}
+    right = {"order": {"customer": name, "item": item, "quantity": count, "city": city}}
     vote = {"field": "order"}
     key = key_of(Vote(field="order"), json.dumps(right))
     assert key
