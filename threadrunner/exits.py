@@ -5,6 +5,7 @@ UNKNOWN = 1
 CONNECTION = 2
 MODEL = 3
 TIMEOUT = 4
+NONE_CHOSEN = 5
 USAGE = 64
 INTERRUPTED = 130
 
@@ -24,6 +25,7 @@ _BY_KIND = {
     "Disconnected": CONNECTION,
     "Unreachable": CONNECTION,
     "Timeout": TIMEOUT,
+    "NoneChosen": NONE_CHOSEN,
     "InvalidParams": USAGE,
     "InvalidRequest": USAGE,
     "ParseError": USAGE,

@@ -12,6 +12,8 @@ from tests.backends import tiny
 from tests.backends.harness import Loaded, greedy
 from threadrunner.api import errors
 from threadrunner.api.sampling import Dry, DynamicTemperature, Mirostat, Xtc
+from threadrunner.api.votes import Vote
+from threadrunner.backends.base import CandidateDone
 from threadrunner.backends.sampling import sampling_of
 from threadrunner.engine.llama.recommended import recommended
 from threadrunner.engine.llama.sampling import Sampling
@@ -64,6 +66,26 @@ def test_candidates_have_seeds_of_their_own(model: Loaded) -> None:
     alone = [model.ask(greedy("abc", seed=11 + i, **ask)).text for i in range(3)]
     assert [choice.text for choice in three.choices] == alone
     assert len(set(alone)) == 3
+
+
+def test_under_a_vote_each_candidate_is_told_of_when_it_is_complete(model: Loaded) -> None:
+    """Their lengths differ, as the end's bias lets it; what is counted grows from one to the next, up to the result."""
+    ask: dict[str, Any] = {"temperature": 3.0, "top_k": 0, "min_p": 0.0, "max_tokens": 60, "logit_bias": {END: 3.0}}
+    id = model.submit(greedy("abc", n=3, seed=2, vote=Vote(), **ask))
+    ends, events = model.finish(id)
+    told = [event for event in events if isinstance(event, CandidateDone)]
+    result: Any = ends[id]
+    assert sorted(one.index for one in told) == [0, 1, 2]
+    assert [result.choices[one.index].text for one in told] == [one.result.text for one in told]
+    tokens = [one.result.usage.completion_tokens for one in told]
+    assert tokens == sorted(tokens)
+    assert tokens[-1] == result.usage.completion_tokens
+
+    id = model.submit(greedy("abc", n=3, seed=2, vote=Vote(), **ask))
+    while not any(isinstance(event, CandidateDone) for event in model.backend.step()):
+        pass
+    model.backend.cancel(id)
+    assert model.engine.active == 0
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,8 @@ NOT_RUN = {
     "threadrunner status --metrics >": "writes to a folder of the system's",
     "threadrunner --schema": "the dummy backend knows no schemas",
     "threadrunner --grammar": "nor grammars",
+    "threadrunner --vote": "it gives one answer; tests/cli/test_choosing.py has several",
+    "threadrunner --n": "likewise",
     "threadrunner setup": TERMINAL,
     "threadrunner models search": NETWORK,
     "threadrunner -m qwen3:4b": NETWORK,

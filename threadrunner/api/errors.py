@@ -131,6 +131,13 @@ class RemoteRefused(ApiError):
     code = -32015
 
 
+class NoneChosen(ApiError):
+    """Of several answers none was chosen: none has a key, they do not agree enough, or the client took none. Facts:
+    choices, the answers' texts; agreement, of a vote."""
+
+    code = -32016
+
+
 class RequestCancelled(ApiError):
     code = -32800
 

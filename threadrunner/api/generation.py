@@ -24,6 +24,7 @@ from threadrunner.api.chat import (
 from threadrunner.api.conversations import Source
 from threadrunner.api.fields import INT32_MAX, FinishReason, SessionName, Temperature, described
 from threadrunner.api.sampling import SamplingParams, Target
+from threadrunner.api.votes import Vote, Voted, vote_conflicts
 
 TokenId = Annotated[int, Meta(ge=0, le=INT32_MAX)]
 
@@ -81,6 +82,7 @@ class GenerateParams(SamplingParams, kw_only=True, forbid_unknown_fields=True):
         Annotated[bool, described("put what is remembered of the matter before the prompt; null: as the mode says")]
         | None
     ) = None
+    vote: Annotated[Vote, described("how one of `n` answers is chosen; the result is that one")] | None = None
 
 
 class ApplyTemplateParams(Target, kw_only=True, forbid_unknown_fields=True):
@@ -124,13 +126,19 @@ class InfillParams(SamplingParams, kw_only=True, forbid_unknown_fields=True):
 def conflicts(params: SamplingParams) -> str | None:
     """What the types alone cannot say: which of the params contradict each other, as an InvalidParams would put it;
     None where all is well. The daemon asks before a model is loaded, a backend because it also serves others."""
-    if isinstance(params, GenerateParams) and (problem := _generate_conflicts(params)):
+    if isinstance(params, GenerateParams) and (problem := _generate_conflicts(params) or _vote_conflicts(params)):
         return problem
     if params.grammar is not None and params.json_schema not in (None, False):
         return "give at most one of `grammar` and `json_schema`"
     if _size(params.json_schema) > MAX_SCHEMA_BYTES:
         return f"`json_schema` has more than {MAX_SCHEMA_BYTES} bytes"
     return None
+
+
+def _vote_conflicts(params: GenerateParams) -> str | None:
+    if params.vote is None:
+        return None
+    return vote_conflicts(params.vote, params.n, params.temperature, params.json_schema)
 
 
 def _size(schema: object) -> int:
@@ -214,10 +222,13 @@ class Choice(Struct, omit_defaults=True):
     tool_calls: list[ToolCall] | UnsetType = UNSET
     reasoning: str | UnsetType = UNSET
     stop: str | UnsetType = UNSET
+    index: Annotated[int | UnsetType, described("under `vote`, where not all may be there: which of the n")] = UNSET
+    key: Annotated[str | UnsetType, described("under `vote`; absent: it has none, and no vote")] = UNSET
 
 
 class Generated(Struct):
-    """The answer to `generate` and `infill`; `text` is choice 0's, `choices` is there when n > 1."""
+    """The answer to `generate` and `infill`; `text` is choice 0's, `choices` is there when n > 1. Under `vote` it is
+    the chosen one's, and `choices` those that were complete."""
 
     text: str
     finish_reason: FinishReason
@@ -247,6 +258,7 @@ class Generated(Struct):
         | UnsetType
     ) = UNSET
     host: Annotated[str, described("the machine that answered; absent: this one")] | UnsetType = UNSET
+    vote: Annotated[Voted, described("how it was chosen among `n`")] | UnsetType = UNSET
 
 
 class Embedded(Struct):

@@ -70,6 +70,7 @@ from threadrunner.api.status import (
     SubscribeParams,
     TokenNotice,
 )
+from threadrunner.api.votes import CandidateNotice, ChoiceTaken, ChooseParams
 
 
 class Method(NamedTuple):
@@ -80,8 +81,11 @@ class Method(NamedTuple):
 
 
 METHODS: dict[str, Method] = {
-    "generate": Method(GenerateParams, Generated, "Answer a prompt or a conversation", ("token", "progress")),
+    "generate": Method(
+        GenerateParams, Generated, "Answer a prompt or a conversation", ("token", "progress", "candidate")
+    ),
     "infill": Method(InfillParams, Generated, "Complete the code at a cursor", ("token", "progress")),
+    "choose": Method(ChooseParams, ChoiceTaken, "Choose one of a request's answers, under `vote` by the client"),
     "embed": Method(EmbedParams, Embedded, "Turn texts into vectors of length 1", ("progress",)),
     "rerank": Method(RerankParams, Reranked, "Put texts in order of how well they answer a question", ("progress",)),
     "tokenize": Method(TokenizeParams, Tokenized, "The model's tokens of a text", ("progress",)),
@@ -118,6 +122,7 @@ METHODS: dict[str, Method] = {
 NOTIFICATIONS: dict[str, type[Struct]] = {
     "token": TokenNotice,
     "progress": ProgressNotice,
+    "candidate": CandidateNotice,
     "event": EventNotice,
 }
 

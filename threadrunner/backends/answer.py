@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 
+import msgspec
 from msgspec import UNSET, UnsetType
 
 from threadrunner.api.chat import CallPart, FunctionCall, ToolCall
 from threadrunner.api.fields import FinishReason
 from threadrunner.api.generation import Choice, Generated, GenerateParams, Timings, TokenLogprob, Usage
 from threadrunner.api.sampling import SamplingParams
-from threadrunner.backends.base import Piece
+from threadrunner.backends.base import CandidateDone, Piece
 from threadrunner.backends.checked import checked
 from threadrunner.engine.events import Ended, Text
 from threadrunner.engine.llama.logprobs import Logprob
 from threadrunner.engine.llama.vocab import Vocab
-from threadrunner.engine.sequence import Request
+from threadrunner.engine.sequence import Request, Sequence
 from threadrunner.engine.tools.layout import AnswerPart
 
 
@@ -35,6 +36,7 @@ class AnswerBuilder:
         self.vocab = vocab
         self.stream = params.stream
         self.candidates = params.n
+        self.votes = isinstance(params, GenerateParams) and params.vote is not None
         self.wants_logprobs = params.logprobs is not None
         self.request = request
         self.prompt_tokens = len(request.prompt)
@@ -77,31 +79,38 @@ class AnswerBuilder:
 
     def result(self) -> Generated:
         choices = [self._choice(self.ended[i]) for i in range(self.candidates)]
-        first = self.ended[0].sequence
-        generated = sum(e.sequence.generated for e in self.ended.values())
-        thought = sum(e.sequence.utterance.thought_tokens for e in self.ended.values())
+        result = self._result(choices[0], self.ended[0].sequence, [])
+        return msgspec.structs.replace(result, choices=choices) if self.candidates > 1 else result
+
+    def alone(self, index: int, running: list[Sequence]) -> CandidateDone:
+        """A complete candidate of a vote; `running` are those that are not."""
+        ended = self.ended[index]
+        return CandidateDone(self.request.id, index, self._result(self._choice(ended), ended.sequence, running))
+
+    def _result(self, choice: Choice, first: Sequence, running: list[Sequence]) -> Generated:
+        """With one answer; usage and times are those of all candidates."""
+        sequences = [*(ended.sequence for ended in self.ended.values()), *running]
+        generated = sum(sequence.generated for sequence in sequences)
+        thought = sum(sequence.utterance.thought_tokens for sequence in sequences)
         generated += self.checked.tokens if self.checked is not None else 0
         return Generated(
-            text=choices[0].text,
-            finish_reason=choices[0].finish_reason,
+            text=choice.text,
+            finish_reason=choice.finish_reason,
             model=self.model,
             usage=Usage(self.prompt_tokens, first.cached, generated, thought or UNSET),
-            timings=self._timings(generated),
-            choices=choices if self.candidates > 1 else UNSET,
-            logprobs=choices[0].logprobs,
-            tool_calls=choices[0].tool_calls,
-            reasoning=choices[0].reasoning,
-            stop=choices[0].stop,
+            timings=self._timings(generated - len(sequences), first),
+            logprobs=choice.logprobs,
+            tool_calls=choice.tool_calls,
+            reasoning=choice.reasoning,
+            stop=choice.stop,
             truncated_turns=UNSET if self.truncated is None else self.truncated,
             prompt_logprobs=self._prompt_logprobs(),
         )
 
-    def _timings(self, generated: int) -> Timings:
-        first = self.ended[0].sequence
+    def _timings(self, after_first: int, first: Sequence) -> Timings:
         now = time.monotonic()
         first_token = first.first_token_at or now
         decode = now - first_token
-        after_first = generated - self.candidates
         return Timings(
             queue_ms=(first.started_at - self.arrived) * 1e3,
             prefill_ms=(first_token - first.started_at) * 1e3,
@@ -119,7 +128,7 @@ class AnswerBuilder:
         return Choice(self._echo + ended.text, reason, logprobs, calls or UNSET, told.reasoning or UNSET, stop)
 
     def _prompt_logprobs(self) -> list[TokenLogprob | None] | UnsetType:
-        if self.request.scored is None:
+        if self.request.scored is None or 0 not in self.ended:
             return UNSET
         entries = self.ended[0].sequence.prompt_logprobs
         return [None, *(self._logprob(entry, self._text(entry.token)) for entry in entries)]

@@ -61,6 +61,7 @@ __all__ = [
     "ApplyTemplateParams",
     "Backend",
     "CallPart",
+    "CandidateDone",
     "Choice",
     "ContextFile",
     "ContextOverflow",
@@ -246,7 +247,17 @@ class Failed(Struct, frozen=True, tag=True):
     data: dict[str, Any]
 
 
-Event = Piece | Progress | Finished | Failed
+class CandidateDone(Struct, frozen=True, tag=True):
+    """Of request `id`, which has a `vote`, candidate `index` is complete; `result` is what the request's result would
+    be if this were its only answer, with the usage and times so far. A backend need not tell: then the vote is counted
+    when all of them have ended."""
+
+    id: int
+    index: int
+    result: Generated
+
+
+Event = Piece | Progress | CandidateDone | Finished | Failed
 
 
 class Backend(Protocol):

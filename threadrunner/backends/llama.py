@@ -205,6 +205,9 @@ class LlamaBackend:
             del self._answers[event.id]
             return [failed(event.id, error)]
         ready: list[Event] = [*answer.end(event)]
+        if answer.votes:
+            running = [one for one in self.loaded.engine.cells.running if one.request.id == event.id]
+            ready.append(answer.alone(event.index, running))
         if len(answer.ended) == answer.candidates:
             del self._answers[event.id]
             ready.append(Finished(event.id, answer.result()))

@@ -78,6 +78,15 @@ class Options:
     result: list[str] | None = None
     thinking: str | None = None
     set: list[str] | None = None
+    n: int | None = None
+    vote = False
+    key_field: str | None = None
+    key_pattern: str | None = None
+    least: float | None = None
+    otherwise: str | None = None
+    check: str | None = None
+    check_timeout: float | None = None
+    verbose = False
 
     def __init__(self) -> None:
         self.words: list[str] = []
@@ -123,6 +132,13 @@ def seconds(text: str) -> float:
     return value
 
 
+def share(text: str) -> float:
+    value = number(text)
+    if not 0 < value <= 1:
+        raise ValueError(f"expected a share above 0 and at most 1, e.g. 0.6, got {_short(text)}")
+    return value
+
+
 def thinking(text: str) -> str:
     if text not in ("show", "hide", "off"):
         raise ValueError(f"expected show, hide or off, got {_short(text)}")
@@ -150,6 +166,27 @@ FLAGS: tuple[Flag, ...] = (
     ("", "--tool-choice", "CHOICE", str, "auto, none, required, or the name of the tool to call"),
     ("", "--result", "ID[=TEXT]", str, "with -c or -S: what a call came to; without TEXT, the piped text"),
     ("", "--thinking", "HOW", thinking, "show what the model thinks, hide it, or off: do without"),
+    ("", "--n", "N", whole_number, "make N answers, 2 to 8, of which --vote or --check chooses one"),
+    ("", "--vote", "", None, "of several answers, 5 without --n, print the one that most of them agree with"),
+    (
+        "",
+        "--key-field",
+        "FIELD",
+        str,
+        "with --vote: answers agree where this part of their JSON does, e.g. order.total",
+    ),
+    ("", "--key-pattern", "REGEX", str, "with --vote: answers agree where this regular expression's last match does"),
+    ("", "--least", "SHARE", share, "with --vote: choose none where fewer agree, e.g. 0.6 (exit code 5)"),
+    ("", "--otherwise", "MODEL", str, "with --least: ask this model then"),
+    ("", "--check", "COMMAND", str, "print the first answer that COMMAND, which reads it, ends with exit code 0 for"),
+    (
+        "",
+        "--check-timeout",
+        "SECONDS",
+        seconds,
+        "time for one run of COMMAND, 60 without; it is killed then, and fails",
+    ),
+    ("-v", "--verbose", "", None, "with --vote or --check: show each answer, and what the check writes, on stderr"),
     ("", "--set", "NAME=VALUE", str, "another param, e.g. repeat_penalty=1.1; may be repeated"),
     ("", "--raw", "", None, "no chat template: the model continues the text as it is"),
     ("", "--json", "", None, "one event per line: token, progress, call, result or error"),
@@ -165,7 +202,7 @@ SETTABLE = (
     "min_p", "typical_p", "top_n_sigma", "repeat_penalty", "presence_penalty", "frequency_penalty", "penalty_window",
     "dry", "xtc", "mirostat", "dynamic_temperature", "logit_bias", "min_tokens", "ignore_eos", "reasoning",
     "reasoning_budget", "template_vars", "parallel_tool_calls", "json_schema_check", "logprobs", "prompt_logprobs",
-    "echo", "n", "replace", "context_overflow", "priority", "keep_alive",
+    "echo", "replace", "context_overflow", "priority", "keep_alive",
 )  # fmt: skip
 """What --set takes: the params of `generate` that no flag sets, and nothing else does."""
 
@@ -173,10 +210,25 @@ SETTABLE = (
 _OF_PARAMS = {"json_schema": "--schema", "messages": "--result"}
 
 
+_OF_VOTES = {
+    "vote.pattern": "--key-pattern", "vote.field": "--key-field", "vote.least": "--least",
+    "vote.otherwise": "--otherwise",
+}  # fmt: skip
+
+
+def with_flags(text: str) -> str:
+    """An error's text with flags in the place of the members of params that it names."""
+    for name, flag in _OF_VOTES.items():
+        text = text.replace(f"`{name}`", flag)
+    return text
+
+
 def named(place: str) -> str:
     """The flag that sets a member of params, or a part of one such as `dry.multiplier` or `tools[0].function`."""
     name = place.partition(".")[0].partition("[")[0]
     flag = _OF_PARAMS.get(name, f"--{name.replace('_', '-')}")
+    if place in _OF_VOTES:
+        return _OF_VOTES[place]
     if name in SETTABLE:
         return f"--set {place}"
     return flag + place[len(name) :]

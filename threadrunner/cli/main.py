@@ -129,6 +129,7 @@ def _advice(error: ApiError) -> str:
         fault, at, place = text.partition(" - at `$.")
         if at:
             text = f"{flags.named(place.rstrip('`'))}: {fault.removeprefix('generate: ')}"
+        text = flags.with_flags(text)
     return text or f"the daemon answered with error {error.code} ({error.kind}) and no text; see `threadrunner logs`"
 
 

@@ -8,13 +8,14 @@ from threadrunner import exits
 from threadrunner.api.errors import ApiError
 from threadrunner.cli import render, request, signals, stdin
 from threadrunner.cli.flags import UsageError
-from threadrunner.client import autostart
+from threadrunner.client import autostart, blocking
 from threadrunner.wire import messages
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from threadrunner.cli.choosing import Candidates
     from threadrunner.cli.flags import Options
     from threadrunner.cli.thinking import Thought
 
@@ -35,7 +36,7 @@ def run(options: Options) -> int:
         params["timeout"] = max(options.timeout - signals.age(), _LEAST_SECONDS)
         late = f"no answer within {options.timeout:g} s (--timeout); `threadrunner doctor` looks into it"
         signals.after(options.timeout + _GRACE_SECONDS, late)
-    return _as_json(params, events) if events is not None else _as_text(params, options)
+    return _as_json(params, events, options) if events is not None else _as_text(params, options)
 
 
 def gather(options: Options) -> dict[str, Any]:
@@ -53,7 +54,24 @@ def gather(options: Options) -> dict[str, Any]:
         params["grammar"] = stdin.file(options.grammar)
     if options.thinking is not None:
         params["reasoning"] = "off" if options.thinking == "off" else "split"
-    return {**params, **_model_and_conversation(options), **request.keep_alive(), **_rare(options)}
+    return {**params, **_model_and_conversation(options), **request.keep_alive(), **_rare(options), **_several(options)}
+
+
+def _several(options: Options) -> dict[str, Any]:
+    if not _chooses(options) and options.n is None:
+        return {}
+    from threadrunner.cli import choosing
+
+    return choosing.params(options)
+
+
+def _chooses(options: Options) -> bool:
+    """One answer of several is chosen, or a flag says how."""
+    return options.vote or options.verbose or any(
+        value is not None
+        for value in (options.check, options.key_field, options.key_pattern, options.least, options.otherwise,
+                      options.check_timeout)
+    )  # fmt: skip
 
 
 def _said(options: Options) -> dict[str, Any]:
@@ -121,7 +139,9 @@ def _as_text(params: dict[str, Any], options: Options) -> int:
     answer, reply = render.AnswerWriter(), request.Reply("generate", params, watch=1)
     other = _Other(options, reply, answer)
     streamed = 0  # characters
-    signals.before_end(reply.progress.clear, other.break_off, answer.break_off)
+    candidates = _candidates(params, options, reply)
+    signals.before_end(*([candidates.stop] if candidates else []), reply.progress.clear, other.break_off,
+                       answer.break_off)  # fmt: skip
     try:
         for token in reply:
             if token["index"]:
@@ -132,10 +152,10 @@ def _as_text(params: dict[str, Any], options: Options) -> int:
                 other.end()
                 answer.write(token["text"])
                 streamed += len(token["text"])
-    except ApiError:
+    except ApiError as error:
         other.break_off()
         answer.break_off()
-        raise
+        raise (candidates.explained(error) if candidates else error) from None
     other.rest(reply.result)
     answer.write(reply.result["text"][streamed:])  # all of it, where nothing was streamed
     answer.finish()
@@ -190,12 +210,46 @@ class _Other:
         return self._thought
 
 
-def _as_json(params: dict[str, Any], events: render.Events) -> int:
-    for event, payload in autostart.request("generate", params, watch=1):
+def _candidates(params: dict[str, Any], options: Options, reply: request.Reply) -> Candidates | None:
+    if "vote" not in params:
+        return None
+    from threadrunner.cli import choosing
+
+    made = choosing.Candidates(options, reply.asked, params["n"])
+
+    def heard(payload: dict[str, Any]) -> None:
+        if options.verbose:
+            reply.progress.clear()
+        made.heard(payload)
+        reply.progress.show("answers", made.count, params["n"])
+
+    reply.on_candidate = heard
+    return made
+
+
+def _as_json(params: dict[str, Any], events: render.Events, options: Options) -> int:
+    asked = blocking.EncodedRequest("generate", params)
+    candidates = None
+    if "vote" in params:
+        from threadrunner.cli import choosing
+
+        candidates = choosing.Candidates(options, asked, params["n"], events)
+        signals.before_end(candidates.stop)
+    try:
+        _emit_all(asked, events, candidates)
+    except ApiError as error:
+        raise (candidates.explained(error) if candidates else error) from None
+    return exits.OK
+
+
+def _emit_all(asked: blocking.EncodedRequest, events: render.Events, candidates: Candidates | None) -> None:
+    for event, payload in autostart.events(asked, watch=1):
+        if event == "candidate" and candidates is not None:
+            candidates.heard(payload)
+            continue
         if event == "result" and payload.get("tool_calls"):
             from threadrunner.cli import tools
 
             for call in tools.events(payload):
                 events.emit("call", call)
         events.emit(event, {name: value for name, value in payload.items() if name != "request"})
-    return exits.OK

@@ -182,6 +182,8 @@ class ProgressLine:
     def _line(self, stage: str, done: int, total: int, now: float) -> str:
         if stage == "prefill":
             return f"reading the prompt: {done} of {total} tokens"
+        if stage == "answers":
+            return f"{done} of {total} answers"
         if stage in ("reasoning", "call"):
             return f"{'thinking' if stage == 'reasoning' else 'writing a call'}, {counted(done, 'token')}"
         verb = {"load": "loading the model", "download": "fetching"}.get(stage, stage)
@@ -206,6 +208,11 @@ def _try_put(text: str) -> None:
         pass
 
 
+def err(text: str) -> None:
+    """`text` to standard error, as `out` has it; that it may be closed is not an error."""
+    _try_put(printable(text) if os.isatty(2) else text)
+
+
 def asked(host: str) -> None:
     """On a terminal, one dim line: the answer came from another machine."""
     if os.isatty(2):
@@ -220,6 +227,9 @@ def notices(result: dict[str, Any]) -> None:
         what = "the answer before this one was" if lost == 1 else f"{lost} answers before this one were"
         message = "that message was" if lost == 1 else "those messages were"
         say(f"{what} lost when the daemon was killed; {message} sent again together with this prompt")
+    vote = result.get("vote") or {}
+    if vote.get("otherwise"):
+        say(f"the answers agree by {vote.get('agreement', 0):.2f} only, so {vote['otherwise']} was asked")
     if unanswered := result.get("unanswered_calls"):
         what = "a call before this prompt has" if unanswered == 1 else f"{unanswered} calls before this prompt have"
         say(f"{what} no result; the model was told that you went on without")
@@ -240,11 +250,22 @@ def stats_line(result: dict[str, Any]) -> str:
     ]
     if usage.get("completion_tokens", 0) > 1:  # one token has no rate
         parts.append(f"{timings.get('tokens_per_second', 0):.1f} tok/s")
+    if vote := result.get("vote"):
+        parts.append(_voted(vote))
     if timings.get("load_ms", 0) >= 1:
         parts.append(f"load {timings['load_ms']:.0f} ms")
     if timings.get("queue_ms", 0) >= 1:
         parts.append(f"queue {timings['queue_ms']:.0f} ms")
     return ", ".join(parts)
+
+
+def _voted(vote: dict[str, Any]) -> str:
+    if vote["by"] == "client":
+        return f"answer {vote.get('chosen', 0) + 1} of {vote['n']} passed ({vote['answers']} were complete)"
+    agree = f"{vote.get('votes', 0)} of {vote['answers']} answers agree ({vote.get('agreement', 0):.2f})"
+    if vote.get("otherwise"):
+        return f"asked since only {agree}, after {vote.get('completion_tokens', 0)} tokens of theirs"
+    return agree if vote["answers"] == vote["n"] else f"{agree}, {vote['n'] - vote['answers']} were not needed"
 
 
 def size(count: int) -> str:

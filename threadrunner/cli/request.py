@@ -8,11 +8,11 @@ import os
 from threadrunner import paths
 from threadrunner.cli import render, signals, stdin
 from threadrunner.cli.flags import UsageError, number
-from threadrunner.client import autostart
+from threadrunner.client import autostart, blocking
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
 
@@ -127,7 +127,10 @@ class Reply:
         self.begun = False
         """Whether the daemon has sent anything about the request."""
         self.progress = render.ProgressLine()
-        self._events = autostart.request(method, params, watch)
+        self.asked = blocking.EncodedRequest(method, params)
+        self.on_candidate: Callable[[dict[str, Any]], None] | None = None
+        """Told of each of several answers."""
+        self._events = autostart.events(self.asked, watch)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         try:
@@ -136,12 +139,16 @@ class Reply:
                 if event == "progress":
                     self.progress.show(payload["stage"], payload["done"], payload["total"])
                     continue
-                if "kind" not in payload:  # a thought or a call may stay behind that line: see cli/thinking.py
+                if (
+                    "kind" not in payload and event != "candidate"
+                ):  # a thought or a call may stay behind that line: see cli/thinking.py
                     self.progress.finish()
                 if event == "token":
                     yield payload
                 elif event == "result":
                     self.result = payload
+                elif event == "candidate" and self.on_candidate is not None:
+                    self.on_candidate(payload)
         finally:
             self.progress.clear()
 

@@ -31,12 +31,12 @@ def request(method: str, params: dict[str, Any], watch: int | None = None) -> It
     Raises InvalidParams at once, before a daemon is looked for, where the request is too large to be sent; ApiError
     while it is iterated.
     """
-    return _events(blocking.EncodedRequest(method, params), watch)
+    return events(blocking.EncodedRequest(method, params), watch)
 
 
-def _events(request: blocking.EncodedRequest, watch: int | None) -> Iterator[tuple[str, dict[str, Any]]]:
-    """A daemon that ends before it has said anything about the request, e.g. because it is being stopped, is followed
-    by another."""
+def events(request: blocking.EncodedRequest, watch: int | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The same for a request that was made before. A daemon that ends before it has said anything about the request,
+    e.g. because it is being stopped, is followed by another."""
     for left in reversed(range(_ATTEMPTS)):
         connection = connect()
         begun = False

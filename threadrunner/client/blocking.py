@@ -68,6 +68,13 @@ class EncodedRequest:
                 f"({framing.FRAME_LIMIT >> 20} MiB); send less text"
             )
         self.frame = framing.encode(body)
+        self.connection: Connection | None = None
+        """Where it is under way."""
+
+    def notify(self, method: str, params: dict[str, Any]) -> None:
+        """Send a notification that concerns this request, which must be under way. Raises Unreachable."""
+        assert self.connection, "an event of it has come"
+        self.connection.send(framing.encode(messages.encode(messages.notification(method, params))))
 
 
 class Connection:
@@ -89,7 +96,8 @@ class Connection:
         `watch` is a file descriptor written to meanwhile: its reader's end raises BrokenPipeError at once, even while
         no answer comes. Raises ApiError.
         """
-        self._send(request.frame)
+        request.connection = self
+        self.send(request.frame)
         while True:
             message = self._receive(watch)
             if "method" in message:
@@ -128,7 +136,8 @@ class Connection:
                 return True
         return False
 
-    def _send(self, frame: bytes) -> None:
+    def send(self, frame: bytes) -> None:
+        """Raises Unreachable where the daemon reads nothing."""
         try:
             self._sock.sendall(frame)
         except ConnectionError:
@@ -146,7 +155,7 @@ class Connection:
             if self._asked:
                 raise self._unanswering()
             self._asked = True
-            self._send(framing.encode(messages.encode(messages.request(next(_ids), "status", {}))))
+            self.send(framing.encode(messages.encode(messages.request(next(_ids), "status", {}))))
         self._asked = False
 
     def _receive(self, watch: int | None) -> dict[str, Any]:

@@ -12,7 +12,16 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from typing import Any, Protocol
 
-from threadrunner.api.errors import ApiError, InternalError, InvalidRequest, Overloaded, ParseError, RequestCancelled
+from threadrunner.api.errors import (
+    ApiError,
+    InternalError,
+    InvalidParams,
+    InvalidRequest,
+    Overloaded,
+    ParseError,
+    RequestCancelled,
+)
+from threadrunner.api.generation import Generated
 from threadrunner.daemon import v1
 from threadrunner.daemon.methods.context import Outlet
 from threadrunner.daemon.outbox import Outbox
@@ -44,8 +53,18 @@ class _Outlet:
             self._peer.outbox.progress(self._key, message)
             self._peer.flush()
 
+    def candidate(self, result: Generated) -> None:
+        if (message := self._replies.candidate(result)) is not None:
+            self._peer.send(message)
+
     def subscribe(self, events: frozenset[str]) -> None:
         self._peer.events = events
+
+    def on_choice(self, choose: Callable[[int | None], None]) -> None:
+        self._peer.choices[self._key] = choose
+
+    def choose(self, request: int | str, candidate: int | None) -> None:
+        self._peer.choose(request, candidate)
 
 
 class _Notified(SilentSink):
@@ -56,6 +75,13 @@ class _Notified(SilentSink):
 
     def subscribe(self, events: frozenset[str]) -> None:
         self._peer.events = events
+
+    def on_choice(self, choose: Callable[[int | None], None]) -> None:
+        """It has no id by which a choice could name it."""
+        choose(None)
+
+    def choose(self, request: int | str, candidate: int | None) -> None:
+        self._peer.choose(request, candidate)
 
 
 Dispatch = Callable[[Outlet, Any], Awaitable[dict[str, Any] | None]]
@@ -83,6 +109,8 @@ class Peer(asyncio.Protocol):
         self.outbox.joining = False
         self.events: frozenset[str] = frozenset()
         """Those that this connection has subscribed to."""
+        self.choices: dict[Hashable, Callable[[int | None], None]] = {}
+        """Of the requests whose answer the client chooses."""
         self._dispatch = dispatch
         self._watcher = watcher
         self._decoder = framing.Decoder()
@@ -156,6 +184,12 @@ class Peer(asyncio.Protocol):
         for task in self._tasks.values():
             _cancel(task)
 
+    def choose(self, request: int | str, candidate: int | None) -> None:
+        """Raises InvalidParams."""
+        if request not in self.choices:
+            raise InvalidParams(f"no request {request!r} of this connection waits for a choice")
+        self.choices[request](candidate)
+
     # Requests
 
     def _receive(self, frame: bytes) -> None:
@@ -223,8 +257,12 @@ class Peer(asyncio.Protocol):
 
     def _spawn(self, key: Hashable, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = self._tasks[key] = asyncio.create_task(work)
-        task.add_done_callback(self._ended(lambda: self._tasks.pop(key, None)))
+        task.add_done_callback(self._ended(lambda: self._forget(key)))
         return task
+
+    def _forget(self, key: Hashable) -> None:
+        self._tasks.pop(key, None)
+        self.choices.pop(key, None)
 
     def _ended(self, forget: Callable[[], object]) -> Callable[[object], None]:
         def ended(_: object) -> None:

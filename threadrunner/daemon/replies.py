@@ -7,6 +7,8 @@ from typing import Any, Protocol
 import msgspec
 
 from threadrunner.api.errors import ApiError
+from threadrunner.api.generation import Choice, Generated
+from threadrunner.api.votes import CandidateNotice
 from threadrunner.daemon.workers.sink import EncodedPiece
 from threadrunner.wire import messages
 
@@ -21,6 +23,9 @@ class Replies(Protocol):
 
     def progress(self, stage: str, done: int, total: int) -> Any | None:
         """The message that tells how far the request is; None where the dialect has none."""
+
+    def candidate(self, result: Generated) -> Any | None:
+        """The message that one of several answers is complete; None where the dialect has none."""
 
     def response(self, response: dict[str, Any]) -> Any:
         """The last message, from a JSON-RPC response."""
@@ -49,6 +54,14 @@ class JsonRpc:
     def progress(self, stage: str, done: int, total: int) -> dict[str, Any]:
         params = {"request": self.id, "stage": stage, "done": done, "total": total}
         return messages.notification("progress", params)
+
+    def candidate(self, result: Generated) -> dict[str, Any]:
+        choice = (result.choices or [Choice("", "stop")])[0]
+        notice = CandidateNotice(
+            self.id or 0, choice.index or 0, choice.text, choice.finish_reason, choice.key, choice.tool_calls,
+            choice.reasoning,
+        )  # fmt: skip
+        return messages.notification("candidate", msgspec.to_builtins(notice))
 
     def response(self, response: dict[str, Any]) -> dict[str, Any]:
         return response

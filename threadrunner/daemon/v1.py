@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from threadrunner.api.errors import ApiError, InvalidParams
+from threadrunner.api.generation import Generated
 from threadrunner.daemon.workers.sink import EncodedPiece
 from threadrunner.wire import messages
 
@@ -49,6 +50,9 @@ class V1Replies:
 
     def progress(self, stage: str, done: int, total: int) -> None:
         """v1 tells of no progress."""
+
+    def candidate(self, result: Generated) -> None:
+        """Nor does a line ask for several answers."""
 
     def response(self, response: dict[str, Any]) -> dict[str, Any]:
         if (error := response.get("error")) is not None:

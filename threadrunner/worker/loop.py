@@ -18,15 +18,17 @@ import socket
 import sys
 import threading
 import time
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
 from threadrunner import config
-from threadrunner.api.errors import ApiError, InvalidParams, ModelLoadFailed
+from threadrunner.api.errors import ApiError, InvalidParams
+from threadrunner.api.generation import GenerateParams
 from threadrunner.api.methods import METHODS
 from threadrunner.backends.base import (
     Backend,
+    CandidateDone,
     Event,
     Failed,
     Finished,
@@ -38,8 +40,10 @@ from threadrunner.backends.base import (
 )
 from threadrunner.system import children
 from threadrunner.worker import confine
+from threadrunner.worker.found import BUILT_IN, find_backend
 from threadrunner.worker.messages import (
     Cancel,
+    Candidate,
     Done,
     FromWorker,
     Gauges,
@@ -59,13 +63,11 @@ from threadrunner.worker.messages import (
 )
 from threadrunner.worker.vitals import Doing, VitalsPage
 
+if TYPE_CHECKING:
+    from threadrunner.worker.polls import Polls
+
 log = logging.getLogger("threadrunner.worker")
 
-BUILT_IN = {
-    "dummy": "threadrunner.backends.dummy:DummyBackend",
-    "llama": "threadrunner.backends.llama:LlamaBackend",
-    "remote": "threadrunner.backends.remote.backend:RemoteBackend",
-}
 LOADING_EVERY = 0.02  # seconds between two reports of a load
 GAUGES_EVERY = 0.25  # seconds between two reports while busy: `status` may be that old
 CLOSE_WITHIN = 5.0  # seconds for a running step to end once the daemon has gone
@@ -150,6 +152,7 @@ class Loop:
         self._observable = backend if isinstance(backend, Observable) else None  # a protocol's isinstance is slow
         self._tidy = backend if isinstance(backend, Tidy) else None
         self._open: set[int] = set()
+        self._polls: Polls | None = None
         self._gauged = 0.0
 
     def load(self, spec: ModelSpec) -> None:
@@ -177,7 +180,7 @@ class Loop:
             began = time.monotonic()
             events = self._backend.step()
             self._vitals.stepped(began)
-            messages = [self._outgoing(event) for event in events]
+            messages = [self._outgoing(event) for event in (self._polls.counted(events) if self._polls else events)]
             self._report()  # first: who has an answer and asks how the worker is, is told of it
             if messages:
                 self._link.send(*messages)
@@ -202,6 +205,8 @@ class Loop:
     def _cancel(self, id: int) -> None:
         self._vitals.now(Doing.CANCEL, id)
         self._open.discard(id)
+        if self._polls:
+            self._polls.forget(id)
         self._backend.cancel(id)
         self._gauged = 0.0
         self._report()
@@ -226,13 +231,23 @@ class Loop:
             self._link.send(Failed(message.id, error.code, error.message, error.data))
         else:
             self._open.add(message.id)
+            if isinstance(params, GenerateParams) and params.vote is not None:
+                self._count(message.id, params)
 
-    def _outgoing(self, event: Event) -> FromWorker:
+    def _count(self, id: int, params: GenerateParams) -> None:
+        from threadrunner.worker.polls import Polls  # few requests have a vote, and every cold start would wait
+
+        if self._polls is None:
+            self._polls = Polls(self._backend)
+        self._polls.begin(id, params)
+
+    def _outgoing(self, event: Event | Candidate) -> FromWorker:
         if isinstance(event, Finished):
             self._end(event.id)
             return Done(event.id, msgspec.json.encode(event.result))
         if isinstance(event, Failed):
             self._end(event.id)
+        assert not isinstance(event, CandidateDone), "of a request with a vote, which is counted"
         return event
 
     def _end(self, id: int) -> None:
@@ -251,27 +266,6 @@ def _params(message: Submit) -> Params:
         return cast(Params, msgspec.json.decode(message.params, type=METHODS[message.method].params))
     except (msgspec.ValidationError, KeyError) as error:
         raise InvalidParams(str(error)) from None
-
-
-def find_backend(name: str) -> Backend:
-    """The backend of that name, ours or an installed entry point. Raises ModelLoadFailed."""
-    if name in BUILT_IN:
-        place = BUILT_IN[name]
-    else:
-        # Only now: the module and reading every installed package's metadata cost a cold start 30 ms each.
-        from importlib.metadata import entry_points
-
-        places = {entry.name: entry.value for entry in entry_points(group="threadrunner.backends")}
-        if name not in places:
-            known = ", ".join(sorted({*BUILT_IN, *places} - {"remote"}))  # that one is told by a model's name
-            raise ModelLoadFailed(f"no backend is named {name!r}; installed: {known}", backend=name)
-        place = places[name]
-    module, _, attribute = place.partition(":")
-    try:
-        backend: Backend = getattr(importlib.import_module(module), attribute)()
-    except Exception as error:
-        raise ModelLoadFailed(f"the backend {name!r} ({place}) does not start: {error!r}", backend=name) from error
-    return backend
 
 
 def main(argv: list[str]) -> int:

@@ -82,6 +82,14 @@ class LoadFailed(Struct, tag=True):
     data: dict[str, Any]
 
 
+class Candidate(Struct, tag=True):
+    """An answer of a request with a `vote` is complete; `result` is JSON of a Generated with this answer, which is also
+    its only choice, with its index and key."""
+
+    id: int
+    result: bytes
+
+
 class Done(Struct, tag=True):
     """A Finished; `result` is JSON of the method's result type."""
 
@@ -101,7 +109,7 @@ class Gauges(Struct, tag=True):
     values: dict[str, int | float]
 
 
-FromWorker = Loading | Ready | LoadFailed | Piece | Progress | Done | Failed | LetGo | Gauges
+FromWorker = Loading | Ready | LoadFailed | Piece | Progress | Candidate | Done | Failed | LetGo | Gauges
 
 _encoder = msgspec.msgpack.Encoder()
 to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)

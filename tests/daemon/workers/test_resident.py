@@ -15,7 +15,7 @@ from threadrunner.api.generation import GenerateParams
 from threadrunner.daemon.models.reference import ModelRef
 from threadrunner.daemon.workers.hang import HANG
 from threadrunner.daemon.workers.lifecycle import State
-from threadrunner.daemon.workers.process import identity
+from threadrunner.daemon.workers.quarantine import identity
 from threadrunner.daemon.workers.resident import Resident
 
 

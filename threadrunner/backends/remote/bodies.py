@@ -17,7 +17,7 @@ Body = dict[str, Any]
 
 _OURS = {
     "model", "backend", "keep_alive", "timeout", "priority", "offline", "stream", "session", "replace", "memory",
-    "mode", "default_model", "default_backend",
+    "mode", "default_model", "default_backend", "vote",
 }  # fmt: skip
 """What is between client and daemon, and goes no further."""
 

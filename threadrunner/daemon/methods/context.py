@@ -9,10 +9,18 @@ from threadrunner.daemon.workers.sink import SilentSink, Sink
 
 
 class Outlet(Sink, Protocol):
-    """One request's way back to its client: its pieces, its progress, and what its connection subscribes to."""
+    """One request's way back to its client: its pieces, its progress, what its connection subscribes to, and which of
+    its answers the client chooses."""
 
     def subscribe(self, events: frozenset[str]) -> None:
         """From now on the connection is told of these events, and of no others."""
+
+    def on_choice(self, choose: Callable[[int | None], None]) -> None:
+        """Have `choose` called with the candidate that the client chooses among this request's; it may raise
+        InvalidParams."""
+
+    def choose(self, request: int | str, candidate: int | None) -> None:
+        """Choose among the candidates of another request of the connection. Raises InvalidParams."""
 
 
 class Call(NamedTuple):

@@ -22,13 +22,16 @@ from threadrunner.api.generation import (
 )
 from threadrunner.api.sampling import SamplingParams
 from threadrunner.api.status import NoParams
+from threadrunner.api.votes import ChoiceTaken, ChooseParams
 from threadrunner.daemon.conversations.queue import Conversations
 from threadrunner.daemon.conversations.recall import Recall
 from threadrunner.daemon.conversations.turns import with_recalled
 from threadrunner.daemon.live_config import LiveConfig
 from threadrunner.daemon.methods import turn
+from threadrunner.daemon.methods.ballot import Ballot
+from threadrunner.daemon.methods.choice import ModelChoice, Preference
 from threadrunner.daemon.methods.context import Call, Handler, Unstreamed, plain
-from threadrunner.daemon.methods.generation import Generation, ModelEmbedder
+from threadrunner.daemon.methods.generation import Generation, ModelEmbedder, deadline
 from threadrunner.daemon.methods.modes import Applied, Modes
 from threadrunner.daemon.methods.turn import SessionTurn, recalled_text
 from threadrunner.daemon.workers.sink import SilentSink, Sink
@@ -51,6 +54,7 @@ class GenerateMethods:
     def handlers(self) -> dict[str, Handler]:
         return {
             "generate": self.generate,
+            "choose": self.choose,
             "infill": self.infill,
             "embed": self.embed,
             "rerank": self.rerank,
@@ -67,30 +71,58 @@ class GenerateMethods:
         if self._config.current.log_prompts:
             log.debug("prompt: %s", params.prompt if params.prompt is not None else params.messages)
         sink = _sink(call, params)
+        ballot = await self._ballot(call, params)
         if params.session is not None:
             turn.check(params)
-            made = SessionTurn(self._conversations, self._generation, self._recall, request, sink)
+            made = SessionTurn(self._conversations, self._generation, self._recall, request, sink, ballot)
             result, embedder = await made.run(), made.embedder
         elif params.memory:
             embedder = self._embedder(request, sink)
-            result = await self._remembering(request, embedder, sink)
+            result = await self._remembering(request, embedder, sink, ballot)
         else:
-            return await self._generation.answer("generate", params, sink, request.preference)
+            return await self._answered(params, request.preference, sink, ballot)
         if params.memory and params.keep_alive != 0:  # a model that must go at once is not loaded again for this
             self._recall.fill(embedder._replace(sink=SilentSink()))
         return result
 
-    async def _remembering(self, request: Applied[GenerateParams], embedder: ModelEmbedder, sink: Sink) -> Generated:
+    async def choose(self, call: Call, params: ChooseParams) -> ChoiceTaken:
+        call.outlet.choose(params.request, params.candidate)
+        return ChoiceTaken(params.request)
+
+    async def _ballot(self, call: Call, params: GenerateParams) -> Ballot | None:
+        if params.vote is None:
+            return None
+        ballot = Ballot(self._generation, params, params.vote, call.outlet)
+        await ballot.check(offline=params.offline or self._config.current.offline)
+        return ballot
+
+    async def _answered(
+        self, params: GenerateParams, preference: Preference, sink: Sink, ballot: Ballot | None
+    ) -> Generated:
+        if ballot is None:
+            return await self._generation.answer("generate", params, sink, preference)
+        async with deadline(params.timeout):
+            return await ballot.result(self._generation.choose(params, preference), params, sink, self._asked)
+
+    async def _asked(self, choice: ModelChoice, params: GenerateParams, sink: Sink) -> Generated:
+        async with self._generation.use(choice, params, sink) as model:
+            return await model.answer("generate", params, sink)
+
+    async def _remembering(
+        self, request: Applied[GenerateParams], embedder: ModelEmbedder, sink: Sink, ballot: Ballot | None
+    ) -> Generated:
         """`generate` with `memory` and no session: passages go before the prompt, or before the last message."""
         params = request.params
         self._generation.permit(self._generation.choose(params, request.preference), "memory")
+        if ballot is not None and ballot.otherwise is not None:
+            self._generation.permit(ballot.otherwise, "memory")
         messages = list(params.messages or [Message("user", params.prompt or "")])
         sources = await self._recall.search(messages[-1].text, embedder)
         if sources:
             text = with_recalled(recalled_text(sources), messages[-1].text)
             messages[-1] = Message(messages[-1].role, text)
             params = msgspec.structs.replace(params, prompt=None, messages=messages)
-        result = await self._generation.answer("generate", params, sink, request.preference)
+        result = await self._answered(params, request.preference, sink, ballot)
         result.sources = sources
         return result
 
@@ -126,7 +158,9 @@ class GenerateMethods:
 
 
 def _sink(call: Call, params: SamplingParams) -> Sink:
-    return call.outlet if params.stream else Unstreamed(call.outlet)
+    """Where the client chooses, it must be told of the answers, streamed or not."""
+    chooses = isinstance(params, GenerateParams) and params.vote is not None and params.vote.by == "client"
+    return call.outlet if params.stream or chooses else Unstreamed(call.outlet)
 
 
 def _check(params: SamplingParams) -> None:

@@ -39,7 +39,7 @@ from threadrunner.daemon.models.reference import ModelRef
 from threadrunner.daemon.tally import Tally
 from threadrunner.daemon.workers.fleet import Fleet
 from threadrunner.daemon.workers.resident import Lease
-from threadrunner.daemon.workers.sink import Sink
+from threadrunner.daemon.workers.sink import Completing, Sink
 from threadrunner.remote_settings import BACKEND as REMOTE
 from threadrunner.remote_settings import RemoteSettings
 from threadrunner.routes import routes
@@ -217,16 +217,27 @@ class ModelInUse:
         return self._lease.resident.facts.context
 
     async def answer(self, method: str, params: Answerable, sink: Sink) -> Generated:
-        """The worker's answer, with times counted from the beginning of the wait for the model. Raises ApiError."""
-        answer = await self._lease.request(method, params.priority, self._permitted(method, params, ""), sink)
-        result = msgspec.json.decode(answer, type=Generated)
+        """The worker's answer, with times counted from the beginning of the wait for the model; so are those that the
+        sink is told of. Raises ApiError."""
+        through = Completing(sink, self._completed)
+        try:
+            answer = await self._lease.request(method, params.priority, self._permitted(method, params, ""), through)
+        except asyncio.CancelledError:
+            if through.last is not None:  # the client has chosen among answers: that work is done
+                self._tally.answered(through.last)
+            raise
+        result = self._completed(msgspec.json.decode(answer, type=Generated))
+        self._tally.answered(result)
+        return result
+
+    def _completed(self, result: Generated) -> Generated:
+        """With what the worker does not know."""
         if self._server is None:
             result.model = self.model.name
         if self._because == "route":
             result.because = "route"
         result.timings.load_ms = round(self.waited_ms, 3)
         result.timings.ttft_ms = round(result.timings.ttft_ms + self.waited_ms, 3)
-        self._tally.answered(result)
         return result
 
     async def pass_on(self, method: str, params: PassedOn, sink: Sink, what: str = "") -> msgspec.Raw:

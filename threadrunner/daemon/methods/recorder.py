@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from threadrunner.api.chat import CallPart, FunctionCall, PieceKind, ToolCall
 from threadrunner.api.conversations import TurnState
+from threadrunner.api.generation import Generated
 from threadrunner.daemon.conversations.turns import Outcome
 from threadrunner.daemon.workers.sink import EncodedPiece, Sink, decoded
 
@@ -34,6 +35,9 @@ class Recorder:
 
     def progress(self, stage: str, done: int, total: int) -> None:
         self._sink.progress(stage, done, total)
+
+    def candidate(self, result: Generated) -> None:
+        self._sink.candidate(result)
 
 
 class _CallRecord:

@@ -22,6 +22,7 @@ from threadrunner.daemon.conversations.sessions import REMEMBERED_PARAMS
 from threadrunner.daemon.conversations.store import Store
 from threadrunner.daemon.conversations.turns import History, OpenTurn, Outcome, SessionUpdate
 from threadrunner.daemon.conversations.window import TurnWindow
+from threadrunner.daemon.methods.ballot import Ballot
 from threadrunner.daemon.methods.choice import NOTHING, ModelChoice, Preference
 from threadrunner.daemon.methods.generation import Generation, ModelEmbedder, deadline
 from threadrunner.daemon.methods.modes import Applied
@@ -42,8 +43,11 @@ TOOLS_BYTES = 1 << 20
 
 def check(params: GenerateParams) -> None:
     """What a turn of a conversation cannot be. Raises InvalidParams."""
-    if params.raw or params.n > 1:
-        raise InvalidParams("a session's turns follow its chat template, one answer each: leave out `raw` and `n`")
+    if params.raw or (params.n > 1 and params.vote is None):
+        raise InvalidParams(
+            "a session's turns follow its chat template, one answer each: leave out `raw`, and `n` where no `vote` "
+            "chooses among them"
+        )
     if params.prompt is None and not _are_results(params.messages or []):
         raise InvalidParams(
             "a session has its messages: give the next turn as `prompt`, or as `messages` the results of its open "
@@ -111,6 +115,7 @@ class SessionTurn:
         recall: Recall,
         request: Applied[GenerateParams],
         sink: Sink,
+        ballot: Ballot | None = None,
     ) -> None:
         self._conversations = conversations
         self._generation = generation
@@ -119,6 +124,7 @@ class SessionTurn:
         self._params, self._results = as_turn(request.params)
         self._choice: ModelChoice
         self._answer = Recorder(sink)
+        self._ballot = ballot
 
     @property
     def embedder(self) -> ModelEmbedder:
@@ -169,6 +175,8 @@ class SessionTurn:
             if conflict := tool_conflicts(params.tools, params.tool_choice):
                 raise InvalidParams(conflict)
             await self._permit(params, choice, info)
+            if self._ballot is not None and self._ballot.otherwise is not None:
+                await self._permit(params, self._ballot.otherwise, info)
             self._params = msgspec.structs.replace(params, model=choice.name, backend=choice.backend)
             update = to_remember(params, given, choice)
             return conversations.submit(
@@ -228,11 +236,20 @@ class SessionTurn:
         return sources
 
     async def _generated(self, shown: TurnWindow) -> Generated:
-        async with self._generation.use(self._choice, self._params, self._answer) as model:
+        ask = functools.partial(self._asked, shown)
+        if self._ballot is None:
+            return await ask(self._choice, self._params, self._answer)
+        return await self._ballot.result(self._choice, self._params, self._answer, ask)
+
+    async def _asked(self, shown: TurnWindow, choice: ModelChoice, params: GenerateParams, sink: Sink) -> Generated:
+        async with self._generation.use(choice, params, sink) as model:
             shown.fit(model.context)
             while True:
+                request = msgspec.structs.replace(
+                    shown.request(), n=params.n, vote=params.vote, model=params.model, backend=params.backend
+                )
                 try:
-                    return await model.answer("generate", shown.request(), self._answer)
+                    return await model.answer("generate", request, sink)
                 except ContextOverflow as overflow:
                     shown.shrink(overflow)
 

@@ -12,12 +12,14 @@ import msgspec
 
 from threadrunner import processes
 from threadrunner.api.chat import PieceKind
-from threadrunner.api.errors import BY_CODE, ApiError, InternalError, RemoteError, WorkerCrashed
+from threadrunner.api.errors import ApiError, InternalError, WorkerCrashed, from_wire
+from threadrunner.api.generation import Generated
 from threadrunner.backends.base import Failed, ModelFacts, ModelSpec, Piece, Progress
 from threadrunner.daemon.workers.crash import crash_error, hang_error, no_process_error, unkillable_error
 from threadrunner.daemon.workers.guard import Guard
 from threadrunner.daemon.workers.launch import Launched, launch
 from threadrunner.daemon.workers.pipes import Hands, take_hold
+from threadrunner.daemon.workers.quarantine import identity
 from threadrunner.daemon.workers.sink import EncodedPiece, Sink, encoded
 from threadrunner.worker import messages as m
 from threadrunner.worker.vitals import Doing, Vitals
@@ -261,19 +263,15 @@ class WorkerProcess:
     def message(self, message: m.FromWorker) -> None:
         """See Receiver."""
         match message:
-            case Piece(id, index, text, kind, call):
+            case Piece(id) | Progress(id) | m.Candidate(id):
                 if pending := self._pending.get(id):
-                    pending.sink.piece(encoded(index, text, kind, call))
-                    self._unflushed.add(pending.sink)
-            case Progress(id, done, total):
-                if pending := self._pending.get(id):
-                    pending.sink.progress("prefill", done, total)
+                    self._tell(pending.sink, message)
             case m.Done(id, result):
                 if answer := self._open(id):
                     answer.set_result(result)
             case Failed(id, code, text, data):
                 if answer := self._open(id):
-                    answer.set_exception(_error(code, text, data))
+                    answer.set_exception(from_wire({"code": code, "message": text, "data": data}))
             case m.LetGo(id):
                 self._cancelled.pop(id, None)
                 self._guarding.let_go(id)
@@ -281,6 +279,16 @@ class WorkerProcess:
                 self.gauges = values
             case m.Loading() | m.Ready() | m.LoadFailed():
                 self._handle_load(message)
+
+    def _tell(self, sink: Sink, message: Piece | Progress | m.Candidate) -> None:
+        match message:
+            case Piece(_, index, text, kind, call):
+                sink.piece(encoded(index, text, kind, call))
+                self._unflushed.add(sink)
+            case Progress(_, done, total):
+                sink.progress("prefill", done, total)
+            case m.Candidate(_, result):
+                sink.candidate(msgspec.json.decode(result, type=Generated))
 
     def _handle_load(self, message: m.Loading | m.Ready | m.LoadFailed) -> None:
         match message:
@@ -293,7 +301,7 @@ class WorkerProcess:
             case m.LoadFailed(code, text, data):
                 self._stopping = True  # it exits by itself now
                 self._guarding.stopping()
-                self._owner.load_failed(_error(code, text, data))
+                self._owner.load_failed(from_wire({"code": code, "message": text, "data": data}))
 
     def _open(self, id: int) -> asyncio.Future[bytes] | None:
         """Where the answer of a request goes that still waits for one."""
@@ -318,13 +326,3 @@ class WorkerProcess:
         if crash:
             log.error("%s", crash.message)
         self._owner.ended(crash)
-
-
-def identity(method: str, params: msgspec.Struct) -> Hashable:
-    """The same for a request that is sent again."""
-    return method, msgspec.json.encode(params)
-
-
-def _error(code: int, message: str, data: dict[str, object]) -> ApiError:
-    facts = {k: v for k, v in data.items() if k != "kind"}
-    return BY_CODE.get(code, RemoteError)(message, **facts)

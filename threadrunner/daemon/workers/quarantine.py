@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 
+import msgspec
+
 FIRST_WAIT, MAX_WAIT = 60.0, 3600.0
 """Seconds after the second hang, doubled by each further one."""
 REMEMBERED = 256
@@ -43,3 +45,8 @@ class Quarantine:
     def wait(self, request: Hashable, now: float) -> float:
         """Seconds until it may be tried again; 0 for now."""
         return max(0.0, self._hangs.get(request, (0, now))[1] - now)
+
+
+def identity(method: str, params: msgspec.Struct) -> Hashable:
+    """The same for a request that is sent again."""
+    return method, msgspec.json.encode(params)

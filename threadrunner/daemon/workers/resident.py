@@ -21,8 +21,8 @@ from threadrunner.daemon.models.reference import ModelRef, file_fingerprint
 from threadrunner.daemon.workers import file_change
 from threadrunner.daemon.workers.crash import quarantined_error
 from threadrunner.daemon.workers.lifecycle import Effect, Grant, Lifecycle, Refuse, StartWorker, State, StopWorker
-from threadrunner.daemon.workers.process import WorkerProcess, identity
-from threadrunner.daemon.workers.quarantine import Quarantine
+from threadrunner.daemon.workers.process import WorkerProcess
+from threadrunner.daemon.workers.quarantine import Quarantine, identity
 from threadrunner.daemon.workers.sink import Sink
 
 log = logging.getLogger("threadrunner.daemon.resident")

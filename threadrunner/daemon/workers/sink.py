@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import msgspec
 
 from threadrunner.api.chat import CallPart, PieceKind
+from threadrunner.api.generation import Generated
 
 
 class EncodedPiece(msgspec.Struct, frozen=True, gc=False):
@@ -46,6 +47,9 @@ class Sink(Protocol):
     def progress(self, stage: str, done: int, total: int) -> None:
         """`stage` is load, prefill or download; `done` and `total` are in its own unit."""
 
+    def candidate(self, result: Generated) -> None:
+        """One of several answers is complete: the result's only choice, which has its index and key."""
+
 
 class SilentSink:
     """A sink for the daemon's own requests."""
@@ -55,3 +59,19 @@ class SilentSink:
     def flush(self) -> None: ...
 
     def progress(self, stage: str, done: int, total: int) -> None: ...
+
+    def candidate(self, result: Generated) -> None: ...
+
+
+class Completing:
+    """Passes everything on; the results of several answers as `complete` makes them."""
+
+    def __init__(self, sink: Sink, complete: Callable[[Generated], Generated]) -> None:
+        self._complete = complete
+        self._candidate = sink.candidate
+        self.piece, self.flush, self.progress = sink.piece, sink.flush, sink.progress
+        self.last: Generated | None = None
+
+    def candidate(self, result: Generated) -> None:
+        self.last = self._complete(result)
+        self._candidate(self.last)

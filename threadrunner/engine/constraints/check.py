@@ -6,15 +6,11 @@ import json
 import re
 from typing import Any
 
+from threadrunner.engine.constraints.bounded import TooLong, bounded
 from threadrunner.engine.llama.errors import BadGrammar
-from threadrunner.system import alarms
 
 MAX_SECONDS = 2.0
-"""Of computing. A pattern may take for ever (`(a+)+$`); Python's matcher listens to signals as it works."""
-
-
-class _TooLong(Exception):
-    """The time is up."""
+"""Of computing. A pattern may take for ever (`(a+)+$`)."""
 
 
 class SchemaCheck:
@@ -38,9 +34,9 @@ class SchemaCheck:
         except ValueError as error:
             return f"no JSON: {error}"
         try:
-            with alarms.computing(MAX_SECONDS, _TooLong):
+            with bounded(MAX_SECONDS):
                 found = next(iter(self._validator.iter_errors(value)), None)
-        except _TooLong:
+        except TooLong:
             raise BadGrammar(f"the schema cannot be checked within {MAX_SECONDS:.0f} s") from None
         except (re.error, RecursionError, Unresolvable) as error:
             raise BadGrammar(f"the schema cannot be checked: {str(error) or type(error).__name__}") from None
