@@ -70,6 +70,9 @@ class Daemon(Protocol):
     async def request(self, method: str, params: dict[str, Any], notice: Any = None) -> Any: ...
 
 
+AtOnce = Callable[[list[Event]], bool]
+"""What may be done with events without waking the task that waits for them; whether it was done."""
+
 Heard = Callable[[Generated], None]
 """Called with each answer that was completed."""
 
@@ -82,21 +85,25 @@ class Exchange:
         self._loop = asyncio.get_running_loop()
         self._events: list[Event] = []
         self._waiting: asyncio.Future[None] | None = None
+        self._at_once: AtOnce | None = None
+        self._soon = False  # `_hand_on` will be called
         self._patience = 0.0
         self._last = 0.0  # when an event came, on the loop's clock
         self._timer: asyncio.TimerHandle | None = None
         self._task = asyncio.create_task(self._run(daemon, order))
 
-    async def events(self, patience: float) -> list[Event]:
-        """All that have come since the last call, after waiting up to `patience` seconds for one; may be empty."""
+    async def events(self, patience: float, at_once: AtOnce | None = None) -> list[Event]:
+        """All that have come since the last call, after waiting up to `patience` seconds for one; may be empty. Those
+        that `at_once` takes are not among them, and the waiting goes on."""
         if not self._events:
             if self._timer is None or patience != self._patience:
                 self._watch(patience)
             self._waiting = self._loop.create_future()
+            self._at_once = at_once
             try:
                 await self._waiting
             finally:
-                self._waiting = None
+                self._waiting = self._at_once = None
         taken, self._events = self._events, []
         return taken
 
@@ -161,7 +168,18 @@ class Exchange:
     def _put(self, event: Event) -> None:
         self._events.append(event)
         self._last = self._loop.time()
-        self._wake()
+        if self._at_once is None:
+            self._wake()
+        elif not self._soon:  # behind all that the same read has brought: one write for them
+            self._soon = True
+            self._loop.call_soon(self._hand_on)
+
+    def _hand_on(self) -> None:
+        self._soon = False
+        if self._at_once is not None and self._at_once(self._events):
+            self._events = []
+        else:
+            self._wake()
 
     def _wake(self) -> None:
         if self._waiting is not None and not self._waiting.done():

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from threadrunner.api.errors import ApiError, Disconnected
-from threadrunner.client import autostart
+from threadrunner.client import aio
 from threadrunner.client.aio import AsyncConnection
 from threadrunner.http.live import NOTHING, line
 from threadrunner.http.streams import SILENCE
@@ -91,7 +91,7 @@ class Tabs:
                 await connection.close()
 
     async def _connected(self) -> AsyncConnection:
-        return AsyncConnection(*await asyncio.open_unix_connection(autostart.socket_path()), self.tell)
+        return await aio.connected(self.tell)
 
     def _is(self, state: str) -> None:
         if self._daemon != state:
