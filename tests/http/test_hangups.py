@@ -141,7 +141,7 @@ def test_a_stream_ends_with_serve_and_says_so(trouble: Served) -> None:
     other = Served(trouble.daemon)
     with sse(other, PATH, chat("drip", stream=True)) as events, sse(other, "/models/sse") as news:
         next(events), next(events)
-        other.process.send_signal(signal.SIGTERM)
+        other.process.send_signal(signal.SIGINT)
         *_, last = events
         assert list(news) == []
     assert last["error"]["type"] == "unavailable_error" and "ending" in last["error"]["message"]

@@ -17,7 +17,9 @@ import msgspec
 
 from threadrunner.api.errors import ApiError
 from threadrunner.api.generation import Generated
+from threadrunner.http import asking
 from threadrunner.http.joining import joined
+from threadrunner.http.names import without_path
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,11 @@ class Exchange:
 
     def __init__(self, daemon: Daemon, order: Order, heard: Heard = lambda _answer: None) -> None:
         self._heard = heard
+        self._asking = asking.current()
+        self._asking.model = without_path(order.params.get("model", ""))
+        self._pieces = 0  # a token each, or more
+        self._evaluated = 0  # tokens of the prompt, as far as is known
+        self._counted = False
         self._loop = asyncio.get_running_loop()
         self._events: list[Event] = []
         self._waiting: asyncio.Future[None] | None = None
@@ -122,6 +129,8 @@ class Exchange:
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
+        if not self._counted:  # to hang up before the end is no way to get tokens for nothing
+            self._asking.charge(self._evaluated, 0, self._pieces)
 
     async def _run(self, daemon: Daemon, order: Order) -> None:
         try:
@@ -130,6 +139,10 @@ class Exchange:
             else:
                 answer = await self._one(daemon, order.method, order.params, 0)
             self._heard(answer)
+            self._counted = True
+            self._asking.model = without_path(answer.model)
+            usage = answer.usage
+            self._asking.charge(usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens)
             self._put(answer)
         except ApiError as error:
             self._put(error)
@@ -159,8 +172,11 @@ class Exchange:
     def _notice(self, first: int, name: str, payload: dict[str, Any]) -> None:
         """`first` is the number of this request's first choice."""
         if name == "progress":
+            if payload["stage"] == "prefill":
+                self._evaluated = payload["done"]
             self._put(Progressed(payload["stage"], payload["done"], payload["total"]))
         elif name == "token":
+            self._pieces += 1
             call = payload.get("call")
             part = CallPiece(call["index"], call.get("id"), call.get("name")) if call else None
             self._put(AnswerPiece(first + payload["index"], payload["text"], payload.get("kind", "text"), part))

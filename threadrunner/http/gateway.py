@@ -9,20 +9,26 @@ from typing import Any
 from starlette.requests import Request
 
 from threadrunner.api.errors import ApiError
-from threadrunner.http import reading
+from threadrunner.http import asking, reading
 from threadrunner.http.exchange import Daemon, Exchanges
 from threadrunner.http.meter import Meter
-from threadrunner.http.names import Names
+from threadrunner.http.names import Names, without_path
 from threadrunner.http.news import News
 from threadrunner.http.reading import Fields
+from threadrunner.http.traffic import Traffic
 
 
 class Gateway:
     """The daemon, as handlers use it."""
 
-    def __init__(self, daemon: Daemon, aliases: Mapping[str, str] = {}, news: News | None = None) -> None:
+    def __init__(
+        self, daemon: Daemon, aliases: Mapping[str, str] = {}, news: News | None = None, base: str = ""
+    ) -> None:
+        """`base`: the path below which a proxy has us, as `/llm`."""
         self.daemon = daemon
+        self.base = base
         self.meter = Meter()
+        self.traffic = Traffic()
         self.news = news or News()
         self.exchanges = Exchanges(daemon, self.meter.answered)
         self.names = Names(self.request, aliases)
@@ -30,15 +36,31 @@ class Gateway:
         self.endings: list[Callable[[], None]] = [self.news.end]
         """Called when `serve` is about to end: what else streams must end by itself, or it would be waited for."""
 
+    async def drain(self) -> None:
+        """Let in no request any more, end the streams that would go on for ever, and return when all others have come
+        to their ends."""
+        self.traffic.draining = True
+        self._end_streams()
+        await self.traffic.idle()
+
     def end(self, error: ApiError) -> None:
         """Fail all exchanges under way with this, and end the other streams."""
+        self.traffic.draining = True
         self.exchanges.end(error)
+        self._end_streams()
+
+    def _end_streams(self) -> None:
         for ending in self.endings:
             ending()
 
     async def request(self, method: str, params: dict[str, Any]) -> Any:
         """The result of a method whose answer is not streamed. Raises ApiError; cancelled, it is cancelled there."""
-        return await self.daemon.request(method, params)
+        result = await self.daemon.request(method, params)
+        if method == "embed":
+            now = asking.current()
+            now.model = without_path(result["model"])
+            now.charge(result["usage"]["prompt_tokens"], 0, 0)
+        return result
 
     async def target(self, name: str | None) -> dict[str, Any]:
         """Params that say which model a name means. Raises HttpFailure 404."""

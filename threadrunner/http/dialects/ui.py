@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from threadrunner import __version__
 from threadrunner.api.conversations import slug
 from threadrunner.api.errors import SessionNotFound
+from threadrunner.http import asking
 from threadrunner.http.exchange import Order
 from threadrunner.http.failures import HttpFailure
 from threadrunner.http.gateway import Gateway, fields
@@ -147,10 +148,12 @@ class PageApi:
 
 
 async def _read(request: Request) -> Fields:
-    """The body. Raises HttpFailure 403 for a page that is not ours: `--allow-origin` is for the dialects."""
+    """The body. Raises HttpFailure 403 for a page that is not ours (`--allow-origin` is for the dialects), and for a
+    key that is not for conversations."""
     origin, host = request.headers.get("origin"), request.headers.get("host")
     if origin is not None and origin not in (f"http://{host}", f"https://{host}"):
         raise HttpFailure(403, "permission_error", "this is for threadrunner's own page", "origin_not_allowed")
+    asking.need("conversations", "the page and its conversations")
     return await fields(request)
 
 
