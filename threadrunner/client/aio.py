@@ -27,7 +27,7 @@ Listen = Callable[[dict[str, Any]], None]
 _SILENCE_SECONDS = 10.0  # until the daemon is asked whether it lives, and then until it is given up
 
 
-async def dial(listen: Listen | None = None) -> AsyncConnection:
+async def dial() -> AsyncConnection:
     """A connection to the daemon, which is started if there is none. Raises Unreachable.
 
     Finding or starting it may take seconds and blocks, so a thread does it. The thread's connection is closed once the
@@ -35,7 +35,7 @@ async def dial(listen: Listen | None = None) -> AsyncConnection:
     """
     (await asyncio.to_thread(autostart.connect)).close()
     try:
-        return await connected(listen)
+        return await connected()
     except OSError as error:
         raise errors.Unreachable(f"the daemon was there and is gone again: {error.strerror}") from None
 
@@ -100,11 +100,6 @@ class AsyncConnection(asyncio.Protocol):
             raise
         finally:
             del self._waiting[id]
-
-    def subscribe(self) -> None:
-        """Have `listen` called with all that the daemon tells, from now on."""
-        self._requests += 1
-        self._send(messages.encode(messages.request(self._requests, "subscribe", {"events": ["*"]})))
 
     async def ended(self) -> None:
         """Return once the daemon has hung up."""
@@ -193,9 +188,9 @@ class AsyncConnection(asyncio.Protocol):
 class AsyncClient:
     """The daemon, whichever process it is at the moment: connects on the first request and after each end."""
 
-    def __init__(self, events: Listen | None = None) -> None:
-        """`events` is called with the params of each event, of whichever daemon it is."""
-        self._events = events
+    def __init__(self, connected: Callable[[], None] = lambda: None) -> None:
+        """`connected` is called with each new connection."""
+        self._tell = connected
         self._connection: AsyncConnection | None = None
         self._dialling: asyncio.Task[AsyncConnection] | None = None
 
@@ -241,9 +236,8 @@ class AsyncClient:
         return await asyncio.shield(self._dialling)
 
     async def _dialled(self) -> AsyncConnection:
-        self._connection = await dial(self._events)
-        if self._events is not None:
-            self._connection.subscribe()
+        self._connection = await dial()
+        self._tell()
         return self._connection
 
     def _forget(self, dialling: asyncio.Task[AsyncConnection]) -> None:

@@ -24,6 +24,9 @@ BODY_SECONDS = 60.0
 DRAINED = 4 * reading.BODY_LIMIT
 """Bytes of a body that is too large which are still read: most clients look for an answer only when all is sent."""
 
+LISTENING = ("/models/sse", "/ui/api/events")
+"""Paths of streams that have news for as long as a program or a tab is open."""
+
 _ALWAYS = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
 
 
@@ -58,7 +61,7 @@ class Gate:
             await refused(failure, head.path)(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._traffic.entered():
+        with self._traffic.entered(scope["path"] in LISTENING):
             body = await _body(receive, self._body_seconds)
             if body is not None:
                 await _watched(self._app, scope, receive, send, body)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.requests import Request
@@ -33,25 +33,19 @@ class Gateway:
         self.exchanges = Exchanges(daemon, self.meter.answered)
         self.names = Names(self.request, aliases)
         self.began = time.time()
-        self.endings: list[Callable[[], None]] = [self.news.end]
-        """Called when `serve` is about to end: what else streams must end by itself, or it would be waited for."""
 
     async def drain(self) -> None:
         """Let in no request any more, end the streams that would go on for ever, and return when all others have come
         to their ends."""
         self.traffic.draining = True
-        self._end_streams()
+        self.news.end()
         await self.traffic.idle()
 
     def end(self, error: ApiError) -> None:
         """Fail all exchanges under way with this, and end the other streams."""
         self.traffic.draining = True
         self.exchanges.end(error)
-        self._end_streams()
-
-    def _end_streams(self) -> None:
-        for ending in self.endings:
-            ending()
+        self.news.end()
 
     async def request(self, method: str, params: dict[str, Any]) -> Any:
         """The result of a method whose answer is not streamed. Raises ApiError; cancelled, it is cancelled there."""

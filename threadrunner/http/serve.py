@@ -130,7 +130,7 @@ def _prepared(settings: ServeOptions) -> tuple[_Server, socket.socket, str, Keys
     if fault:
         _say(fault)
     news = News()
-    gateway = Gateway(AsyncClient(events=news.tell), options.aliases, news, settings.base)
+    gateway = Gateway(AsyncClient(connected=news.look), options.aliases, news, settings.base)
     server = _Server(_uvicorn(gateway, _policy(settings, listener, known), trusted, audit, certificate))
     server.gateway, server.certificate, server.drain_seconds = gateway, certificate, settings.drain
     return server, listener, sockets.url(listener, secure=certificate is not None), known

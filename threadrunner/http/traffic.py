@@ -19,21 +19,25 @@ class Traffic:
         self.draining = False
         self._most = most
         self._running = 0
+        self._listening = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
     @contextlib.contextmanager
-    def entered(self) -> Iterator[None]:
-        """One request, for its time. Raises HttpFailure 429 where there are too many."""
-        if self._running >= self._most:
+    def entered(self, listens: bool = False) -> Iterator[None]:
+        """One request, for its time. One that only listens for news takes no other's place; the connections are its
+        limit. Raises HttpFailure 429 where there are too many."""
+        if not listens and self._running - self._listening >= self._most:
             text = "too many requests are under way; try again in a moment"
             raise HttpFailure(429, "rate_limit_error", text, "overloaded", headers={"retry-after": "1"})
         self._running += 1
+        self._listening += listens
         self._idle.clear()
         try:
             yield
         finally:
             self._running -= 1
+            self._listening -= listens
             if not self._running:
                 self._idle.set()
 
