@@ -13,7 +13,7 @@ from threadrunner.cli import arguments, commands
 from threadrunner.client import named_keys
 from threadrunner.client.named_keys import BadKey, NamedKey
 from threadrunner.http import asking, keys, proxies
-from threadrunner.http.allowance import Allowance
+from threadrunner.http.allowance import MinuteLimits
 from threadrunner.http.asking import Asking
 from threadrunner.http.failures import HttpFailure
 from threadrunner.http.keys import Holder, Keys
@@ -140,7 +140,7 @@ class _Clock:
 
 def test_requests_of_a_minute() -> None:
     clock = _Clock()
-    limits = Allowance(clock)
+    limits = MinuteLimits(clock)
     limits.allow(3, 0)
     assert [limits.ask() for _ in range(3)] == [None] * 3
     refused = limits.ask()
@@ -155,7 +155,7 @@ def test_requests_of_a_minute() -> None:
 
 def test_tokens_are_taken_when_they_are_known() -> None:
     clock = _Clock()
-    limits = Allowance(clock)
+    limits = MinuteLimits(clock)
     limits.allow(0, 600)
     assert limits.ask() is None
     limits.used(900)  # one answer may cost more than a minute has
@@ -172,7 +172,7 @@ def test_tokens_are_taken_when_they_are_known() -> None:
 
 def test_what_a_key_was_charged_for() -> None:
     counted: list[tuple[str, str, int]] = []
-    limits = Allowance(_Clock())
+    limits = MinuteLimits(_Clock())
     limits.allow(0, 100)
     now = Asking(counted=lambda *what: counted.append(what), holder=Holder("alice", frozenset(), limits))
     now.charge(90, 80, 50)

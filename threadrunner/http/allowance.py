@@ -43,7 +43,7 @@ class UsedUp(NamedTuple):
     seconds: float
 
 
-class Allowance:
+class MinuteLimits:
     """Those of one key. A request is let in while tokens are left, and what it has used is taken when it has ended; so
     one may use more than is left, and the key then waits until that is made up for."""
 

@@ -53,9 +53,10 @@ class Gate:
             if head.method == "OPTIONS":
                 await _preflight(head)(scope, receive, send)
                 return
-            if self._traffic.draining and not policy.public(head.path):
-                raise _ending()
-            _admit(policy.holder(self._rules, head))
+            if not policy.public(head.path):
+                if self._traffic.draining:
+                    raise _ending()
+                _admit(policy.holder(self._rules, head))
             await self._answer(scope, receive, send)
         except HttpFailure as failure:
             await refused(failure, head.path)(scope, receive, send)

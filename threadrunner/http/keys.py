@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from threadrunner import paths
 from threadrunner.client import named_keys
 from threadrunner.client.named_keys import OWNER, RIGHTS, BadKey, NamedKey
-from threadrunner.http.allowance import Allowance
+from threadrunner.http.allowance import MinuteLimits
 
 log = logging.getLogger("threadrunner.http")
 
@@ -64,7 +64,7 @@ class Holder:
 
     name: str
     may: frozenset[str] = frozenset(RIGHTS)
-    limits: Allowance | None = None
+    limits: MinuteLimits | None = None
 
 
 class Keys:
@@ -75,7 +75,7 @@ class Keys:
         """Raises BadKey, OSError."""
         self._owner = None if owner is None else owner.encode()
         self._path = path
-        self._limits: dict[str, Allowance] = {}
+        self._limits: dict[str, MinuteLimits] = {}
         self._seen = self._mark()
         self._by_digest = self._read()
         self.asked = owner is not None or self._seen is not None
@@ -113,7 +113,7 @@ class Keys:
 
     def _holder(self, key: NamedKey) -> Holder:
         """What a key has used of this minute stays used."""
-        limits = self._limits.setdefault(key.name, Allowance())
+        limits = self._limits.setdefault(key.name, MinuteLimits())
         limits.allow(key.requests, key.tokens)
         return Holder(key.name, frozenset(key.may), limits)
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_LONGEST = 64  # letters of what a client says it is
+
 UNIX = "unix"
 """Who asks by a Unix socket."""
 
@@ -52,7 +54,7 @@ def client(proxies: Proxies, peer: str, forwarded: Sequence[str]) -> str:
     address = peer
     hops = [hop.strip() for value in forwarded for hop in value.split(",")]
     while hops and proxies.trusts(address):
-        address = _bare(hops.pop())
+        address = _bare(hops.pop())[:_LONGEST]
     return address
 
 
