@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 
@@ -18,20 +19,22 @@ def test_a_silent_daemon_is_asked_then_given_up(monkeypatch: pytest.MonkeyPatch)
 
 async def _given_up(answers: int) -> None:
     """It answers `answers` times that it lives, and then no more."""
-    here = asyncio.StreamReader()
     asked: list[str] = []
+    connection = aio.AsyncConnection()
 
-    class Writer:
-        def write(self, data: bytes) -> None:
+    class Transport(asyncio.Transport):
+        def write(self, data: Any) -> None:
             message = json.loads(data)
             asked.append(message["method"])
             if message["method"] == "status" and asked.count("status") <= answers:
-                here.feed_data(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": {}}).encode() + b"\n")
+                said = {"jsonrpc": "2.0", "id": message["id"], "result": {}}
+                loop.call_soon(connection.data_received, json.dumps(said).encode() + b"\n")
 
         def close(self) -> None:
-            here.feed_eof()
+            loop.call_soon(connection.connection_lost, None)
 
-    connection = aio.AsyncConnection(here, Writer())  # type: ignore[arg-type]
+    loop = asyncio.get_running_loop()
+    connection.connection_made(Transport())
     with pytest.raises(Unreachable, match="does not answer"):
         await asyncio.wait_for(connection.request("generate", {}), 10)
     assert asked == ["generate", *["status"] * (answers + 1)]

@@ -20,11 +20,14 @@ KEY = "sk-this-is-the-secret-key"
 
 
 def main(folder: str, python: str, *arguments: str) -> None:
-    for served in listening(coder_daemon(), *(["--key", KEY] if "unit/test_security.py" in arguments else [])):
-        env = {**os.environ, "DEBUG_EXTERNAL": "1", "PORT": str(served.port), "PYTHONDONTWRITEBYTECODE": "1"}
+    daemon = coder_daemon()
+    (daemon.home / "config.toml").write_text('[aliases]\n"gpt-*" = "default"\n')
+    for served in listening(daemon, *(["--key", KEY] if "unit/test_security.py" in arguments else [])):
+        env = {**os.environ, "DEBUG_EXTERNAL": "1", "PORT": str(served.port), "PYTHONPATH": os.path.dirname(__file__)}
         subprocess.run(
-            [python, "-m", "pytest", "-q", "--tb=line", "-rfE", *arguments], cwd=folder, env=env, check=False
-        )
+            [python, "-B", "-m", "pytest", "-q", "-p", "llama_cpp_names", "--tb=line", "-rfE", *arguments],
+            cwd=folder, env=env, check=False,
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -10,10 +10,11 @@ from tests.http.tab import Tab
 from tests.http.tinymodel import serving_tiny
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def served() -> Iterator[Served]:
-    """`serve` before a daemon with the dummy backend."""
-    yield from serving()
+    """`serve` before a daemon with the dummy backend, for all files: one that counts, ends the daemon or has a list of
+    its conversations makes its own."""
+    yield from serving(config='[aliases]\n"claude-*" = "default"\n')
 
 
 @pytest.fixture(scope="session")

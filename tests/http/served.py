@@ -51,8 +51,8 @@ class Served:
         )
         assert self.process.stderr
         first = self.process.stderr.readline()
-        self.url = next((word for word in first.split() if word.startswith("http://")), first)
-        self.port = int(self.url.rpartition(":")[2]) if self.url.startswith("http://") else 0
+        self.url = next((word for word in first.split() if word.startswith("http")), first)
+        self.port = int(self.url.rpartition(":")[2]) if self.url.startswith("http") else 0
         self.said = [first]
         threading.Thread(target=lambda: self.said.extend(self.process.stderr or ()), daemon=True).start()
 
@@ -105,11 +105,11 @@ def listening(daemon: Daemon, *extra: str) -> Iterator[Served]:
 
 
 @contextlib.contextmanager
-def sse(served: Served, path: str, body: Any = None) -> Iterator[Iterator[Any]]:
+def sse(served: Served, path: str, body: Any = None, **headers: str) -> Iterator[Iterator[Any]]:
     """The events of an answer that is not at its end, once its head is there; the connection is closed behind it."""
     connection = served.open()
     data = None if body is None else json.dumps(body)
-    connection.request("GET" if body is None else "POST", path, data, JSON if body is not None else {})
+    connection.request("GET" if body is None else "POST", path, data, {**headers, **(JSON if body is not None else {})})
     response = connection.getresponse()
     assert response.status == 200, response.read()
     try:

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.http.served import Reply, Served, serving
+from tests.http.served import Reply, Served
 
 PATH = "/v1/messages"
 TOOL = {"name": "weather", "description": "of a city", "input_schema": {"type": "object"}}
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[Served]:
-    """As always, with a name for what Claude Code asks."""
-    yield from serving(config='[aliases]\n"claude-*" = "default"\n')
 
 
 def ask(content: Any, **more: Any) -> dict[str, Any]:

@@ -141,12 +141,42 @@ def test_a_stream_ends_with_serve_and_says_so(trouble: Served) -> None:
     other = Served(trouble.daemon)
     with sse(other, PATH, chat("drip", stream=True)) as events, sse(other, "/models/sse") as news:
         next(events), next(events)
-        other.process.send_signal(signal.SIGTERM)
+        other.process.send_signal(signal.SIGINT)
         *_, last = events
         assert list(news) == []
     assert last["error"]["type"] == "unavailable_error" and "ending" in last["error"]["message"]
     assert other.close() == 0
     until(trouble.daemon.wire(), active=0)
+
+
+def test_a_drain_lets_answers_finish_and_nothing_new_in(trouble: Served) -> None:
+    """Eight megabytes that a client reads late are an answer that is under way for as long as it wants."""
+    other = Served(trouble.daemon, "--drain", "60")
+    kept = other.open()
+    kept.connect()
+    with sse(other, PATH, chat("wide 8000", stream=True)) as events, sse(other, "/models/sse") as news:
+        next(events)
+        other.process.send_signal(signal.SIGTERM)
+        assert list(news) == []
+        ready = other.get("/ready")
+        assert (ready.status, ready.json["why"]) == (503, "ending") and other.get("/health").status == 200
+        kept.request("POST", PATH, json.dumps(chat("x")), JSON)
+        late = kept.getresponse()
+        assert late.status == 503 and late.headers["retry-after"] and late.headers["connection"] == "close"
+        *_, last = events
+    kept.close()
+    assert last["choices"][0]["finish_reason"] == "stop"
+    assert other.process.wait(PATIENCE) == 0 == other.close()
+
+
+def test_a_drain_has_an_end(trouble: Served) -> None:
+    other = Served(trouble.daemon, "--drain", "0.1")
+    with sse(other, PATH, chat("drip", stream=True)) as events:
+        next(events)
+        other.process.send_signal(signal.SIGTERM)
+        *_, last = events
+    assert "ending" in last["error"]["message"]
+    assert other.process.wait(PATIENCE) == 0 == other.close()
 
 
 def test_a_daemon_that_dies_is_replaced_and_one_that_is_stopped_ends_its_streams(plugin: Path) -> None:

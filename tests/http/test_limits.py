@@ -21,6 +21,7 @@ from threadrunner.http.patience import PatientProtocol
 from threadrunner.http.policy import Policy
 from threadrunner.http.reading import Fields
 from threadrunner.http.streams import Stream
+from threadrunner.http.traffic import Traffic
 
 ORDER = Order("generate", {}, "default")
 ANSWER = {
@@ -198,7 +199,7 @@ def test_a_body_that_nests_too_deep_or_is_no_object() -> None:
 
 
 async def _busy() -> None:
-    full = gate(never, busy=1)
+    full = gate(never, traffic=Traffic(1))
     first, second = Client(b"{}"), Client(b"{}")
     waiting = asyncio.create_task(full(scope(), first.receive, first.send))
     while first.bodies:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import pytest
 
-from tests.http.served import Served
+from tests.http.served import Served, serving
 from threadrunner.http.dialects.metrics import of_daemon, of_http, text
 from threadrunner.http.meter import BOUNDS, Meter, dialect_of
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    yield from serving()
+
 
 LINE = re.compile(r'([a-z_]+)(?:\{((?:[a-z]+="(?:[^"\\\n]|\\.)*",?)*)\})? ([-+.e0-9]+)')
 

@@ -14,11 +14,16 @@ from typing import Any
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 
-from tests.http.served import JSON, Served
+from tests.http.served import JSON, Served, serving
 from threadrunner.http.dialects.page import FOLDER, PageFiles, wants_html
 
 HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    yield from serving()
 
 
 def ask(served: Served, method: str, **params: Any) -> Any:

@@ -18,6 +18,11 @@ from threadrunner.cli import transcript
 EVIL = "<img src=x onerror=alert(1)>"
 
 
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    yield from serving()
+
+
 def last_turn(served: Served, session: str) -> Any:
     return served.daemon.wire().call("sessions.show", session=session, last=1)["turns"][0]
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from threadrunner.http import policy
+from threadrunner.http.keys import Keys
 from threadrunner.http.policy import Head, Policy
 
 OPEN = Policy(8765)
-WIDE = Policy(8765, frozenset({"box.local"}), frozenset({"https://chat.example"}))
-KEYED = Policy(8765, is_key=policy.same_key("secret-key"))
+WIDE = Policy(8765, frozenset({"box.local", "box.example:8443"}), frozenset({"https://chat.example"}))
+KEYED = Policy(8765, who=Keys("secret-key", "/none").holder)
 PATH = "/v1/chat/completions"
 LOCAL = ("host", "localhost:8765")
 JSON = [("content-type", "application/json"), ("content-length", "2")]
@@ -49,6 +50,8 @@ def test_there_is_exactly_one_host() -> None:
 def test_a_name_may_be_added_and_a_socket_has_none() -> None:
     assert refused(WIDE, ("host", "box.local:8765"), method="GET") == 0
     assert refused(WIDE, ("host", "x.box.local"), method="GET") == 421
+    for host, status in (("Box.example:8443", 0), ("box.example", 421), ("box.example:8765", 421)):
+        assert refused(WIDE, ("host", host), method="GET") == status
     assert refused(Policy(None), ("host", "whatever"), method="GET") == 0
 
 
@@ -112,7 +115,7 @@ def test_a_key(header: tuple[str, str], status: int) -> None:
 
 
 def test_what_needs_no_key() -> None:
-    for path in ("/", "/health", "/v1/health", "/page/x.js", "/manifest.webmanifest"):
+    for path in ("/", "/health", "/v1/health", "/ready", "/page/x.js", "/manifest.webmanifest"):
         assert refused(KEYED, LOCAL, method="GET", path=path) == 0
     for path in ("/v1/models", "/health/", "/pagex", "/props", "//health", "/metrics"):
         assert refused(KEYED, LOCAL, method="GET", path=path) == 401

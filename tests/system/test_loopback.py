@@ -16,7 +16,8 @@ import pytest
 
 from tests.shell import Shell
 from tests.support import PATIENCE, wait_for_exit
-from threadrunner.system import listening, loopback, streams, transport
+from threadrunner.client import aio
+from threadrunner.system import listening, loopback, transport
 
 STATUS = b'{"jsonrpc":"2.0","id":1,"method":"status"}\n'
 
@@ -45,16 +46,16 @@ def test_a_shell_finds_the_daemon_by_a_file_that_is_this_users_alone(far: Shell)
     assert far.starts == 1
 
 
-def test_an_editor_comes_in_too(far: Shell, endpoint: loopback.Endpoint) -> None:
-    async def ask() -> bytes:
-        reader, writer = await streams.open_connection(far.socket)
-        writer.write(STATUS)
-        answer = await reader.readline()
-        writer.close()
-        await writer.wait_closed()
-        return answer
+def test_an_editor_comes_in_too(far: Shell, endpoint: loopback.Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THREADRUNNER_SOCKET", far.socket)
 
-    assert json.loads(asyncio.run(ask()))["result"]["pid"] == far.daemon_pid()
+    async def ask() -> int:
+        connection = await aio.connected()
+        status = await connection.request("status", {})
+        await connection.close()
+        return int(status["pid"])
+
+    assert asyncio.run(ask()) == far.daemon_pid()
 
 
 @pytest.mark.parametrize(

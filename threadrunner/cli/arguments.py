@@ -60,8 +60,8 @@ class Parser(argparse.ArgumentParser):
 class Actions:
     """The actions of a command such as `threadrunner models`: each is declared once, with its help and its function."""
 
-    def __init__(self, parser: Parser) -> None:
-        self._subparsers = parser.add_subparsers(required=True, parser_class=Parser)
+    def __init__(self, parser: Parser, required: bool = True) -> None:
+        self._subparsers = parser.add_subparsers(required=required, parser_class=Parser)
 
     def add(self, name: str, help: str, run: Callable[[argparse.Namespace], int]) -> Parser:
         """The action's own parser, for its options. `run_action` calls `run` with them."""

@@ -8,9 +8,9 @@ the next request looks for it, or starts it, again.
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import errno
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from threadrunner.api import errors
@@ -23,24 +23,31 @@ log = logging.getLogger("threadrunner.client")
 Notice = Callable[[str, dict[str, Any]], None]
 """Called with a notification's name (`token`, `progress`) and its params, in order, before the result."""
 
-Dial = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
+Listen = Callable[[dict[str, Any]], None]
+"""Called with the params of each event, once they are subscribed to."""
 
-_READ = 1 << 16
 _SILENCE_SECONDS = 10.0  # until the daemon is asked whether it lives, and then until it is given up
 
 
-async def dial() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A stream to the daemon, which is started if there is none. Raises Unreachable.
+async def dial() -> AsyncConnection:
+    """A connection to the daemon, which is started if there is none. Raises Unreachable.
 
     Finding or starting it may take seconds and blocks, so a thread does it. The thread's connection is closed once the
     daemon is there: a second connect costs some microseconds and spares us a blocking socket.
     """
     (await asyncio.to_thread(autostart.connect)).close()
     try:
-        return await streams.open_connection(autostart.socket_path())
-    except (OSError, transport.NotOurs) as error:
-        why = getattr(error, "strerror", None) or error
-        raise errors.Unreachable(f"the daemon was there and is gone again: {why}") from None
+        return await connected()
+    except OSError as error:
+        raise errors.Unreachable(f"the daemon was there and is gone again: {error.strerror}") from None
+
+
+async def connected(listen: Listen | None = None) -> AsyncConnection:
+    """A connection to the daemon that is there. Raises OSError, also where another's process answers."""
+    try:
+        return await streams.create_connection(lambda: AsyncConnection(listen), autostart.socket_path())
+    except transport.NotOurs as other:
+        raise PermissionError(errno.EPERM, str(other)) from None
 
 
 def _encoded(message: dict[str, Any]) -> bytes:
@@ -51,25 +58,25 @@ def _encoded(message: dict[str, Any]) -> bytes:
         return messages.encode({**message, "params": utf8.mended(message["params"])})
 
 
-class AsyncConnection:
-    """One stream. Ends for good when the daemon hangs up; `AsyncClient` makes the next one. `listen` is called with
-    each event, once they are subscribed to."""
+class AsyncConnection(asyncio.Protocol):
+    """One stream. Ends for good when the daemon hangs up; `AsyncClient` makes the next one.
 
-    def __init__(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        listen: Callable[[dict[str, Any]], None] | None = None,
-    ) -> None:
+    What it reads it hands on in the very call that the event loop makes: with asyncio's streams each token would wake a
+    task of ours first, and the loop would ask the kernel for news once more before that.
+    """
+
+    def __init__(self, listen: Listen | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
         self._listen = listen
-        self._writer = writer
+        self._decoder = framing.Decoder()
+        self._transport: asyncio.Transport | None = None
+        self._lost = self._loop.create_future()
         self._waiting: dict[int, tuple[asyncio.Future[Any], Notice | None]] = {}
         self._requests = 0
         self._ended: errors.ApiError | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._asked = False  # whether the daemon lives
         self._heard = False  # anything, since the last look
-        self._pump = asyncio.create_task(self._read(reader))
 
     def __repr__(self) -> str:
         return f"<Connection {'ended' if self._ended else 'open'} {len(self._waiting)} waiting>"
@@ -84,12 +91,12 @@ class AsyncConnection:
             raise self._ended
         self._requests += 1
         id = self._requests
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Any] = self._loop.create_future()
         self._waiting[id] = (answer, notice)
         try:
             self._send(_encoded(messages.request(id, method, params)))
             if self._watch is None:
-                self._watch = asyncio.get_running_loop().call_later(_SILENCE_SECONDS, self._look)
+                self._watch = self._loop.call_later(_SILENCE_SECONDS, self._look)
             return await answer
         except asyncio.CancelledError:
             self._send(messages.encode(messages.notification("$/cancelRequest", {"id": id})))
@@ -97,41 +104,36 @@ class AsyncConnection:
         finally:
             del self._waiting[id]
 
-    def subscribe(self) -> None:
-        """Have `listen` called with all that the daemon tells, from now on."""
-        self._requests += 1
-        self._send(messages.encode(messages.request(self._requests, "subscribe", {"events": ["*"]})))
-
     async def ended(self) -> None:
         """Return once the daemon has hung up."""
-        await asyncio.wait({self._pump})
+        await asyncio.wait({self._lost})
 
     async def close(self) -> None:
-        self._pump.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._pump
         self._end(errors.Disconnected("the connection was closed"))
-        with contextlib.suppress(OSError):
-            await self._writer.wait_closed()
+        await self.ended()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = True
+        self._decoder.receive(data)
+        try:
+            while (frame := self._decoder.next_frame()) is not None:
+                self._take(messages.decode(frame))
+        except (framing.FramingError, messages.DecodeError) as error:
+            self._end(errors.Unreachable(f"what answers on the socket is not threadrunner's daemon ({error})"))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if error is not None:
+            log.debug("the connection broke: %s", error)
+        self._end(errors.Disconnected("the daemon ended before it had answered"))
+        self._lost.set_result(None)
 
     def _send(self, body: bytes) -> None:
-        if self._ended is None:  # without drain(): a request is small, and the daemon reads at all times
-            self._writer.write(framing.encode(body))
-
-    async def _read(self, reader: asyncio.StreamReader) -> None:
-        decoder = framing.Decoder()
-        ended: errors.ApiError = errors.Disconnected("the daemon ended before it had answered")
-        try:
-            while data := await reader.read(_READ):
-                self._heard = True
-                decoder.receive(data)
-                while (frame := decoder.next_frame()) is not None:
-                    self._take(messages.decode(frame))
-        except (framing.FramingError, messages.DecodeError) as error:
-            ended = errors.Unreachable(f"what answers on the socket is not threadrunner's daemon ({error})")
-        except OSError as error:
-            log.debug("reading: %s", error)
-        self._end(ended)
+        if self._ended is None and self._transport is not None:  # a request is small, and the daemon reads at all times
+            self._transport.write(framing.encode(body))
 
     def _look(self) -> None:
         """One timer for all requests, since a keystroke has no time for one of its own: a daemon that has said nothing
@@ -150,7 +152,7 @@ class AsyncConnection:
             self._requests += 1
             self._send(messages.encode(messages.request(self._requests, "status", {})))
         self._heard = False
-        self._watch = asyncio.get_running_loop().call_later(_SILENCE_SECONDS, self._look)
+        self._watch = self._loop.call_later(_SILENCE_SECONDS, self._look)
 
     def _take(self, message: Any) -> None:
         if not isinstance(message, dict):
@@ -179,7 +181,8 @@ class AsyncConnection:
         self._ended = error
         if self._watch is not None:
             self._watch.cancel()
-        self._writer.close()
+        if self._transport is not None:
+            self._transport.close()
         for answer, _ in self._waiting.values():
             if not answer.done():
                 answer.set_exception(error)
@@ -188,10 +191,9 @@ class AsyncConnection:
 class AsyncClient:
     """The daemon, whichever process it is at the moment: connects on the first request and after each end."""
 
-    def __init__(self, dial: Dial = dial, events: Callable[[dict[str, Any]], None] | None = None) -> None:
-        """`events` is called with the params of each event, of whichever daemon it is."""
-        self._dial = dial
-        self._events = events
+    def __init__(self, connected: Callable[[], None] = lambda: None) -> None:
+        """`connected` is called with each new connection."""
+        self._tell = connected
         self._connection: AsyncConnection | None = None
         self._dialling: asyncio.Task[AsyncConnection] | None = None
 
@@ -237,9 +239,8 @@ class AsyncClient:
         return await asyncio.shield(self._dialling)
 
     async def _dialled(self) -> AsyncConnection:
-        self._connection = AsyncConnection(*await self._dial(), self._events)
-        if self._events is not None:
-            self._connection.subscribe()
+        self._connection = await dial()
+        self._tell()
         return self._connection
 
     def _forget(self, dialling: asyncio.Task[AsyncConnection]) -> None:

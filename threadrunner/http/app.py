@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 
 from threadrunner.api.errors import ApiError
 from threadrunner.http import failures
+from threadrunner.http.audit import Audit
 from threadrunner.http.dialects import (
     anthropic,
     chat,
@@ -23,6 +24,7 @@ from threadrunner.http.dialects import (
     ollama,
     ollama_models,
     page,
+    readiness,
     responses,
     ui,
 )
@@ -31,6 +33,7 @@ from threadrunner.http.gate import Gate, refused
 from threadrunner.http.gateway import Gateway
 from threadrunner.http.meter import Metered
 from threadrunner.http.policy import Policy
+from threadrunner.http.proxies import Proxied, Proxies
 
 log = logging.getLogger("threadrunner.http")
 
@@ -45,18 +48,19 @@ DIALECTS = (
     ollama_models,
     llama,
     metrics,
+    readiness,
     page,
     ui,
 )
 """Modules with `routes(gateway)`."""
 
 
-def make_app(gateway: Gateway, rules: Policy) -> ASGIApp:
+def make_app(gateway: Gateway, rules: Policy, proxies: Proxies, audit: Audit | None) -> ASGIApp:
     """The application, behind its guard."""
     routes = [route for dialect in DIALECTS for route in dialect.routes(gateway)]
     handlers = {HttpFailure: _failed, ApiError: _failed, HTTPException: _no_route, Exception: _defect}
-    gate = Gate(Starlette(routes=routes, exception_handlers=handlers), rules)
-    return Metered(gate, gateway.meter)
+    gate = Gate(Starlette(routes=routes, exception_handlers=handlers), rules, gateway.traffic)
+    return Proxied(Metered(gate, gateway.meter, audit), proxies, gateway.base)
 
 
 async def _failed(request: Request, error: Exception) -> Response:

@@ -17,7 +17,9 @@ import msgspec
 
 from threadrunner.api.errors import ApiError
 from threadrunner.api.generation import Generated
+from threadrunner.http import asking
 from threadrunner.http.joining import joined
+from threadrunner.http.names import without_path
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,9 @@ class Daemon(Protocol):
     async def request(self, method: str, params: dict[str, Any], notice: Any = None) -> Any: ...
 
 
+AtOnce = Callable[[list[Event]], bool]
+"""What may be done with events without waking the task that waits for them; whether it was done."""
+
 Heard = Callable[[Generated], None]
 """Called with each answer that was completed."""
 
@@ -79,24 +84,33 @@ class Exchange:
 
     def __init__(self, daemon: Daemon, order: Order, heard: Heard = lambda _answer: None) -> None:
         self._heard = heard
+        self._asking = asking.current()
+        self._asking.model = without_path(order.params.get("model", ""))
+        self._pieces = 0  # a token each, or more
+        self._evaluated = 0  # tokens of the prompt, as far as is known
+        self._counted = False
         self._loop = asyncio.get_running_loop()
         self._events: list[Event] = []
         self._waiting: asyncio.Future[None] | None = None
+        self._at_once: AtOnce | None = None
+        self._soon = False  # `_hand_on` will be called
         self._patience = 0.0
         self._last = 0.0  # when an event came, on the loop's clock
         self._timer: asyncio.TimerHandle | None = None
         self._task = asyncio.create_task(self._run(daemon, order))
 
-    async def events(self, patience: float) -> list[Event]:
-        """All that have come since the last call, after waiting up to `patience` seconds for one; may be empty."""
+    async def events(self, patience: float, at_once: AtOnce | None = None) -> list[Event]:
+        """All that have come since the last call, after waiting up to `patience` seconds for one; may be empty. Those
+        that `at_once` takes are not among them, and the waiting goes on."""
         if not self._events:
             if self._timer is None or patience != self._patience:
                 self._watch(patience)
             self._waiting = self._loop.create_future()
+            self._at_once = at_once
             try:
                 await self._waiting
             finally:
-                self._waiting = None
+                self._waiting = self._at_once = None
         taken, self._events = self._events, []
         return taken
 
@@ -115,6 +129,8 @@ class Exchange:
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
+        if not self._counted:  # to hang up before the end is no way to get tokens for nothing
+            self._asking.charge(self._evaluated, 0, self._pieces)
 
     async def _run(self, daemon: Daemon, order: Order) -> None:
         try:
@@ -123,6 +139,10 @@ class Exchange:
             else:
                 answer = await self._one(daemon, order.method, order.params, 0)
             self._heard(answer)
+            self._counted = True
+            self._asking.model = without_path(answer.model)
+            usage = answer.usage
+            self._asking.charge(usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens)
             self._put(answer)
         except ApiError as error:
             self._put(error)
@@ -152,8 +172,11 @@ class Exchange:
     def _notice(self, first: int, name: str, payload: dict[str, Any]) -> None:
         """`first` is the number of this request's first choice."""
         if name == "progress":
+            if payload["stage"] == "prefill":
+                self._evaluated = payload["done"]
             self._put(Progressed(payload["stage"], payload["done"], payload["total"]))
         elif name == "token":
+            self._pieces += 1
             call = payload.get("call")
             part = CallPiece(call["index"], call.get("id"), call.get("name")) if call else None
             self._put(AnswerPiece(first + payload["index"], payload["text"], payload.get("kind", "text"), part))
@@ -161,7 +184,18 @@ class Exchange:
     def _put(self, event: Event) -> None:
         self._events.append(event)
         self._last = self._loop.time()
-        self._wake()
+        if self._at_once is None:
+            self._wake()
+        elif not self._soon:  # behind all that the same read has brought: one write for them
+            self._soon = True
+            self._loop.call_soon(self._hand_on)
+
+    def _hand_on(self) -> None:
+        self._soon = False
+        if self._at_once is not None and self._at_once(self._events):
+            self._events = []
+        else:
+            self._wake()
 
     def _wake(self) -> None:
         if self._waiting is not None and not self._waiting.done():

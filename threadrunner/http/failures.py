@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import secrets
 from dataclasses import dataclass, field
 from typing import Any
@@ -79,6 +81,7 @@ def of(error: ApiError) -> HttpFailure:
     message, at, place = error.message.partition(" - at `$.")
     headers = {"retry-after": "1"} if kind.retry else {"x-should-retry": "false"} if kind.status >= 500 else {}
     facts = dict(error.facts)
+    message = _without_folders(message, facts.pop("path", None))
     if isinstance(error, errors.ContextOverflow):
         # The names that llama-server's clients read.
         facts |= {"n_prompt_tokens": error.facts.get("prompt_tokens"), "n_ctx": error.facts.get("limit")}
@@ -86,6 +89,16 @@ def of(error: ApiError) -> HttpFailure:
     if param is not None:  # "generate: Expected `float` >= 0.0"
         message = f"`{param}`: {message.partition(': ')[2] or message}"
     return HttpFailure(kind.status, kind.type, message, kind.code, param, headers, {"kind": error.kind, **facts})
+
+
+_FOLDER = re.compile(r"(?<![\w/:.])~?/(?:[^\s/'\",;]+/)+")
+
+
+def _without_folders(message: str, path: str | None) -> str:
+    """Names of files only: where they are is nothing to whoever reaches the port. `path` may have blanks in it."""
+    if path:
+        message = message.replace(path, os.path.basename(path))
+    return _FOLDER.sub("", message)
 
 
 _LLAMA = (

@@ -1,4 +1,4 @@
-"""What stands before every handler: the policy, the limits, and the watch for a client that goes away.
+"""What stands before every handler: the policy, the limits of keys, and the watch for a client that goes away.
 
 A handler of Starlette's is not cancelled when its client hangs up before the answer has begun. Here it is, whatever it
 waits for: its task ends, with it the exchange, and the daemon is told.
@@ -7,16 +7,16 @@ waits for: its task ends, with it the exchange, and the daemon is told.
 from __future__ import annotations
 
 import asyncio
+import math
 
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from threadrunner.http import failures, policy, reading
+from threadrunner.http import asking, failures, policy, reading
 from threadrunner.http.failures import HttpFailure
+from threadrunner.http.keys import Holder
 from threadrunner.http.policy import Head, Policy
-
-BUSY = 64
-"""Requests that may be under way; one more is told to come again."""
+from threadrunner.http.traffic import Traffic
 
 BODY_SECONDS = 60.0
 """That a client may take to send a body."""
@@ -24,16 +24,21 @@ BODY_SECONDS = 60.0
 DRAINED = 4 * reading.BODY_LIMIT
 """Bytes of a body that is too large which are still read: most clients look for an answer only when all is sent."""
 
+LISTENING = ("/models/sse", "/ui/api/events")
+"""Paths of streams that have news for as long as a program or a tab is open."""
+
 _ALWAYS = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
 
 
 class Gate:
     """The whole application, as the server calls it."""
 
-    def __init__(self, app: ASGIApp, rules: Policy, busy: int = BUSY, body_seconds: float = BODY_SECONDS) -> None:
+    def __init__(
+        self, app: ASGIApp, rules: Policy, traffic: Traffic | None = None, body_seconds: float = BODY_SECONDS
+    ) -> None:
         self._app = app
         self._rules = rules
-        self._free = busy
+        self._traffic = traffic or Traffic()
         self._body_seconds = body_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,21 +53,44 @@ class Gate:
             if head.method == "OPTIONS":
                 await _preflight(head)(scope, receive, send)
                 return
+            if not policy.public(head.path):
+                if self._traffic.draining:
+                    raise _ending()
+                _admit(policy.holder(self._rules, head))
             await self._answer(scope, receive, send)
         except HttpFailure as failure:
             await refused(failure, head.path)(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._free <= 0:
-            text = "too many requests are under way; try again in a moment"
-            raise HttpFailure(429, "rate_limit_error", text, "overloaded", headers={"retry-after": "1"})
-        self._free -= 1
-        try:
+        with self._traffic.entered(scope["path"] in LISTENING):
             body = await _body(receive, self._body_seconds)
             if body is not None:
                 await _watched(self._app, scope, receive, send, body)
-        finally:
-            self._free += 1
+
+
+def _ending() -> HttpFailure:
+    text = "this server is about to end, and finishes what it has begun; ask again in a moment"
+    headers = {"retry-after": "2", "connection": "close"}
+    return HttpFailure(503, "unavailable_error", text, "shutting_down", headers=headers)
+
+
+def _admit(holder: Holder | None) -> None:
+    """Note whose the request is. Raises HttpFailure 429 where that key has had what it may have of this minute."""
+    now = asking.CURRENT.get()
+    now.holder = holder
+    if holder is None or holder.limits is None or (used_up := holder.limits.ask()) is None:
+        return
+    seconds = math.ceil(used_up.seconds)
+    text = f"the key {holder.name!r} has {used_up.size} {used_up.limit} a minute, which are used up"
+    facts = {"limit": used_up.limit, "size": used_up.size}
+    raise HttpFailure(
+        429,
+        "rate_limit_error",
+        f"{text}; come again in {seconds} s",
+        "rate_limit_exceeded",
+        headers={"retry-after": str(seconds)},
+        facts=facts,
+    )
 
 
 def refused(failure: HttpFailure, path: str) -> Response:

@@ -3,42 +3,58 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.requests import Request
 
 from threadrunner.api.errors import ApiError
-from threadrunner.http import reading
+from threadrunner.http import asking, reading
 from threadrunner.http.exchange import Daemon, Exchanges
 from threadrunner.http.meter import Meter
-from threadrunner.http.names import Names
+from threadrunner.http.names import Names, without_path
 from threadrunner.http.news import News
 from threadrunner.http.reading import Fields
+from threadrunner.http.traffic import Traffic
 
 
 class Gateway:
     """The daemon, as handlers use it."""
 
-    def __init__(self, daemon: Daemon, aliases: Mapping[str, str] = {}, news: News | None = None) -> None:
+    def __init__(
+        self, daemon: Daemon, aliases: Mapping[str, str] = {}, news: News | None = None, base: str = ""
+    ) -> None:
+        """`base`: the path below which a proxy has us, as `/llm`."""
         self.daemon = daemon
+        self.base = base
         self.meter = Meter()
+        self.traffic = Traffic()
         self.news = news or News()
         self.exchanges = Exchanges(daemon, self.meter.answered)
         self.names = Names(self.request, aliases)
         self.began = time.time()
-        self.endings: list[Callable[[], None]] = [self.news.end]
-        """Called when `serve` is about to end: what else streams must end by itself, or it would be waited for."""
+
+    async def drain(self) -> None:
+        """Let in no request any more, end the streams that would go on for ever, and return when all others have come
+        to their ends."""
+        self.traffic.draining = True
+        self.news.end()
+        await self.traffic.idle()
 
     def end(self, error: ApiError) -> None:
         """Fail all exchanges under way with this, and end the other streams."""
+        self.traffic.draining = True
         self.exchanges.end(error)
-        for ending in self.endings:
-            ending()
+        self.news.end()
 
     async def request(self, method: str, params: dict[str, Any]) -> Any:
         """The result of a method whose answer is not streamed. Raises ApiError; cancelled, it is cancelled there."""
-        return await self.daemon.request(method, params)
+        result = await self.daemon.request(method, params)
+        if method == "embed":
+            now = asking.current()
+            now.model = without_path(result["model"])
+            now.charge(result["usage"]["prompt_tokens"], 0, 0)
+        return result
 
     async def target(self, name: str | None) -> dict[str, Any]:
         """Params that say which model a name means. Raises HttpFailure 404."""

@@ -1,12 +1,18 @@
-"""What `serve` counts of its own work: requests by dialect and status, and how long answers took to begin."""
+"""What `serve` counts of its own work: requests by dialect and status, how long answers took to begin, and what each
+key has used."""
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from threadrunner.api.generation import Generated
+from threadrunner.http import asking, proxies
+from threadrunner.http.asking import Asking
+from threadrunner.http.audit import Audit
+from threadrunner.http.policy import public
 
 BOUNDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 """Seconds: a warm answer to a load of a large model with a long prompt."""
@@ -39,6 +45,14 @@ class Meter:
         self.seconds = 0.0
         """Of all answers together, until their first token."""
 
+        self.by_key: Counter[tuple[str, int]] = Counter()
+        """Requests by the key's name and status; 429 are those over its limits, or the server's."""
+        self.tokens: Counter[tuple[str, str]] = Counter()
+        """By the key's name, and `prompt`, `cached` or `completion`."""
+
+    def used(self, key: str, what: str, tokens: int) -> None:
+        self.tokens[key, what] += tokens
+
     def answered(self, answer: Generated) -> None:
         took = answer.timings.ttft_ms / 1e3
         self.buckets[sum(took > bound for bound in BOUNDS)] += 1
@@ -46,14 +60,17 @@ class Meter:
 
 
 class Metered:
-    """The application, with its answers counted."""
+    """The application, with its answers counted and noted."""
 
-    def __init__(self, app: ASGIApp, meter: Meter) -> None:
+    def __init__(self, app: ASGIApp, meter: Meter, audit: Audit | None = None) -> None:
         self._app = app
         self._meter = meter
+        self._audit = audit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         status = 499
+        current = Asking(counted=self._meter.used)
+        asking.CURRENT.set(current)
 
         async def sending(message: Message) -> None:
             nonlocal status
@@ -66,3 +83,9 @@ class Metered:
         finally:
             if scope["type"] == "http":
                 self._meter.requests[dialect_of(scope["path"]), status] += 1
+                if current.holder is not None:
+                    self._meter.by_key[current.holder.name, status] += 1
+                if self._audit is not None and not public(scope["path"]):  # probes come every few seconds
+                    address = scope["client"][0] if scope.get("client") else proxies.UNIX
+                    seconds = time.monotonic() - current.began
+                    self._audit.write(current, address, scope["method"], scope["path"], status, seconds)

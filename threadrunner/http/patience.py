@@ -13,8 +13,8 @@ from typing import ClassVar
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-CHUNK = "write_chunk"
-"""In a scope's `state`: how its connection writes a piece of a body."""
+CONNECTION = "connection"
+"""In a scope's `state`: the PatientProtocol that the request came by."""
 
 
 class PatientProtocol(H11Protocol):
@@ -32,7 +32,7 @@ class PatientProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.app_state = {**self.app_state, CHUNK: self.write_chunk}
+        self.app_state = {**self.app_state, CONNECTION: self}
         if len(self.connections) > self.most:
             transport.close()
             return
@@ -52,6 +52,15 @@ class PatientProtocol(H11Protocol):
         messages and h11, which has nothing to do for it but to write its length."""
         if self.flow.write_paused:
             await self.flow.drain()
+        self.write_now(body)
+
+    @property
+    def write_paused(self) -> bool:
+        """Whether the client has first to read what it was sent."""
+        return self.flow.write_paused
+
+    def write_now(self, body: bytes) -> None:
+        """The same, whether the client reads or not."""
         if not self.transport.is_closing():
             self.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
 

@@ -7,13 +7,13 @@ and that a browser asks us before it sends JSON for a page.
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from threadrunner.http.failures import HttpFailure
+from threadrunner.http.keys import Holder
 
-PUBLIC = ("/", "/health", "/v1/health", "/manifest.webmanifest", "/favicon.ico")
+PUBLIC = ("/", "/health", "/v1/health", "/ready", "/manifest.webmanifest", "/favicon.ico")
 """Paths that need no key: they say nothing of models or conversations. So does what is under `/page/`."""
 
 ALLOWED_HEADERS = (
@@ -42,18 +42,29 @@ class Head:
 
 @dataclass(frozen=True)
 class Policy:
-    """`port` None: a Unix socket, which no page reaches. `hosts` are names beside the local ones; `origins` are whole,
-    as `https://chat.example`. `is_key` is None where no key is asked for."""
+    """`port` None: a Unix socket, which no page reaches. `hosts` are names beside the local ones, each with our port or
+    with its own; `origins` are whole, as `https://chat.example`. `who` says whose a key is; it is None where no key is
+    asked for."""
 
     port: int | None
     hosts: frozenset[str] = frozenset()
     origins: frozenset[str] = frozenset()
-    is_key: Callable[[str], bool] | None = None
+    who: Callable[[str], Holder | None] | None = None
 
 
 def refusal(policy: Policy, head: Head) -> HttpFailure | None:
     """Why this request is not answered; None where it is."""
     return _host(policy, head) or _origin(policy, head) or _key(policy, head) or _content(head)
+
+
+def holder(policy: Policy, head: Head) -> Holder | None:
+    """Whose key a request has, where one is asked for."""
+    if policy.who is None:
+        return None
+    scheme, _, token = (head.one("authorization") or "").partition(" ")
+    given = [token.strip()] if scheme.lower() == "bearer" else []
+    given += [value for name in ("x-api-key", "api-key") if (value := head.one(name))]
+    return next((holder for key in given if (holder := policy.who(key)) is not None), None)
 
 
 def shared_with(policy: Policy, head: Head) -> str | None:
@@ -69,7 +80,7 @@ def _host(policy: Policy, head: Head) -> HttpFailure | None:
     if len(given) == 1:
         name, _, port = given[0].lower().rpartition(":") if _has_port(given[0]) else (given[0].lower(), "", "")
         known = name in _LOCAL or name.endswith(".localhost") or name in policy.hosts
-        if known and port in ("", str(policy.port)):
+        if (known and port in ("", str(policy.port))) or given[0].lower() in policy.hosts:
             return None
     text = "this server answers to localhost only, on its own port; `threadrunner serve --allow-host NAME` adds a name"
     return HttpFailure(421, "invalid_request_error", text, "unknown_host")
@@ -105,16 +116,15 @@ def _visits_page(head: Head) -> bool:
 
 def _key(policy: Policy, head: Head) -> HttpFailure | None:
     """SDKs insist on sending some key, so any is taken where none is asked for. A preflight has none."""
-    public = head.path in PUBLIC or head.path.startswith("/page/")
-    if policy.is_key is None or public or head.method == "OPTIONS":
-        return None
-    scheme, _, token = (head.one("authorization") or "").partition(" ")
-    given = [token.strip()] if scheme.lower() == "bearer" else []
-    given += [value for name in ("x-api-key", "api-key") if (value := head.one(name))]
-    if any(policy.is_key(key) for key in given):
+    if policy.who is None or public(head.path) or head.method == "OPTIONS" or holder(policy, head) is not None:
         return None
     text = "this server asks for a key: send it as `Authorization: Bearer KEY`"
     return HttpFailure(401, "authentication_error", text, "invalid_api_key", headers={"www-authenticate": "Bearer"})
+
+
+def public(path: str) -> bool:
+    """Whether it needs no key."""
+    return path in PUBLIC or path.startswith("/page/")
 
 
 def _content(head: Head) -> HttpFailure | None:
@@ -131,9 +141,3 @@ def _content(head: Head) -> HttpFailure | None:
     if head.path.startswith("/api/") and not browser:
         return None
     return HttpFailure(415, "invalid_request_error", "send `Content-Type: application/json`", "unsupported_media_type")
-
-
-def same_key(expected: str) -> Callable[[str], bool]:
-    """Whether a text is this key, in a time that does not depend on how much of it is right."""
-    wanted = expected.encode()
-    return lambda given: hmac.compare_digest(given.encode("utf-8", "surrogateescape"), wanted)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from threadrunner.http import asking
 from threadrunner.http.failures import invalid
 from threadrunner.http.reading import Fields
 
@@ -100,7 +101,8 @@ def read_wanted(wanted: Fields | None) -> dict[str, Any]:
 
 
 def read_ours(body: Fields) -> dict[str, Any]:
-    """The one extra object of ours, which any SDK can send: a conversation, a mode and the like."""
+    """The one extra object of ours, which any SDK can send: a conversation, a mode and the like. Raises HttpFailure,
+    403 where the client's key is not for conversations."""
     ours = body.object("threadrunner")
     if ours is None:
         return {}
@@ -110,6 +112,10 @@ def read_ours(body: Fields) -> dict[str, Any]:
             params[name] = text
     if (memory := ours.flag("memory")) is not None:
         params["memory"] = memory
+    if "session" in params or params.get("memory"):
+        asking.need("conversations", "conversations, nor for what is remembered")
+    if "mode" in params and not asking.may("conversations"):
+        params["memory"] = False  # which a mode may have
     for name in ("keep_alive", "timeout"):
         if (seconds := ours.number(name)) is not None:
             params[name] = seconds

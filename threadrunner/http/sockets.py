@@ -36,10 +36,14 @@ def host(listener: socket.socket) -> str | None:
     return None if listening.is_unix(listener) else str(listener.getsockname()[0])
 
 
-def url(listener: socket.socket) -> str:
-    """http://…, or a Unix socket's path."""
+def url(listener: socket.socket, secure: bool = False) -> str:
+    """http://…, https://…, or a Unix socket's path."""
     name = host(listener)
-    return str(listener.getsockname()) if name is None else f"http://{in_url(name)}:{listener.getsockname()[1]}"
+    return (
+        str(listener.getsockname())
+        if name is None
+        else f"http{'s' if secure else ''}://{in_url(name)}:{listener.getsockname()[1]}"
+    )
 
 
 def in_url(name: str) -> str:

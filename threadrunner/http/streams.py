@@ -19,9 +19,9 @@ from starlette.types import Receive, Scope, Send
 from threadrunner.api.errors import ApiError
 from threadrunner.api.generation import Generated
 from threadrunner.http import failures
-from threadrunner.http.exchange import AnswerPiece, Event, Exchange, Exchanges, Order, Progressed
+from threadrunner.http.exchange import AnswerPiece, AtOnce, Event, Exchange, Exchanges, Order, Progressed
 from threadrunner.http.failures import HttpFailure
-from threadrunner.http.patience import CHUNK
+from threadrunner.http.patience import CONNECTION, PatientProtocol
 
 log = logging.getLogger("threadrunner.http")
 
@@ -77,6 +77,7 @@ class Stream(Response):
         self._silence = silence
         self._order = order
         self._writer = writer
+        self._defect = False
         self.background = None
         self.status_code = 200
         self.init_headers({**HEADERS, "content-type": writer.media_type})
@@ -85,7 +86,7 @@ class Stream(Response):
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Raises ApiError while no status has been sent."""
-        write = outlet(scope, send)
+        write, at_once = outlet(scope, send), self._at_once(scope)
         async with self._exchanges.opened(self._order) as exchange:
             await _first_word(exchange, self._writer.tells_progress)
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
@@ -93,16 +94,38 @@ class Stream(Response):
                 await write(begin)
             ended = False
             while not ended:
-                events = await exchange.events(self._silence)
-                ended = any(isinstance(event, (Generated, ApiError)) for event in events)
-                try:
-                    body = b"".join(map(self._written, events)) if events else self._writer.silence
-                except Exception:  # a defect of ours: what has begun cannot become a status any more
-                    log.exception("writing the answer to %s", self._order.method)
-                    body, ended = self._writer.failed(failures.DEFECT), True
+                events = await exchange.events(self._silence, at_once)
+                if self._defect:
+                    break
+                body = self._joined(events) if events else self._writer.silence
+                ended = self._defect or any(isinstance(event, (Generated, ApiError)) for event in events)
                 if body:
                     await write(body)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _at_once(self, scope: Scope) -> AtOnce | None:
+        """How pieces are written in the very call of the event loop that has read them, where the client reads: to wake
+        our task for each costs as much as all the rest."""
+        connection = direct(scope)
+        if connection is None:
+            return None
+
+        def write(events: list[Event]) -> bool:
+            if connection.write_paused or any(type(event) is not AnswerPiece for event in events):
+                return False
+            if body := self._joined(events):
+                connection.write_now(body)
+            return not self._defect
+
+        return write
+
+    def _joined(self, events: list[Event]) -> bytes:
+        try:
+            return b"".join(map(self._written, events))
+        except Exception:  # a defect of ours: what has begun cannot become a status any more
+            log.exception("writing the answer to %s", self._order.method)
+            self._defect = True
+            return self._writer.failed(failures.DEFECT)
 
     def _written(self, event: Event) -> bytes:
         match event:
@@ -135,11 +158,18 @@ async def _first_word(exchange: Exchange, progress: bool) -> None:
 def outlet(scope: Scope, send: Send) -> Callable[[bytes], Awaitable[None]]:
     """How pieces of a streamed body are written once its head has been sent; none may be empty. They wait for a client
     that does not read, until `patience` hangs up on it."""
-    chunk: Callable[[bytes], Awaitable[None]] | None = scope.get("state", {}).get(CHUNK)
-    if chunk is not None and scope["http_version"] == "1.1" and scope["method"] != "HEAD":
-        return chunk
+    if (connection := direct(scope)) is not None:
+        return connection.write_chunk
 
     async def write(body: bytes) -> None:
         await send({"type": "http.response.body", "body": body, "more_body": True})
 
     return write
+
+
+def direct(scope: Scope) -> PatientProtocol | None:
+    """The connection, where pieces of a body may be written to it directly."""
+    connection: PatientProtocol | None = scope.get("state", {}).get(CONNECTION)
+    if connection is None or scope["http_version"] != "1.1" or scope["method"] == "HEAD":
+        return None
+    return connection

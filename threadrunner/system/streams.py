@@ -8,21 +8,24 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from threadrunner.system import transport
 
 CONNECT_SECONDS = 10
 
+P = TypeVar("P", bound=asyncio.BaseProtocol)
 
-async def open_connection(path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """To what serves `path`. Raises OSError, transport.NotOurs."""
+
+async def create_connection(factory: Callable[[], P], path: str) -> P:
+    """The protocol of a new connection to what serves `path`. Raises OSError, transport.NotOurs."""
+    loop = asyncio.get_running_loop()
     if sys.platform != "win32" and not transport.is_loopback():
-        return await asyncio.open_unix_connection(path)
+        return (await loop.create_unix_connection(factory, path))[1]
     greeted = await asyncio.to_thread(transport.connect, path, CONNECT_SECONDS)
     sock = socket.socket(fileno=greeted.detach())
     sock.setblocking(False)
-    return await asyncio.open_connection(sock=sock)
+    return (await loop.create_connection(factory, sock=sock))[1]
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:

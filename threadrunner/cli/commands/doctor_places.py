@@ -17,6 +17,7 @@ from threadrunner.system import files, listening, locks, this_process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterator
 
     from threadrunner.cli.commands.doctor_models import Finding
@@ -163,15 +164,27 @@ def served() -> Iterator[Finding]:
             yield bad("serve", f"{serving.url} does not answer; {processes.remedy(serving.pid)}")
 
 
+def _any_certificate() -> ssl.SSLContext:
+    """It is asked whether it lives, on this machine and by its address, for which no certificate is made."""
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
 def _says_ok(url: str) -> bool:
     import http.client
     import socket
 
-    host, _, port = url.removeprefix("http://").rpartition(":")
+    scheme, _, place = url.partition("://")
+    host, _, port = place.rpartition(":")
     connection = http.client.HTTPConnection("localhost", timeout=_HTTP_SECONDS)
     try:
-        if url.startswith("http://"):
+        if place:
             connection.sock = socket.create_connection((host.strip("[]"), int(port)), timeout=_HTTP_SECONDS)
+            if scheme == "https":
+                connection.sock = _any_certificate().wrap_socket(connection.sock)
         else:
             connection.sock = listening.unix_socket()
             connection.sock.settimeout(_HTTP_SECONDS)

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from threadrunner.client import autostart
+from threadrunner.http import asking
 from threadrunner.http.gateway import Gateway
 from threadrunner.http.meter import BOUNDS, Meter
 from threadrunner.http.names import without_path
@@ -33,6 +34,7 @@ class Metric(NamedTuple):
 
 def routes(gateway: Gateway) -> list[Route]:
     async def metrics(_request: Request) -> Response:
+        asking.need("metrics", "the metrics")
         status = await gateway.request("status", {}) if await asyncio.to_thread(_daemon_is_there) else None
         families = [*of_http(gateway.meter, len(gateway.exchanges)), *of_daemon(status)]
         return Response(text(families), media_type=CONTENT_TYPE)
@@ -54,6 +56,7 @@ def of_http(meter: Meter, running: int) -> list[Metric]:
     requests = [({"dialect": dialect, "status": status}, n) for (dialect, status), n in sorted(meter.requests.items())]
     return [
         Metric("threadrunner_http_requests_total", "counter", "Requests that were answered, by status.", requests),
+        *_of_keys(meter),
         Metric("threadrunner_http_generating", "gauge", "Answers under way.", [({}, running)]),
         Metric(
             "threadrunner_time_to_first_token_seconds",
@@ -61,6 +64,18 @@ def of_http(meter: Meter, running: int) -> list[Metric]:
             "From a request's arrival at the daemon to its answer's first token, loads included.",
             _histogram(meter),
         ),
+    ]
+
+
+def _of_keys(meter: Meter) -> list[Metric]:
+    """Where keys are asked for."""
+    asked: list[Sample] = [({"key": key, "status": status}, n) for (key, status), n in sorted(meter.by_key.items())]
+    used: list[Sample] = [({"key": key, "kind": kind}, n) for (key, kind), n in sorted(meter.tokens.items())]
+    if not asked:
+        return []
+    return [
+        Metric("threadrunner_http_key_requests_total", "counter", "Requests of each key, by status.", asked),
+        Metric("threadrunner_http_key_tokens_total", "counter", "Tokens of each key; cached are of prompt.", used),
     ]
 
 

@@ -70,9 +70,10 @@ class PageFile(NamedTuple):
 
 
 class PageFiles:
-    """All of them, read once; `version` is in the paths under `/page/`."""
+    """All of them, read once; `version` is in the paths under `/page/`, and all paths begin with `base`."""
 
-    def __init__(self, folder: Path = FOLDER) -> None:
+    def __init__(self, folder: Path = FOLDER, base: str = "") -> None:
+        self._base = base.encode()
         bodies = {file.name: file.read_bytes() for file in sorted(folder.iterdir()) if file.suffix in TYPES}
         together = b"\0".join(name.encode() + b"\0" + body for name, body in bodies.items())
         self.version = hashlib.sha256(together).hexdigest()[:12]
@@ -85,13 +86,13 @@ class PageFiles:
     def _file(self, name: str, body: bytes) -> PageFile:
         suffix = Path(name).suffix
         if suffix in (".html", ".webmanifest"):
-            body = body.replace(b"/page/@/", f"/page/{self.version}/".encode())
+            body = body.replace(b'"/', b'"' + self._base + b"/").replace(b"/page/@/", f"/page/{self.version}/".encode())
         packed = gzip.compress(body, mtime=0)
         return PageFile(body, packed, TYPES[suffix], hashlib.sha256(body).hexdigest()[:16])
 
 
-def routes(_gateway: Gateway) -> list[Route]:
-    files = PageFiles()
+def routes(gateway: Gateway) -> list[Route]:
+    files = PageFiles(base=gateway.base)
 
     async def page(request: Request) -> Response:
         if not wants_html(request.headers.get("accept", "")):

@@ -17,13 +17,13 @@ from starlette.types import Receive, Scope, Send
 from threadrunner import __version__
 from threadrunner.api.conversations import slug
 from threadrunner.api.errors import SessionNotFound
+from threadrunner.http import asking, tabs
 from threadrunner.http.exchange import Order
 from threadrunner.http.failures import HttpFailure
 from threadrunner.http.gateway import Gateway, fields
 from threadrunner.http.live import LiveAnswer, LiveAnswers
 from threadrunner.http.reading import Fields
 from threadrunner.http.streams import HEADERS, NDJSON, outlet
-from threadrunner.http.tabs import Tabs
 
 READS = ("sessions.list", "sessions.show", "sessions.search", "modes.list", "models.list", "status")
 CHANGES = ("sessions.rename", "sessions.delete", "sessions.fork", "sessions.undo", "sessions.import")
@@ -45,10 +45,8 @@ class PageApi:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._tabs = Tabs()
-        self._live = LiveAnswers(gateway.exchanges, self._tabs.tell)
+        self._live = LiveAnswers(gateway.exchanges, gateway.news.tell)
         self._naming = asyncio.Lock()
-        gateway.endings.append(self._tabs.close)
 
     async def passed_on(self, request: Request) -> Response:
         """One of READS or CHANGES; the other tabs are told of a change."""
@@ -60,7 +58,9 @@ class PageApi:
             params = await self._imported(body)
         result = await self._gateway.request(method, params)
         if method in CHANGES:
-            self._tabs.tell({"session": params.get("session"), "change": method, "by": request.headers.get("x-tab")})
+            self._gateway.news.tell(
+                {"session": params.get("session"), "change": method, "by": request.headers.get("x-tab")}
+            )
         return JSONResponse(result, headers=HEADERS)
 
     async def _imported(self, body: Fields) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class PageApi:
     async def state(self, request: Request) -> Response:
         """All that the page needs beside conversations. `passive`: no person has asked for it, so no daemon is started:
         one that is being stopped says that its models go, and must not come back for that."""
-        ask = self._tabs.request if (await _read(request)).flag("passive") else self._gateway.request
+        ask = self._gateway.news.request if (await _read(request)).flag("passive") else self._gateway.request
         names = ("status", "models.list", "modes.list")
         status, models, modes = await asyncio.gather(*(ask(name, {}) for name in names))
         found = {"version": __version__, "status": status, "live": self._live.names()}
@@ -83,7 +83,7 @@ class PageApi:
 
     async def events(self, request: Request) -> Response:
         await _read(request)
-        return LineStream(self._tabs.listen())
+        return LineStream(tabs.listen(self._gateway.news))
 
     async def turn(self, request: Request) -> Response:
         """A prompt, and its answer as lines. `replace` is how many of the last turns it takes the place of, `turns` how
@@ -147,10 +147,12 @@ class PageApi:
 
 
 async def _read(request: Request) -> Fields:
-    """The body. Raises HttpFailure 403 for a page that is not ours: `--allow-origin` is for the dialects."""
+    """The body. Raises HttpFailure 403 for a page that is not ours (`--allow-origin` is for the dialects), and for a
+    key that is not for conversations."""
     origin, host = request.headers.get("origin"), request.headers.get("host")
     if origin is not None and origin not in (f"http://{host}", f"https://{host}"):
         raise HttpFailure(403, "permission_error", "this is for threadrunner's own page", "origin_not_allowed")
+    asking.need("conversations", "the page and its conversations")
     return await fields(request)
 
 

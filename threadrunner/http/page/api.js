@@ -19,7 +19,7 @@ export function takeKey() {
   const found = /^#key=(.+)$/.exec(location.hash);
   if (!found) return false;
   sessionStorage.setItem(KEY, decodeURIComponent(found[1]));
-  history.replaceState(null, "", "/");
+  history.replaceState(null, "", location.pathname);
   return true;
 }
 
@@ -35,7 +35,7 @@ function headers() {
 async function post(method, params, options) {
   let response;
   try {
-    response = await fetch(`/ui/api/${method}`, {
+    response = await fetch(new URL(`../../ui/api/${method}`, import.meta.url), {
       method: "POST", headers: headers(), body: JSON.stringify(params), cache: "no-store", ...options,
     });
   } catch (error) {

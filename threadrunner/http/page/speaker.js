@@ -104,7 +104,7 @@ export class Speaker {
   /** A first message whose conversation was not even made: it is given back. */
   async lost(answer) {
     this.current = null;
-    history.replaceState(null, "", "/");
+    history.replaceState(null, "", location.pathname);
     this.headFor(null);
     this.talk.empty();
     this.composer.restore(answer.prompt, {});

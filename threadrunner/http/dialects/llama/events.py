@@ -32,7 +32,7 @@ def routes(gateway: Gateway) -> list[Route]:
 
 def told(event: dict[str, Any]) -> dict[str, Any] | None:
     """One of the daemon's events in llama-server's words; None for what it has no word for."""
-    status = _STATUS.get(event["event"])
+    status = _STATUS.get(event.get("event", ""))
     if status is None:
         return None
     data: dict[str, Any] = {"status": status}
@@ -58,7 +58,7 @@ class EventStream(Response):
             await super().__call__(scope, _receive, send)
             return
         write = streams.outlet(scope, send)
-        with self._news.heard() as heard:
+        async with self._news.heard() as heard:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             await write(b":\n\n")
             while True:
