@@ -7,7 +7,6 @@ that is kept elsewhere, where that is: `file:/PATH`, or `env:NAME` of the enviro
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -18,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from threadrunner import paths
+from threadrunner.system import locks
 
 RIGHTS = ("conversations", "metrics")
 """What a key may do only if it was given: reach the conversations and what is remembered, with the page; read
@@ -135,7 +135,7 @@ def _changing() -> Iterator[list[NamedKey]]:
     paths.make_home()
     path = file()
     with open(f"{path}.lock", "w", opener=_private) as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        locks.hold(lock)
         keys = load(path)
         yield keys
         with open(f"{path}.new", "w", opener=_private) as new:
