@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import select
-import signal
 import subprocess
 import tempfile
 from typing import IO, NamedTuple
 
 from threadrunner.cli import signals
 from threadrunner.cli.flags import UsageError
+from threadrunner.system import commands
 
 SECONDS = 60.0
 """That a check may take, where the user does not say."""
@@ -44,7 +42,7 @@ class Check:
         Raises UsageError where the shell cannot run it, BrokenPipeError where the answer's reader has gone."""
         child = self._begun(text, number)
         try:
-            ended = _ended(child, self._seconds)
+            ended = commands.ended(child, self._seconds)
         finally:
             self.kill()
         if not ended:
@@ -69,40 +67,11 @@ class Check:
 
     def _start(self, file: IO[bytes], number: int) -> None:
         output = 2 if self._aloud else subprocess.DEVNULL
-        self._child = subprocess.Popen(
-            ["/bin/sh", "-c", self._command],
-            stdin=file,
-            stdout=output,
-            stderr=output,
-            env={**os.environ, "THREADRUNNER_ANSWER": str(number)},
-            process_group=0,
-        )
+        env = {**os.environ, "THREADRUNNER_ANSWER": str(number)}
+        self._child = commands.start(self._command, file, output, env)
 
     def kill(self) -> None:
         """End a run, and what it has started and left behind: the next one must not meet it."""
         child, self._child = self._child, None
         if child is not None:
-            with contextlib.suppress(OSError):
-                os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
-
-
-def _ended(child: subprocess.Popen[bytes], seconds: float) -> bool:
-    """Whether it ends within the time; where that can be seen without it, before it is waited for, so that the number
-    of its group is still its own. Raises BrokenPipeError once the reader of standard output has gone."""
-    try:
-        ending = os.pidfd_open(child.pid)
-    except (AttributeError, OSError):  # not Linux
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(seconds)
-        return child.returncode is not None
-    try:
-        poll = select.poll()
-        poll.register(ending, select.POLLIN)
-        poll.register(1, 0)  # POLLERR and POLLHUP are reported without being asked for
-        ready = {fd for fd, _ in poll.poll(seconds * 1e3)}
-    finally:
-        os.close(ending)
-    if ready and ending not in ready:
-        raise BrokenPipeError("the reader of the answer has gone")
-    return bool(ready)
+            commands.end(child)

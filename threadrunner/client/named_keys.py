@@ -12,12 +12,11 @@ import json
 import os
 import re
 import secrets
-import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from threadrunner import paths
-from threadrunner.system import locks
+from threadrunner.system import files, locks, this_process
 
 RIGHTS = ("conversations", "metrics")
 """What a key may do only if it was given: reach the conversations and what is remembered, with the page; read
@@ -123,9 +122,9 @@ def _from_line(line: str) -> NamedKey:
 
 def _check_private(path: str, descriptor: int) -> None:
     facts = os.fstat(descriptor)
-    if facts.st_uid != os.getuid():
+    if facts.st_uid != this_process.uid():
         raise BadKey(f"{path} belongs to another user; remove it as that user")
-    if stat.S_IMODE(facts.st_mode) & 0o077:
+    if this_process.for_others(facts.st_mode):
         raise BadKey(f"others can read {path}; run `chmod 600 {path}`")
 
 
@@ -146,7 +145,7 @@ def _changing() -> Iterator[list[NamedKey]]:
 
 
 def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+    return os.open(path, flags | files.NOFOLLOW, 0o600)
 
 
 _taken: dict[str, str] = {}

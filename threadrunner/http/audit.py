@@ -10,6 +10,7 @@ import os
 import msgspec
 
 from threadrunner.http.asking import Asking
+from threadrunner.system import files
 
 log = logging.getLogger("threadrunner.http")
 
@@ -51,7 +52,7 @@ class Audit:
             self._said = True
 
     def _open(self) -> int:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | files.OWN
         return os.open(self._path, flags, 0o600)
 
     def _find(self) -> None:
