@@ -34,6 +34,7 @@ class ModelSettings(NamedTuple):
     numa: str
     drafts: str
     draft_model: str
+    mmproj: str
 
 
 def settings(options: Config, names: typing.Collection[str]) -> ModelSettings:

@@ -187,7 +187,12 @@ def _write(path: Path, architecture: str, keys: Mapping[str, Any], shapes: Shape
         k if k.startswith(("tokenizer.", "general.")) else f"{architecture}.{k}": v
         for k, v in {**usual, **keys}.items()
     }
-    header = {"general.architecture": architecture, **own}
+    return write_gguf(path, architecture, own, shapes, salt)
+
+
+def write_gguf(path: Path, architecture: str, keys: Mapping[str, Any], shapes: Shapes, salt: int = 0) -> Path:
+    """A file with these keys as they are, and random weights."""
+    header = {"general.architecture": architecture, **keys}
     head = b"GGUF" + struct.pack("<IQQ", 3, len(shapes), len(header))
     for key, value in header.items():
         kind, content = typed(value)

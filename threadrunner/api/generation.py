@@ -11,13 +11,16 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from threadrunner.api.chat import (
+    MAX_IMAGES,
     MAX_SCHEMA_BYTES,
+    ImagePart,
     Message,
     ReasoningMode,
     TemplateVars,
     ToolCall,
     ToolChoice,
     Tools,
+    image_conflict,
     message_conflicts,
     tool_conflicts,
 )
@@ -33,6 +36,13 @@ class GenerateParams(SamplingParams, kw_only=True, forbid_unknown_fields=True):
 
     prompt: Annotated[str, described("one user turn; with `raw`, the text to continue as it stands")] | None = None
     messages: Annotated[list[Message], Meta(min_length=1, max_length=10_000)] | None = None
+    images: Annotated[
+        list[ImagePart],
+        described(
+            "pictures for `prompt`, before its text, or with `raw` where it has <__media__>; in `messages`: parts",
+            max_length=MAX_IMAGES,
+        ),
+    ] = field(default_factory=list)
     system: Annotated[str, described("goes before the conversation")] | None = None
     raw: Annotated[bool, described("no chat template")] = False
     special: Annotated[
@@ -81,6 +91,10 @@ class GenerateParams(SamplingParams, kw_only=True, forbid_unknown_fields=True):
         Annotated[bool, described("put what is remembered of the matter before the prompt; null: as the mode says")]
         | None
     ) = None
+
+    @property
+    def has_images(self) -> bool:
+        return bool(self.images) or any(message.images for message in self.messages or ())
 
 
 class ApplyTemplateParams(Target, kw_only=True, forbid_unknown_fields=True):
@@ -153,8 +167,17 @@ def _generate_conflicts(params: GenerateParams) -> str | None:
     if params.grammar is not None and params.tools and params.tool_choice != "none":
         return "give at most one of `grammar` and `tools`: a call has a grammar of its own"
     if params.session is not None:  # it may know the calls that results answer, and the tools that a choice is among
-        return tool_conflicts(params.tools, "auto")
-    return message_conflicts(params.messages or ()) or tool_conflicts(params.tools, params.tool_choice)
+        return _image_conflicts(params) or tool_conflicts(params.tools, "auto")
+    problem = _image_conflicts(params) or message_conflicts(params.messages or ())
+    return problem or tool_conflicts(params.tools, params.tool_choice)
+
+
+def _image_conflicts(params: GenerateParams) -> str | None:
+    if params.images and params.prompt is None:
+        return "`images` go with a `prompt`; in `messages` give them as parts of the content"
+    if params.prompt_logprobs is not None and params.has_images:
+        return "a prompt with pictures has no log-probabilities; leave out `prompt_logprobs`"
+    return image_conflict(params.images)
 
 
 class EmbedParams(Target, kw_only=True, forbid_unknown_fields=True):

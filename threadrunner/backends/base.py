@@ -185,6 +185,10 @@ class ModelSpec(Struct, frozen=True, kw_only=True):
     hardware: Hardware = Hardware()
     draft_path: str = ""
     """The GGUF file of a small model that drafts for this one; empty: none."""
+    mmproj_path: str = ""
+    """The GGUF file of the encoder with which this model looks at pictures; empty: none."""
+    mmproj_named: bool = False
+    """The user has named it: where it cannot be used, the model must not be loaded without it."""
     memory_limit: int = 0
     """Bytes the worker may take in all; 0: what the machine has free."""
     max_queued: int = 64

@@ -27,6 +27,7 @@ from threadrunner.api.generation import (
     TokenizeParams,
     Usage,
 )
+from threadrunner.backends import seeing
 from threadrunner.backends.answer import AnswerBuilder
 from threadrunner.backends.base import Event, Finished, ModelFacts, ModelSpec, Params, Progress
 from threadrunner.backends.failures import api_error, failed
@@ -89,6 +90,7 @@ class LlamaBackend:
             "cache_bytes": size.cells * loaded.model.cell_bytes(*attempt.attention.types),
             **attempt.facts(loaded.model),
             **(loaded.draft.facts() if loaded.draft else {}),
+            **seeing.facts(loaded.requests.sight),
             "load_ms": round((time.monotonic() - began) * 1e3, 1),
         }
         self._loaded = loaded

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from threadrunner import machine
-from threadrunner.backends import drafting, hardware
+from threadrunner.backends import drafting, hardware, seeing
 from threadrunner.backends.base import ModelSpec
 from threadrunner.backends.drafting import DraftWeights
 from threadrunner.backends.requests import RequestBuilder
@@ -94,6 +94,9 @@ def _load(
         cell_bytes, state_bytes = model.cell_bytes(*attempt.attention.types), 0
         if model.recurrent:
             cell_bytes, state_bytes = _measured(model, threads, attempt.attention)
+        projector = seeing.load_projector(spec, model, threads)
+        if projector is not None:
+            made.enter_context(contextlib.closing(projector))
         draft = drafting.load_weights(spec, model, attempt)
         if draft is not None:
             made.enter_context(contextlib.closing(draft.model))
@@ -103,7 +106,7 @@ def _load(
             cell_bytes=cell_bytes,
             draft_cell_bytes=draft.cell_bytes if draft else 0,
             state_bytes=state_bytes,
-            model_bytes=attempt.in_memory(model) + (draft.in_memory if draft else 0),
+            model_bytes=attempt.in_memory(model) + (draft.in_memory if draft else 0) + seeing.bytes_of(spec),
             free=attempt.free_for_cache(),
             limit=spec.memory_limit,
             ram=spec.cache_ram,
@@ -115,12 +118,14 @@ def _load(
             n_cells=size.first_cells,
             n_seq=size.sequences,
             n_batch=N_BATCH,
-            n_ubatch=N_UBATCH,
+            n_ubatch=N_UBATCH if projector is None else seeing.batch_for(projector, N_UBATCH, N_BATCH),
             threads=threads,
             attention=attempt.attention,
         )
         made.enter_context(contextlib.closing(context))
         loaded = _whole(spec, model, context, size, threads)
+        if projector is not None:
+            loaded.requests.sight = loaded.engine.sight = seeing.sight(spec, projector, context)
         if draft is not None:
             loaded = _with_draft(loaded, draft, size)
         made.pop_all()

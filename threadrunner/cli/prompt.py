@@ -59,7 +59,13 @@ def gather(options: Options) -> dict[str, Any]:
 def _said(options: Options) -> dict[str, Any]:
     """The prompt, or results and what the words say beside them: then nothing but a result is read from a pipe."""
     if options.result is None:
-        return {"prompt": _text(options)}
+        if options.image is None and not any(word.startswith("@") for word in options.words):
+            return {"prompt": _text(options, options.words)}
+        from threadrunner.cli import pictures
+
+        words, files = pictures.taken(options.words)
+        files += options.image or []
+        return {"prompt": _text(options, words, alone=bool(files)), "images": pictures.images(files)}
     if options.session is None:
         raise UsageError("--result belongs to a conversation: give -c, or -S NAME, too")
     from threadrunner.cli import tools
@@ -81,15 +87,16 @@ def _rare(options: Options) -> dict[str, Any]:
     return params
 
 
-def _text(options: Options) -> str:
-    """The argument, a blank line, the piped text; or the one that there is. Raises UsageError where both are empty."""
-    words = options.words if options.words != ["-"] else []  # a lone - is the usual sign for standard input
+def _text(options: Options, words: list[str], *, alone: bool = False) -> str:
+    """The argument, a blank line, the piped text; or the one that there is. Raises UsageError where both are empty,
+    and no picture stands `alone`."""
+    words = words if words != ["-"] else []  # a lone - is the usual sign for standard input
     argument = request.words_text(words)
-    piped = stdin.read(expected=not argument)
+    piped = stdin.read(expected=not (argument or alone))
     if not options.raw:
         piped = piped.rstrip("\r\n")
     prompt = f"{argument}\n\n{piped}" if argument and piped else argument or piped
-    if not prompt.strip() and not (options.raw and prompt):
+    if not prompt.strip() and not alone and not (options.raw and prompt):
         raise UsageError("the prompt is empty; give it as an argument or pipe text in")
     return prompt
 

@@ -32,6 +32,7 @@ class Load(Struct, tag=True):
     """As the system has them: a file's name need not be UTF-8, as a text in msgpack must be."""
     cache_dir: bytes
     draft_path: bytes
+    mmproj_path: bytes = b""
 
 
 class Submit(Struct, tag=True):
@@ -103,18 +104,20 @@ class Gauges(Struct, tag=True):
 
 FromWorker = Loading | Ready | LoadFailed | Piece | Progress | Done | Failed | LetGo | Gauges
 
+_PATHS = ("path", "cache_dir", "draft_path", "mmproj_path")
+
 _encoder = msgspec.msgpack.Encoder()
 to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
 from_worker: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)
 
 
 def load(backend: str, spec: ModelSpec) -> Load:
-    bare = msgspec.structs.replace(spec, path="", cache_dir="", draft_path="")
-    return Load(backend, bare, *map(os.fsencode, (spec.path, spec.cache_dir, spec.draft_path)))
+    bare = msgspec.structs.replace(spec, **dict.fromkeys(_PATHS, ""))
+    return Load(backend, bare, *(os.fsencode(getattr(spec, name)) for name in _PATHS))
 
 
 def spec_of(load: Load) -> ModelSpec:
-    paths = {name: os.fsdecode(getattr(load, name)) for name in ("path", "cache_dir", "draft_path")}
+    paths = {name: os.fsdecode(getattr(load, name)) for name in _PATHS}
     return msgspec.structs.replace(load.spec, **paths)
 
 

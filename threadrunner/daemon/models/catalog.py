@@ -24,8 +24,8 @@ from typing import NamedTuple
 
 from threadrunner.api.errors import ModelNotFound
 from threadrunner.daemon.gguf.names import meant, printable
+from threadrunner.daemon.gguf.parts import file_fingerprint, file_size, part_names
 from threadrunner.daemon.gguf.parts import model_files as files_of
-from threadrunner.daemon.gguf.parts import part_names
 from threadrunner.daemon.models import foreign, hub_cache, remotes, selection
 from threadrunner.daemon.models.folders import models_in, repositories, why_not_a_file
 from threadrunner.daemon.models.known import known, name_of
@@ -83,6 +83,8 @@ class ModelRef(NamedTuple):
     """Where it is, if it is on another machine: then it has no file here."""
     draft: str = ""
     """The file of a small model that is loaded with it, to draft for it."""
+    mmproj: str = ""
+    """The file of the encoder with which it looks at pictures."""
 
     @property
     def present(self) -> bool:
@@ -107,7 +109,12 @@ class ModelRef(NamedTuple):
     @property
     def files(self) -> list[str]:
         """All files that are read for it, its own first; a split model has several."""
-        return [*files_of(self.path), *(files_of(self.draft) if self.draft else ())]
+        return [*files_of(self.path), *(files_of(self.draft) if self.draft else ()), *filter(None, [self.mmproj])]
+
+    @property
+    def alone(self) -> ModelRef:
+        """Without what is loaded beside it."""
+        return self._replace(draft="", mmproj="")
 
     @property
     def entries(self) -> list[str]:
@@ -117,23 +124,7 @@ class ModelRef(NamedTuple):
     @property
     def size_bytes(self) -> int:
         """Of all its files, those that are here."""
-        return sum(map(_size, self.files))
-
-
-def file_fingerprint(path: str) -> str:
-    """One file's part of ModelRef.fingerprint."""
-    try:
-        facts = os.stat(path)
-    except (OSError, ValueError):
-        return ""
-    return f"{facts.st_dev:x}-{facts.st_ino:x}-{facts.st_size:x}-{facts.st_mtime_ns:x}"
-
-
-def _size(path: str) -> int:
-    try:
-        return os.path.getsize(path)
-    except (OSError, ValueError):
-        return 0
+        return sum(map(file_size, self.files))
 
 
 class Catalog:

@@ -164,15 +164,14 @@ class Fleet:
         names += [alias for alias, target in aliases.items() if target in names]
         return model_settings.settings(self.config, [name for name in names if name])
 
-    def draft_model(self, model: ModelRef, backend: str) -> str:
-        """The name of the small model to load with it, where it is not loaded already; empty: none."""
-        config = self.config
-        if backend != "llama" or not (config.draft_model or config.models) or self.roster.runs(model, backend):
-            return ""
-        with contextlib.suppress(ConfigError):  # `use` raises it
-            own = self.settings(model)
-            return own.draft_model if own.drafts != "off" else ""
-        return ""
+    def companions(self, model: ModelRef, backend: str) -> tuple[str, str]:
+        """What config.toml says of the small model and of the encoder of pictures to load with it, where it is not
+        loaded already; for none: empty, and `off`."""
+        if backend == "llama" and not self.roster.runs(model, backend):
+            with contextlib.suppress(ConfigError):  # `use` raises it
+                own = self.settings(model)
+                return own.draft_model if own.drafts != "off" else "", own.mmproj
+        return "", "off"
 
     # What a resident needs: see ResidentHost.
 
@@ -188,11 +187,13 @@ class Fleet:
         return ModelSpec(
             name=model.name,
             path=model.files[0] if model.path else "",
-            fingerprint=model._replace(draft="").fingerprint,  # the state that is kept is the model's alone
+            fingerprint=model.alone.fingerprint,  # the state that is kept is the model's alone
             context=own.context,
             threads=min(own.threads, MAX_THREADS),
             hardware=Hardware(**{name: getattr(own, name) for name in Hardware.__struct_fields__}),
             draft_path=model.draft,
+            mmproj_path=model.mmproj,
+            mmproj_named=bool(own.mmproj),
             memory_limit=self._limit(resident),
             max_queued=config.max_queued,
             cache_ram=config.cache_ram,

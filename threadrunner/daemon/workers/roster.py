@@ -68,7 +68,7 @@ class Roster:
 
 
 def _same_files(one: ModelRef, other: ModelRef) -> bool:
-    return (one.path, one.draft) == (other.path, other.draft)
+    return (one.path, one.draft, one.mmproj) == (other.path, other.draft, other.mmproj)
 
 
 def _file_of(resident: Resident) -> str | None:

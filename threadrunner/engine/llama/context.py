@@ -87,7 +87,7 @@ class Context:
         self._model = model
         self._params = params
         self._closed = False
-        self.n_batch = n_batch
+        self.n_batch, self.n_ubatch = n_batch, n_ubatch
         self.n_seq = n_seq
         self._scratch = n_seq
         """A sequence id of our own: holds cells while they are copied."""
