@@ -83,6 +83,9 @@ class Config(NamedTuple):
         Words(("auto", "off", "always")),
     ] = "auto"
     mmproj: Annotated[str, "the encoder of pictures, a file; empty: the one beside the model; `off`: none"] = ""
+    adapters: Annotated[
+        list[str], "LoRA files to load with a model: `style.gguf`, or with a scale, `style.gguf=0.5`"
+    ] = []  # noqa: RUF012
     draft_model: Annotated[str, "a small model of the same vocabulary, whose guesses are used as drafts"] = ""
     memory_limit: Annotated[int, "maximum bytes for one loaded model, cache included; 0: what is free"] = 0
     memory_total: Annotated[int, "maximum bytes for all loaded models together; 0: what is free"] = 0

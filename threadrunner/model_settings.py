@@ -34,6 +34,7 @@ class ModelSettings(NamedTuple):
     numa: str
     drafts: str
     draft_model: str
+    adapters: list[str]
     mmproj: str
 
 

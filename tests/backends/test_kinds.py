@@ -198,9 +198,9 @@ def test_a_model_without_a_vocabulary_is_refused_at_load(tmp_path: Path) -> None
 
 
 def test_an_embedding_that_is_no_number_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    values = tiny._values
+    values = tiny.values
     monkeypatch.setattr(
-        tiny, "_values", lambda name, shape, salt: values(name, shape, salt) * (math.nan if "norm" in name else 1)
+        tiny, "values", lambda name, shape, salt: values(name, shape, salt) * (math.nan if "norm" in name else 1)
     )
     with Loaded(tiny.llama(tmp_path / "m.gguf")) as model:
         failed = model.ask(EmbedParams(input="a house"))

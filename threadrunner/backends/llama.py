@@ -91,6 +91,7 @@ class LlamaBackend:
             **attempt.facts(loaded.model),
             **(loaded.draft.facts() if loaded.draft else {}),
             **seeing.facts(loaded.requests.sight),
+            **loaded.requests.adapters.facts(),
             "load_ms": round((time.monotonic() - began) * 1e3, 1),
         }
         self._loaded = loaded

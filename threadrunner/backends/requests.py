@@ -12,6 +12,7 @@ from threadrunner.api.chat import message_conflicts, tool_conflicts
 from threadrunner.api.errors import InvalidParams
 from threadrunner.api.generation import ApplyTemplateParams, GenerateParams, InfillParams, conflicts
 from threadrunner.api.sampling import SamplingParams
+from threadrunner.backends.adapting import Adapters
 from threadrunner.backends.album import Album
 from threadrunner.backends.base import PRIORITIES
 from threadrunner.backends.sampling import sampling_of
@@ -62,6 +63,7 @@ class RequestBuilder:
         tokens, `usual` how tokens are chosen where a request says nothing of it."""
         self.chat_prompt = ChatPrompt(vocab, chat_template, tools_template)
         self.dialect = Dialect(vocab, tools_template or chat_template, lambda: self.chat_prompt.takes_tools)
+        self.adapters = Adapters()
         self.sight: Sight | None = None
         """What looks at pictures, if the model has that."""
         self._vocab = vocab
@@ -92,6 +94,7 @@ class RequestBuilder:
             stops=params.stop,
             n=params.n,
             spans=prompt.spans,
+            blend=self.adapters.blend(params.lora),
             scored=params.prompt_logprobs,
             reproducible=params.seed is not None or sampling.temperature <= 0 or params.logprobs is not None,
         )
@@ -171,6 +174,7 @@ class RequestBuilder:
             stops=params.stop,
             n=params.n,
             forced=prompt.forced,
+            blend=self.adapters.blend(params.lora),
             cutters=cutters,
             reproducible=params.seed is not None or params.logprobs is not None,
             stop_tokens=prompts.stop_tokens,

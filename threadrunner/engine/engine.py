@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterator
 
+from threadrunner.engine.adapters import Turns
 from threadrunner.engine.batching import fill, up_to_pictures
 from threadrunner.engine.candidates import CandidateMaker
 from threadrunner.engine.choosing import choose
@@ -49,6 +50,7 @@ class Engine:
         self.cells = Cells(context, parking, recurrent=model.recurrent, window=model.n_swa)
         self._growth = Growth(context, self.cells, limits.cells)
         self.speculation = SpeculativeDecoding(self.cells, limits.context, recurrent=model.recurrent)
+        self._turns: Turns[Sequence] = Turns()
         self.sight: Sight | None = None  # for a model that takes pictures; ours from then on
         self._waiting = Waiting()
         self._siblings: dict[int, list[Sequence]] = {}
@@ -70,9 +72,6 @@ class Engine:
     @property
     def busy(self) -> bool:
         return bool(self.cells.running or self._waiting)
-
-    def set_threads(self, threads: int, prefill: int) -> None:
-        self.context.set_threads(threads, prefill)
 
     def add(self, request: Request) -> None:
         """Take a request; its end is an Ended for each candidate, or one Broken, from later steps. Raises
@@ -136,6 +135,7 @@ class Engine:
             return []
         context = self.context
         fill(context, chunks)
+        context.apply(chunks[0].sequence.blend.parts)
         began = time.monotonic()
         if not self._interruption.begin_batch(chunks):
             return []
@@ -160,8 +160,8 @@ class Engine:
         return events
 
     def _plan(self, cautious: bool = False) -> list[Chunk[Sequence]]:
-        readers = [sequence for sequence in self.cells.running if sequence.span is None]
-        plan = scored_in_parts(self.scheduler.schedule(readers, cautious))
+        readers, others_wait = self._turns.take([s for s in self.cells.running if s.span is None])
+        plan = scored_in_parts(self.scheduler.schedule(readers, cautious or others_wait))
         return self.speculation.extend(self.cells.before_last(up_to_pictures(plan)))
 
     def _look(self, sequence: Sequence, sight: Sight) -> list[Event]:
@@ -176,6 +176,7 @@ class Engine:
         chunks = self._make_room([Chunk(sequence, size, None)])
         if chunks != [Chunk(sequence, size, None)] or not self._interruption.begin_batch(chunks):
             return []  # it lost its place, or has got another
+        self.context.apply(sequence.blend.parts)
         status = sight.decode(sequence, size, self.scheduler.pace)
         self._interruption.end_batch()
         if status != OK:

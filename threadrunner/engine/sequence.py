@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from threadrunner.engine.adapters import PLAIN, Blend
 from threadrunner.engine.pictures import Span
 from threadrunner.engine.prompts.detokenizer import Cutter
 
@@ -61,6 +62,8 @@ class Request:
     """The number of its first candidate."""
     spans: tuple[Span, ...] = ()
     """Which places of the prompt are for pictures."""
+    blend: Blend = PLAIN
+    """The adapters under which it is answered."""
     scored: int | None = None
     """Also find the log-probability of each token of the prompt, and this many likeliest at its place."""
 
@@ -96,6 +99,17 @@ class Sequence:
     """Of the prompt's second token and those after it, as far as they are known."""
     started_at: float = 0.0
     first_token_at: float = 0.0
+
+    @property
+    def blend(self) -> Blend:
+        return self.request.blend
+
+    def known_as(self, end: int) -> list[int]:
+        """tokens[:end], as caches have them: what was evaluated under other adapters is not the same."""
+        tokens = self.tokens[:end]
+        if tokens and self.request.blend.parts:
+            tokens[0] = self.request.blend.mark(tokens[0])
+        return tokens
 
     @property
     def remaining(self) -> int:

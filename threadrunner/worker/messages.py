@@ -33,6 +33,7 @@ class Load(Struct, tag=True):
     cache_dir: bytes
     draft_path: bytes
     mmproj_path: bytes = b""
+    adapter_paths: list[bytes] = []
 
 
 class Submit(Struct, tag=True):
@@ -112,13 +113,18 @@ from_worker: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromW
 
 
 def load(backend: str, spec: ModelSpec) -> Load:
-    bare = msgspec.structs.replace(spec, **dict.fromkeys(_PATHS, ""))
-    return Load(backend, bare, *(os.fsencode(getattr(spec, name)) for name in _PATHS))
+    adapters = [msgspec.structs.replace(adapter, path="") for adapter in spec.adapters]
+    bare = msgspec.structs.replace(spec, adapters=adapters, **dict.fromkeys(_PATHS, ""))
+    load = Load(backend, bare, *(os.fsencode(getattr(spec, name)) for name in _PATHS))
+    load.adapter_paths = [os.fsencode(adapter.path) for adapter in spec.adapters]
+    return load
 
 
 def spec_of(load: Load) -> ModelSpec:
     paths = {name: os.fsdecode(getattr(load, name)) for name in _PATHS}
-    return msgspec.structs.replace(load.spec, **paths)
+    pairs = zip(load.spec.adapters, load.adapter_paths, strict=True)
+    adapters = [msgspec.structs.replace(adapter, path=os.fsdecode(path)) for adapter, path in pairs]
+    return msgspec.structs.replace(load.spec, adapters=adapters, **paths)
 
 
 def pack(message: ToWorker | FromWorker) -> bytes:

@@ -32,7 +32,7 @@ from threadrunner.daemon.live_config import LiveConfig
 from threadrunner.daemon.methods import consent
 from threadrunner.daemon.methods.choice import NOTHING, ModelChoice, Preference, Reason, choose_model
 from threadrunner.daemon.methods.task import task_of
-from threadrunner.daemon.models import mmproj, remotes
+from threadrunner.daemon.models import adapters, mmproj, remotes
 from threadrunner.daemon.models.catalog import Catalog, ModelRef
 from threadrunner.daemon.models.last_used import LastUsed
 from threadrunner.daemon.tally import Tally
@@ -164,15 +164,18 @@ class Generation:
         return model if choice.backend != "llama" else await self._fetched(model, offline, sink)
 
     async def _with_companions(self, model: ModelRef, backend: str, offline: bool, sink: Sink) -> ModelRef:
-        """With the small model that config.toml has for it, and with its encoder of pictures, where it must be loaded
-        for this request."""
-        small, encoder = self._fleet.companions(model, backend)
+        """With the small model and the adapters that config.toml has for it, and with its encoder of pictures, where it
+        must be loaded for this request."""
+        small, encoder, listed = self._fleet.companions(model, backend)
         if small:
             try:
                 draft = await self._fetched(await self._catalog.resolve(small), offline, sink)
             except ApiError as error:
                 raise type(error)(f"the draft_model of {model.name}: {error.message}", **error.facts) from None
             model = model._replace(draft=draft.path)
+        if listed and model.present:
+            found = await asyncio.to_thread(adapters.find, listed, model.path, self._catalog.folder)
+            model = model._replace(adapters=found)
         if encoder == mmproj.OFF or not model.present:
             return model
         return model._replace(mmproj=await asyncio.to_thread(mmproj.find, model.path, encoder, self._catalog.folder))

@@ -27,6 +27,7 @@ from threadrunner.daemon.gguf.names import meant, printable
 from threadrunner.daemon.gguf.parts import file_fingerprint, file_size, part_names
 from threadrunner.daemon.gguf.parts import model_files as files_of
 from threadrunner.daemon.models import foreign, hub_cache, remotes, selection
+from threadrunner.daemon.models.adapters import AdapterRef
 from threadrunner.daemon.models.folders import models_in, repositories, why_not_a_file
 from threadrunner.daemon.models.known import known, name_of
 from threadrunner.remote_settings import RemoteModel, parse
@@ -85,6 +86,8 @@ class ModelRef(NamedTuple):
     """The file of a small model that is loaded with it, to draft for it."""
     mmproj: str = ""
     """The file of the encoder with which it looks at pictures."""
+    adapters: tuple[AdapterRef, ...] = ()
+    """LoRA files that are loaded with it."""
 
     @property
     def present(self) -> bool:
@@ -109,12 +112,13 @@ class ModelRef(NamedTuple):
     @property
     def files(self) -> list[str]:
         """All files that are read for it, its own first; a split model has several."""
-        return [*files_of(self.path), *(files_of(self.draft) if self.draft else ()), *filter(None, [self.mmproj])]
+        beside = [*(files_of(self.draft) if self.draft else ()), *filter(None, [self.mmproj])]
+        return [*files_of(self.path), *beside, *(adapter.path for adapter in self.adapters)]
 
     @property
     def alone(self) -> ModelRef:
         """Without what is loaded beside it."""
-        return self._replace(draft="", mmproj="")
+        return self._replace(draft="", mmproj="", adapters=())
 
     @property
     def entries(self) -> list[str]:

@@ -16,6 +16,7 @@ from threadrunner import machine
 from threadrunner.api.errors import ApiError, InternalError, ModelLoadFailed, WorkerCrashed
 from threadrunner.api.status import ModelStatus
 from threadrunner.backends.base import ModelFacts
+from threadrunner.daemon.gguf.adapter import check_adapter
 from threadrunner.daemon.gguf.check import check_gguf
 from threadrunner.daemon.gguf.mmproj import check_mmproj
 from threadrunner.daemon.gguf.parts import file_fingerprint
@@ -239,6 +240,8 @@ class Resident:
                 await asyncio.to_thread(check_gguf, file)
             if self.model.mmproj:
                 await asyncio.to_thread(check_mmproj, self.model.mmproj)
+            for adapter in self.model.adapters:
+                await asyncio.to_thread(check_adapter, adapter.path, self.model.files[0])
 
     def _fail(self, error: ApiError) -> None:
         """The load ended before there was a process."""

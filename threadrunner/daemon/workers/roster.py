@@ -68,7 +68,7 @@ class Roster:
 
 
 def _same_files(one: ModelRef, other: ModelRef) -> bool:
-    return (one.path, one.draft, one.mmproj) == (other.path, other.draft, other.mmproj)
+    return one.files == other.files and one.adapters == other.adapters
 
 
 def _file_of(resident: Resident) -> str | None:
