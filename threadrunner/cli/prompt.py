@@ -75,7 +75,7 @@ def _said(options: Options) -> dict[str, Any]:
 
 def _rare(options: Options) -> dict[str, Any]:
     """Params that few prompts have, whose code the others need not wait for."""
-    if options.tools is None and options.tool_choice is None and options.set is None:
+    if not (options.tools or options.tool_choice or options.set or options.lora):
         return {}
     from threadrunner.cli import tools
 
@@ -84,6 +84,8 @@ def _rare(options: Options) -> dict[str, Any]:
         params["tools"] = tools.read(stdin.file(options.tools), options.tools)
     if options.tool_choice is not None:
         params["tool_choice"] = tools.choice(options.tool_choice)
+    if options.lora is not None:
+        params["lora"] = tools.adapters(options.lora)
     return params
 
 

@@ -133,8 +133,7 @@ class Engine:
         chunks = self._make_room(self._plan(cautious))
         if not chunks:
             return []
-        context = self.context
-        fill(context, chunks)
+        fill(context := self.context, chunks)
         context.apply(chunks[0].sequence.blend.parts)
         began = time.monotonic()
         if not self._interruption.begin_batch(chunks):

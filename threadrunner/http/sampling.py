@@ -110,6 +110,8 @@ def read_ours(body: Fields) -> dict[str, Any]:
             params[name] = text
     if (memory := ours.flag("memory")) is not None:
         params["memory"] = memory
+    if (lora := ours.object("lora")) is not None:
+        params["lora"] = lora.plain()
     for name in ("keep_alive", "timeout"):
         if (seconds := ours.number(name)) is not None:
             params[name] = seconds

@@ -115,9 +115,9 @@ from_worker: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromW
 def load(backend: str, spec: ModelSpec) -> Load:
     adapters = [msgspec.structs.replace(adapter, path="") for adapter in spec.adapters]
     bare = msgspec.structs.replace(spec, adapters=adapters, **dict.fromkeys(_PATHS, ""))
-    load = Load(backend, bare, *(os.fsencode(getattr(spec, name)) for name in _PATHS))
-    load.adapter_paths = [os.fsencode(adapter.path) for adapter in spec.adapters]
-    return load
+    path, cache_dir, draft_path, mmproj_path = (os.fsencode(getattr(spec, name)) for name in _PATHS)
+    beside = [os.fsencode(adapter.path) for adapter in spec.adapters]
+    return Load(backend, bare, path, cache_dir, draft_path, mmproj_path, beside)
 
 
 def spec_of(load: Load) -> ModelSpec:
