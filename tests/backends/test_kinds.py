@@ -11,8 +11,9 @@ import pytest
 from tests.backends import tiny
 from tests.backends.harness import Loaded, greedy
 from threadrunner.api import errors
-from threadrunner.api.generation import EmbedParams, InfillParams, RerankParams, TokenizeParams
-from threadrunner.backends.base import Failed, ModelSpec
+from threadrunner.api.errors import InvalidParams
+from threadrunner.api.generation import Embedded, EmbedParams, InfillParams, RerankParams, TokenizeParams
+from threadrunner.backends.base import Failed, ModelSpec, Progress
 from threadrunner.backends.llama import LlamaBackend
 from threadrunner.engine.llama.context import Context
 from threadrunner.engine.llama.errors import LoadError
@@ -207,3 +208,25 @@ def test_an_embedding_that_is_no_number_is_an_error(tmp_path: Path, monkeypatch:
         assert isinstance(failed, Failed)
         assert "not a number" in failed.message
         assert failed.code == errors.ModelLoadFailed.code
+
+
+def test_fewer_dimensions_and_many_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Loaded(tiny.llama(tmp_path / "tiny.gguf")) as model:
+        texts = [f"text {i}" for i in range(300)]
+        id = model.submit(EmbedParams(input=texts, dimensions=8))
+        ends, events = model.finish(id)
+        short = ends[id]
+        assert isinstance(short, Embedded)
+        assert [len(vector) for vector in short.embeddings] == [8] * 300
+        done = [(event.done, event.total) for event in events if isinstance(event, Progress)]
+        assert len(done) > 10
+        assert done == sorted(done)
+        assert {total for _, total in done} == {short.usage.prompt_tokens}
+        (whole,) = embed(model, texts[7])
+        length = math.hypot(*whole[:8])
+        assert [x / length for x in whole[:8]] == pytest.approx(short.embeddings[7], abs=1e-3)
+        with pytest.raises(InvalidParams, match="vectors have 32 numbers"):
+            model.submit(EmbedParams(input="a", dimensions=33))
+        monkeypatch.setattr("threadrunner.backends.llama.MAX_NUMBERS", 320)
+        with pytest.raises(InvalidParams, match="at most 10 at a time"):
+            model.submit(EmbedParams(input=texts))

@@ -28,6 +28,10 @@ from threadrunner.api.conversations import Source
 from threadrunner.api.fields import INT32_MAX, FinishReason, SessionName, Temperature, described
 from threadrunner.api.sampling import SamplingParams, Target
 
+MAX_TEXTS = 4096
+MAX_NUMBERS = 1 << 21
+"""Of all vectors in one answer: 45 MB of JSON."""
+
 TokenId = Annotated[int, Meta(ge=0, le=INT32_MAX)]
 
 
@@ -181,7 +185,14 @@ def _image_conflicts(params: GenerateParams) -> str | None:
 
 
 class EmbedParams(Target, kw_only=True, forbid_unknown_fields=True):
-    input: Annotated[str | Annotated[list[str], Meta(max_length=256)], described("a text, or several")]
+    input: Annotated[str | Annotated[list[str], Meta(max_length=MAX_TEXTS)], described("a text, or several")]
+    dimensions: (
+        Annotated[
+            int,
+            described("only so many numbers of each vector, the first ones, at length 1 again", ge=1, le=1 << 20),
+        ]
+        | None
+    ) = None
 
 
 class RerankParams(Target, kw_only=True, forbid_unknown_fields=True):
