@@ -96,6 +96,13 @@ def _llama(vocabulary: Mapping[str, Any] | None, changes: Mapping[str, Any]) -> 
     return {**keys, **words, **changes}, shapes
 
 
+def decoding_reranker(path: Path) -> Path:
+    """Qwen3-Reranker's kind: it generates as well, and its head scores a text's last token."""
+    keys, shapes = _llama(None, {"pooling_type": RANK, "classifier.output_labels": ["yes", "no"]})
+    shapes |= {f"blk.0.attn_{which}_norm.weight": (16,) for which in "qk"}
+    return _write(path, "qwen3", keys, {**shapes, "cls.output.weight": (WIDTH, 2)})
+
+
 def bert(path: Path, pooling: int, **changes: Any) -> Path:
     """A model that only embeds; with RANK one that only scores."""
     words = letters_vocabulary()

@@ -1,6 +1,6 @@
 """500 short texts to vectors: our daemon and llama-server by turns, each in one request, and whether they agree.
 
-    python -m tests.bench.embed LLAMA_SERVER MODEL.gguf
+python -m tests.bench.embed LLAMA_SERVER MODEL.gguf
 """
 
 from __future__ import annotations

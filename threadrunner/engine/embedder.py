@@ -79,9 +79,10 @@ class Embedder:
         does."""
         self._model = model
         self._pooling = pooling
-        # A text is seen whole, and pooled by the model itself, where tokens look at those after them or no cache keeps
-        # those before; of other models only the last 512 tokens' logits need memory at a time, and we pool.
-        self._whole = model.only_embeds or not remembers
+        # A text is seen whole, and pooled by the model itself, where tokens look at those after them, no cache keeps
+        # those before, or a head scores it; of others only the last 512 tokens' logits need memory at a time, and we
+        # pool.
+        self._whole = model.only_embeds or not remembers or pooling == RANK
         # An encoder, and a state that is not cells, is known to be right for one sequence at a time.
         self._seats = 1 if model.has_encoder or model.recurrent else _TEXTS
         self._threads = threads
@@ -180,7 +181,8 @@ class Embedder:
         if not any(texts):
             return
         if not position:
-            context.remove(-1)  # of all sequences: a text before these may have been cancelled or have failed half way
+            for seq in range(self._seats):  # one by one: recurrent states refuse -1, which means all of them elsewhere
+                context.remove(seq)  # also where a text before these was cancelled or has failed half way
         context.clear_batch()
         for seq, text in enumerate(texts):
             if text:
