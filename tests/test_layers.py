@@ -64,9 +64,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine": set(),
     "engine.constraints": {"engine.llama.errors", "system.alarms"},
     "engine.drafting": set(),
-    "engine.kv": {"engine.llama", "engine.scheduler", "engine.sequence"},
+    "engine.kv": {"engine.llama", "engine.pictures", "engine.scheduler", "engine.sequence"},
     "engine.llama": {"engine.constraints", "system.c_library"},
-    "engine.prompts": {"engine.llama", "engine.errors", "syntax"},
+    "engine.prompts": {"engine.llama", "engine.errors", "engine.pictures", "syntax"},
     "engine.tools": set(),
 }  # fmt: skip
 

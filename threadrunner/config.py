@@ -82,6 +82,10 @@ class Config(NamedTuple):
         "evaluate likely tokens ahead: `auto`, `off`, or `always`, also where a text should be reproducible",
         Words(("auto", "off", "always")),
     ] = "auto"
+    mmproj: Annotated[str, "the encoder of pictures, a file; empty: the one beside the model; `off`: none"] = ""
+    adapters: Annotated[
+        list[str], "LoRA files to load with a model: `style.gguf`, or with a scale, `style.gguf=0.5`"
+    ] = []  # noqa: RUF012
     draft_model: Annotated[str, "a small model of the same vocabulary, whose guesses are used as drafts"] = ""
     memory_limit: Annotated[int, "maximum bytes for one loaded model, cache included; 0: what is free"] = 0
     memory_total: Annotated[int, "maximum bytes for all loaded models together; 0: what is free"] = 0
@@ -112,7 +116,7 @@ TABLES = ("catalog", "models", "remotes", "route")
 LOG_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 
-FILES = ("model", "model_path", "draft_model")
+FILES = ("model", "model_path", "mmproj", "draft_model")
 """Options that may be a file's path: `~` is expanded, and its bytes need not be UTF-8."""
 
 

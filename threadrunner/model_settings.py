@@ -34,6 +34,8 @@ class ModelSettings(NamedTuple):
     numa: str
     drafts: str
     draft_model: str
+    adapters: list[str]
+    mmproj: str
 
 
 def settings(options: Config, names: typing.Collection[str]) -> ModelSettings:

@@ -19,7 +19,7 @@ from threadrunner.api.errors import ModelLoadFailed
 from threadrunner.backends import drafting, hardware
 from threadrunner.backends.base import Hardware, ModelSpec
 from threadrunner.engine.llama import devices, model, tensors
-from threadrunner.engine.llama.context import Attention
+from threadrunner.engine.llama.attention import Attention
 from threadrunner.engine.llama.devices import Device
 from threadrunner.engine.llama.errors import LoadError
 from threadrunner.engine.llama.library import llama_cpp

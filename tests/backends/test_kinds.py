@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 from tests.backends import tiny
 from tests.backends.harness import Loaded, greedy
 from threadrunner.api import errors
-from threadrunner.api.generation import EmbedParams, InfillParams, RerankParams, TokenizeParams
-from threadrunner.backends.base import Failed, ModelSpec
+from threadrunner.api.errors import InvalidParams
+from threadrunner.api.generation import Embedded, EmbedParams, InfillParams, RerankParams, TokenizeParams
+from threadrunner.backends.base import Failed, ModelSpec, Progress
 from threadrunner.backends.llama import LlamaBackend
 from threadrunner.engine.llama.context import Context
 from threadrunner.engine.llama.errors import LoadError
@@ -145,9 +147,14 @@ def test_a_reranker_says_what_it_is(tmp_path: Path) -> None:
         assert model.ask(TokenizeParams(text="a")).tokens
 
 
-def test_a_reranker_scores_each_pair_by_itself(tmp_path: Path) -> None:
+def scoring_bert(path: Path) -> Path:
+    return tiny.bert(path, tiny.RANK)
+
+
+@pytest.mark.parametrize("write", [scoring_bert, tiny.decoding_reranker])
+def test_a_reranker_scores_each_pair_by_itself(tmp_path: Path, write: Callable[[Path], Path]) -> None:
     texts = ["a house on the hill", "a mouse", "the the the", "rivers and houses", "z"]
-    with Loaded(tiny.bert(tmp_path / "m.gguf", tiny.RANK)) as model:
+    with Loaded(write(tmp_path / "m.gguf")) as model:
         together = model.ask(RerankParams(query="the house", documents=texts))
         assert [result.score for result in together.results] == sorted(
             (result.score for result in together.results), reverse=True
@@ -176,6 +183,16 @@ def test_texts_that_share_a_step_have_the_vectors_they_have_alone(tmp_path: Path
                 assert alone == pytest.approx(vector, abs=2e-3), text
 
 
+@pytest.mark.parametrize("kind", tiny.STATES)
+def test_one_text_after_another_whatever_the_state_is(tmp_path: Path, kind: str) -> None:
+    """llama.cpp refuses to empty all sequences at once of a recurrent state: its second text was an error for good."""
+    with Loaded(tiny.STATES[kind](tmp_path / "m.gguf")) as model:
+        alone = [embed(model, text)[0] for text in ("a house", "the river " * 60, "a house")]
+        assert alone[2] == pytest.approx(alone[0], abs=2e-3)
+        for vector, other in zip(alone, embed(model, "a house", "the river " * 60, "a house"), strict=True):
+            assert other == pytest.approx(vector, abs=2e-3)
+
+
 def test_an_encoder_embeds_and_does_not_generate(tmp_path: Path) -> None:
     with Loaded(tiny.t5(tmp_path / "m.gguf")) as model:
         first, second, other = embed(model, "a house", "a house", "a mouse")
@@ -198,12 +215,34 @@ def test_a_model_without_a_vocabulary_is_refused_at_load(tmp_path: Path) -> None
 
 
 def test_an_embedding_that_is_no_number_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    values = tiny._values
+    values = tiny.values
     monkeypatch.setattr(
-        tiny, "_values", lambda name, shape, salt: values(name, shape, salt) * (math.nan if "norm" in name else 1)
+        tiny, "values", lambda name, shape, salt: values(name, shape, salt) * (math.nan if "norm" in name else 1)
     )
     with Loaded(tiny.llama(tmp_path / "m.gguf")) as model:
         failed = model.ask(EmbedParams(input="a house"))
         assert isinstance(failed, Failed)
         assert "not a number" in failed.message
         assert failed.code == errors.ModelLoadFailed.code
+
+
+def test_fewer_dimensions_and_many_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Loaded(tiny.llama(tmp_path / "tiny.gguf")) as model:
+        texts = [f"text {i}" for i in range(300)]
+        id = model.submit(EmbedParams(input=texts, dimensions=8))
+        ends, events = model.finish(id)
+        short = ends[id]
+        assert isinstance(short, Embedded)
+        assert [len(vector) for vector in short.embeddings] == [8] * 300
+        done = [(event.done, event.total) for event in events if isinstance(event, Progress)]
+        assert len(done) > 10
+        assert done == sorted(done)
+        assert {total for _, total in done} == {short.usage.prompt_tokens}
+        (whole,) = embed(model, texts[7])
+        length = math.hypot(*whole[:8])
+        assert [x / length for x in whole[:8]] == pytest.approx(short.embeddings[7], abs=1e-3)
+        with pytest.raises(InvalidParams, match="vectors have 32 numbers"):
+            model.submit(EmbedParams(input="a", dimensions=33))
+        monkeypatch.setattr("threadrunner.backends.llama.MAX_NUMBERS", 320)
+        with pytest.raises(InvalidParams, match="at most 10 at a time"):
+            model.submit(EmbedParams(input=texts))

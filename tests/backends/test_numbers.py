@@ -90,9 +90,9 @@ def test_any_number_of_threads(tmp_path: Path, threads: int) -> None:
 def test_scores_that_are_no_numbers_are_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any]
 ) -> None:
-    values = tiny._values
+    values = tiny.values
     monkeypatch.setattr(
-        tiny, "_values", lambda name, shape, salt: values(name, shape, salt) * (math.nan if "norm" in name else 1)
+        tiny, "values", lambda name, shape, salt: values(name, shape, salt) * (math.nan if "norm" in name else 1)
     )
     with Loaded(tiny.llama(tmp_path / "m.gguf")) as broken:
         failed = broken.ask(greedy("abc", **more))

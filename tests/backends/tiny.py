@@ -7,7 +7,7 @@ network they are) is what tests of the engine need, and no model that could be f
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ NORMAL, CONTROL, USER_DEFINED = 1, 3, 4
 Shapes = dict[str, tuple[int, ...]]
 """A tensor's name -> its lengths as ggml has them, the fastest first."""
 Array = np.ndarray[Any, np.dtype[np.float32]]
+Change = Callable[[str, Array], Array]
+"""A tensor's name and its usual weights -> those to write."""
 
 
 def _byte_letters() -> list[str]:
@@ -71,11 +73,18 @@ def llama(path: Path, vocabulary: Mapping[str, Any] | None = None, **changes: An
     return _write(path, "llama", *_llama(vocabulary, changes))
 
 
-def untied(path: Path, vocabulary: Mapping[str, Any] | None = None, *, salt: int = 0, **changes: Any) -> Path:
+def untied(
+    path: Path,
+    vocabulary: Mapping[str, Any] | None = None,
+    *,
+    salt: int = 0,
+    change: Change | None = None,
+    **changes: Any,
+) -> Path:
     """As `llama`, whose likeliest token is nearly always the one before it, with an output of its own: it wanders.
     Another salt is other weights."""
     keys, shapes = _llama(vocabulary, changes)
-    return _write(path, "llama", keys, {**shapes, "output.weight": shapes["token_embd.weight"]}, salt)
+    return _write(path, "llama", keys, {**shapes, "output.weight": shapes["token_embd.weight"]}, salt, change)
 
 
 def _llama(vocabulary: Mapping[str, Any] | None, changes: Mapping[str, Any]) -> tuple[dict[str, Any], Shapes]:
@@ -85,6 +94,13 @@ def _llama(vocabulary: Mapping[str, Any] | None, changes: Mapping[str, Any]) -> 
     shapes |= {"blk.0.attn_output.weight": (WIDTH, WIDTH), "blk.0.ffn_gate.weight": (WIDTH, FEED)}
     keys = {"attention.layer_norm_rms_epsilon": 1e-5, "rope.dimension_count": 16}
     return {**keys, **words, **changes}, shapes
+
+
+def decoding_reranker(path: Path) -> Path:
+    """Qwen3-Reranker's kind: it generates as well, and its head scores a text's last token."""
+    keys, shapes = _llama(None, {"pooling_type": RANK, "classifier.output_labels": ["yes", "no"]})
+    shapes |= {f"blk.0.attn_{which}_norm.weight": (16,) for which in "qk"}
+    return _write(path, "qwen3", keys, {**shapes, "cls.output.weight": (WIDTH, 2)})
 
 
 def bert(path: Path, pooling: int, **changes: Any) -> Path:
@@ -180,14 +196,33 @@ def _attention(block: str) -> Shapes:
     return shapes | {f"{block}.ffn_up.weight": (WIDTH, FEED), f"{block}.ffn_down.weight": (FEED, WIDTH)}
 
 
-def _write(path: Path, architecture: str, keys: Mapping[str, Any], shapes: Shapes, salt: int = 0) -> Path:
+def _write(
+    path: Path,
+    architecture: str,
+    keys: Mapping[str, Any],
+    shapes: Shapes,
+    salt: int = 0,
+    change: Change | None = None,
+) -> Path:
     usual = {"context_length": CONTEXT, "embedding_length": WIDTH, "block_count": 1, "feed_forward_length": FEED}
     usual |= {"attention.head_count": 2, "attention.head_count_kv": 2}
     own = {
         k if k.startswith(("tokenizer.", "general.")) else f"{architecture}.{k}": v
         for k, v in {**usual, **keys}.items()
     }
-    header = {"general.architecture": architecture, **own}
+    return write_gguf(path, architecture, own, shapes, salt, change)
+
+
+def write_gguf(
+    path: Path,
+    architecture: str,
+    keys: Mapping[str, Any],
+    shapes: Shapes,
+    salt: int = 0,
+    change: Change | None = None,
+) -> Path:
+    """A file with these keys as they are, and random weights."""
+    header = {"general.architecture": architecture, **keys}
     head = b"GGUF" + struct.pack("<IQQ", 3, len(shapes), len(header))
     for key, value in header.items():
         kind, content = typed(value)
@@ -195,13 +230,14 @@ def _write(path: Path, architecture: str, keys: Mapping[str, Any], shapes: Shape
     weights = b""
     for name, shape in shapes.items():
         head += text(name) + struct.pack(f"<I{len(shape)}Q", len(shape), *shape) + struct.pack("<IQ", 0, len(weights))
-        data = _values(name, shape, salt).tobytes()
+        weights_of = values(name, shape, salt)
+        data = (change(name, weights_of) if change else weights_of).tobytes()
         weights += data + bytes(-len(data) % 32)
     path.write_bytes(head + bytes(-len(head) % 32) + weights)
     return path
 
 
-def _values(name: str, shape: tuple[int, ...], salt: int) -> Array:
+def values(name: str, shape: tuple[int, ...], salt: int) -> Array:
     """The same for a name and a salt each time: norms near 1, the rest such that tokens change what is computed."""
     generator = np.random.default_rng([*name.encode(), *([salt] if salt else [])])
     normal: Array = generator.standard_normal(shape[::-1]).astype(np.float32)

@@ -73,13 +73,13 @@ def contexts(monkeypatch: pytest.MonkeyPatch) -> list[FakeContext]:
 
 def finished(embedder: Embedder) -> EmbedJob:
     while True:
-        if (job := embedder.step()) is not None:
+        if (job := embedder.step()).complete:
             return job
 
 
 def test_a_text_of_several_chunks_is_the_mean_of_its_tokens_with_length_one() -> None:
     embedder = embedder_of(MODEL, max_tokens=2048)
-    embedder.add(1, [[2] * 1200, [], [0]])
+    embedder.add(EmbedJob(1, [[2] * 1200, [], [0]]))
     job = finished(embedder)
     assert (job.id, embedder.busy) == (1, False)
     length = math.hypot(2, 1)
@@ -89,14 +89,14 @@ def test_a_text_of_several_chunks_is_the_mean_of_its_tokens_with_length_one() ->
 
 def test_a_model_that_sees_a_text_whole_pools_it_itself() -> None:
     embedder = embedder_of(WHOLE)
-    embedder.add(1, [[7, 8]])
+    embedder.add(EmbedJob(1, [[7, 8]]))
     assert finished(embedder).vectors == [pytest.approx([0.6, 0.8])]
 
 
 @pytest.mark.parametrize(("pooling", "token"), [(FIRST, 3), (LAST, 9)])
 def test_first_and_last_pooling_take_one_tokens_vector_across_chunks(pooling: int, token: int) -> None:
     embedder = embedder_of(MODEL, pooling, max_tokens=2048)
-    embedder.add(1, [[3] + [5] * 1000 + [9]])
+    embedder.add(EmbedJob(1, [[3] + [5] * 1000 + [9]]))
     length = math.hypot(token, 1)
     assert finished(embedder).vectors == [pytest.approx([token / length, 1 / length])]
 
@@ -104,21 +104,21 @@ def test_first_and_last_pooling_take_one_tokens_vector_across_chunks(pooling: in
 def test_a_reranker_makes_no_vector() -> None:
     embedder = embedder_of(MODEL, RANK)
     with pytest.raises(Unsupported, match="reranker"):
-        embedder.add(1, [[1]])
+        embedder.add(EmbedJob(1, [[1]]))
     assert not embedder.busy
 
 
 def test_a_text_that_is_too_long_takes_no_other_with_it() -> None:
     embedder = embedder_of(MODEL, max_tokens=3)
     with pytest.raises(PromptTooLong):
-        embedder.add(1, [[1], [1] * 4])
+        embedder.add(EmbedJob(1, [[1], [1] * 4]))
     assert not embedder.busy
 
 
 def test_a_failed_chunk_is_an_error_of_its_job_alone(contexts: list[FakeContext]) -> None:
     embedder = embedder_of(MODEL, max_tokens=3)
     for id in (1, 2, 3, 4):
-        embedder.add(id, [[1]])
+        embedder.add(EmbedJob(id, [[1]]))
     embedder.cancel(2)
     assert finished(embedder).id == 1
     contexts[0].status = -3
@@ -140,9 +140,9 @@ def test_short_texts_share_a_step_and_a_long_one_has_it_alone() -> None:
 
 def test_texts_of_one_step_keep_their_own_vectors() -> None:
     embedder = embedder_of(MODEL)
-    embedder.add(1, [[2], [], [0, 0], [3, 5]])
-    assert embedder.step() is not None
-    embedder.add(2, [[2], [], [0, 0], [3, 5]])
+    embedder.add(EmbedJob(1, [[2], [], [0, 0], [3, 5]]))
+    assert embedder.step().complete
+    embedder.add(EmbedJob(2, [[2], [], [0, 0], [3, 5]]))
     two, none, zero, four = finished(embedder).vectors
     assert two == pytest.approx([2 / math.hypot(2, 1), 1 / math.hypot(2, 1)])
     assert (none, zero) == ([0.0, 0.0], [0.0, 1.0])
@@ -151,11 +151,28 @@ def test_texts_of_one_step_keep_their_own_vectors() -> None:
 
 def test_pairs_get_scores_as_they_are() -> None:
     embedder = embedder_of(WHOLE, RANK)
-    embedder.add(1, [[1, 2], [3]], ranks=True)
+    embedder.add(EmbedJob(1, [[1, 2], [3]], ranks=True))
     assert finished(embedder).vectors == [[0.5], [-0.5]]
 
 
 def test_what_is_no_reranker_scores_nothing() -> None:
     embedder = embedder_of(MODEL)
     with pytest.raises(Unsupported, match="no reranker"):
-        embedder.add(1, [[1]], ranks=True)
+        embedder.add(EmbedJob(1, [[1]], ranks=True))
+
+
+def test_fewer_dimensions_are_the_first_ones_at_length_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    embedder = embedder_of(MODEL)
+    embedder.add(EmbedJob(1, [[3], [7, 1]], dimensions=1))
+    assert finished(embedder).vectors == [[1.0], [1.0]]
+
+
+def test_how_far_a_job_is() -> None:
+    embedder = embedder_of(MODEL, max_tokens=2000)
+    embedder.add(EmbedJob(1, [[2] * 1200, [1], [4] * 600]))
+    told = []
+    while embedder.busy:
+        job = embedder.step()
+        told.append((job.tokens_done, job.complete))
+    assert job.tokens == 1801
+    assert told == [(512, False), (1024, False), (1200, False), (1201, False), (1713, False), (1801, True)]

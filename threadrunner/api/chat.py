@@ -9,9 +9,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from threadrunner.api import pictures
 from threadrunner.api.fields import described
 
 MAX_TOOLS = 128
+MAX_IMAGES = 16
+"""In a request, those of earlier turns among them."""
 MAX_SCHEMA_BYTES = 256 << 10
 """Of JSON, for a tool's parameters and for `json_schema`."""
 
@@ -26,6 +29,15 @@ class TextPart(Struct, forbid_unknown_fields=True, tag_field="type", tag="text")
     """A part of a message's content."""
 
     text: str
+
+
+class ImagePart(Struct, forbid_unknown_fields=True, tag_field="type", tag="image"):
+    """A picture, as a part of a message's content: always the file itself, never where it could be fetched."""
+
+    data: Annotated[
+        bytes, described("a PNG, JPEG, GIF or BMP file in base64", min_length=1, max_length=pictures.MAX_BYTES)
+    ]
+    media_type: Annotated[str | None, described("say image/png; what the file itself says counts")] = None
 
 
 class FunctionCall(Struct, forbid_unknown_fields=True):
@@ -48,16 +60,29 @@ class Message(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """One turn of a conversation. "developer" means "system"."""
 
     role: Role
-    content: Annotated[str | list[TextPart] | None, described("may be absent beside `tool_calls`")] = None
+    content: Annotated[
+        str | list[TextPart | ImagePart] | None,
+        described("may be absent beside `tool_calls`; pictures: a user's, a tool's"),
+    ] = None
     tool_calls: Annotated[list[ToolCall], described("of an assistant")] = []
     tool_call_id: Annotated[CallId | None, described("of a tool: the call that this is the result of")] = None
     reasoning: Annotated[str | None, described("of an assistant: what it thought before it answered")] = None
 
     @property
     def text(self) -> str:
-        """The content as one text."""
+        """The content as one text, a picture as a word."""
         content = self.content
-        return "".join(part.text for part in content) if isinstance(content, list) else content or ""
+        return "".join(part_text(part) for part in content) if isinstance(content, list) else content or ""
+
+    @property
+    def images(self) -> list[ImagePart]:
+        """The pictures in the content."""
+        return [part for part in self.content if isinstance(part, ImagePart)] if isinstance(self.content, list) else []
+
+
+def part_text(part: TextPart | ImagePart) -> str:
+    """A part as text: a picture as a word for it."""
+    return part.text if isinstance(part, TextPart) else "[picture]"
 
 
 class FunctionDefinition(Struct, forbid_unknown_fields=True):
@@ -115,6 +140,8 @@ class CallPart(Struct, omit_defaults=True, frozen=True):
 def message_conflicts(messages: Sequence[Message]) -> str | None:
     """What is wrong with a conversation that the types cannot say, None where nothing is."""
     open_calls: set[str] = set()
+    if problem := image_conflict([image for message in messages for image in message.images]):
+        return problem
     for i, message in enumerate(messages):
         if problem := _misplaced(message) or _call_conflict(message, open_calls):
             return f"messages[{i}]: {problem}"
@@ -126,6 +153,8 @@ def _misplaced(message: Message) -> str | None:
         return "only an assistant has `tool_calls` and `reasoning`"
     if message.tool_call_id is not None and message.role != "tool":
         return "only a message of role `tool` has a `tool_call_id`"
+    if message.images and message.role not in ("user", "tool"):
+        return "only what a user or a tool says may have pictures"
     if message.content is None and not message.tool_calls and message.reasoning is None:
         return "it has no `content`"
     return None
@@ -143,6 +172,18 @@ def _call_conflict(message: Message, open_calls: set[str]) -> str | None:
         if call.id in open_calls:
             return f"two calls have the id {call.id!r}"
         open_calls.add(call.id)
+    return None
+
+
+def image_conflict(images: Sequence[ImagePart]) -> str | None:
+    """What is wrong with the pictures of a request: all that can be told without decoding them."""
+    if len(images) > MAX_IMAGES:
+        return f"{len(images)} pictures; a request may have {MAX_IMAGES}"
+    for number, image in enumerate(images, 1):
+        try:
+            pictures.look(image.data)
+        except pictures.BadPicture as error:
+            return f"picture {number} of {len(images)} cannot be used: {error}"
     return None
 
 

@@ -56,6 +56,13 @@ Stop = Annotated[
     list[Annotated[str, Meta(min_length=1, max_length=1024)]],
     described("generation ends before the first of these texts", max_length=16),
 ]
+Adapters = Annotated[
+    dict[Annotated[str, Meta(min_length=1, max_length=128)], Annotated[float, Meta(ge=-100.0, le=100.0)]],
+    described(
+        "LoRA adapters of the model by name, each with its scale; {}: none; absent: as config.toml has them",
+        max_length=16,
+    ),
+]
 Timeout = Annotated[float, described("seconds until the request ends with error Timeout", gt=0, le=86400)]
 KeepAlive = Annotated[
     float,

@@ -11,13 +11,16 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from threadrunner.api.chat import (
+    MAX_IMAGES,
     MAX_SCHEMA_BYTES,
+    ImagePart,
     Message,
     ReasoningMode,
     TemplateVars,
     ToolCall,
     ToolChoice,
     Tools,
+    image_conflict,
     message_conflicts,
     tool_conflicts,
 )
@@ -25,6 +28,10 @@ from threadrunner.api.conversations import Source
 from threadrunner.api.fields import INT32_MAX, FinishReason, SessionName, Temperature, described
 from threadrunner.api.sampling import SamplingParams, Target
 from threadrunner.api.votes import Vote, Voted, vote_conflicts
+
+MAX_TEXTS = 4096
+MAX_NUMBERS = 1 << 21
+"""Of all vectors in one answer: 45 MB of JSON."""
 
 TokenId = Annotated[int, Meta(ge=0, le=INT32_MAX)]
 
@@ -34,6 +41,13 @@ class GenerateParams(SamplingParams, kw_only=True, forbid_unknown_fields=True):
 
     prompt: Annotated[str, described("one user turn; with `raw`, the text to continue as it stands")] | None = None
     messages: Annotated[list[Message], Meta(min_length=1, max_length=10_000)] | None = None
+    images: Annotated[
+        list[ImagePart],
+        described(
+            "pictures for `prompt`, before its text, or with `raw` where it has <__media__>; in `messages`: parts",
+            max_length=MAX_IMAGES,
+        ),
+    ] = field(default_factory=list)
     system: Annotated[str, described("goes before the conversation")] | None = None
     raw: Annotated[bool, described("no chat template")] = False
     special: Annotated[
@@ -83,6 +97,10 @@ class GenerateParams(SamplingParams, kw_only=True, forbid_unknown_fields=True):
         | None
     ) = None
     vote: Annotated[Vote, described("how one of `n` answers is chosen; the result is that one")] | None = None
+
+    @property
+    def has_images(self) -> bool:
+        return bool(self.images) or any(message.images for message in self.messages or ())
 
 
 class ApplyTemplateParams(Target, kw_only=True, forbid_unknown_fields=True):
@@ -161,12 +179,28 @@ def _generate_conflicts(params: GenerateParams) -> str | None:
     if params.grammar is not None and params.tools and params.tool_choice != "none":
         return "give at most one of `grammar` and `tools`: a call has a grammar of its own"
     if params.session is not None:  # it may know the calls that results answer, and the tools that a choice is among
-        return tool_conflicts(params.tools, "auto")
-    return message_conflicts(params.messages or ()) or tool_conflicts(params.tools, params.tool_choice)
+        return _image_conflicts(params) or tool_conflicts(params.tools, "auto")
+    problem = _image_conflicts(params) or message_conflicts(params.messages or ())
+    return problem or tool_conflicts(params.tools, params.tool_choice)
+
+
+def _image_conflicts(params: GenerateParams) -> str | None:
+    if params.images and params.prompt is None:
+        return "`images` go with a `prompt`; in `messages` give them as parts of the content"
+    if params.prompt_logprobs is not None and params.has_images:
+        return "a prompt with pictures has no log-probabilities; leave out `prompt_logprobs`"
+    return image_conflict(params.images)
 
 
 class EmbedParams(Target, kw_only=True, forbid_unknown_fields=True):
-    input: Annotated[str | Annotated[list[str], Meta(max_length=256)], described("a text, or several")]
+    input: Annotated[str | Annotated[list[str], Meta(max_length=MAX_TEXTS)], described("a text, or several")]
+    dimensions: (
+        Annotated[
+            int,
+            described("only so many numbers of each vector, the first ones, at length 1 again", ge=1, le=1 << 20),
+        ]
+        | None
+    ) = None
 
 
 class RerankParams(Target, kw_only=True, forbid_unknown_fields=True):

@@ -12,6 +12,7 @@ from msgspec import Meta, Struct, field
 
 from threadrunner.api.fields import (
     INT32_MAX,
+    Adapters,
     Candidates,
     KeepAlive,
     LogitBias,
@@ -138,6 +139,7 @@ class SamplingParams(Target, kw_only=True, forbid_unknown_fields=True):
         described("`after`: what cannot be held while generating is checked on the finished answer, with new tries"),
     ] = "while"
     logprobs: Logprobs | None = None
+    lora: Adapters | None = None
     n: Candidates = 1
     mode: ModeName | None = None
     default_model: Annotated[ModelName, described("where neither request, mode nor session names one")] | None = None

@@ -171,6 +171,18 @@ class RemoteServer(Struct, frozen=True, kw_only=True):
         return f"<RemoteServer {self.name} {self.url}>"  # no log and no trace has the key
 
 
+class AdapterSpec(Struct, frozen=True, kw_only=True):
+    """A LoRA adapter to load with a model."""
+
+    name: str
+    """By which requests ask for it."""
+    path: str = ""
+    scale: float = 1.0
+    """At which it is applied where a request says nothing; 0: not then."""
+    fingerprint: str = ""
+    """Changes when the file's content may have changed."""
+
+
 class ModelSpec(Struct, frozen=True, kw_only=True):
     """What to load, as the daemon resolved it."""
 
@@ -186,6 +198,11 @@ class ModelSpec(Struct, frozen=True, kw_only=True):
     hardware: Hardware = Hardware()
     draft_path: str = ""
     """The GGUF file of a small model that drafts for this one; empty: none."""
+    mmproj_path: str = ""
+    """The GGUF file of the encoder with which this model looks at pictures; empty: none."""
+    mmproj_named: bool = False
+    """The user has named it: where it cannot be used, the model must not be loaded without it."""
+    adapters: list[AdapterSpec] = []
     memory_limit: int = 0
     """Bytes the worker may take in all; 0: what the machine has free."""
     max_queued: int = 64

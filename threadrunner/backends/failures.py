@@ -5,7 +5,7 @@ from __future__ import annotations
 from threadrunner.api import errors
 from threadrunner.backends.base import Failed
 from threadrunner.engine.errors import BadTemplate, PromptTooLong, QueueFull, Refused, Unsupported
-from threadrunner.engine.llama.errors import BadGrammar, DamagedModel, EngineError
+from threadrunner.engine.llama.errors import BadGrammar, DamagedModel, EngineError, UnreadablePicture
 
 
 def failed(id: int, error: EngineError) -> Failed:
@@ -29,6 +29,7 @@ def api_error(error: EngineError) -> errors.ApiError:
 _KINDS: dict[type[EngineError], type[errors.ApiError]] = {
     BadGrammar: errors.InvalidGrammar,
     Refused: errors.InvalidParams,
+    UnreadablePicture: errors.InvalidParams,
     Unsupported: errors.NotSupported,
     BadTemplate: errors.NotSupported,
 }

@@ -11,7 +11,7 @@ from threadrunner import machine
 from threadrunner.backends.base import Hardware, ModelSpec
 from threadrunner.engine import offload, sizing
 from threadrunner.engine.llama import devices, library, tensors
-from threadrunner.engine.llama.context import Attention
+from threadrunner.engine.llama.attention import Attention
 from threadrunner.engine.llama.devices import Device
 from threadrunner.engine.llama.errors import LoadError
 from threadrunner.engine.llama.model import F16, Model, Where

@@ -12,6 +12,7 @@ from msgspec import UNSET
 from threadrunner import machine
 from threadrunner.api import errors
 from threadrunner.api.generation import (
+    MAX_NUMBERS,
     AppliedTemplate,
     ApplyTemplateParams,
     Detokenized,
@@ -27,11 +28,13 @@ from threadrunner.api.generation import (
     TokenizeParams,
     Usage,
 )
+from threadrunner.backends import seeing
 from threadrunner.backends.answer import AnswerBuilder
 from threadrunner.backends.base import Event, Finished, ModelFacts, ModelSpec, Params, Progress
 from threadrunner.backends.failures import api_error, failed
 from threadrunner.backends.loading import LoadedModel, load
 from threadrunner.backends.requests import priority_of
+from threadrunner.engine.embedder import EmbedJob
 from threadrunner.engine.events import Broken, Ended, Prefilled, Text
 from threadrunner.engine.llama.errors import EngineError, LoadError
 from threadrunner.engine.llama.recommended import recommended
@@ -89,6 +92,8 @@ class LlamaBackend:
             "cache_bytes": size.cells * loaded.model.cell_bytes(*attempt.attention.types),
             **attempt.facts(loaded.model),
             **(loaded.draft.facts() if loaded.draft else {}),
+            **seeing.facts(loaded.requests.sight),
+            **loaded.requests.adapters.facts(),
             "load_ms": round((time.monotonic() - began) * 1e3, 1),
         }
         self._loaded = loaded
@@ -118,10 +123,9 @@ class LlamaBackend:
                     applied = AppliedTemplate(loaded.name, prompt.text, len(prompt.tokens))
                     self._ready.append(Finished(id, applied))
                 case EmbedParams():
-                    texts = [params.input] if isinstance(params.input, str) else params.input
-                    loaded.embedder.add(id, [loaded.vocab.whole(text) for text in texts])
+                    loaded.embedder.add(_embed_job(id, params, loaded))
                 case RerankParams():
-                    loaded.embedder.add(id, loaded.pairs.tokens(params.query, params.documents), ranks=True)
+                    loaded.embedder.add(EmbedJob(id, loaded.pairs.tokens(params.query, params.documents), ranks=True))
                     self._top[id] = params.top_n or len(params.documents)
         except EngineError as error:
             raise api_error(error) from None
@@ -226,9 +230,9 @@ class LlamaBackend:
             job = embedder.step()
         except EngineError as error:
             return [failed(embedder.abandon(), error)]
-        if job is None:
-            return []
-        usage = Usage(prompt_tokens=sum(map(len, job.texts)))
+        if not job.complete:
+            return [Progress(job.id, job.tokens_done, job.tokens)]
+        usage = Usage(prompt_tokens=job.tokens)
         if not job.ranks:
             return [Finished(job.id, Embedded(self.loaded.name, job.vectors, usage))]
         ranked = [Ranked(i, score) for i, (score,) in enumerate(job.vectors)]
@@ -298,3 +302,17 @@ def _shown(vocab: Vocab, token: int) -> str | list[int]:
         return piece.decode()
     except UnicodeDecodeError:
         return list(piece)
+
+
+def _embed_job(id: int, params: EmbedParams, loaded: LoadedModel) -> EmbedJob:
+    """Raises InvalidParams for more than an answer can hold."""
+    texts = [params.input] if isinstance(params.input, str) else params.input
+    width = loaded.model.n_embd_out
+    if (params.dimensions or 0) > width:
+        raise errors.InvalidParams(f"`dimensions` is {params.dimensions}; this model's vectors have {width} numbers")
+    if len(texts) * (params.dimensions or width) > MAX_NUMBERS:
+        most = MAX_NUMBERS // (params.dimensions or width)
+        raise errors.InvalidParams(
+            f"{len(texts)} vectors are too many for one answer; ask for at most {most} at a time"
+        )
+    return EmbedJob(id, [loaded.vocab.whole(text) for text in texts], params.dimensions)

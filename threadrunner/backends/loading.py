@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from threadrunner import machine
-from threadrunner.backends import drafting, hardware
+from threadrunner.backends import adapting, drafting, hardware, seeing
 from threadrunner.backends.base import ModelSpec
 from threadrunner.backends.drafting import DraftWeights
 from threadrunner.backends.requests import RequestBuilder
@@ -21,7 +21,8 @@ from threadrunner.engine.engine import Engine
 from threadrunner.engine.kv.kv_store import KvStore
 from threadrunner.engine.kv.parking import Parking
 from threadrunner.engine.limits import MAX_RUNNING, Limits
-from threadrunner.engine.llama.context import OK, Attention, Context
+from threadrunner.engine.llama.attention import Attention
+from threadrunner.engine.llama.context import OK, Context
 from threadrunner.engine.llama.errors import LoadError
 from threadrunner.engine.llama.library import build
 from threadrunner.engine.llama.model import Model
@@ -58,7 +59,7 @@ class LoadedModel:
         """As many as `threads` has counted, one of which works for constraints while that goes on."""
         others = int(self.engine.guide.making)
         decode, prefill = max(1, self.threads.decode - others), max(1, self.threads.prefill - others)
-        self.engine.set_threads(decode, prefill)
+        self.engine.context.set_threads(decode, prefill)
         self.embedder.set_threads(prefill)
         if self.proposer is not None:
             self.proposer.set_threads(decode, prefill)
@@ -94,6 +95,10 @@ def _load(
         cell_bytes, state_bytes = model.cell_bytes(*attempt.attention.types), 0
         if model.recurrent:
             cell_bytes, state_bytes = _measured(model, threads, attempt.attention)
+        projector = seeing.load_projector(spec, model, threads)
+        if projector is not None:
+            made.enter_context(contextlib.closing(projector))
+        adapters = adapting.load_adapters(spec, model)
         draft = drafting.load_weights(spec, model, attempt)
         if draft is not None:
             made.enter_context(contextlib.closing(draft.model))
@@ -103,7 +108,7 @@ def _load(
             cell_bytes=cell_bytes,
             draft_cell_bytes=draft.cell_bytes if draft else 0,
             state_bytes=state_bytes,
-            model_bytes=attempt.in_memory(model) + (draft.in_memory if draft else 0),
+            model_bytes=attempt.in_memory(model) + _beside(spec, draft),
             free=attempt.free_for_cache(),
             limit=spec.memory_limit,
             ram=spec.cache_ram,
@@ -115,16 +120,24 @@ def _load(
             n_cells=size.first_cells,
             n_seq=size.sequences,
             n_batch=N_BATCH,
-            n_ubatch=N_UBATCH,
+            n_ubatch=N_UBATCH if projector is None else seeing.batch_for(projector, N_UBATCH, N_BATCH),
             threads=threads,
             attention=attempt.attention,
         )
         made.enter_context(contextlib.closing(context))
         loaded = _whole(spec, model, context, size, threads)
+        loaded.requests.adapters = adapters
+        if projector is not None:
+            loaded.requests.sight = loaded.engine.sight = seeing.sight(spec, projector, context)
         if draft is not None:
             loaded = _with_draft(loaded, draft, size)
         made.pop_all()
     return loaded, size
+
+
+def _beside(spec: ModelSpec, draft: DraftWeights | None) -> int:
+    """Bytes of the machine's memory that what is loaded with the model takes."""
+    return (draft.in_memory if draft else 0) + seeing.bytes_of(spec) + adapting.bytes_of(spec)
 
 
 def _with_draft(loaded: LoadedModel, draft: DraftWeights, size: sizing.Size) -> LoadedModel:

@@ -12,6 +12,8 @@ from threadrunner.api.chat import message_conflicts, tool_conflicts
 from threadrunner.api.errors import InvalidParams
 from threadrunner.api.generation import ApplyTemplateParams, GenerateParams, InfillParams, conflicts
 from threadrunner.api.sampling import SamplingParams
+from threadrunner.backends.adapting import Adapters
+from threadrunner.backends.album import Album
 from threadrunner.backends.base import PRIORITIES
 from threadrunner.backends.sampling import sampling_of
 from threadrunner.backends.steer import steer
@@ -24,7 +26,9 @@ from threadrunner.engine.prompts.detokenizer import Cutter
 from threadrunner.engine.prompts.fim import InfillPrompts
 from threadrunner.engine.prompts.fit import fit
 from threadrunner.engine.prompts.infill_ends import TimeBudget, middle_ends
+from threadrunner.engine.prompts.picture_marks import marked
 from threadrunner.engine.sequence import Priority, Request
+from threadrunner.engine.sight import Sight
 from threadrunner.engine.tools.generic import in_words
 from threadrunner.engine.tools.sink import ToolSpec
 
@@ -59,6 +63,9 @@ class RequestBuilder:
         tokens, `usual` how tokens are chosen where a request says nothing of it."""
         self.chat_prompt = ChatPrompt(vocab, chat_template, tools_template)
         self.dialect = Dialect(vocab, tools_template or chat_template, lambda: self.chat_prompt.takes_tools)
+        self.adapters = Adapters()
+        self.sight: Sight | None = None
+        """What looks at pictures, if the model has that."""
         self._vocab = vocab
         self._context = context
         self.usual = usual or Sampling()
@@ -76,7 +83,7 @@ class RequestBuilder:
         _refuse_conflicts(params)
         # where none must be called none are told, so that the model is not tempted
         tools = [] if params.tool_choice == "none" else tool_specs(params.tools)
-        prompt, truncated = self._prompt(params, tools)
+        prompt, truncated = self._prompt(params, tools, Album(self.sight))
         sampling = self._sampling(params)
         request = Request(
             id,
@@ -86,6 +93,8 @@ class RequestBuilder:
             priority=priority_of(params.priority),
             stops=params.stop,
             n=params.n,
+            spans=prompt.spans,
+            blend=self.adapters.blend(params.lora),
             scored=params.prompt_logprobs,
             reproducible=params.seed is not None or sampling.temperature <= 0 or params.logprobs is not None,
         )
@@ -93,32 +102,38 @@ class RequestBuilder:
             steer(request, self.dialect, params, tools, prompt.opening)
         return request, truncated
 
-    def _prompt(self, params: GenerateParams, tools: Sequence[ToolSpec]) -> tuple[Rendered, int | None]:
+    def _prompt(self, params: GenerateParams, tools: Sequence[ToolSpec], album: Album) -> tuple[Rendered, int | None]:
         if params.prompt_tokens is not None:
             return Rendered(self._checked(params.prompt_tokens), "", ""), None
         truncate = params.context_overflow == "truncate"
         if params.raw:
-            tokens = self.chat_prompt.plain(params.prompt or "", special=params.special)
-            return Rendered(tokens, "", ""), 0 if truncate else None
+            text = album.raw(params.prompt or "", params.images)
+            tokens = self.chat_prompt.plain(text, special=params.special)
+            return album.put(Rendered(tokens, "", ""), marked([text])), 0 if truncate else None
         must = params.tool_choice not in ("auto", "none")
-        build = self._builder(tools, template_variables(params), must=must)
-        messages = _messages(params)
+        build = self._builder(tools, template_variables(params), album, must=must)
+        messages = _messages(params, album)
         return fit(messages, build, self._context) if truncate else (build(messages), None)
 
     def _builder(
-        self, tools: Sequence[ToolSpec], variables: Mapping[str, Any], *, must: bool = False
+        self, tools: Sequence[ToolSpec], variables: Mapping[str, Any], album: Album, *, must: bool = False
     ) -> Callable[[Sequence[Message]], Rendered]:
         """Renders a conversation: tools as the template has them, or in words where it has none."""
         prompt = self.chat_prompt
+
+        def chat(messages: Sequence[Message], told: Sequence[dict[str, Any]] = ()) -> Rendered:
+            rendered = prompt.chat(messages, told, variables)
+            return album.put(rendered, marked(message["content"] for message in messages))
+
         if tools and not self.dialect.generic:
             told = plain_tools(tools)
-            return lambda messages: prompt.chat(messages, told, variables)
+            return lambda messages: chat(messages, told)
 
         def in_our_words(messages: Sequence[Message]) -> Rendered:
             known = prompt.takes_calls and prompt.takes_results
             if tools or (not known and any(m["role"] == "tool" or m.get("tool_calls") for m in messages)):
                 messages = in_words(messages, tools, must=must)
-            return prompt.chat(messages, (), variables)
+            return chat(messages)
 
         return in_our_words
 
@@ -126,7 +141,9 @@ class RequestBuilder:
         """What a model is shown for a conversation."""
         if problem := message_conflicts(params.messages) or tool_conflicts(params.tools, "auto"):
             raise InvalidParams(problem)
-        return self._builder(tool_specs(params.tools), params.template_vars)(plain_messages(params.messages))
+        album = Album(self.sight)
+        build = self._builder(tool_specs(params.tools), params.template_vars, album)
+        return build(plain_messages(params.messages, album))
 
     def _checked(self, tokens: list[int]) -> list[int]:
         if (largest := max(tokens)) >= self._vocab.n_tokens:
@@ -157,6 +174,7 @@ class RequestBuilder:
             stops=params.stop,
             n=params.n,
             forced=prompt.forced,
+            blend=self.adapters.blend(params.lora),
             cutters=cutters,
             reproducible=params.seed is not None or params.logprobs is not None,
             stop_tokens=prompts.stop_tokens,
@@ -172,11 +190,11 @@ def _refuse_conflicts(params: SamplingParams) -> None:
         raise InvalidParams("`max_tokens` and `logprobs` cannot be less than 0")
 
 
-def _messages(params: GenerateParams) -> list[Message]:
+def _messages(params: GenerateParams, album: Album) -> list[Message]:
     system: list[Message] = [] if params.system is None else [{"role": "system", "content": params.system}]
     if params.messages is None:
-        return [*system, {"role": "user", "content": params.prompt or ""}]
-    return [*system, *plain_messages(params.messages)]
+        return [*system, {"role": "user", "content": album.prompt(params.prompt or "", params.images)}]
+    return [*system, *plain_messages(params.messages, album)]
 
 
 def tool_specs(tools: Sequence[api.Tool]) -> list[ToolSpec]:
@@ -185,12 +203,12 @@ def tool_specs(tools: Sequence[api.Tool]) -> list[ToolSpec]:
     return [ToolSpec(f.name, f.parameters if isinstance(f.parameters, dict) else {}, f.description) for f in functions]
 
 
-def plain_messages(messages: Sequence[api.Message]) -> list[Message]:
+def plain_messages(messages: Sequence[api.Message], album: Album) -> list[Message]:
     """Messages of the wire as a template's prompt takes them."""
     return [
         {
             "role": m.role,
-            "content": m.text,
+            "content": album.content(m),
             **({"tool_calls": msgspec.to_builtins(m.tool_calls)} if m.tool_calls else {}),
             **({} if m.tool_call_id is None else {"tool_call_id": m.tool_call_id}),
             **({} if m.reasoning is None else {"reasoning": m.reasoning}),

@@ -60,6 +60,8 @@ class Options:
     top_k: int | None = None
     seed: int | None = None
     system: str | None = None
+    image: list[str] | None = None
+    lora: list[str] | None = None
     stop: list[str] | None = None
     schema: str | None = None
     grammar: str | None = None
@@ -155,6 +157,8 @@ FLAGS: tuple[Flag, ...] = (
     ("", "--top-k", "K", whole_number, "sample from the K likeliest tokens"),
     ("", "--seed", "N", seed, "the same seed gives the same answer"),
     ("-s", "--system", "TEXT", str, "system prompt"),
+    ("-i", "--image", "FILE", str, "a picture to look at, as is @FILE among the words; may be repeated"),
+    ("", "--lora", "NAME[=SCALE]", str, "apply this adapter of the model and no other, or `none`; may be repeated"),
     ("-S", "--session", "NAME", str, "the prompt is the next turn of the conversation NAME"),
     ("-c", "--continue", "", None, "the prompt is the next turn of the conversation used last"),
     ("", "--mode", "NAME", str, "a preset: chat, code, writing, commit or one of config.toml"),
@@ -197,7 +201,7 @@ FLAGS: tuple[Flag, ...] = (
     ("", "--offline", "", None, "never fetch a missing model, and ask no other machine"),
     ("", "--version", "", None, "print the version"),
 )
-REPEATABLE = ("--stop", "--result", "--set")
+REPEATABLE = ("--image", "--lora", "--stop", "--result", "--set")
 SETTABLE = (
     "min_p", "typical_p", "top_n_sigma", "repeat_penalty", "presence_penalty", "frequency_penalty", "penalty_window",
     "dry", "xtc", "mirostat", "dynamic_temperature", "logit_bias", "min_tokens", "ignore_eos", "reasoning",
@@ -207,7 +211,7 @@ SETTABLE = (
 """What --set takes: the params of `generate` that no flag sets, and nothing else does."""
 
 
-_OF_PARAMS = {"json_schema": "--schema", "messages": "--result"}
+_OF_PARAMS = {"images": "--image", "json_schema": "--schema", "messages": "--result"}
 
 
 _OF_VOTES = {

@@ -110,7 +110,7 @@ def _prompt(argv: list[str]) -> int:
 
         render.put(1, arguments.help_text() if options.help else arguments.version_text())
         return exits.OK
-    if not options.words and options.result is None and os.isatty(0):
+    if not (options.words or options.result or options.image) and os.isatty(0):
         raise flags.UsageError(_NO_PROMPT)
     if options.words and not options.forced and options.words[0] in flags.COMMANDS:
         raise flags.UsageError(

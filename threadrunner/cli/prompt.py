@@ -77,7 +77,13 @@ def _chooses(options: Options) -> bool:
 def _said(options: Options) -> dict[str, Any]:
     """The prompt, or results and what the words say beside them: then nothing but a result is read from a pipe."""
     if options.result is None:
-        return {"prompt": _text(options)}
+        if options.image is None and not any(word.startswith("@") for word in options.words):
+            return {"prompt": _text(options, options.words)}
+        from threadrunner.cli import pictures
+
+        words, files = pictures.taken(options.words)
+        files += options.image or []
+        return {"prompt": _text(options, words, alone=bool(files)), "images": pictures.images(files)}
     if options.session is None:
         raise UsageError("--result belongs to a conversation: give -c, or -S NAME, too")
     from threadrunner.cli import tools
@@ -87,7 +93,7 @@ def _said(options: Options) -> dict[str, Any]:
 
 def _rare(options: Options) -> dict[str, Any]:
     """Params that few prompts have, whose code the others need not wait for."""
-    if options.tools is None and options.tool_choice is None and options.set is None:
+    if not (options.tools or options.tool_choice or options.set or options.lora):
         return {}
     from threadrunner.cli import tools
 
@@ -96,18 +102,21 @@ def _rare(options: Options) -> dict[str, Any]:
         params["tools"] = tools.read(stdin.file(options.tools), options.tools)
     if options.tool_choice is not None:
         params["tool_choice"] = tools.choice(options.tool_choice)
+    if options.lora is not None:
+        params["lora"] = tools.adapters(options.lora)
     return params
 
 
-def _text(options: Options) -> str:
-    """The argument, a blank line, the piped text; or the one that there is. Raises UsageError where both are empty."""
-    words = options.words if options.words != ["-"] else []  # a lone - is the usual sign for standard input
+def _text(options: Options, words: list[str], *, alone: bool = False) -> str:
+    """The argument, a blank line, the piped text; or the one that there is. Raises UsageError where both are empty,
+    and no picture stands `alone`."""
+    words = words if words != ["-"] else []  # a lone - is the usual sign for standard input
     argument = request.words_text(words)
-    piped = stdin.read(expected=not argument)
+    piped = stdin.read(expected=not (argument or alone))
     if not options.raw:
         piped = piped.rstrip("\r\n")
     prompt = f"{argument}\n\n{piped}" if argument and piped else argument or piped
-    if not prompt.strip() and not (options.raw and prompt):
+    if not prompt.strip() and not alone and not (options.raw and prompt):
         raise UsageError("the prompt is empty; give it as an argument or pipe text in")
     return prompt
 

@@ -6,7 +6,7 @@ Nothing here calls a tool: a call is shown, and whoever has called it gives its 
 from __future__ import annotations
 
 from threadrunner.cli import render, request, stdin
-from threadrunner.cli.flags import FLAGS, SETTABLE, UsageError, named
+from threadrunner.cli.flags import FLAGS, SETTABLE, UsageError, named, number
 from threadrunner.wire import messages
 
 TYPE_CHECKING = False
@@ -77,6 +77,22 @@ def results(given: list[str], prompt: str) -> list[dict[str, Any]]:
             raise UsageError(f"--result {item}: there is no id before the =; the call has one")
         said.append({"role": "tool", "tool_call_id": request.words_text([id]), "content": request.words_text([text])})
     return [*said, {"role": "user", "content": prompt}] if prompt else said
+
+
+def adapters(given: list[str]) -> dict[str, float]:
+    """NAME[=SCALE] each, or `none` alone. Raises UsageError."""
+    if given == ["none"]:
+        return {}
+    found: dict[str, float] = {}
+    for item in given:
+        name, equals, scale = item.rpartition("=") if "=" in item else (item, "", "1")
+        try:
+            found[name] = number(scale)
+        except ValueError as error:
+            raise UsageError(f"--lora {item}: {error}; give NAME or NAME=SCALE") from None
+        if not name or (name == "none" and not equals):
+            raise UsageError("--lora needs an adapter's name; `none` stands alone")
+    return found
 
 
 def settings(given: list[str]) -> dict[str, Any]:

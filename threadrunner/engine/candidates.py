@@ -45,7 +45,7 @@ class CandidateMaker:
             matcher=matcher,
             stop_tokens=request.stop_tokens,
         )
-        sampler.see_prompt(request.prompt)
+        sampler.see_prompt([token for token in request.prompt if token >= 0] if request.spans else request.prompt)
         cutters = request.cutters() if request.cutters else []
         text = Detokenizer(request.stops, cutters, skip=len(request.forced))
         utterance = Utterance(text, self._splitter(request, sampler), request.thought_budget)

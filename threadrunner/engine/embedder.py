@@ -31,6 +31,8 @@ class EmbedJob:
 
     id: int
     texts: list[list[int]]
+    dimensions: int | None = None
+    """How many numbers of each vector are wanted, the first ones; None: all."""
     ranks: bool = False
     """Whether each text is a pair to be scored: its vector is the score alone."""
     vectors: list[list[float]] = field(default_factory=list)
@@ -39,6 +41,18 @@ class EmbedJob:
     """Tokens of the text under way, where it is longer than a step."""
     total: list[float] = field(default_factory=list)
     """The sum of their vectors, of any length."""
+
+    @property
+    def complete(self) -> bool:
+        return len(self.vectors) == len(self.texts)
+
+    @property
+    def tokens(self) -> int:
+        return sum(map(len, self.texts))
+
+    @property
+    def tokens_done(self) -> int:
+        return sum(map(len, self.texts[: len(self.vectors)])) + self.done
 
 
 def packed(texts: Sequence[Sequence[int]], first: int, tokens: int, count: int) -> int:
@@ -65,9 +79,10 @@ class Embedder:
         does."""
         self._model = model
         self._pooling = pooling
-        # A text is seen whole, and pooled by the model itself, where tokens look at those after them or no cache keeps
-        # those before; of other models only the last 512 tokens' logits need memory at a time, and we pool.
-        self._whole = model.only_embeds or not remembers
+        # A text is seen whole, and pooled by the model itself, where tokens look at those after them, no cache keeps
+        # those before, or a head scores it; of others only the last 512 tokens' logits need memory at a time, and we
+        # pool.
+        self._whole = model.only_embeds or not remembers or pooling == RANK
         # An encoder, and a state that is not cells, is known to be right for one sequence at a time.
         self._seats = 1 if model.has_encoder or model.recurrent else _TEXTS
         self._threads = threads
@@ -84,20 +99,20 @@ class Embedder:
         if self._context is not None:
             self._context.set_threads(threads, threads)
 
-    def add(self, id: int, texts: list[list[int]], ranks: bool = False) -> None:
+    def add(self, job: EmbedJob) -> None:
         """Take a request, each text as its tokens. Raises PromptTooLong, and Unsupported for a model that gives scores
         where vectors are asked for, or the other way about; it takes none of them then."""
-        if ranks and self._pooling != RANK:
+        if job.ranks and self._pooling != RANK:
             raise Unsupported("this model is no reranker, it has no head that scores; use one that was made for it")
-        if not ranks and self._pooling == RANK:
+        if not job.ranks and self._pooling == RANK:
             raise Unsupported(
                 "this model is a reranker: it scores how well a text answers a question and makes no embeddings;"
                 " use a model that was made for embedding, or ask it with `rerank`"
             )
-        for tokens in texts:
+        for tokens in job.texts:
             if len(tokens) > self.limit:
                 raise PromptTooLong(len(tokens), self.limit)
-        self._jobs.append(EmbedJob(id, texts, ranks))
+        self._jobs.append(job)
 
     def cancel(self, id: int) -> None:
         self._jobs = deque(job for job in self._jobs if job.id != id)
@@ -106,16 +121,15 @@ class Embedder:
         """Give up the first job, after `step` has failed with it; its id."""
         return self._jobs.popleft().id
 
-    def step(self) -> EmbedJob | None:
-        """Evaluate a part of the first job; the job when that completes it. Only while `busy`. Raises EngineError,
-        after which that job cannot go on: see `abandon`."""
+    def step(self) -> EmbedJob:
+        """Evaluate a part of the first job, which is `complete` then or goes on with the next step. Only while `busy`.
+        Raises EngineError, after which that job cannot go on: see `abandon`."""
         job = self._jobs[0]
-        if len(job.vectors) < len(job.texts):
+        if not job.complete:
             self._advance(job, self._ready_context())
-        if len(job.vectors) == len(job.texts):
+        if job.complete:
             self._jobs.popleft()
-            return job
-        return None
+        return job
 
     def _ready_context(self) -> Context:
         if self._context is None:
@@ -146,7 +160,7 @@ class Embedder:
         begin = 0
         for seq, text in enumerate(texts):
             found = self._vector(context, seq, begin, len(text), job.ranks) if text else [0.0] * self._model.n_embd_out
-            job.vectors.append(found if job.ranks else _normalized(found))
+            job.vectors.append(found if job.ranks else _normalized(found[: job.dimensions]))
             begin += len(text)
 
     def _embed_chunk(self, job: EmbedJob, context: Context, text: list[int]) -> None:
@@ -159,7 +173,7 @@ class Embedder:
             job.total = part if whole else [sum(pair) for pair in zip(job.total, part, strict=True)]
         job.done += len(chunk)
         if job.done == len(text):
-            job.vectors.append(_normalized(job.total))
+            job.vectors.append(_normalized(job.total[: job.dimensions]))
             job.done, job.total = 0, []
 
     def _evaluate(self, context: Context, texts: Sequence[Sequence[int]], position: int) -> None:
@@ -167,7 +181,8 @@ class Embedder:
         if not any(texts):
             return
         if not position:
-            context.remove(-1)  # of all sequences: a text before these may have been cancelled or have failed half way
+            for seq in range(self._seats):  # one by one: recurrent states refuse -1, which means all of them elsewhere
+                context.remove(seq)  # also where a text before these was cancelled or has failed half way
         context.clear_batch()
         for seq, text in enumerate(texts):
             if text:

@@ -6,7 +6,10 @@ import logging
 import time
 from collections.abc import Iterator
 
+from threadrunner.engine.adapters import Turns
+from threadrunner.engine.batching import fill, up_to_pictures
 from threadrunner.engine.candidates import CandidateMaker
+from threadrunner.engine.choosing import choose
 from threadrunner.engine.errors import PromptTooLong, QueueFull, Unsupported
 from threadrunner.engine.events import Broken, Ended, Event, Prefilled, Text
 from threadrunner.engine.interruption import Interruption
@@ -16,12 +19,12 @@ from threadrunner.engine.kv.parking import Parking
 from threadrunner.engine.limits import Limits
 from threadrunner.engine.llama.context import ABORTED, NO_ROOM, OK, Context
 from threadrunner.engine.llama.errors import EngineError
-from threadrunner.engine.llama.logprobs import Logprob
 from threadrunner.engine.llama.model import Model
 from threadrunner.engine.llama.vocab import Vocab
 from threadrunner.engine.scheduler import Chunk, Scheduler, batch_of
 from threadrunner.engine.scoring import score_prompts, scored_in_parts
 from threadrunner.engine.sequence import Priority, Request, Sequence
+from threadrunner.engine.sight import Sight
 from threadrunner.engine.speculation import SpeculativeDecoding
 from threadrunner.engine.waiting import Waiting, soon_known
 
@@ -47,6 +50,8 @@ class Engine:
         self.cells = Cells(context, parking, recurrent=model.recurrent, window=model.n_swa)
         self._growth = Growth(context, self.cells, limits.cells)
         self.speculation = SpeculativeDecoding(self.cells, limits.context, recurrent=model.recurrent)
+        self._turns: Turns[Sequence] = Turns()
+        self.sight: Sight | None = None  # for a model that takes pictures; ours from then on
         self._waiting = Waiting()
         self._siblings: dict[int, list[Sequence]] = {}
         """By request, the candidates that wait for the first one's prompt to be evaluated."""
@@ -67,9 +72,6 @@ class Engine:
     @property
     def busy(self) -> bool:
         return bool(self.cells.running or self._waiting)
-
-    def set_threads(self, threads: int, prefill: int) -> None:
-        self.context.set_threads(threads, prefill)
 
     def add(self, request: Request) -> None:
         """Take a request; its end is an Ended for each candidate, or one Broken, from later steps. Raises
@@ -126,11 +128,13 @@ class Engine:
         """
         self.admit()
         cautious = self._interruption.begin_step()
+        if self.sight is not None and (looking := self.sight.turn(self.cells.running)) is not None:
+            return [] if cautious else self._look(looking, self.sight)
         chunks = self._make_room(self._plan(cautious))
         if not chunks:
             return []
-        context = self.context
-        self._fill(context, chunks)
+        fill(context := self.context, chunks)
+        context.apply(chunks[0].sequence.blend.parts)
         began = time.monotonic()
         if not self._interruption.begin_batch(chunks):
             return []
@@ -155,22 +159,30 @@ class Engine:
         return events
 
     def _plan(self, cautious: bool = False) -> list[Chunk[Sequence]]:
-        plan = scored_in_parts(self.scheduler.schedule(self.cells.running, cautious))
-        return self.speculation.extend(self.cells.before_last(plan))
+        readers, others_wait = self._turns.take([s for s in self.cells.running if s.span is None])
+        plan = scored_in_parts(self.scheduler.schedule(readers, cautious or others_wait))
+        return self.speculation.extend(self.cells.before_last(up_to_pictures(plan)))
 
-    @staticmethod
-    def _fill(context: Context, chunks: list[Chunk[Sequence]]) -> None:
-        context.clear_batch()
-        for sequence, size, logits_at, draft in chunks:
-            begin = sequence.evaluated
-            tokens = sequence.tokens[begin : begin + size]
-            if sequence.scoring:
-                context.add_all_outputs(sequence.seq, begin, tokens)
-            else:
-                context.add(sequence.seq, begin, tokens, logits_at is not None)
-            if draft:
-                context.add_all_outputs(sequence.seq, begin + size, draft)
-                sequence.drafted = len(draft)
+    def _look(self, sequence: Sequence, sight: Sight) -> list[Event]:
+        """A step for a sequence's picture: it is encoded, or a part of what came of that is evaluated."""
+        try:
+            if sight.encode(sequence):
+                return []
+        except EngineError as error:
+            self.cancel(sequence.request.id)
+            return [Broken(sequence.request.id, error)]
+        size = sight.room(sequence, self.scheduler, others=len(self.cells.running) > 1)
+        chunks = self._make_room([Chunk(sequence, size, None)])
+        if chunks != [Chunk(sequence, size, None)] or not self._interruption.begin_batch(chunks):
+            return []  # it lost its place, or has got another
+        self.context.apply(sequence.blend.parts)
+        status = sight.decode(sequence, size, self.scheduler.pace)
+        self._interruption.end_batch()
+        if status != OK:
+            return self._recover(chunks, status)
+        sequence.evaluated += size
+        self.cells.after_batch()
+        return [Prefilled(sequence.request.id, sequence.evaluated, len(sequence.tokens))]
 
     def _advance(self, sequence: Sequence, logits_at: int | None) -> Iterator[Event]:
         """A chunk of the sequence was evaluated: sample its next token if there are logits for it."""
@@ -192,7 +204,7 @@ class Engine:
             yield self._end(sequence, "length")
             return
         try:
-            token, logprob = self._choose(sequence, logits_at)
+            token, logprob = choose(sequence, self.context, logits_at)
         except EngineError as error:
             self.cancel(request.id)
             yield Broken(request.id, error)
@@ -220,20 +232,6 @@ class Engine:
             yield from self._finish(sequence, "stop")
         elif sequence.generated == request.max_tokens or len(sequence.tokens) >= self.limits.context:
             yield from self._finish(sequence, "length")
-
-    def _choose(self, sequence: Sequence, logits_at: int) -> tuple[int, Logprob | None]:
-        """The sampler's choice, unless the next tokens are decided: those that end a thought past its budget."""
-        if sequence.utterance.thought_must_end:
-            sequence.decided = list(sequence.request.thought_end)
-        if sequence.decided:
-            decided = sequence.decided.pop(0)
-            sequence.sampler.told(decided)
-            return decided, None
-        if sequence.generated == 0 and sequence.request.thought_begin:
-            token = sequence.sampler.begin_free(sequence.request.thought_begin, self.context, logits_at)
-            if token is not None:
-                return token, None
-        return sequence.sampler.sample(self.context, logits_at)
 
     def _finish(self, sequence: Sequence, reason: str) -> Iterator[Event]:
         for part in sequence.utterance.finish(cut=reason == "length"):
@@ -327,4 +325,6 @@ class Engine:
         for sequence in [*self._waiting, *(s for group in self._siblings.values() for s in group)]:
             sequence.sampler.close()
         self.guide.close()
+        if self.sight is not None:
+            self.sight.close()
         self.context.close()

@@ -110,10 +110,16 @@ class Scheduler:
         prefill = [s for s in running if not s.decoding]
         first_priority = min(s.priority for s in prefill)
         prefill = sorted((s for s in prefill if s.priority == first_priority), key=lambda s: (s.uncached, s.arrival))
-        budget = self._alone() - len(decoding)
-        if decoding or cautious:
-            budget = min(budget, max(self.min_chunk, self.pace.tokens_in(self.shared_seconds) - len(decoding)))
+        budget = self.prefill_room(bool(decoding) or cautious, len(decoding))
         return batch_of([*((s, 1) for s in decoding), *_prefill(prefill, budget)])
+
+    def prefill_room(self, shared: bool, decoding: int = 0) -> int:
+        """Tokens of prompts that a batch takes beside those of so many sequences that decode; `shared`: they, or a
+        message, wait for its end."""
+        budget = self._alone() - decoding
+        if not shared:
+            return budget
+        return min(budget, max(self.min_chunk, self.pace.tokens_in(self.shared_seconds) - decoding))
 
     def _alone(self) -> int:
         """Tokens of a batch that no reader waits for."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from threadrunner.engine.adapters import PLAIN, Blend
+from threadrunner.engine.pictures import Span
 from threadrunner.engine.prompts.detokenizer import Cutter
 
 if TYPE_CHECKING:
@@ -58,6 +60,10 @@ class Request:
     thought_budget: int | None = None
     first: int = 0
     """The number of its first candidate."""
+    spans: tuple[Span, ...] = ()
+    """Which places of the prompt are for pictures."""
+    blend: Blend = PLAIN
+    """The adapters under which it is answered."""
     scored: int | None = None
     """Also find the log-probability of each token of the prompt, and this many likeliest at its place."""
 
@@ -95,6 +101,17 @@ class Sequence:
     first_token_at: float = 0.0
 
     @property
+    def blend(self) -> Blend:
+        return self.request.blend
+
+    def known_as(self, end: int) -> list[int]:
+        """tokens[:end], as caches have them: what was evaluated under other adapters is not the same."""
+        tokens = self.tokens[:end]
+        if tokens and self.request.blend.parts:
+            tokens[0] = self.request.blend.mark(tokens[0])
+        return tokens
+
+    @property
     def remaining(self) -> int:
         """Tokens to evaluate before the next one can be sampled."""
         return len(self.tokens) - self.evaluated
@@ -106,6 +123,17 @@ class Sequence:
         request = self.request
         wanted = request.scored is not None and self.index == request.first
         return wanted and len(self.prompt_logprobs) < len(request.prompt) - 1
+
+    @property
+    def span(self) -> Span | None:
+        """The part of a picture that is to be evaluated next."""
+        return next((span for span in self.request.spans if span.begin <= self.evaluated < span.end), None)
+
+    @property
+    def before_picture(self) -> int:
+        """Tokens to evaluate before the next part of a picture, or in all."""
+        begins = (span.begin for span in self.request.spans if span.begin >= self.evaluated)
+        return next(begins, len(self.tokens)) - self.evaluated
 
     @property
     def uncached(self) -> int:

@@ -57,6 +57,8 @@ class SpeculativeDecoding:
         return with_drafts(chunks, drafts)
 
     def _may_guess(self, sequence: Sequence) -> bool:
+        if sequence.request.spans:  # what stands for pictures are no tokens that could be said
+            return False
         return self.policy == "always" or not sequence.request.reproducible
 
     def _room(self, sequence: Sequence) -> int:

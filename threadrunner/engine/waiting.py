@@ -41,8 +41,9 @@ class Waiting:
 def soon_known(sequence: Sequence, running: Iterable[Sequence], cache: PrefixCache) -> bool:
     """Whether a sequence no less urgent evaluates much of its prompt at present that is not in the cache: several
     requests with one long text between them, sent at once, would each evaluate it."""
-    leaders = [s for s in running if not s.generated and s.priority <= sequence.priority]
+    blend = sequence.blend
+    leaders = [s for s in running if not s.generated and s.priority <= sequence.priority and s.blend == blend]
     if not leaders or sequence.scoring:
         return False
     shared = max(common_length(leader.tokens, sequence.tokens) for leader in leaders)
-    return shared >= WORTH_A_WAIT and shared >= cache.match(sequence.tokens)[0] + WORTH_A_WAIT
+    return shared >= WORTH_A_WAIT and shared >= cache.match(sequence.known_as(len(sequence.tokens)))[0] + WORTH_A_WAIT

@@ -24,3 +24,10 @@ async def context_of(gateway: Gateway, model: str | None) -> int:
     """Tokens that a conversation may have; 0 while that is not known."""
     status = await status_of(gateway, model)
     return int(status["context"]) if status else 0
+
+
+async def adapters_of(gateway: Gateway, model: str | None) -> dict[str, float]:
+    """By name, each with its scale where a request says nothing, in the order of their numbers; none while that is not
+    known."""
+    status = await status_of(gateway, model)
+    return dict(status["facts"].get("adapters", {})) if status else {}

@@ -116,6 +116,8 @@ def read_ours(body: Fields) -> dict[str, Any]:
         asking.need("conversations", "conversations, nor for what is remembered")
     if "mode" in params and not asking.may("conversations"):
         params["memory"] = False  # which a mode may have
+    if (lora := ours.object("lora")) is not None:
+        params["lora"] = lora.plain()
     for name in ("keep_alive", "timeout"):
         if (seconds := ours.number(name)) is not None:
             params[name] = seconds

@@ -32,6 +32,8 @@ class Load(Struct, tag=True):
     """As the system has them: a file's name need not be UTF-8, as a text in msgpack must be."""
     cache_dir: bytes
     draft_path: bytes
+    mmproj_path: bytes = b""
+    adapter_paths: list[bytes] = []
 
 
 class Submit(Struct, tag=True):
@@ -111,19 +113,26 @@ class Gauges(Struct, tag=True):
 
 FromWorker = Loading | Ready | LoadFailed | Piece | Progress | Candidate | Done | Failed | LetGo | Gauges
 
+_PATHS = ("path", "cache_dir", "draft_path", "mmproj_path")
+
 _encoder = msgspec.msgpack.Encoder()
 to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
 from_worker: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)
 
 
 def load(backend: str, spec: ModelSpec) -> Load:
-    bare = msgspec.structs.replace(spec, path="", cache_dir="", draft_path="")
-    return Load(backend, bare, *map(os.fsencode, (spec.path, spec.cache_dir, spec.draft_path)))
+    adapters = [msgspec.structs.replace(adapter, path="") for adapter in spec.adapters]
+    bare = msgspec.structs.replace(spec, adapters=adapters, **dict.fromkeys(_PATHS, ""))
+    path, cache_dir, draft_path, mmproj_path = (os.fsencode(getattr(spec, name)) for name in _PATHS)
+    beside = [os.fsencode(adapter.path) for adapter in spec.adapters]
+    return Load(backend, bare, path, cache_dir, draft_path, mmproj_path, beside)
 
 
 def spec_of(load: Load) -> ModelSpec:
-    paths = {name: os.fsdecode(getattr(load, name)) for name in ("path", "cache_dir", "draft_path")}
-    return msgspec.structs.replace(load.spec, **paths)
+    paths = {name: os.fsdecode(getattr(load, name)) for name in _PATHS}
+    pairs = zip(load.spec.adapters, load.adapter_paths, strict=True)
+    adapters = [msgspec.structs.replace(adapter, path=os.fsdecode(path)) for adapter, path in pairs]
+    return msgspec.structs.replace(load.spec, adapters=adapters, **paths)
 
 
 def pack(message: ToWorker | FromWorker) -> bytes:

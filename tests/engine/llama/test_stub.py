@@ -41,7 +41,9 @@ KINDS: dict[str, set[Any]] = {
             "c_int8": ctypes.c_int8,
             "c_int32": ctypes.c_int32,
             "c_float": ctypes.c_float,
+            "c_void_p": ctypes.c_void_p,
             "_Pointer[c_int32]": ctypes.POINTER(ctypes.c_int32),
+            "_Pointer[c_void_p]": ctypes.POINTER(ctypes.c_void_p),
             "llama_token_data": llama_cpp.llama_token_data,
         }.items()
     },

@@ -69,10 +69,10 @@ def check_gguf(path: str) -> Facts:
 
     The error's fact `incomplete` is true if the file may still become complete, e.g. a download that is still running.
     """
-    try:
-        with _opened(path) as (fd, size):
+    with reported(path):
+        with opened(path) as (fd, size):
             header = read(fd, size)
-            _check_complete(header, size)
+            check_complete(header, size)
             files = _files(path, header)
             rules.check(header)
             fim = _can_infill(header, fd)
@@ -82,15 +82,6 @@ def check_gguf(path: str) -> Facts:
             tensors += part.tensors
             sizes += bytes_
         _check_tensors(header, tensors)
-    except Damaged as damaged:
-        incomplete = isinstance(damaged, Incomplete)
-        advice = "wait until it is complete, or fetch it again" if incomplete else "fetch it again or use another"
-        what = "is not complete" if incomplete else "cannot be used"
-        shown = printable(path)
-        raise ModelLoadFailed(f"{shown} {what}: {damaged}; {advice}", path=shown, incomplete=incomplete) from None
-    except OSError as error:
-        where = printable(str(error.filename or path))
-        raise ModelLoadFailed(f"{where} cannot be read: {error.strerror}", path=printable(path)) from None
     return Facts(
         architecture=header.text("general.architecture") or "",
         name=_one_line(header.text("general.name") or "") or os.path.basename(path).removesuffix(".gguf"),
@@ -116,7 +107,7 @@ def chat_templates(path: str) -> dict[str, str]:
     """The chat templates in a file that `check_gguf` has passed, by name; the nameless one is "default", and first.
     Raises ModelLoadFailed."""
     try:
-        with _opened(path) as (fd, size):
+        with opened(path) as (fd, size):
             header = read(fd, size)
             names = [key for key in header.values if key == _TEMPLATE or key.startswith(f"{_TEMPLATE}.")]
             texts = {key.removeprefix(_TEMPLATE).removeprefix(".") or "default": header.text(key) for key in names}
@@ -126,7 +117,24 @@ def chat_templates(path: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _opened(path: str) -> Iterator[tuple[int, int]]:
+def reported(path: str) -> Iterator[None]:
+    """What a check finds wrong with the file, as a client is told it. Raises ModelLoadFailed."""
+    try:
+        yield
+    except Damaged as damaged:
+        incomplete = isinstance(damaged, Incomplete)
+        advice = "wait until it is complete, or fetch it again" if incomplete else "fetch it again or use another"
+        what = "is not complete" if incomplete else "cannot be used"
+        shown = printable(path)
+        raise ModelLoadFailed(f"{shown} {what}: {damaged}; {advice}", path=shown, incomplete=incomplete) from None
+    except OSError as error:
+        where = printable(str(error.filename or path))
+        raise ModelLoadFailed(f"{where} cannot be read: {error.strerror}", path=printable(path)) from None
+
+
+@contextlib.contextmanager
+def opened(path: str) -> Iterator[tuple[int, int]]:
+    """The file, and its size. Raises Damaged for what is none, and OSError."""
     fd = os.open(path, os.O_RDONLY | files.OWN | files.NONBLOCK)  # a named pipe must not keep us waiting
     try:
         status = os.fstat(fd)
@@ -137,7 +145,8 @@ def _opened(path: str) -> Iterator[tuple[int, int]]:
         os.close(fd)
 
 
-def _check_complete(header: Header, size: int) -> None:
+def check_complete(header: Header, size: int) -> None:
+    """Raises Incomplete."""
     if header.end > size:
         raise Incomplete(f"its tensors need {header.end} bytes, it has {size}")
 
@@ -164,9 +173,9 @@ def _files(path: str, header: Header) -> tuple[str, ...]:
 def _part(path: str, number: int, count: int) -> tuple[Header, int]:
     name = os.path.basename(path)
     try:
-        with _opened(path) as (fd, size):
+        with opened(path) as (fd, size):
             header = read(fd, size)
-            _check_complete(header, size)
+            check_complete(header, size)
     except Damaged as damaged:
         raise type(damaged)(f"in its part {name}, {damaged}") from None
     if header.integer("split.no") != number or header.integer("split.count") != count:

@@ -30,3 +30,20 @@ def model_files(path: str) -> tuple[str, ...]:
     if not named and os.path.islink(path):
         named = part_names(os.path.realpath(path))
     return named or (path,)
+
+
+def file_fingerprint(path: str) -> str:
+    """One file's part of a model's fingerprint."""
+    try:
+        facts = os.stat(path)
+    except (OSError, ValueError):
+        return ""
+    return f"{facts.st_dev:x}-{facts.st_ino:x}-{facts.st_size:x}-{facts.st_mtime_ns:x}"
+
+
+def file_size(path: str) -> int:
+    """0 where there is no such file."""
+    try:
+        return os.path.getsize(path)
+    except (OSError, ValueError):
+        return 0

@@ -32,7 +32,7 @@ from threadrunner.daemon.live_config import LiveConfig
 from threadrunner.daemon.methods import consent
 from threadrunner.daemon.methods.choice import NOTHING, ModelChoice, Preference, Reason, choose_model
 from threadrunner.daemon.methods.task import task_of
-from threadrunner.daemon.models import remotes
+from threadrunner.daemon.models import adapters, mmproj, remotes
 from threadrunner.daemon.models.catalog import Catalog
 from threadrunner.daemon.models.last_used import LastUsed
 from threadrunner.daemon.models.reference import ModelRef
@@ -137,7 +137,7 @@ class Generation:
         if (model.remote is not None) != (choice.backend == REMOTE):
             # An alias leads elsewhere since the choice was made: what may leave was judged by another machine's table.
             raise InvalidParams(f"config.toml has changed while {choice.name} was looked up; ask again")
-        model = await self._with_draft(model, choice.backend, params.offline, sink)
+        model = await self._with_companions(model, choice.backend, params.offline, sink)
         if model.present:
             self._last_used.now(model.path)
         server = remotes.settings(self._config.current, model.remote.remote) if model.remote else None
@@ -164,16 +164,22 @@ class Generation:
             consent.check_online(model.name, offline=offline or self._config.current.offline)
         return model if choice.backend != "llama" else await self._fetched(model, offline, sink)
 
-    async def _with_draft(self, model: ModelRef, backend: str, offline: bool, sink: Sink) -> ModelRef:
-        """With the small model that config.toml has for it, where it must be loaded for this request."""
-        name = self._fleet.draft_model(model, backend)
-        if not name:
+    async def _with_companions(self, model: ModelRef, backend: str, offline: bool, sink: Sink) -> ModelRef:
+        """With the small model and the adapters that config.toml has for it, and with its encoder of pictures, where it
+        must be loaded for this request."""
+        small, encoder, listed = self._fleet.companions(model, backend)
+        if small:
+            try:
+                draft = await self._fetched(await self._catalog.resolve(small), offline, sink)
+            except ApiError as error:
+                raise type(error)(f"the draft_model of {model.name}: {error.message}", **error.facts) from None
+            model = model._replace(draft=draft.path)
+        if listed and model.present:
+            found = await asyncio.to_thread(adapters.find, listed, model.path, self._catalog.folder)
+            model = model._replace(adapters=found)
+        if encoder == mmproj.OFF or not model.present:
             return model
-        try:
-            draft = await self._fetched(await self._catalog.resolve(name), offline, sink)
-        except ApiError as error:
-            raise type(error)(f"the draft_model of {model.name}: {error.message}", **error.facts) from None
-        return model._replace(draft=draft.path)
+        return model._replace(mmproj=await asyncio.to_thread(mmproj.find, model.path, encoder, self._catalog.folder))
 
     async def _fetched(self, model: ModelRef, offline: bool, sink: Sink) -> ModelRef:
         if model.present:

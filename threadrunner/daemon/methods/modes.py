@@ -18,6 +18,7 @@ from threadrunner.api.conversations import ModeInfo
 from threadrunner.api.errors import InvalidParams
 from threadrunner.api.fields import (
     INT32_MAX,
+    Adapters,
     MaxTokens,
     MinP,
     ModelName,
@@ -71,6 +72,7 @@ class Mode(Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=True):
     template_vars: TemplateVars | None = None
     seed: Seed | None = None
     stop: Stop | None = None
+    lora: Adapters | None = None
 
 
 BUILT_IN = {
@@ -101,7 +103,7 @@ BUILT_IN = {
     ),
 }
 
-_SAMPLING = ("max_tokens", *CHOICE, "seed", "stop")
+_SAMPLING = ("max_tokens", *CHOICE, "seed", "stop", "lora")
 _THINKING = ("reasoning", "reasoning_budget", "template_vars")
 P = TypeVar("P", GenerateParams, InfillParams)
 

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 from threadrunner.catalog_settings import CatalogRow
 from threadrunner.daemon.gguf.names import printable
+from threadrunner.daemon.gguf.parts import file_fingerprint, file_size, part_names
 from threadrunner.daemon.gguf.parts import model_files as files_of
-from threadrunner.daemon.gguf.parts import part_names
+from threadrunner.daemon.models.adapters import AdapterRef
 from threadrunner.remote_settings import RemoteModel
 
 
@@ -48,6 +49,10 @@ class ModelRef(NamedTuple):
     """Where it is, if it is on another machine: then it has no file here."""
     draft: str = ""
     """The file of a small model that is loaded with it, to draft for it."""
+    mmproj: str = ""
+    """The file of the encoder with which it looks at pictures."""
+    adapters: tuple[AdapterRef, ...] = ()
+    """LoRA files that are loaded with it."""
     row: CatalogRow | None = None
     """What the catalog says of it, if that knows it."""
 
@@ -74,7 +79,13 @@ class ModelRef(NamedTuple):
     @property
     def files(self) -> list[str]:
         """All files that are read for it, its own first; a split model has several."""
-        return [*files_of(self.path), *(files_of(self.draft) if self.draft else ())]
+        beside = [*(files_of(self.draft) if self.draft else ()), *filter(None, [self.mmproj])]
+        return [*files_of(self.path), *beside, *(adapter.path for adapter in self.adapters)]
+
+    @property
+    def alone(self) -> ModelRef:
+        """Without what is loaded beside it."""
+        return self._replace(draft="", mmproj="", adapters=())
 
     @property
     def entries(self) -> list[str]:
@@ -84,20 +95,4 @@ class ModelRef(NamedTuple):
     @property
     def size_bytes(self) -> int:
         """Of all its files, those that are here."""
-        return sum(map(_size, self.files))
-
-
-def file_fingerprint(path: str) -> str:
-    """One file's part of ModelRef.fingerprint."""
-    try:
-        facts = os.stat(path)
-    except (OSError, ValueError):
-        return ""
-    return f"{facts.st_dev:x}-{facts.st_ino:x}-{facts.st_size:x}-{facts.st_mtime_ns:x}"
-
-
-def _size(path: str) -> int:
-    try:
-        return os.path.getsize(path)
-    except (OSError, ValueError):
-        return 0
+        return sum(map(file_size, self.files))

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from threadrunner import machine, model_settings
 from threadrunner.api.errors import InvalidParams, ModelLoadFailed
 from threadrunner.api.status import ModelStatus
-from threadrunner.backends.base import Hardware, ModelFacts, ModelSpec
+from threadrunner.backends.base import ModelFacts, ModelSpec
 from threadrunner.config import Config, ConfigError
 from threadrunner.daemon.models.reference import ModelRef
 from threadrunner.daemon.workers import eviction, vram
@@ -23,6 +23,7 @@ from threadrunner.daemon.workers.roster import Roster
 from threadrunner.daemon.workers.servers import Servers
 from threadrunner.daemon.workers.sink import Sink
 from threadrunner.daemon.workers.spare import Spare
+from threadrunner.daemon.workers.specification import Companions, specification
 from threadrunner.daemon.workers.watch import Watch
 from threadrunner.model_settings import ModelSettings
 from threadrunner.remote_settings import RemoteModel
@@ -31,11 +32,6 @@ log = logging.getLogger("threadrunner.daemon.fleet")
 
 Announce = Callable[[str, str, dict[str, object]], None]
 """Called with event, model's name, facts."""
-
-MAX_THREADS = 512
-"""As ggml has it; with more, its own memory is overrun."""
-MAX_CACHE_BYTES = 1 << 60
-"""More is no limit either, and twice as much is not a number that the kernel takes."""
 
 
 class Fleet:
@@ -164,15 +160,13 @@ class Fleet:
         names += [alias for alias, target in aliases.items() if target in names]
         return model_settings.settings(self.config, [name for name in names if name])
 
-    def draft_model(self, model: ModelRef, backend: str) -> str:
-        """The name of the small model to load with it, where it is not loaded already; empty: none."""
-        config = self.config
-        if backend != "llama" or not (config.draft_model or config.models) or self.roster.runs(model, backend):
-            return ""
-        with contextlib.suppress(ConfigError):  # `use` raises it
-            own = self.settings(model)
-            return own.draft_model if own.drafts != "off" else ""
-        return ""
+    def companions(self, model: ModelRef, backend: str) -> Companions:
+        """What config.toml says of that, where the model is not loaded already."""
+        if backend == "llama" and not self.roster.runs(model, backend):
+            with contextlib.suppress(ConfigError):  # `use` raises it
+                own = self.settings(model)
+                return Companions(own.draft_model if own.drafts != "off" else "", own.mmproj, own.adapters)
+        return Companions()
 
     # What a resident needs: see ResidentHost.
 
@@ -183,21 +177,13 @@ class Fleet:
         return process
 
     def _spec(self, resident: Resident) -> ModelSpec:
-        config, model = self.config, resident.model
-        own = self.settings(model)
-        return ModelSpec(
-            name=model.name,
-            path=model.files[0] if model.path else "",
-            fingerprint=model._replace(draft="").fingerprint,  # the state that is kept is the model's alone
-            context=own.context,
-            threads=min(own.threads, MAX_THREADS),
-            hardware=Hardware(**{name: getattr(own, name) for name in Hardware.__struct_fields__}),
-            draft_path=model.draft,
+        model = resident.model
+        return specification(
+            model,
+            self.settings(model),
+            self.config,
             memory_limit=self._limit(resident),
-            max_queued=config.max_queued,
-            cache_ram=config.cache_ram,
-            cache_dir=self._cache_dir if config.cache_bytes else "",
-            cache_bytes=min(config.cache_bytes, MAX_CACHE_BYTES),
+            cache_dir=self._cache_dir,
             remote=self._servers.get(model.remote.remote) if model.remote else None,
         )
 

@@ -16,8 +16,11 @@ from threadrunner import machine
 from threadrunner.api.errors import ApiError, InternalError, ModelLoadFailed, WorkerCrashed
 from threadrunner.api.status import ModelStatus
 from threadrunner.backends.base import ModelFacts
+from threadrunner.daemon.gguf.adapter import check_adapter
 from threadrunner.daemon.gguf.check import check_gguf
-from threadrunner.daemon.models.reference import ModelRef, file_fingerprint
+from threadrunner.daemon.gguf.mmproj import check_mmproj
+from threadrunner.daemon.gguf.parts import file_fingerprint
+from threadrunner.daemon.models.reference import ModelRef
 from threadrunner.daemon.workers import file_change
 from threadrunner.daemon.workers.crash import quarantined_error
 from threadrunner.daemon.workers.lifecycle import Effect, Grant, Lifecycle, Refuse, StartWorker, State, StopWorker
@@ -235,6 +238,10 @@ class Resident:
         if self.backend == "llama":
             for file in filter(None, (self.model.files[0], self.model.draft)):
                 await asyncio.to_thread(check_gguf, file)
+            if self.model.mmproj:
+                await asyncio.to_thread(check_mmproj, self.model.mmproj)
+            for adapter in self.model.adapters:
+                await asyncio.to_thread(check_adapter, adapter.path, self.model.files[0])
 
     def _fail(self, error: ApiError) -> None:
         """The load ended before there was a process."""

@@ -68,7 +68,7 @@ class Roster:
 
 
 def _same_files(one: ModelRef, other: ModelRef) -> bool:
-    return (one.path, one.draft) == (other.path, other.draft)
+    return one.files == other.files and one.adapters == other.adapters
 
 
 def _file_of(resident: Resident) -> str | None:

@@ -114,7 +114,7 @@ class Cells:
 
     def lacking(self, sequence: Sequence) -> int:
         """Cells that a waiting sequence needs beyond all those that can be made free for it, if above 0."""
-        length, source = self._known(sequence.tokens[:-1])
+        length, source = self._known(sequence.known_as(-1))
         return self._lacking(sequence, length, source)
 
     def _lacking(self, sequence: Sequence, shared: int, keep: int | None) -> int:
@@ -123,7 +123,7 @@ class Cells:
     def place(self, sequence: Sequence) -> bool:
         """Give it a sequence id and what is known of its tokens; False when there is no room for the rest."""
         # one token at least is evaluated, since its logits count; of a prompt that is scored, each one's do
-        known = [] if sequence.scoring else sequence.tokens[:-1]
+        known = [] if sequence.scoring else sequence.known_as(-1)
         shared, source = self._known(known)
         steps = len(known) - shared + (sequence.request.max_tokens or UNKNOWN_LENGTH)
         self._leaving.before(steps, keep=source)
@@ -186,7 +186,7 @@ class Cells:
 
     def _bring_back(self, sequence: Sequence, found: Found) -> None:
         begin = sequence.evaluated
-        now = self.parking.bring_back(sequence.seq, sequence.tokens[:-1], begin, found)
+        now = self.parking.bring_back(sequence.seq, sequence.known_as(-1), begin, found)
         broken = now < found.length and (self._recurrent or self._window)
         # a state that was saved whole, and is cut, may have lost what the next token looks at: its window had moved on
         lost = self._window and found.point is None and not self._is_whole(sequence.seq, max(0, now - self._window))
@@ -196,7 +196,7 @@ class Cells:
             self.cache.fork(sequence.seq, [], 0)
             now = 0
         sequence.evaluated = now
-        self._extend(sequence.seq, sequence.tokens[:now])
+        self._extend(sequence.seq, sequence.known_as(now))
 
     def fork(self, sequence: Sequence, sibling: Sequence) -> bool:
         """Give the sibling all that the sequence has evaluated and published; False when it must evaluate that itself,
@@ -213,7 +213,7 @@ class Cells:
         sequence.seq = self._free_seqs.pop()
         if source is not None:
             self._memory.share(source, sequence.seq, 0, length)
-        self.cache.fork(sequence.seq, sequence.tokens, length)
+        self.cache.fork(sequence.seq, sequence.known_as(length), length)
         sequence.evaluated = length
         self.running.append(sequence)
 
@@ -221,7 +221,7 @@ class Cells:
 
     def publish(self, sequence: Sequence) -> None:
         """What the sequence has evaluated becomes known to others; doubles of what others have are given back."""
-        self._extend(sequence.seq, sequence.tokens[: sequence.evaluated])
+        self._extend(sequence.seq, sequence.known_as(sequence.evaluated))
 
     def checkpoint(self, sequence: Sequence) -> None:
         """A part of its prompt was evaluated. Where its state cannot be cut: save it before the last token, to which
@@ -229,7 +229,7 @@ class Cells:
         points, evaluated = self.parking.points, sequence.evaluated
         if points is None or sequence.generated:
             return
-        done = sequence.tokens[:evaluated]
+        done = sequence.known_as(evaluated)
         if evaluated == len(sequence.tokens) - 1 or evaluated - points.best(done, evaluated)[0] >= POINT_EVERY:
             self.parking.save_point(sequence.seq, done)
 

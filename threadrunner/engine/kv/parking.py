@@ -17,6 +17,7 @@ from threadrunner.engine.kv.buffers import Buffer, Buffers
 from threadrunner.engine.kv.kv_store import MIN_TOKENS, KvStore, StatePiece
 from threadrunner.engine.kv.points import Points
 from threadrunner.engine.kv.ram_tier import Block, RamTier
+from threadrunner.engine.pictures import whole
 
 log = logging.getLogger("threadrunner.engine")
 
@@ -155,8 +156,11 @@ class Parking:
         if self.points is not None:
             return self._find_point(tokens, rows, more_than)
         length, blocks = self.tier.match(tokens)
+        if (at := whole(tokens, length)) < length:
+            length, blocks = at, [block for block in blocks if block.begin < at]
         first = self._block_begin(rows)
         stored, entry = self.store.match(tokens) if self.store is not None else (0, None)
+        stored = whole(tokens, stored)
         if entry is not None and stored >= max(length, more_than) + MIN_TOKENS:
             return Found(
                 stored, [], min(self._block_begin(stored - 1 + self.tier.block_tokens), len(entry.tokens)) - first
@@ -173,7 +177,7 @@ class Parking:
             self._read(tokens)
         length, blocks = self.tier.match(tokens)
         at, point = self.points.best(tokens, max(rows, length))
-        if point is None or at < more_than + MIN_GAIN:
+        if point is None or at < more_than + MIN_GAIN or whole(tokens, at) < at:
             return None
         if at <= rows:
             return Found(at, [], 0, point)

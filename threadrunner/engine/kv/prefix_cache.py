@@ -12,6 +12,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from threadrunner.engine.pictures import whole
+
 
 class Share(NamedTuple):
     """Positions [begin, end) of the extending sequence are doubles: remove them from it, then share `source`'s."""
@@ -68,7 +70,8 @@ class PrefixCache:
     # questions
 
     def match(self, tokens: Sequence[int]) -> tuple[int, list[int]]:
-        """The longest known prefix of `tokens`, and the sequences that hold it, most recently used one last."""
+        """The longest known prefix of `tokens`, none that ends within a picture, and the sequences that hold it, most
+        recently used one last."""
         node, depth = self._root, 0
         while depth < len(tokens) and (child := node.children.get(tokens[depth])) is not None:
             common = common_length(child.tokens, tokens[depth : depth + len(child.tokens)])
@@ -76,7 +79,7 @@ class PrefixCache:
             if common < len(child.tokens):
                 break
         rank = {seq: i for i, seq in enumerate(self._idle)}
-        return depth, sorted(node.holders, key=lambda seq: rank.get(seq, len(rank)))
+        return whole(tokens, depth), sorted(node.holders, key=lambda seq: rank.get(seq, len(rank)))
 
     def length(self, seq: int) -> int:
         """Tokens of the tree that `seq` holds; 0 for an unknown one."""

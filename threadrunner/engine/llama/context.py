@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from threadrunner.engine.llama import library
+from threadrunner.engine.llama.adapters import apply
+from threadrunner.engine.llama.attention import Attention
 from threadrunner.engine.llama.errors import EngineError, LoadError
 from threadrunner.engine.llama.library import llama_cpp
-from threadrunner.engine.llama.model import F16, Model
+from threadrunner.engine.llama.model import Model
 from threadrunner.system.c_library import c_library
 
 if TYPE_CHECKING:  # in functions only: numpy takes 60 ms to load
@@ -21,34 +22,6 @@ OK, NO_ROOM, ABORTED = 0, 1, 2
 """What llama_decode answers, beside negative numbers for failures."""
 NOT_POOLED, MEAN, FIRST, LAST, RANK = range(5)
 """How a model makes one vector of a text's: llama.cpp's numbers. RANK is a score, no vector."""
-FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
-CACHE_TYPES = {"f32": 0, "f16": F16, "bf16": 30, "q8_0": 8, "q4_0": 2, "q4_1": 3, "iq4_nl": 20, "q5_0": 6, "q5_1": 7}
-"""Types that the KV cache may have, by ggml's numbers."""
-
-
-@dataclass(frozen=True, slots=True)
-class Attention:
-    """How attention is computed, and in which types its cache is."""
-
-    flash: str = "auto"
-    type_k: str = "f16"
-    type_v: str = "f16"
-
-    def fill(self, params: llama_cpp.llama_context_params) -> None:
-        params.type_k, params.type_v = self.types
-        params.flash_attn_type = FLASH_ATTENTION[self.flash]
-
-    @property
-    def types(self) -> tuple[int, int]:
-        """ggml's numbers. Raises LoadError for values that no model can have."""
-        for name in (self.type_k, self.type_v):
-            if name not in CACHE_TYPES:
-                raise LoadError(f"a cache of type {name!r}: use one of {', '.join(CACHE_TYPES)}")
-        if self.flash not in FLASH_ATTENTION:
-            raise LoadError(f"flash attention {self.flash!r}: use one of {', '.join(FLASH_ATTENTION)}")
-        if self.flash == "off" and self.type_v not in ("f32", "f16", "bf16"):
-            raise LoadError(f"a cache of values in {self.type_v} needs flash attention; turn it on, or use f16")
-        return CACHE_TYPES[self.type_k], CACHE_TYPES[self.type_v]
 
 
 class Context:
@@ -88,7 +61,7 @@ class Context:
         self._model = model
         self._params = params
         self._closed = False
-        self.n_batch = n_batch
+        self.n_batch, self.n_ubatch = n_batch, n_ubatch
         self.n_seq = n_seq
         self._scratch = n_seq
         """A sequence id of our own: holds cells while they are copied."""
@@ -114,6 +87,7 @@ class Context:
         """Whether it has a cache: without one, each batch is a text of its own (BERT, diffusion models)."""
         self.abortable = not self._model.where.devices
         """Whether `set_abort` stops a batch. A GPU looks at no flag, so where one computes batches must be short."""
+        self._applied: tuple[tuple[int, float], ...] = ()
         self._nothing: bytearray | None = None
         if self._model.recurrent and not self._params.embeddings:
             self._nothing = bytearray(self.point_size(self._scratch))
@@ -171,6 +145,12 @@ class Context:
         """As many compute a batch with one token, as `prefill` one with more."""
         self._params.n_threads, self._params.n_threads_batch = threads, prefill
         llama_cpp.llama_set_n_threads(self.handle, threads, prefill)
+
+    def apply(self, adapters: Sequence[tuple[int, float]]) -> None:
+        """These adapters, by handles of the model's, each at its scale, hold for the batches to come, and no others."""
+        if (wanted := tuple(adapters)) != self._applied:
+            self._applied = wanted
+            apply(self.handle, wanted)
 
     # the batch
 

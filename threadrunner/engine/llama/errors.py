@@ -11,6 +11,10 @@ class LoadError(EngineError):
     """The model could not be loaded; the text is llama.cpp's reason."""
 
 
+class UnreadablePicture(EngineError):
+    """A picture that cannot be decoded."""
+
+
 class DamagedModel(EngineError):
     """The model computes what is no number: its weights are damaged, or too large for their type."""
 

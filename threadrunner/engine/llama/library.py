@@ -1,4 +1,4 @@
-"""llama.cpp's ctypes module, its start and its log. The only module that imports llama_cpp.
+"""llama.cpp's ctypes modules, their start and their log. The only module that imports llama_cpp.
 
 llama_cpp's package __init__ pulls in numpy, jinja2 and the high-level API (170 ms where its ctypes module alone takes
 40), so the package is entered through a bare stand-in and only the low-level module runs.
@@ -20,7 +20,7 @@ log = logging.getLogger("threadrunner.engine")
 log.addHandler(logging.NullHandler())  # without any handler, Python would print warnings to stderr
 
 
-def _submodule(name: str) -> ModuleType:
+def submodule(name: str) -> ModuleType:
     """`llama_cpp.<name>` without llama_cpp/__init__.py; a later `import llama_cpp` still gets the real package."""
     full = f"llama_cpp.{name}"
     if full in sys.modules:
@@ -40,7 +40,7 @@ def _submodule(name: str) -> ModuleType:
 if TYPE_CHECKING:
     from llama_cpp import llama_cpp as llama_cpp  # .stubs/llama_cpp: the installed module leaves its functions untyped
 else:
-    llama_cpp = _submodule("llama_cpp")
+    llama_cpp = submodule("llama_cpp")
 
 # ggml's log levels: 1 debug, 2 info, 3 warning, 4 error, 5 continues the line before it
 _recent_errors: deque[str] = deque(maxlen=8)
@@ -49,7 +49,7 @@ _last_level = 1
 
 
 @llama_cpp.llama_log_callback
-def _on_log(level: int, text: bytes, _data: int | None) -> None:
+def on_log(level: int, text: bytes, _data: int | None) -> None:
     global _last_level
     level = _last_level = _last_level if level == 5 else level
     line = text.decode("utf-8", "replace").strip()
@@ -75,7 +75,7 @@ def start(numa: str = "off") -> None:
     if numa not in NUMA:
         raise LoadError(f"numa {numa!r}: use one of {', '.join(NUMA)}")
     if not _started:
-        llama_cpp.llama_log_set(_on_log, None)  # first, or the CPU's feature list is written to stderr
+        llama_cpp.llama_log_set(on_log, None)  # first, or the CPU's feature list is written to stderr
         llama_cpp.llama_backend_init()
         if NUMA[numa]:
             llama_cpp.llama_numa_init(NUMA[numa])

@@ -84,8 +84,8 @@ class Vocab:
             self._inert_texts = re.compile(f"(?=(?:{'|'.join(map(re.escape, self._inert.values()))}))")
 
     def is_markup(self, token: int) -> bool:
-        """Whether it comes from a template and never from a user's text."""
-        return token in self._inert or self.is_special(token)
+        """Whether it comes from a template and never from a user's text. Not what stands for a picture."""
+        return token in self._inert or (token >= 0 and self.is_special(token))
 
     def _is_user_defined(self, token: int) -> bool:
         return bool(llama_cpp.llama_vocab_get_attr(self._vocab, token) & _USER_DEFINED)

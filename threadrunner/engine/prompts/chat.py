@@ -13,10 +13,12 @@ from typing import Any
 
 from threadrunner.engine.errors import BadTemplate, Refused
 from threadrunner.engine.llama.vocab import Vocab
+from threadrunner.engine.pictures import Span
 from threadrunner.engine.prompts import markup
 from threadrunner.engine.prompts.canaries import Tool
 from threadrunner.engine.prompts.conversation import Message, normal
 from threadrunner.engine.prompts.markup import Marks
+from threadrunner.engine.prompts.picture_marks import tokenized
 from threadrunner.engine.prompts.renderer import Renderer
 from threadrunner.engine.prompts.rendering import Rendering
 from threadrunner.engine.prompts.sandbox import words
@@ -44,6 +46,8 @@ class Rendered:
     opening: str
     """What stands open at the prompt's end: what the template put behind the last message to begin the answer, say
     `<|im_start|>assistant\\n<think>\\n`, and the text of an answer that is continued."""
+    spans: tuple[Span, ...] = ()
+    """Where pictures are. Before they are put there, each has a `picture_marks.place` among the tokens."""
 
 
 class ChatPrompt:
@@ -120,7 +124,7 @@ class ChatPrompt:
     def plain(self, text: str, *, special: bool = False) -> list[int]:
         """A prompt without a template: the text as it is, after BOS where the model needs one; `special`: what is the
         text of a control token becomes that token, for a client that has rendered a template itself."""
-        tokens = self._vocab.tokenize(text, special=special)
+        tokens = tokenized(self._vocab, text, special=special)
         if self._vocab.add_bos and (not special or tokens[:1] != [self._vocab.bos]):
             tokens.insert(0, self._vocab.bos)
         # something must be evaluated before the first token can be sampled, even for an empty prompt

@@ -11,6 +11,7 @@ from threadrunner.engine.prompts import markup
 from threadrunner.engine.prompts.canaries import Tool
 from threadrunner.engine.prompts.conversation import Message, put, put_tools
 from threadrunner.engine.prompts.markup import Change, Marks
+from threadrunner.engine.prompts.picture_marks import parts, place, tokenized
 from threadrunner.engine.prompts.renderer import Plan, Renderer, open_ended
 
 
@@ -30,19 +31,25 @@ class Rendering:
         """The rendered text, with marks, and its tokens."""
         vocab = self.vocab
         text = self._text(self.marks.escape)
-        tokens = vocab.tokenize(text, special=True)
+        tokens = tokenized(vocab, text, special=True)
         if self._needs_proof():
             # a text's last characters and the template's next ones could make a control token together: with marks
             # wherever one could begin or end they cannot, so both must give the same tokens
             sure = self._text(lambda text: self.marks.fence(self.marks.escape(text)))
-            sure_tokens = vocab.tokenize(sure, special=True)
-            if [t for t in sure_tokens if vocab.is_markup(t)] != [t for t in tokens if vocab.is_markup(t)]:
-                return sure, self._without_marks(sure, sure_tokens)
-        return text, tokens if self.marks.inert else self._without_marks(text, tokens)
+            sure_tokens = tokenized(vocab, sure, special=True)
+            if list(filter(vocab.is_markup, sure_tokens)) != list(filter(vocab.is_markup, tokens)):
+                return sure, self._without_marks(sure)
+        return text, tokens if self.marks.inert else self._without_marks(text)
 
-    def _without_marks(self, text: str, tokens: list[int]) -> list[int]:
+    def _without_marks(self, text: str) -> list[int]:
         kept: list[int] = []
-        for piece in markup.pieces(self.vocab, text, tokens):
+        for part in parts(text):
+            kept += [place(part)] if isinstance(part, int) else self._cleaned(part)
+        return kept
+
+    def _cleaned(self, text: str) -> list[int]:
+        kept: list[int] = []
+        for piece in markup.pieces(self.vocab, text, self.vocab.tokenize(text, special=True)):
             if isinstance(piece, int):
                 kept.append(piece)
             elif clean := self.marks.clean(piece):

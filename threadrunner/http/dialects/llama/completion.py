@@ -16,7 +16,7 @@ from threadrunner.http.dialects.llama.words import read_chains
 from threadrunner.http.exchange import Order, whole
 from threadrunner.http.failures import invalid
 from threadrunner.http.gateway import Gateway, fields
-from threadrunner.http.loaded import context_of
+from threadrunner.http.loaded import adapters_of, context_of
 from threadrunner.http.reading import Fields
 from threadrunner.http.streams import Stream
 
@@ -57,9 +57,24 @@ async def read(gateway: Gateway, body: Fields) -> Order:
     }
     if (probabilities := body.whole("n_probs")) is not None and probabilities > 0:
         params["logprobs"] = probabilities
+    if body.items("lora") is not None:
+        params["lora"] = await _adapters(gateway, body, params.get("model"))
     if (n := body.whole("n_cmpl", "n")) is not None:
         params["n"] = n
     return Order("generate", params, model)
+
+
+async def _adapters(gateway: Gateway, body: Fields, model: str | None) -> dict[str, float]:
+    """By their numbers, as GET /lora-adapters has them."""
+    names = list(await adapters_of(gateway, model))
+    wanted = {}
+    for item in body.objects("lora"):
+        number = item.whole("id")
+        if number is None or not 0 <= number < len(names):
+            raise invalid(f"`lora` must name adapters by their `id`; GET /lora-adapters lists {len(names)}", "lora")
+        scale = item.number("scale")
+        wanted[names[number]] = 1.0 if scale is None else float(scale)
+    return wanted
 
 
 async def _answers(gateway: Gateway, orders: list[Order], wanted: list[str]) -> list[dict[str, Any]]:

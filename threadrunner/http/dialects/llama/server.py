@@ -15,7 +15,7 @@ from threadrunner import __version__
 from threadrunner.http import conversation
 from threadrunner.http.failures import HttpFailure
 from threadrunner.http.gateway import Gateway, fields
-from threadrunner.http.loaded import status_of
+from threadrunner.http.loaded import adapters_of, status_of
 from threadrunner.http.names import without_path
 from threadrunner.http.reading import Fields
 
@@ -28,7 +28,7 @@ _REFUSED = {
     "/v1/reranking": "a model that ranks texts is not supported",
     "/props": "properties are set in config.toml, not over HTTP",
     "/slots/{id}": "slots are not saved or restored by hand: what was evaluated is kept without that",
-    "/lora-adapters": "adapters are not supported",
+    "/lora-adapters": "adapters are not set for all requests: each names its own, by `lora`",
 }
 """POST to these: what llama-server has, and we have not."""
 
@@ -40,7 +40,7 @@ def routes(gateway: Gateway) -> list[Route]:
     texts = _Texts(gateway)
     gets: dict[str, Answer] = {
         "/health": _health, "/v1/health": _health, "/props": about.props, "/v1/props": about.props,
-        "/slots": about.slots, "/lora-adapters": _no_adapters,
+        "/slots": about.slots, "/lora-adapters": about.adapters,
     }  # fmt: skip
     posts: dict[str, Answer] = {
         "/tokenize": texts.tokenize, "/detokenize": texts.detokenize, "/apply-template": texts.apply_template,
@@ -63,10 +63,6 @@ def _refusing(text: str) -> Answer:
 async def _health(_request: Request) -> Response:
     """Always well: a request waits while its model loads, and starts the daemon where there is none."""
     return JSONResponse({"status": "ok"})
-
-
-async def _no_adapters(_request: Request) -> Response:
-    return JSONResponse([])
 
 
 class _About:
@@ -110,6 +106,12 @@ class _About:
             "models.show", {"model": name or about["model"], "templates": True}
         )
         return shown
+
+    async def adapters(self, request: Request) -> Response:
+        """Those that the model was loaded with; none while it is not."""
+        name = (await self._gateway.target(request.query_params.get("model"))).get("model")
+        found = (await adapters_of(self._gateway, name)).items()
+        return JSONResponse([{"id": id, "path": path, "scale": scale} for id, (path, scale) in enumerate(found)])
 
     async def slots(self, request: Request) -> Response:
         """One for each request that runs, and at least one, of each loaded model."""
