@@ -108,6 +108,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"n": 9}, "n"),
     ({"n": 1.5}, "n"),
     ({"response_format": {"type": "json_schema"}}, "response_format.schema"),
+    ({"continue_final_message": True, "add_generation_prompt": True}, "continue_final_message"),
 ]
 
 

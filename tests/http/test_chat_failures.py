@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from tests.http.served import JSON, Reply, Served
+from threadrunner.api.errors import ModelLoadFailed
+from threadrunner.http import failures
 
 PATH = "/v1/chat/completions"
 WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
@@ -273,3 +275,21 @@ def test_an_error_in_mid_stream_is_the_last_event(served: Served, path: str, bod
         last = last["response"]
     assert last["error"]["message"] and last["error"]["code"] in ("server_error", None), last["error"]
     connection.close()
+
+
+# where files are
+
+
+def test_an_error_names_a_file_and_not_its_folder() -> None:
+    path = "/home/me/my models/a.gguf"
+    failure = failures.of(ModelLoadFailed(f"{path} is damaged; remove it", path=path, incomplete=True))
+    assert failure.message == "a.gguf is damaged; remove it" and failure.facts == {
+        "kind": "ModelLoadFailed",
+        "incomplete": True,
+    }
+    for text, told in (
+        ("~/models/a.gguf is still being written", "a.gguf is still being written"),
+        ("run `chmod 600 /home/me/a.gguf`", "run `chmod 600 a.gguf`"),
+        ("see https://example.org/a/b and docs/http.md", "see https://example.org/a/b and docs/http.md"),
+    ):
+        assert failures.of(ModelLoadFailed(text)).message == told

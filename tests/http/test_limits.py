@@ -16,6 +16,7 @@ from threadrunner.api.errors import ApiError, Overloaded
 from threadrunner.http import reading, sockets
 from threadrunner.http.dialects.chat import ChatWriter
 from threadrunner.http.exchange import Exchanges, Order
+from threadrunner.http.failures import HttpFailure
 from threadrunner.http.gate import Gate
 from threadrunner.http.patience import PatientProtocol
 from threadrunner.http.policy import Policy
@@ -217,6 +218,21 @@ async def _busy() -> None:
 
 def test_one_request_too_many_is_told_to_come_again() -> None:
     run(_busy())
+
+
+async def _listeners() -> None:
+    traffic = Traffic(1)
+    with traffic.entered(listens=True), traffic.entered(listens=True), traffic.entered():
+        with pytest.raises(HttpFailure, match="too many requests"), traffic.entered():
+            pass
+        idle = asyncio.create_task(traffic.idle())
+        await asyncio.sleep(0)
+        assert not idle.done()
+    await idle
+
+
+def test_programs_that_listen_take_no_requests_place() -> None:
+    run(_listeners())
 
 
 # connections

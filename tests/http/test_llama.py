@@ -159,7 +159,7 @@ def test_a_completion_of_a_text_of_tokens_of_both_and_of_several(coder: Served) 
     for prompt in same:
         answer = coder.post("/completions", {**asked, "prompt": prompt}).json
         assert answer["content"] == text["content"]
-        assert answer["tokens_evaluated"] == 4
+        assert answer["tokens_evaluated"] == 4 and answer["prompt"] == "abc<|im_end|>"
     several = coder.post("/completion", {**asked, "prompt": ["abc", "abc<|im_end|>", tokens]}).json
     assert [one["index"] for one in several] == [0, 1, 2]
     assert [one["content"] for one in several][1:] == [text["content"]] * 2

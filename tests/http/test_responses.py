@@ -185,6 +185,9 @@ def test_counting_is_what_an_answer_counts(tiny: Served) -> None:
     counted = tiny.post(f"{PATH}/input_tokens", body).json
     assert counted["object"] == "response.input_tokens"
     assert counted["input_tokens"] == tiny.post(PATH, body).json["usage"]["input_tokens"]
+    chat = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 1}
+    counted = tiny.post("/v1/chat/completions/input_tokens", chat).json
+    assert counted["input_tokens"] == tiny.post("/v1/chat/completions", chat).json["usage"]["prompt_tokens"]
 
 
 # items as messages

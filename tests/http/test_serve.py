@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 
 from tests.http.served import Served
 from threadrunner import exits
-from threadrunner.http import keys, sockets
+from threadrunner.http import keys, serve, sockets
 
 PATH = "/v1/chat/completions"
 HELLO = {"model": "default", "messages": [{"role": "user", "content": "hello"}]}
@@ -32,8 +33,10 @@ def refused(served: Served, *arguments: str) -> str:
 def test_a_port_that_is_taken_and_an_address_for_all(served: Served) -> None:
     said = refused(served, "--port", str(served.port))
     assert f"port {served.port} of 127.0.0.1 is taken" in said and "--port" in said
-    said = refused(served, "--host", "0.0.0.0", "--port", "0")
-    assert "can be reached from other machines" in said and "--key auto" in said
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(sockets.CannotListen) as error:
+        patch.setenv("THREADRUNNER_HOME", str(served.daemon.home / "none"))
+        serve._prepared(serve.ServeOptions("0.0.0.0", 0))
+    assert "can be reached from other machines" in str(error.value) and "--key auto" in str(error.value)
 
 
 def test_what_cannot_be_listened_on_and_bad_keys(served: Served, tmp_path: Path) -> None:
@@ -56,20 +59,24 @@ def test_which_addresses_only_this_machine_reaches() -> None:
     assert not any(map(sockets.is_local, ("0.0.0.0", "::", "192.168.1.2", "example.com", "localhost.evil.com")))
 
 
-def test_a_key_that_is_made(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = Served(served.daemon, "--key", "auto")
-    try:
-        file = served.daemon.home / "serve.key"
-        assert stat.S_IMODE(file.stat().st_mode) == 0o600
-        key = file.read_text().strip()
-        assert len(key) > 24 and key not in "".join(other.said)
-        assert other.get("/health").status == 200
-        assert other.post(PATH, HELLO).status == 401 and other.get("/props").status == 401
-        assert other.post(PATH, HELLO, Authorization="Bearer wrong").status == 401
-        for name, value in (("Authorization", f"Bearer {key}"), ("x-api-key", key), ("api-key", key)):
-            assert other.post(PATH, HELLO, **{name: value}).status == 200
-    finally:
-        assert other.close() == 0
+@pytest.fixture(scope="module")
+def keyed(served: Served) -> Iterator[Served]:
+    """One that asks for a key, and lets a page ask."""
+    other = Served(served.daemon, "--key", "auto", "--allow-origin", "https://chat.example")
+    yield other
+    assert other.close() == 0
+
+
+def test_a_key_that_is_made(served: Served, keyed: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = served.daemon.home / "serve.key"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    key = file.read_text().strip()
+    assert len(key) > 24 and key not in "".join(keyed.said)
+    assert keyed.get("/health").status == 200
+    assert keyed.post(PATH, HELLO).status == 401 and keyed.get("/props").status == 401
+    assert keyed.post(PATH, HELLO, Authorization="Bearer wrong").status == 401
+    for name, value in (("Authorization", f"Bearer {key}"), ("x-api-key", key), ("api-key", key)):
+        assert keyed.post(PATH, HELLO, **{name: value}).status == 200
     monkeypatch.setenv("THREADRUNNER_HOME", str(served.daemon.home))
     assert keys.read("auto") == key
     file.chmod(0o644)
@@ -79,6 +86,7 @@ def test_a_key_that_is_made(served: Served, monkeypatch: pytest.MonkeyPatch) -> 
     file.write_text("")
     with pytest.raises(keys.BadKey, match="is empty"):
         keys.read("auto")
+    file.write_text(f"{key}\n")
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -102,7 +110,8 @@ def test_a_socket_of_its_own(served: Served) -> None:
         connection.request("GET", "/health")
         assert connection.getresponse().status == 200
         connection.close()
-        assert "another program listens" in refused(served, "--socket", path)
+        with pytest.raises(sockets.CannotListen, match="another program listens"):
+            sockets.on_path(path)
     finally:
         assert other.close() == 0
     assert not os.path.exists(path)
@@ -154,21 +163,18 @@ def test_what_every_answer_has_and_has_not(served: Served) -> None:
         assert not {"server", "date", "access-control-allow-origin"} & set(answer.headers)
 
 
-def test_an_allowed_origin_is_told_so_to_the_letter(served: Served) -> None:
-    other = Served(served.daemon, "--allow-origin", "https://chat.example")
-    try:
-        origin = {"Origin": "https://chat.example"}
-        asked = {"Access-Control-Request-Headers": "Authorization, Content-Type, X-Stainless-Lang, Cookie"}
-        preflight = other.ask("OPTIONS", PATH, None, {**origin, **asked})
-        assert preflight.headers["access-control-allow-origin"] == "https://chat.example"
-        assert preflight.headers["access-control-allow-headers"] == "authorization, content-type, x-stainless-lang"
-        assert "access-control-allow-credentials" not in preflight.headers
-        answer = other.post(PATH, HELLO, **origin)
-        assert answer.status == 200 and answer.headers["vary"] == "Origin"
-        assert answer.headers["access-control-allow-origin"] == "https://chat.example"
-        assert other.post(PATH, HELLO, Origin="https://evil.example").status == 403
-    finally:
-        other.close()
+def test_an_allowed_origin_is_told_so_to_the_letter(served: Served, keyed: Served) -> None:
+    origin = {"Origin": "https://chat.example"}
+    asked = {"Access-Control-Request-Headers": "Authorization, Content-Type, X-Stainless-Lang, Cookie"}
+    preflight = keyed.ask("OPTIONS", PATH, None, {**origin, **asked})
+    assert preflight.headers["access-control-allow-origin"] == "https://chat.example"
+    assert preflight.headers["access-control-allow-headers"] == "authorization, content-type, x-stainless-lang"
+    assert "access-control-allow-credentials" not in preflight.headers
+    key = {"x-api-key": (served.daemon.home / "serve.key").read_text().strip()}
+    answer = keyed.post(PATH, HELLO, **origin, **key)
+    assert answer.status == 200 and answer.headers["vary"] == "Origin"
+    assert answer.headers["access-control-allow-origin"] == "https://chat.example"
+    assert keyed.post(PATH, HELLO, Origin="https://evil.example", **key).status == 403
 
 
 def test_a_body_over_the_limit_and_one_at_it(served: Served) -> None:

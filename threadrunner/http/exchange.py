@@ -25,12 +25,14 @@ from threadrunner.http.names import without_path
 @dataclass(frozen=True)
 class Order:
     """What the daemon is asked: a method and its params. `model` is the name that the answer gives back; `more` are
-    params of further requests, of which the answer has the choices too, numbered on."""
+    params of further requests, of which the answer has the choices too, numbered on. `prompt` is the text of a prompt
+    that the params have as tokens."""
 
     method: str
     params: dict[str, Any]
     model: str
     more: tuple[dict[str, Any], ...] = ()
+    prompt: str = ""
 
 
 class CallPiece(NamedTuple):

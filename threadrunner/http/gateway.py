@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from threadrunner.api.errors import ApiError
 from threadrunner.http import asking, reading
-from threadrunner.http.exchange import Daemon, Exchanges
+from threadrunner.http.exchange import Daemon, Exchanges, Order
 from threadrunner.http.meter import Meter
 from threadrunner.http.names import Names, without_path
 from threadrunner.http.news import News
@@ -55,6 +55,13 @@ class Gateway:
             now.model = without_path(result["model"])
             now.charge(result["usage"]["prompt_tokens"], 0, 0)
         return result
+
+    async def count(self, order: Order) -> int:
+        """The tokens of a conversation, its template and tools included. Raises ApiError."""
+        told = ("model", "messages", "tools", "template_vars")
+        asked = {name: order.params[name] for name in told if name in order.params}
+        tokens: int = (await self.request("apply_template", asked))["tokens"]
+        return tokens
 
     async def target(self, name: str | None) -> dict[str, Any]:
         """Params that say which model a name means. Raises HttpFailure 404."""

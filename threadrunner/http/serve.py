@@ -218,6 +218,8 @@ def _announce(settings: ServeOptions, url: str, known: Keys) -> None:
         _line(f"  keys         {names}{'' if settings.key is None else ', and the one of --key'}")
         if settings.key not in (None, "auto") and not named_keys.is_reference(settings.key or ""):
             _line("  The list of processes shows --key to all users of this machine; `--key auto` does not.")
+    if url.startswith("http:") and not sockets.is_local(settings.host) and not settings.proxies:
+        _line("  Keys and prompts cross the network as they are; `--tls-cert FILE` encrypts them.")
     shown = "any" if not known.asked else f"$(cat {keys.file()})" if settings.key == "auto" else "KEY"
     _line(f"  OpenAI SDKs  OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY={shown}")
     _line(f"  Claude Code  ANTHROPIC_BASE_URL={url} ANTHROPIC_API_KEY={shown}")

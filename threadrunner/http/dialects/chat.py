@@ -14,13 +14,15 @@ from starlette.routing import Route
 from threadrunner.api.generation import Choice, Generated
 from threadrunner.http import conversation, openai_objects, sampling, streams
 from threadrunner.http.exchange import AnswerPiece, Order, Progressed, whole
-from threadrunner.http.failures import HttpFailure, openai_error
+from threadrunner.http.failures import HttpFailure, invalid, openai_error
 from threadrunner.http.gateway import Gateway, fields
 from threadrunner.http.joining import choices
 from threadrunner.http.names import without_path
 from threadrunner.http.openai_objects import FINGERPRINT, finish_reason
 from threadrunner.http.reading import Fields
 from threadrunner.http.streams import SSE, Stream
+
+PATHS = ("/v1/chat/completions", "/chat/completions")
 
 _json = msgspec.json.Encoder().encode
 
@@ -33,12 +35,20 @@ def routes(gateway: Gateway) -> list[Route]:
             return Stream(gateway.exchanges, order, ChatWriter(order, body))
         return JSONResponse(_answer(order, await whole(gateway.exchanges, order)))
 
-    return [Route(path, completions, methods=["POST"]) for path in ("/v1/chat/completions", "/chat/completions")]
+    async def input_tokens(request: Request) -> Response:
+        tokens = await gateway.count(await read(gateway, await fields(request)))
+        return JSONResponse({"object": "response.input_tokens", "input_tokens": tokens})
+
+    counting = [Route(f"{path}/input_tokens", input_tokens, methods=["POST"]) for path in PATHS]
+    return [*(Route(path, completions, methods=["POST"]) for path in PATHS), *counting]
 
 
 async def read(gateway: Gateway, body: Fields) -> Order:
     """Raises HttpFailure."""
     model = body.need_text("model")
+    if body.flag("continue_final_message") and body.flag("add_generation_prompt"):
+        text = "`continue_final_message` and `add_generation_prompt` contradict each other"
+        raise invalid(text, "continue_final_message")
     params = {
         **await gateway.target(model),
         **sampling.read_sampling(body),

@@ -36,10 +36,8 @@ def routes(gateway: Gateway) -> list[Route]:
         return JSONResponse(state.now(status, answer))
 
     async def input_tokens(request: Request) -> Response:
-        params = (await read(gateway, await fields(request))).params
-        told = ("model", "messages", "tools", "template_vars")
-        answer = await gateway.request("apply_template", {name: params[name] for name in told if name in params})
-        return JSONResponse({"object": "response.input_tokens", "input_tokens": answer["tokens"]})
+        tokens = await gateway.count(await read(gateway, await fields(request)))
+        return JSONResponse({"object": "response.input_tokens", "input_tokens": tokens})
 
     counting = [Route(f"{path}/input_tokens", input_tokens, methods=["POST"]) for path in PATHS]
     return [*(Route(path, responses, methods=["POST"]) for path in PATHS), *counting]

@@ -28,8 +28,7 @@ def routes(gateway: Gateway) -> list[Route]:
     async def completion(request: Request) -> Response:
         body = await fields(request)
         common = await read(gateway, body)
-        prompts = await _prompts(gateway, body, common)
-        orders = [Order("generate", {**common.params, **prompt}, common.model) for prompt in prompts]
+        orders = [await _order(gateway, common, prompt) for prompt in _prompts(body)]
         wanted = objects.read_fields(body)
         n_ctx = await context_of(gateway, common.params.get("model"))
         if body.flag("stream"):
@@ -97,8 +96,8 @@ async def _answers(gateway: Gateway, orders: list[Order], wanted: list[str]) -> 
     return made
 
 
-async def _prompts(gateway: Gateway, body: Fields, common: Order) -> list[dict[str, Any]]:
-    """Params of one prompt, or of several: a text; token ids; texts and ids in turn; a list of any of these."""
+def _prompts(body: Fields) -> list[Any]:
+    """One prompt, or several: a text; token ids; texts and ids in turn; a list of any of these. Raises HttpFailure."""
     given = body.get("prompt")
     if given is None:
         raise invalid("`prompt` is missing", "prompt")
@@ -106,14 +105,16 @@ async def _prompts(gateway: Gateway, body: Fields, common: Order) -> list[dict[s
     prompts = given if several else [given]
     if len(prompts) > MANY:
         raise invalid(f"at most {MANY} prompts in one request", "prompt")
-    return [await _prompt(gateway, prompt, common) for prompt in prompts]
+    return prompts
 
 
-async def _prompt(gateway: Gateway, prompt: Any, common: Order) -> dict[str, Any]:
+async def _order(gateway: Gateway, common: Order, prompt: Any) -> Order:
+    """`common` with this prompt. Raises HttpFailure."""
     if isinstance(prompt, dict) and isinstance(prompt.get("prompt_string"), str) and not prompt.get("multimodal_data"):
         prompt = prompt["prompt_string"]
     if isinstance(prompt, str):
-        return {"prompt": prompt, "raw": True, "special": True}
+        params = {**common.params, "prompt": prompt, "raw": True, "special": True}
+        return Order("generate", params, common.model)
     if not isinstance(prompt, list) or not prompt:
         raise invalid("`prompt` must be a text, or a list of texts and token ids", "prompt")
     tokens: list[int] = []
@@ -125,7 +126,8 @@ async def _prompt(gateway: Gateway, prompt: Any, common: Order) -> dict[str, Any
             tokens.append(part)
         else:
             raise invalid("`prompt` must be a text, or a list of texts and token ids", "prompt")
-    return {"prompt_tokens": tokens}
+    text: str = (await gateway.request("detokenize", {**_target(common), "tokens": tokens}))["text"]
+    return Order("generate", {**common.params, "prompt_tokens": tokens}, common.model, prompt=text)
 
 
 def _target(order: Order) -> dict[str, Any]:

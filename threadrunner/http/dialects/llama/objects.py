@@ -32,7 +32,7 @@ def result(order: Order, answer: Generated, index: int, choice: Choice, n_ctx: i
         "tokens_predicted": counted.completion_tokens,
         "tokens_evaluated": counted.prompt_tokens,
         "generation_settings": settings(order, n_ctx),
-        "prompt": order.params.get("prompt", ""),
+        "prompt": order.params.get("prompt", order.prompt),
         "has_new_line": "\n" in choice.text,
         "truncated": bool(answer.truncated_turns),
         "stop_type": _STOPS.get(choice.finish_reason, "eos"),
