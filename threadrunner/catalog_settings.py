@@ -27,6 +27,7 @@ class CatalogRow(NamedTuple):
     active: float = 0.0
     layers: int = 0
     kv: int = 0
+    vocabulary: int = 0
 
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*(:[A-Za-z0-9._+-]+)?")
@@ -43,6 +44,7 @@ _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "context": ("tokens, a whole number", lambda value: type(value) is int and 0 <= value < 1 << 31),
     "layers": ("a whole number", lambda value: type(value) is int and 0 <= value < 10_000),
     "kv": ("bytes of cache for each token, a whole number", lambda value: type(value) is int and 0 <= value < 1 << 30),
+    "vocabulary": ("tokens, a whole number", lambda value: type(value) is int and 0 <= value < 1 << 24),
     "rank": ("a whole number", lambda value: type(value) is int and abs(value) < 1 << 31),
     "licence": ("a text", lambda value: isinstance(value, str)),
     "about": ("a text", lambda value: isinstance(value, str)),

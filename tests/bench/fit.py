@@ -18,6 +18,7 @@ from tests.support import Daemon
 from threadrunner import machine
 from threadrunner.cli.fit import bandwidth, estimate
 from threadrunner.daemon.gguf import header
+from threadrunner.daemon.gguf.check import check_gguf
 
 TOKENS = 2048
 
@@ -52,7 +53,7 @@ def described(path: str) -> dict[str, Any]:
     layers = keys[f"{kind}.block_count"]
     return {
         "size_bytes": size, "parameters": size, "layers": layers, "kv_bytes": layers * heads * width * 4,
-        "context": keys[f"{kind}.context_length"],
+        "context": keys[f"{kind}.context_length"], "vocabulary": check_gguf(path).vocabulary,
     }  # fmt: skip
 
 

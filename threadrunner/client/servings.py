@@ -32,11 +32,21 @@ class known_as:
     def __enter__(self) -> None:
         folder = paths.private_dir(os.path.dirname(paths.socket_path()))
         self._path = os.path.join(folder, f"{_PREFIX}{os.getpid()}")
-        self._file = open(f"{self._path}.new", "w")
-        locks.hold(self._file)
-        self._file.write(f"{self._url}\n")
-        self._file.flush()
+        while not self._written():
+            self._file.close()
+
+    def _written(self) -> bool:
+        """Whether the file is there, whole and locked. Not where a `status` saw it between the two, and took it for one
+        that was left behind. Locked first and renamed then would spare that, but Windows renames no open file."""
+        with open(f"{self._path}.new", "w") as file:
+            file.write(f"{self._url}\n")
         os.replace(f"{self._path}.new", self._path)
+        self._file = open(self._path, "r+")  # noqa: SIM115
+        locks.hold(self._file)
+        try:
+            return os.path.samestat(os.fstat(self._file.fileno()), os.stat(self._path))
+        except FileNotFoundError:
+            return False
 
     def __exit__(self, *_: object) -> None:
         try:  # noqa: SIM105 - `status` need not wait for contextlib

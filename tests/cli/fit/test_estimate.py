@@ -59,6 +59,12 @@ def test_of_a_mixture_of_experts_all_is_held_and_a_part_is_read() -> None:
     assert estimate.speed(mixture, CPU) > 5 * estimate.speed(dense, CPU)
 
 
+def test_a_large_vocabulary_costs_time_and_memory_where_it_is_told() -> None:
+    wide, usual = model("wide", 0.3, 1, vocabulary=262_144), model("usual", 0.3, 1)
+    assert estimate.memory(wide) > estimate.memory(usual)
+    assert estimate.speed(wide, CPU) < estimate.speed(usual, CPU) < 1.3 * estimate.speed(wide, CPU)
+
+
 def test_memory_counts_the_context_but_no_more_than_the_model_has() -> None:
     assert estimate.memory(SMALL, 8192) - estimate.memory(SMALL, 4096) == 4096 << 16
     short = model("short", 0.5, 1, context=512)

@@ -15,13 +15,20 @@ if TYPE_CHECKING:
 
 CONTEXT = 8192
 """Tokens of a conversation that memory is counted for."""
-WORKER_BYTES = 150 << 20
+WORKER_BYTES = 130 << 20
 """The interpreter, llama.cpp, and compute buffers of a small model."""
 COMPUTE_SHARE = 0.03
 """Of the weights: larger models have larger compute buffers."""
 LAYER_SECONDS = 180e-6
-DECODING = 0.85
+DECODING = 0.9
 """Of the memory's speed, what decoding reaches; more in practice where weights are few bits, for they are unpacked."""
+_VOCABULARY = 128_000
+"""Tokens that a model knows, where that is not told."""
+VOCABULARY_BYTES = 300
+"""For each of them: its text, and its logit for each of the requests that may run at once."""
+VOCABULARY_SECONDS = 20e-9
+"""For each of them, at each token: a logit is copied, and sorted among the others. By Gemma 3 270M, whose 262,144 take
+longer than a third of its weights."""
 _BYTES_A_WEIGHT = 0.6
 """Of the usual quantizations to 4 bits, with what is not quantized."""
 GPU_LAYER_SECONDS = 40e-6
@@ -61,7 +68,8 @@ def memory(model: dict[str, Any], context: int = CONTEXT) -> int:
     tokens = min(context, model.get("context") or context)
     cells = model.get("kv_bytes") or _usual_kv(model)
     size: int = model["size_bytes"]
-    return int(size * (1 + COMPUTE_SHARE)) + tokens * cells + WORKER_BYTES
+    known = model.get("vocabulary") or _VOCABULARY
+    return int(size * (1 + COMPUTE_SHARE)) + tokens * cells + known * VOCABULARY_BYTES + WORKER_BYTES
 
 
 def speed(model: dict[str, Any], here: Machine) -> float:
@@ -75,7 +83,7 @@ def speed(model: dict[str, Any], here: Machine) -> float:
     if on_gpu:
         slowest = min(gpu.bandwidth for gpu in here.gpus)
         seconds += on_gpu * (read / (slowest * GPU_DECODING) + layers * GPU_LAYER_SECONDS)
-    return 1 / seconds
+    return 1 / (seconds + (model.get("vocabulary") or _VOCABULARY) * VOCABULARY_SECONDS)
 
 
 def share(model: dict[str, Any], here: Machine, context: int = CONTEXT) -> float:

@@ -46,7 +46,8 @@ CATALOG = {
 _ROWS = {
     "smollm2:135m": CatalogRow(
         repo="", file="SmolLM2-135M-Instruct.Q4_1.gguf", bytes=98_362_432, parameters=0.135, context=8192, layers=30,
-        kv=23_040, licence="Apache-2.0", does=("chat",), rank=1, about=CATALOG["smollm2:135m"].description,
+        kv=23_040, vocabulary=49_152, licence="Apache-2.0", does=("chat",), rank=1,
+        about=CATALOG["smollm2:135m"].description,
     )
 }  # fmt: skip
 """What catalog.toml would say of these, if they were on the hub."""

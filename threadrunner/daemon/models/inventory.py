@@ -108,6 +108,7 @@ def _with_entry(described: CatalogModel, entry: CatalogRow) -> CatalogModel:
         active_parameters=round((entry.active or entry.parameters) * 1e9),
         layers=entry.layers,
         kv_bytes=entry.kv,
+        vocabulary=entry.vocabulary or None,
         rank=entry.rank,
     )
 
