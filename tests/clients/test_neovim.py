@@ -227,10 +227,12 @@ def test_the_keys_own_meaning_where_nothing_is_shown(nvim: Opener, standin: Stan
 
 def test_a_dead_server_is_started_again(nvim: Opener, standin: Standin) -> None:
     editor = typing(nvim, standin)
-    editor.keys("<Esc>")
     editor.kill_server()
     editor.wait("require('threadrunner').deaths == 1", "its end")
     editor.wait("(require('threadrunner').client() or {}).initialized", "another one")
-    editor.keys("oy = a")
+    editor.wait_ghost("lpha(beta)")  # without another key
+    editor.keys("<Esc>oy = a")
     editor.wait_ghost("lpha(beta)")
-    assert "the server ended (signal 9)" in editor.lua("vim.api.nvim_exec2('messages', {output = true}).output")
+    editor.do("require('threadrunner').setup { cmd = { 'nowhere', 'lsp' } }")
+    said = editor.lua("vim.api.nvim_exec2('messages', {output = true}).output")
+    assert "the server ended (signal 9)" in said and "there is no program `nowhere`; set `cmd`" in said
