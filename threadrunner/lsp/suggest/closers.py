@@ -114,8 +114,8 @@ def drop_head_without_body(text: str, cursor: Cursor) -> str:
 
 def cut_second_body(text: str, cursor: Cursor) -> str:
     """An empty line above lines that are indented more, answered with a whole `f() {…}`: the body stands already, so
-    the text ends with its head. One that leaves a bracket open needs no cut. Only where braces make blocks: what words and
-    indentation leave open is not counted."""
+    the text ends with its head. One that leaves a bracket open needs no cut. Only where braces make blocks: what words
+    and indentation leave open is not counted."""
     depth = indent(cursor.head)
     if cursor.facts.blocks != "braces" or (cursor.head + cursor.tail).strip() or cursor.around.inside is not None:
         return text
