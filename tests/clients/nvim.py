@@ -13,6 +13,7 @@ from tests.lsp.nursery import forked
 from tests.support import PATIENCE
 
 INIT = """
+vim.api.nvim_create_autocmd('VimEnter', { callback = function() io.stdout:write('entered\\n') io.stdout:flush() end })
 vim.opt.runtimepath:append(%(plugin)s)
 vim.opt.swapfile = false
 vim.opt.fixendofline = false
@@ -100,12 +101,13 @@ class Nvim:
         self.process.communicate()
 
     def _wait_for_start(self) -> None:
-        # `--listen` is there before the file is opened; Neovim offers nothing to wait on from outside.
-        while not Path(self._socket).exists():
-            assert self.process.poll() is None, self.process.communicate()[0].decode()
         # `wait` before that would keep it from starting: it may answer while it reads its configuration.
-        while self.lua("vim.v.vim_did_enter").strip() != "1":
-            assert self.process.poll() is None, self.process.communicate()[0].decode()
+        assert self.process.stdout
+        said = b""
+        while not said.endswith(b"entered\n"):
+            line = self.process.stdout.readline()
+            assert line, said.decode()
+            said += line
 
 
 MESSAGES = "vim.api.nvim_exec2('messages', {output = true}).output"
