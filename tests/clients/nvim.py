@@ -12,8 +12,10 @@ from tests.clients.support import EDITORS, program
 from tests.lsp.nursery import forked
 from tests.support import PATIENCE
 
-INIT = """
+ENTERED = """
 vim.api.nvim_create_autocmd('VimEnter', { callback = function() io.stdout:write('entered\\n') io.stdout:flush() end })
+"""
+INIT = """
 vim.opt.runtimepath:append(%(plugin)s)
 vim.opt.swapfile = false
 vim.opt.fixendofline = false
@@ -35,7 +37,9 @@ class Nvim:
         Path(self._socket).unlink(missing_ok=True)
         init = folder / "init.lua"
         text = json.dumps({"cmd": forked("lsp"), **options})
-        init.write_text(before + INIT % {"plugin": json.dumps(str(EDITORS / "neovim")), "options": f"[=[{text}]=]"})
+        init.write_text(
+            ENTERED + before + INIT % {"plugin": json.dumps(str(EDITORS / "neovim")), "options": f"[=[{text}]=]"}
+        )
         homes = {f"XDG_{name}_HOME": str(folder / name.lower()) for name in ("CONFIG", "DATA", "STATE", "CACHE")}
         self.process = subprocess.Popen(
             [self._program, "--headless", "--listen", self._socket, "-u", str(init), str(file)],
