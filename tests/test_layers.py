@@ -39,7 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli.commands": {"cli", "client", "api", "wire", *COMMON},
     "cli.chat": {"cli", "client", "api", "wire", *COMMON},
     "lsp.suggest": {"client", "api", "syntax", *COMMON},
-    "lsp": {"client", "api", "wire", *COMMON},
+    "lsp": {"client", "api", "syntax", "wire", *COMMON},
     "http": {"client", "api", "syntax", "wire", *COMMON},
     "daemon.gguf": {"api"},
     "daemon.models": {"daemon.gguf", "api", "config", "remote_settings"},

@@ -72,6 +72,7 @@ def test_typing_along_word_line_dismiss(nvim: Opener, standin: Standin, tmp_path
     editor.wait("not vim.bo.modified", "saved")
     assert (tmp_path / "a.py").read_bytes() == b"x = compute(one, two)\n"
     assert [seen.params["prefix"] for seen in standin.of("infill")][-1] == "x = ", "the rest came from the cache"
+    editor.do("vim.lsp.buf_request_sync(0, 'threadrunner/status', vim.empty_dict(), 60000)")  # behind the save, in turn
     editor.quit()
     counted = (standin.home / "suggestions.jsonl").read_text()
     assert '"shown": 1' in counted and '"word": 1' in counted and '"line": 1' in counted and '"taken": 1' in counted
