@@ -41,7 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli.commands": {"cli", "client", "api", "wire", *COMMON},
     "cli.chat": {"cli", "client", "api", "wire", *COMMON},
     "lsp.suggest": {"client", "api", "syntax", *COMMON},
-    "lsp": {"client", "api", "wire", *COMMON},
+    "lsp": {"client", "api", "syntax", "wire", *COMMON},
     "http": {"client", "api", "syntax", "wire", *COMMON},
     "daemon.gguf": {"api", "system"},
     "daemon.models": {"daemon.gguf", "api", "catalog_settings", "config", "remote_settings", "system"},

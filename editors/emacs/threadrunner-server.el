@@ -34,7 +34,18 @@ It is then started, unless it is too early for that."
   (or (threadrunner--live)
       (prog1 nil
         (unless (or threadrunner--starting (< (float-time) threadrunner--not-before))
-          (threadrunner--start)))))
+          (if (executable-find (car threadrunner-command))
+              (threadrunner--start)
+            (threadrunner--missing (car threadrunner-command)))))))
+
+(defvar threadrunner--told-of nil "The program that the user was told is not there.")
+
+(defun threadrunner--missing (program)
+  "Tell the user once that there is no PROGRAM."
+  (unless (equal program threadrunner--told-of)
+    (setq threadrunner--told-of program)
+    (message "ThreadRunner: there is no program `%s'; say (setq threadrunner-command (list \"/path/to/threadrunner\" \"lsp\"))"
+             program)))
 
 (defun threadrunner--start ()
   "Start the server.

@@ -11,6 +11,7 @@ declare-option -docstring 'the threadrunner program, with arguments if need be' 
 declare-option -hidden str threadrunner_text
 declare-option -hidden str threadrunner_place
 declare-option -hidden str threadrunner_file
+declare-option -hidden str threadrunner_problem
 
 define-command threadrunner-suggest -docstring 'ask for a suggestion at the cursor' %{
     # It is for this text and this cursor, and is inserted nowhere else.
@@ -24,12 +25,15 @@ define-command threadrunner-suggest -docstring 'ask for a suggestion at the curs
     evaluate-commands %sh{
         # A suggestion never ends with a line end, so that $(…) cuts nothing of it.
         text=$($kak_opt_threadrunner_command lsp --at "$kak_cursor_line:$kak_cursor_column" --path "$kak_buffile" \
-            --language "$kak_opt_filetype" < "$kak_opt_threadrunner_file" 2>/dev/null)
-        rm -f "$kak_opt_threadrunner_file"
-        printf "set-option buffer threadrunner_text '%s'\n" "$(printf '%s' "$text" | sed "s/'/''/g")"
+            --language "$kak_opt_filetype" < "$kak_opt_threadrunner_file" 2>"$kak_opt_threadrunner_file.err") &&
+            problem= || problem=$(tail -n 1 "$kak_opt_threadrunner_file.err")
+        rm -f "$kak_opt_threadrunner_file" "$kak_opt_threadrunner_file.err"
+        quoted() { printf '%s' "$1" | sed "s/'/''/g"; }
+        printf "set-option buffer threadrunner_text '%s'\n" "$(quoted "$text")"
+        printf "set-option buffer threadrunner_problem '%s'\n" "$(quoted "$problem")"
     }
     info -- %sh{
-        [ -n "$kak_opt_threadrunner_text" ] && printf '%s' "$kak_opt_threadrunner_text" || echo 'nothing to suggest'
+        printf '%s' "${kak_opt_threadrunner_text:-${kak_opt_threadrunner_problem:-nothing to suggest}}"
     }
 }
 

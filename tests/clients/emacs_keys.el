@@ -45,5 +45,7 @@
 (wait-until (lambda () (not (threadrunner--live))))
 (dotimes (_ 20) (execute-kbd-macro "b") (accept-process-output nil 0.02))
 (message "deaths: %d" threadrunner--deaths)
+(setq threadrunner-command '("nowhere" "lsp") threadrunner--not-before 0)
+(dotimes (_ 3) (execute-kbd-macro "c"))
 (set-buffer-modified-p nil)
 (kill-emacs 0)

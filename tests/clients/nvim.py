@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 from pathlib import Path
+
+import msgspec
 
 from tests.clients.support import EDITORS, program
 from tests.lsp.nursery import forked
 from tests.support import PATIENCE
 
+ENTERED = """
+vim.api.nvim_create_autocmd('VimEnter', { callback = function() io.stdout:write('entered\\n') io.stdout:flush() end })
+"""
 INIT = """
 vim.opt.runtimepath:append(%(plugin)s)
 vim.opt.swapfile = false
@@ -28,44 +34,59 @@ class Nvim:
     def __init__(
         self, folder: Path, env: dict[str, str], file: Path, options: dict[str, object], before: str = ""
     ) -> None:
-        self._program = program("nvim")
         # A path of its own: a socket's path may have 107 bytes.
         self._socket = env["THREADRUNNER_SOCKET"] + ".nvim"
         Path(self._socket).unlink(missing_ok=True)
         init = folder / "init.lua"
         text = json.dumps({"cmd": forked("lsp"), **options})
-        init.write_text(before + INIT % {"plugin": json.dumps(str(EDITORS / "neovim")), "options": f"[=[{text}]=]"})
+        init.write_text(
+            ENTERED + before + INIT % {"plugin": json.dumps(str(EDITORS / "neovim")), "options": f"[=[{text}]=]"}
+        )
         homes = {f"XDG_{name}_HOME": str(folder / name.lower()) for name in ("CONFIG", "DATA", "STATE", "CACHE")}
         self.process = subprocess.Popen(
-            [self._program, "--headless", "--listen", self._socket, "-u", str(init), str(file)],
+            [program("nvim"), "--headless", "--listen", self._socket, "-u", str(init), str(file)],
             env={**env, **homes},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=folder,
         )
+        self._link, self._asked = socket.socket(socket.AF_UNIX), 0
+        self._link.settimeout(2 * PATIENCE)
         self._wait_for_start()
         self.wait("#vim.lsp.get_clients({name = 'threadrunner', bufnr = 0}) == 1 "
                   "and vim.lsp.get_clients({name = 'threadrunner'})[1].initialized", "the server")  # fmt: skip
 
     def lua(self, expression: str) -> str:
         """The value of a Lua expression, as text."""
-        quoted = expression.replace("'", "''")
-        command = [self._program, "--server", self._socket, "--remote-expr", f"luaeval('{quoted}')"]
-        done = subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False)
-        assert done.returncode == 0, f"{expression}: {done.stderr.decode()}"
-        return done.stdout.decode()
+        value = self._call("nvim_exec_lua", f"return {expression}", [])
+        return value if isinstance(value, str) else json.dumps(value)
 
     def do(self, lua: str) -> None:
-        self.lua(f"(function() {lua} end)()")
+        self._call("nvim_exec_lua", lua, [])
 
     def keys(self, keys: str) -> None:
-        subprocess.run([self._program, "--server", self._socket, "--remote-send", keys], timeout=PATIENCE, check=True)
+        self._call("nvim_input", keys)
+
+    def _call(self, method: str, *params: object) -> object:
+        """A request by MessagePack-RPC: a process for each, `nvim --remote-expr`, costs 0.1 s of CPU."""
+        self._asked += 1
+        self._link.sendall(msgspec.msgpack.encode([0, self._asked, method, params]))
+        said = b""
+        while True:
+            said += (more := self._link.recv(65536))
+            assert more, f"{method} {params}: Neovim is gone"
+            try:
+                _, _, problem, value = msgspec.msgpack.decode(said)
+            except msgspec.DecodeError:  # not all of it yet
+                continue
+            assert problem is None, f"{params}: {problem}"
+            return value
 
     def wait(self, condition: str, what: str) -> None:
         """Return once it holds; Neovim looks after each of its events."""
         found = self.lua(f"vim.wait({PATIENCE * 1000}, function() return {condition} end, 5)")
-        assert found.strip() in ("v:true", "True", "true", "1"), f"never: {what}; messages: {self.lua(MESSAGES)}"
+        assert found == "true", f"never: {what}; messages: {self.lua(MESSAGES)}"
 
     def wait_ghost(self, text: str) -> None:
         self.wait(f"require('threadrunner.ghost').text(0) == {json.dumps(text, ensure_ascii=False)}", f"ghost {text!r}")
@@ -89,23 +110,24 @@ class Nvim:
         os.kill(server, signal.SIGKILL)
 
     def quit(self) -> None:
-        # It may be gone before it has answered the one who told it to go.
-        command = [self._program, "--server", self._socket, "--remote-send", "<C-\\><C-n>:qa!<CR>"]
-        subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False)
+        self.keys("<C-\\><C-n>:qa!<CR>")
         self.process.communicate(timeout=PATIENCE)
 
     def close(self) -> None:
+        self._link.close()
         if self.process.poll() is None:
             self.process.kill()
         self.process.communicate()
 
     def _wait_for_start(self) -> None:
-        # `--listen` is there before the file is opened; Neovim offers nothing to wait on from outside.
-        while not Path(self._socket).exists():
-            assert self.process.poll() is None, self.process.communicate()[0].decode()
         # `wait` before that would keep it from starting: it may answer while it reads its configuration.
-        while self.lua("vim.v.vim_did_enter").strip() != "1":
-            assert self.process.poll() is None, self.process.communicate()[0].decode()
+        assert self.process.stdout
+        said = b""
+        while not said.endswith(b"entered\n"):
+            line = self.process.stdout.readline()
+            assert line, said.decode()
+            said += line
+        self._link.connect(self._socket)
 
 
 MESSAGES = "vim.api.nvim_exec2('messages', {output = true}).output"

@@ -13,6 +13,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 EDITORS = ROOT / "editors"
+SERVER = [sys.executable, "-m", "threadrunner", "lsp"]
+"""As it is started for pictures; for tests, nursery.py has what costs less."""
 
 
 def program(*names: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -59,6 +60,7 @@ def test_undo_the_users_keys_and_a_dead_server(standin: Standin, tmp_path: Path)
     assert "deaths: 1\n" in said and "ThreadRunner: the server ended; it is started again after 0 s" in said
     (last,) = [line for line in said.splitlines() if line.startswith("deaths: ")][1:]
     assert 2 <= int(last.partition(" ")[2]) <= 4, "twenty keys are not twenty starts"
+    assert len(re.findall("there is no program .nowhere.; say [(]setq threadrunner-command", said)) == 1
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.keys.isalpha()], ids=lambda case: case.name)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.clients.support import CASES, EDITORS, Case, clean_env, program
 from tests.lsp.nursery import forked
-from tests.lsp.standin import Standin
+from tests.lsp.standin import Failure, Standin
 
 # Kakoune ends every file with a line end, and an empty buffer is one empty line.
 CASES_HERE = [case for case in CASES if case.end == "\n"]
@@ -65,6 +65,14 @@ def test_a_dash_a_large_file_and_an_undo(standin: Standin, tmp_path: Path) -> No
     (tmp_path / "a.py").write_text("y\n")
     run(standin, tmp_path, "execute-keys 'Ox = <a-;>: threadrunner-suggest<ret><a-;>: threadrunner-accept<ret><esc>u'")
     assert (tmp_path / "a.py").read_text() == "x = \ny\n"
+
+
+def test_what_is_wrong_is_shown(standin: Standin, tmp_path: Path) -> None:
+    standin.says = lambda params: Failure(-32009, "NotSupported", "the model's vocabulary has no tokens for it")
+    (tmp_path / "a.py").write_text("y\n")
+    said = f"echo -to-file '{tmp_path / 'said'}' -- %opt{{threadrunner_problem}}"
+    run(standin, tmp_path, f"execute-keys 'Ox = <a-;>: threadrunner-suggest<ret><esc>'\n{said}")
+    assert (tmp_path / "said").read_text().strip() == "threadrunner: the model's vocabulary has no tokens for it"
 
 
 def test_nothing_is_inserted_where_it_was_not_suggested(standin: Standin, tmp_path: Path) -> None:

@@ -72,6 +72,7 @@ def test_typing_along_word_line_dismiss(nvim: Opener, standin: Standin, tmp_path
     editor.wait("not vim.bo.modified", "saved")
     assert (tmp_path / "a.py").read_bytes() == b"x = compute(one, two)\n"
     assert [seen.params["prefix"] for seen in standin.of("infill")][-1] == "x = ", "the rest came from the cache"
+    editor.do("vim.lsp.buf_request_sync(0, 'threadrunner/status', vim.empty_dict(), 60000)")  # behind the save, in turn
     editor.quit()
     counted = (standin.home / "suggestions.jsonl").read_text()
     assert '"shown": 1' in counted and '"word": 1' in counted and '"line": 1' in counted and '"taken": 1' in counted
@@ -227,10 +228,12 @@ def test_the_keys_own_meaning_where_nothing_is_shown(nvim: Opener, standin: Stan
 
 def test_a_dead_server_is_started_again(nvim: Opener, standin: Standin) -> None:
     editor = typing(nvim, standin)
-    editor.keys("<Esc>")
     editor.kill_server()
     editor.wait("require('threadrunner').deaths == 1", "its end")
     editor.wait("(require('threadrunner').client() or {}).initialized", "another one")
-    editor.keys("oy = a")
+    editor.wait_ghost("lpha(beta)")  # without another key
+    editor.keys("<Esc>oy = a")
     editor.wait_ghost("lpha(beta)")
-    assert "the server ended (signal 9)" in editor.lua("vim.api.nvim_exec2('messages', {output = true}).output")
+    editor.do("require('threadrunner').setup { cmd = { 'nowhere', 'lsp' } }")
+    said = editor.lua("vim.api.nvim_exec2('messages', {output = true}).output")
+    assert "the server ended (signal 9)" in said and "there is no program `nowhere`; set `cmd`" in said

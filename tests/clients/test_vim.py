@@ -191,3 +191,14 @@ def test_a_server_that_ends_at_once_is_not_started_with_each_key(
     vims[-1].wait()
     assert 1 <= starts.read_text().count("\n") <= 4
     assert "the server ended (code 3)" in (tmp_path / "said").read_text()
+
+
+def test_a_program_that_is_not_there_is_said_once(standin: Standin, tmp_path: Path, vims: list[Vim]) -> None:
+    needs_virtual_text()
+    file = tmp_path / "a.py"
+    file.write_text("x\n")
+    vims.append(Vim(tmp_path, {**clean_env(), **standin.env}, file, "let g:threadrunner_command = ['nowhere', 'lsp']"))
+    vims[-1].keys(":for key in range(3) | call threadrunner#Ask(v:true) | endfor\r")
+    vims[-1].keys(f":call writefile(split(execute('messages'), '\\n'), '{tmp_path / 'said'}')\r:wq\r")
+    vims[-1].wait()
+    assert (tmp_path / "said").read_text().count("there is no program `nowhere`") == 1

@@ -79,6 +79,15 @@ def test_other_languages_by_a_comment() -> None:
     go = doc("\tfunc f() {\r\n\t}\r\n", "go")
     (edit,) = actions.edits(job("document", 0, 1), go, "Does nothing.", False)
     assert edit.text == "\t// Does nothing.\r\n"
+    signs = {
+        "c": "//", "powershell": "#", "ini": "#", "sql": "--", "fennel": ";;", "latex": "%", "vim": '"',
+        "unheard": "//",
+    }  # fmt: skip
+    for language, sign in signs.items():
+        assert actions.comment("What it does.", language, " ") == f" {sign} What it does.\n"
+        assert actions.comment_text(f"  {sign} shorter", language) == "shorter"
+    assert actions.comment("A -- b.", "html", "") == "<!-- A — b. -->\n"
+    assert actions.comment("A *) b.", "ocaml", "") == "(* A  b. *)\n" and actions.comment_text("// a", "ocaml") == ""
 
 
 def test_a_fix_replaces_the_block_at_its_indentation() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from threadrunner.lsp.suggest.context import DEFINES
 from threadrunner.lsp.suggest.documents import Document, Place, without_end
 from threadrunner.lsp.suggest.text import indent_width
+from threadrunner.syntax.languages import language_of
 
 TITLES = {
     "explain": "ThreadRunner: explain in a comment",
@@ -39,14 +40,6 @@ INSTRUCTION_CHARS = 1000
 COMMENT_WIDTH = 88
 """Columns."""
 
-_LEADERS = {
-    "#": "python ruby perl shellscript sh bash zsh fish yaml toml make makefile dockerfile r julia elixir nix cmake",
-    "--": "lua sql haskell ada elm vhdl",
-    ";;": "lisp emacs-lisp elisp commonlisp clojure scheme racket",
-    "%": "latex tex matlab erlang prolog octave",
-    '"': "vim",
-}
-_LEADER = {language: leader for leader, languages in _LEADERS.items() for language in languages.split()}
 _FENCE = re.compile(r"```[^\n]*\n(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL)
 
 
@@ -205,20 +198,20 @@ def prose(answer: str) -> str:
 
 def comment(text: str, language: str, indent: str) -> str:
     """Whole lines of comment."""
-    if language in ("html", "xml", "markdown", "vue", "svelte"):
-        return f"{indent}<!-- {text.replace('--', '—')} -->\n"
-    if language in ("css", "c"):
-        return f"{indent}/* {text} */\n"
-    leader = f"{indent}{_LEADER.get(language, '//')} "
+    begin, end = language_of(language).comment
+    if end:
+        text = text.replace("--", "—") if end == "-->" else text.replace(end, "")
+        return f"{indent}{begin} {text} {end}\n"
+    leader = f"{indent}{begin} "
     return "\n".join(textwrap.wrap(text, COMMENT_WIDTH, initial_indent=leader, subsequent_indent=leader)) + "\n"
 
 
 def comment_text(line: str, language: str) -> str:
-    """The text of a line that is all comment; empty for any other line."""
+    """The text of a line that is all comment, up to the line's end; empty for any other line."""
     if len(line) > INSTRUCTION_CHARS:
         return ""
-    leader = re.escape(_LEADER.get(language, "//"))
-    found = re.fullmatch(rf"\s*(?:{leader})+\s*(\S.*?)\s*", line)
+    signs = "|".join(re.escape(sign.strip()) for sign in language_of(language).line_comments)
+    found = re.fullmatch(rf"\s*(?:{signs})+\s*(\S.*?)\s*", line) if signs else None
     return found[1] if found else ""
 
 

@@ -39,6 +39,14 @@ class Language:
     """Whether Markdown's fences are part of it, outside comments too."""
 
     @property
+    def comment(self) -> tuple[str, str]:
+        """What begins a comment that takes a whole line, and what ends it: nothing where the line's end does."""
+        if self.line_comments:
+            sign = self.line_comments[0].strip()
+            return (sign * 2 if self.blocks == "lists" else sign), ""
+        return self.block_comments[0] if self.block_comments else ("//", "")
+
+    @property
     def guessed(self) -> bool:
         """Whether brackets are counted even where kinds and indentation disagree; where brackets are all there is, or
         come alone, they are not."""
@@ -127,8 +135,10 @@ TABLE = (
         characters=(_QUOTED_CHARACTER,), middle_words=_words("else where of then"),
     ),
     Language(
-        ("ocaml", "fsharp"), (".ml", ".mli", ".fs"), "none", ("//",), (("(*", "*)"),), quotes='"',
-        characters=(_QUOTED_CHARACTER,),
+        ("ocaml",), (".ml", ".mli"), "none", (), (("(*", "*)"),), quotes='"', characters=(_QUOTED_CHARACTER,),
+    ),
+    Language(
+        ("fsharp",), (".fs",), "none", ("//",), (("(*", "*)"),), quotes='"', characters=(_QUOTED_CHARACTER,),
     ),
     Language(("sql", "ada", "vhdl"), (".sql", ".adb", ".vhd"), "none", ("--",), _C_COMMENTS),
     Language(
@@ -143,9 +153,15 @@ TABLE = (
         quotes="", paired=False, fences=True,
     ),
     Language(
-        ("plaintext", "restructuredtext", "asciidoc", "latex", "tex", "git-commit", "typst"),
-        (".txt", ".rst", ".adoc", ".tex", ".typ"), "none", quotes="", paired=False,
+        ("plaintext", "restructuredtext", "asciidoc", "git-commit"), (".txt", ".rst", ".adoc"), "none", quotes="",
+        paired=False,
     ),
+    Language(("typst",), (".typ",), "none", ("//",), quotes="", paired=False),
+    Language(("latex", "tex"), (".tex",), "none", ("%",), quotes="", paired=False, characters=(r"\\.",)),
+    Language(
+        ("erlang", "prolog", "matlab", "octave"), (".erl", ".hrl"), "none", ("%",), quotes='"', characters=(r"\$\\?.",),
+    ),
+    Language(("vim",), (".vim",), "none", ('" ',), paired=False),
     Language(("yaml", "dockercompose"), (".yml", ".yaml"), "indent", ("#",), paired=False),
     Language(
         ("toml", "makefile", "dockerfile", "ini", "properties", "cmake", "terraform", "nix", "just", "gitignore"),
@@ -155,7 +171,7 @@ TABLE = (
 )  # fmt: skip
 
 OTHER = Language(
-    (), (), "none", ("#", "//"), long_strings=(('"""', '"""'), ("'''", "'''")),
+    (), (), "none", ("//", "#"), long_strings=(('"""', '"""'), ("'''", "'''")),
     middle_words=_words("else elif elsif except finally catch"), end_words=_words("end fi done esac"),
     top_level=_PYTHONS,
 )  # fmt: skip

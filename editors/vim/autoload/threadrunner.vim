@@ -8,6 +8,7 @@ var channel: channel
 var ready = false
 var started_at = 0               # in seconds, as localtime() has it
 var deaths = 0                   # one after the other, each within LONG_LIFE
+var missing: any = []            # the command of which the person was told that there is no such program
 var not_before = 0               # no start before this second
 var documents: dict<dict<any>> = {}  # buffer number -> {uri, language, version, state} that the server has
 var asked = 0                    # only the newest request's answer is shown
@@ -25,8 +26,16 @@ def Start(): bool
   if localtime() < not_before
     return false
   endif
+  var command = get(g:, 'threadrunner_command', ['threadrunner', 'lsp'])
+  if type(command) == v:t_list && !executable(command[0])
+    if command != missing
+      echomsg printf("ThreadRunner: there is no program `%s`; say let g:threadrunner_command = ['/path/to/threadrunner', 'lsp']", command[0])
+    endif
+    missing = command
+    return false
+  endif
   started_at = localtime()
-  job = job_start(get(g:, 'threadrunner_command', ['threadrunner', 'lsp']), {
+  job = job_start(command, {
     in_mode: 'lsp', out_mode: 'lsp', err_io: 'null', callback: Said, exit_cb: Ended, noblock: 1})
   channel = job_getchannel(job)
   Send({method: 'initialize', params: {

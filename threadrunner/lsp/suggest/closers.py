@@ -112,6 +112,23 @@ def drop_head_without_body(text: str, cursor: Cursor) -> str:
     return text
 
 
+def cut_second_body(text: str, cursor: Cursor) -> str:
+    """An empty line above lines that are indented more, answered with a whole `f() {…}`: the body stands already, so
+    the text ends with its head. One that leaves a bracket open needs no cut. Only where braces make blocks: what words
+    and indentation leave open is not counted."""
+    depth = indent(cursor.head)
+    if cursor.facts.blocks != "braces" or (cursor.head + cursor.tail).strip() or cursor.around.inside is not None:
+        return text
+    if not cursor.below or indent(cursor.below[0]) <= depth or not re.match(r"[ \t]+\w", cursor.below[0]):
+        return text
+    found = scan(text, cursor.facts)
+    if found.opened or found.inside is not None:
+        return text
+    lines = text.rstrip().split("\n")
+    heads = [n for n, line in enumerate(lines) if line.endswith("{") and indent(line) == (depth if n else 0)]
+    return "\n".join(lines[: heads[-1] + 1]) if heads else text
+
+
 _WORD_HEAD = re.compile(
     r"\s*(?:def|class|module|if|unless|while|until|for|case|begin|function|local function)\b(?!.*\bend\b)"
     r"|.*\b(?:do|then|else)(?:\s*\|[^|]*\|)?\s*\Z"

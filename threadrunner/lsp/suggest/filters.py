@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from threadrunner.lsp.suggest.closers import (
     cut_at_comment_end,
+    cut_second_body,
     cut_second_closer,
     cut_tail_again,
     drop_head_without_body,
@@ -89,6 +90,7 @@ PIPELINE: tuple[Rule, ...] = (
     cut_second_end,
     cut_at_below,
     cut_at_comment_end,
+    cut_second_body,
     cut_second_closer,
     cut_tail_again,
     keep_what_fits,

@@ -270,6 +270,9 @@ function M.attach(client, buffer)
     end)
     return true
   end)
+  if vim.api.nvim_get_current_buf() == buffer and vim.api.nvim_get_mode().mode:sub(1, 1) == 'i' then
+    M.request(buffer, client, false) -- what was typed until the server was there
+  end
 end
 
 return M

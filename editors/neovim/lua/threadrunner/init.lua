@@ -32,6 +32,12 @@ M.before = {} -- buffer and key -> the buffer's own mapping that ours has replac
 function M.setup(options)
   M.options = vim.tbl_deep_extend('force', M.defaults, options or {})
   local o = M.options
+  if type(o.cmd) == 'table' and vim.fn.executable(o.cmd[1]) == 0 then -- Neovim itself writes this to its log alone
+    local message = ("there is no program `%s`; set `cmd` to its path: cmd = { '/path/to/threadrunner', 'lsp' }"):format(o.cmd[1])
+    M.state = { state = 'error', message = message }
+    vim.notify('ThreadRunner: ' .. message, vim.log.levels.WARN)
+    return
+  end
   local capabilities = vim.lsp.protocol.make_client_capabilities()
   capabilities.experimental = { threadrunner = { status = true } }
   local settings = o.settings
