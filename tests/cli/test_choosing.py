@@ -29,7 +29,7 @@ def several(plugin: Path) -> Iterator[Shell]:
 def test_the_answer_that_most_agree_with(several: Shell) -> None:
     done = several.run("--n", "4", "--vote", "--stats", "8 | 7 | 7. | hold")
     assert (done.returncode, done.stdout) == (0, "7\n")
-    assert "2 of 3 answers agree (0.67), 1 were not needed" in done.stderr
+    assert "2 of 3 answers agree (0.67), 1 was not needed" in done.stderr
 
 
 def test_their_keys(several: Shell) -> None:

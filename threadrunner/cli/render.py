@@ -265,7 +265,8 @@ def _voted(vote: dict[str, Any]) -> str:
     agree = f"{vote.get('votes', 0)} of {vote['answers']} answers agree ({vote.get('agreement', 0):.2f})"
     if vote.get("otherwise"):
         return f"asked since only {agree}, after {vote.get('completion_tokens', 0)} tokens of theirs"
-    return agree if vote["answers"] == vote["n"] else f"{agree}, {vote['n'] - vote['answers']} were not needed"
+    spared = vote["n"] - vote["answers"]
+    return f"{agree}, {spared} {'was' if spared == 1 else 'were'} not needed" if spared else agree
 
 
 def size(count: int) -> str:
