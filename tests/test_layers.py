@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parent.parent / "threadrunner"
 
 COMMON = {
-    "activation", "config", "exits", "machine", "model_settings", "paths", "processes", "remote_keys",
+    "activation", "config", "exits", "learning", "machine", "model_settings", "paths", "processes", "remote_keys",
     "remote_settings", "routes", "threadrunner",
 }  # fmt: skip
 """Modules that every process may use; `threadrunner` is the package itself, for its version."""
@@ -32,6 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "remote_settings": {"config", "syntax"},
     "remote_keys": {"paths", "remote_settings"},
     "syntax": set(),
+    "learning": set(),
     "wire": set(),
     "api": {"wire"},
     "client": {"api", "wire", *COMMON},
@@ -39,6 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli.commands": {"cli", "client", "api", "wire", *COMMON},
     "cli.chat": {"cli", "client", "api", "wire", *COMMON},
     "lsp.suggest": {"client", "api", "syntax", *COMMON},
+    "lsp.learning": {"lsp.suggest", "learning", "syntax", *COMMON},
     "lsp": {"client", "api", "wire", *COMMON},
     "http": {"client", "api", "syntax", "wire", *COMMON},
     "daemon.gguf": {"api"},

@@ -119,6 +119,10 @@ class InfillParams(SamplingParams, kw_only=True, forbid_unknown_fields=True):
         | None
     ) = None
     temperature: Temperature | None = 0.0
+    confidence: Annotated[
+        bool,
+        described("also give each token's log-probability, as `logprobs: 0` does, but without turning drafts off"),
+    ] = False
 
 
 def conflicts(params: SamplingParams) -> str | None:

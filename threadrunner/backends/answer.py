@@ -35,7 +35,7 @@ class AnswerBuilder:
         self.vocab = vocab
         self.stream = params.stream
         self.candidates = params.n
-        self.wants_logprobs = params.logprobs is not None
+        self.wants_logprobs = request.sampling.logprobs is not None
         self.request = request
         self.prompt_tokens = len(request.prompt)
         self.checked = checked(params, request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -136,6 +137,11 @@ class RequestBuilder:
     def _sampling(self, params: SamplingParams) -> Sampling:
         return sampling_of(params, self.usual, self._vocab.n_tokens)
 
+    def _infill_sampling(self, params: InfillParams) -> Sampling:
+        sampling = self._sampling(params)
+        told = params.confidence and sampling.logprobs is None
+        return replace(sampling, logprobs=0) if told else sampling
+
     def infill(self, id: int, params: InfillParams) -> Request:
         _refuse_conflicts(params)
         prompts = self.infill_prompts
@@ -151,7 +157,7 @@ class RequestBuilder:
         return Request(
             id,
             prompt.tokens,
-            self._sampling(params),
+            self._infill_sampling(params),
             max_tokens=max_tokens,
             priority=priority_of(params.priority),
             stops=params.stop,

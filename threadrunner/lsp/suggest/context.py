@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from threadrunner.lsp.suggest.documents import Document
@@ -78,7 +78,9 @@ class Trail:
 class Chooser:
     """Chooses for one document at a time, and keeps its choice while the window keeps its first line."""
 
-    def __init__(self) -> None:
+    def __init__(self, remembered: Callable[[Document, TextWindow], Sequence[Snippet]] | None = None) -> None:
+        """`remembered` has snippets that come before all others, within a budget of their own."""
+        self._remembered = remembered
         self._made_for: tuple[str, object] | None = None
         self._line = 0
         self._chosen: list[Snippet] = []
@@ -92,6 +94,8 @@ class Chooser:
             self._made_for, self._line = made_for, line
             budget, others = workspace.settings.context_tokens, list(workspace.documents)
             self._chosen = choose(document, window, others, trail, workspace.ignore, budget)
+            if budget and self._remembered is not None:
+                self._chosen = [*self._remembered(document, window), *self._chosen]
         return self._chosen
 
     def forget(self) -> None:
