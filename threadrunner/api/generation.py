@@ -121,7 +121,10 @@ class InfillParams(SamplingParams, kw_only=True, forbid_unknown_fields=True):
     temperature: Temperature | None = 0.0
     confidence: Annotated[
         bool,
-        described("also give each token's log-probability, as `logprobs: 0` does, but without turning drafts off"),
+        described(
+            "also give each token's log-probability, as `logprobs: 0` does but with drafts; a stream tells those of "
+            "the first line before its end, in a `token` of kind `confidence`"
+        ),
     ] = False
 
 

@@ -213,7 +213,8 @@ class ModelFacts(Struct, frozen=True, kw_only=True):
 
 class Piece(Struct, frozen=True, tag=True, omit_defaults=True):
     """Text of request `id`, candidate `index`: whole characters only. Where it is no part of the answer's text, `kind`
-    says what it belongs to: what the model thinks, or the arguments of `call`."""
+    says what it belongs to: what the model thinks, the arguments of `call`, or, under an infill's `confidence`, the
+    tokens so far with their log-probabilities."""
 
     id: int
     index: int

@@ -1,5 +1,5 @@
-"""What is known before anything is learned: weights and outcomes of a simulated person in files of repositories by which
-nothing is judged (tests/bench/learning.py --train): Python's standard library, commander, rack and mux."""
+"""What is known before anything is learned: weights and outcomes of a simulated person in files of repositories by
+which nothing is judged (tests/bench/learning.py --train): Python's standard library, commander, rack and mux."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -38,12 +39,15 @@ class InfillClient:
 
     async def _answer(self, request: InfillRequest, receive: Receive | None) -> dict[str, Any]:
         """The daemon's result, or the text so far once a filter would cut all that could follow."""
-        text = ""
+        text, scores = "", []
         enough: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def listen(name: str, payload: dict[str, Any]) -> None:
-            nonlocal text
+            nonlocal text, scores
             if name != "token" or not request.streamed:
+                return
+            if payload.get("kind") == "confidence":
+                scores = [{"text": token, "logprob": logprob} for token, logprob in json.loads(payload["text"])]
                 return
             piece: str = payload["text"]
             text += piece
@@ -65,4 +69,4 @@ class InfillClient:
         answer.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await answer
-        return {"text": text, "finish_reason": "stop"}
+        return {"text": text, "finish_reason": "stop", "logprobs": scores}
