@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "remote_settings": {"config", "syntax"},
     "remote_keys": {"paths", "remote_settings"},
     "syntax": set(),
-    "learning": set(),
+    "learning": {"config", "paths"},
     "wire": set(),
     "api": {"wire"},
     "client": {"api", "wire", *COMMON},

@@ -42,9 +42,9 @@ class Logistic:
         """The probability, 0 to 1."""
         return sigmoid(sum(w * x for w, x in zip(self.weights, features, strict=True)))
 
-    def learn(self, features: Sequence[float], happened: bool, rate: float = RATE) -> None:
-        """One step towards what has happened."""
-        miss = float(happened) - self.chance(features)
+    def learn(self, features: Sequence[float], happened: float, rate: float = RATE) -> None:
+        """One step towards what has happened: 1, 0, or how likely it is that it would have."""
+        miss = happened - self.chance(features)
         for i, x in enumerate(features):
             slope = miss * x
             self.squares[i] += slope * slope

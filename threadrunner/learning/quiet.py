@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 BINS = 20
 """Of chances, each as wide."""
-SPARED = 0.03
+SPARED = 0.05
 """Share of the characters that suggestions save which quiet may cost."""
 EXPLORED = 25
 """One in so many that would be held back is shown all the same: habits and models change."""
@@ -32,14 +32,12 @@ class Ledger:
     def empty(cls) -> Ledger:
         return cls([0.0] * BINS, [0.0] * BINS, [0.0] * BINS)
 
-    def add(self, chance: float, right: bool, characters: int) -> None:
-        """`characters` are those that a right one saves."""
+    def add(self, chance: float, right: float, characters: int) -> None:
+        """`right` is 1, 0, or how likely it is; `characters` are those that a right one saves."""
         at = bin_of(chance)
-        if right:
-            self.right[at] += 1
-            self.characters[at] += characters
-        else:
-            self.wrong[at] += 1
+        self.right[at] += right
+        self.wrong[at] += 1 - right
+        self.characters[at] += right * characters
 
     def plus(self, other: Ledger, weight: float = 1.0) -> Ledger:
         def added(mine: Sequence[float], theirs: Sequence[float]) -> list[float]:

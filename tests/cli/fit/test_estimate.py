@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from threadrunner.cli.commands.models import PURPOSES
+from threadrunner.cli.config_file import with_option
 from threadrunner.cli.fit import estimate, proposals
 from threadrunner.daemon.models.known import known
 
@@ -80,7 +81,7 @@ def test_three_are_each_at_most_half_of_the_one_before() -> None:
     ],
 )
 def test_the_option_is_set_where_it_belongs_and_nothing_else_is_touched(before: str, after: str) -> None:
-    assert proposals.with_option(before, "model", "x") == after
+    assert with_option(before, "model", "x") == after
 
 
 def test_the_catalog_is_whole() -> None:

@@ -46,11 +46,11 @@ class Keeping:
                 memory.add(memento)
             self.memories[root] = memory
 
-    def find(self, document: Document, wanted: Sequence[str], seen: str) -> list[Snippet]:
+    def find(self, document: Document, wanted: Sequence[str], seen: str, room: int) -> list[Snippet]:
         root = self.ignore.root_of(document.path) if document.path else None
         if root is None or root not in self.memories:
             return []
-        found = self.memories[root].find(wanted, document.language, seen)
+        found = self.memories[root].find(wanted, document.language, seen, room)
         return [snippet for snippet in found if self.ignore.shows(f"{root.rstrip('/')}/{snippet.path}")]
 
     def taken(self, document: Document, line: int, text: str) -> None:

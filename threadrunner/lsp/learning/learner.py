@@ -123,11 +123,14 @@ class Learner(Judge):
         tail, lines = document.tail(place), len(document.lines)
         return Open(suggestion.id, suggestion.text, place, tail, lines, features, chance, shown)
 
-    def remembered(self, document: Document, window: TextWindow) -> Sequence[Snippet]:
+    def remembered(
+        self, document: Document, window: TextWindow, chosen: Sequence[Snippet], room: int
+    ) -> Sequence[Snippet]:
         """Snippets of this workspace that fit the place, the best last."""
         if not self.enabled:
             return ()
-        return self.keeping.find(document, names_near(window), window.prefix + window.suffix)
+        seen = "".join((window.prefix, window.suffix, *(snippet.text for snippet in chosen)))
+        return self.keeping.find(document, names_near(window), seen, room)
 
     @property
     def due(self) -> bool:
@@ -175,16 +178,16 @@ class Learner(Judge):
             self._done.popitem(last=False)
         if self.listener is not None:
             self.listener(one, end)
-        good = end == "taken" or (end == "typed" and not one.shown)
-        if good or end == "wrong":
-            self._learn(one, good)
+        self._learn(one, end)
         self._note(document, one, end)
         if end == "taken":
             self.keeping.taken(
                 document, one.origin.line, first_line(one.text) if one.typed < len(one.text) else one.text
             )
 
-    def _learn(self, one: Open, good: bool) -> None:
+    def _learn(self, one: Open, end: Became) -> None:
+        """What was typed though it was shown was not wanted; had it been held back, it might have been."""
+        good = 1.0 if end == "taken" else self.habits.takes if end == "typed" and not one.shown else 0.0
         self.habits.model.learn(one.features, good)
         self.habits.ledger.add(one.chance, good, len(first_line(one.text)))
         self._threshold = threshold(self.habits.ledger)

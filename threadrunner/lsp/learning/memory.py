@@ -82,11 +82,12 @@ class Memory:
         self.fresh.append(memento)
         del self.fresh[:-MOST]
 
-    def find(self, wanted: Sequence[str], language: str, seen: str) -> list[Snippet]:
-        """What fits a place where these names are near, the best one last; nothing that `seen` shows already."""
+    def find(self, wanted: Sequence[str], language: str, seen: str, room: int = BUDGET) -> list[Snippet]:
+        """What fits a place where these names are near, the best one last; nothing that `seen` shows already, and no
+        more characters than `room` or BUDGET."""
         kin = [memento for memento in self.kept if memento.language == language]
         shown: list[Snippet] = []
-        room, best = BUDGET, 0.0
+        room, best = min(room, BUDGET), 0.0
         for number, score in ranked(wanted, [self._names_of(memento) for memento in kin]):
             memento = kin[number]
             best = best or score

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from threadrunner import config, paths
-from threadrunner.learning import files
+from threadrunner.learning import files, kept
 from threadrunner.learning.habits import Habits
 from threadrunner.lsp.learning.learner import Learner
 from threadrunner.lsp.learning.memory import Memento, Memory
@@ -22,13 +22,11 @@ from threadrunner.lsp.learning.prior import habits
 
 log = logging.getLogger("threadrunner.lsp")
 
-HABITS = "habits.json"
-
 
 def snippets_file(root: str) -> str:
     """Of a workspace folder, below `learned/`."""
     digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:16]
-    return os.path.join("snippets", f"{digest}.json")
+    return os.path.join(kept.SNIPPETS, f"{digest}.json")
 
 
 class LearnedStore:
@@ -63,7 +61,7 @@ class LearnedStore:
                     memory.fresh = [*fresh.get(root, ()), *memory.fresh]
 
     def _sync(self, learned: Habits | None, fresh: Mapping[str, Sequence[Memento]]) -> tuple[Habits, dict[str, Memory]]:
-        path = os.path.join(self._folder, HABITS)
+        path = os.path.join(self._folder, kept.HABITS)
         if learned is None:
             known = _habits(path, files.read(path))
         else:
@@ -81,7 +79,9 @@ class LearnedStore:
                 memory.add(memento)
             return memory.told(root)
 
-        return Memory.read(files.change(path, changed))
+        found = Memory.read(files.change(path, changed))
+        kept.prune(self._folder)
+        return found
 
 
 def _allowed() -> bool:

@@ -61,8 +61,10 @@ class Judge(Protocol):
     def shows(self, ask: Ask, window: TextWindow, suggestion: Suggestion) -> bool:
         """Whether it is worth showing."""
 
-    def remembered(self, document: Document, window: TextWindow) -> Sequence[Snippet]:
-        """Code to show to the model beside other files, the best last."""
+    def remembered(
+        self, document: Document, window: TextWindow, chosen: Sequence[Snippet], room: int
+    ) -> Sequence[Snippet]:
+        """Code to show to the model beside the chosen snippets of other files, the best last, in `room` characters."""
 
 
 @dataclass
