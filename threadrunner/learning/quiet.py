@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 BINS = 20
 """Of chances, each as wide."""
-SPARED = 0.05
+SPARED = 0.04
 """Share of the characters that suggestions save which quiet may cost."""
 EXPLORED = 25
 """One in so many that would be held back is shown all the same: habits and models change."""

@@ -8,19 +8,19 @@ from threadrunner.learning.quiet import Ledger
 from threadrunner.lsp.learning.features import NAMES
 
 WEIGHTS: dict[str, float] = {
-    "always": 0.298, "mean": 0.827, "first": 1.015, "least": 1.416, "unknown": 0.000,
-    "length": -0.701, "lines": -0.011, "mid_line": 0.000, "line_begin": -0.140, "after_mark": -0.020,
-    "in_comment": 0.119, "prose": 0.000, "since_taken": -0.164, "since_wrong": 0.090, "file_rate": 0.007,
-    "misses_here": 0.201, "new_words": -0.312, "ends_open": 0.197, "agreed": 0.000,
+    "always": 0.290, "mean": 0.748, "first": 0.832, "least": 1.370, "unknown": 0.000,
+    "length": -0.790, "lines": -0.047, "mid_line": 0.000, "line_begin": -0.152, "after_mark": 0.115,
+    "in_comment": -0.051, "prose": 0.000, "since_taken": -0.239, "since_wrong": -0.001, "file_rate": -0.013,
+    "misses_here": 0.186, "new_words": -0.367, "ends_open": 0.145, "agreed": 0.000,
 }  # fmt: skip
 RIGHT = [
-    1.0, 1.0, 0.0, 2.0, 0.0, 5.0, 1.0, 7.0, 8.0, 10.0, 8.0, 6.0, 2.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0,
+    0.7, 0.7, 2.2, 2.2, 1.5, 2.2, 2.2, 5.1, 9.5, 9.5, 7.3, 5.1, 2.2, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0,
 ]  # fmt: skip
 WRONG = [
-    12.0, 26.0, 17.0, 21.0, 11.0, 12.0, 12.0, 3.0, 8.0, 6.0, 2.0, 0.0, 1.0, 2.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0,
+    19.0, 26.3, 21.9, 19.0, 19.7, 13.1, 8.0, 7.3, 8.8, 2.2, 1.5, 0.0, 1.5, 1.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0,
 ]  # fmt: skip
 CHARACTERS = [
-    16.0, 25.0, 0.0, 32.0, 0.0, 137.0, 4.0, 143.0, 104.0, 119.0, 106.0, 53.0, 11.0, 4.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0,
+    11.7, 18.2, 29.9, 19.0, 42.3, 60.6, 56.9, 86.9, 168.6, 127.7, 63.5, 33.6, 10.2, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0,
 ]  # fmt: skip
 
 
