@@ -1,6 +1,6 @@
 """What learning is worth: real files are typed again by people with different habits, with learning off and on.
 
-    python tests/bench/learning.py [--model MODEL.gguf] [--answers FILE] [--train | --snippets] [--first N]
+    python tests/bench/learning.py [--model MODEL.gguf] [--answers FILE] [--train | --snippets | --cost] [--first N]
 
 The suggester and the learner are those of the language server; the person, their clock and the typing are simulated
 (typing_replay/person.py). The model's answers are kept in FILE, so that only the first run needs the model, and an hour
@@ -19,7 +19,9 @@ import argparse
 import asyncio
 import math
 import random
+import statistics
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -36,12 +38,14 @@ from threadrunner.learning.logistic import Logistic, sigmoid
 from threadrunner.learning.quiet import Ledger
 from threadrunner.lsp.learning.features import NAMES, first_line
 from threadrunner.lsp.learning.learner import Learner
+from threadrunner.lsp.learning.memory import MOST, Memento
 from threadrunner.lsp.learning.watch import Became, Open
-from threadrunner.lsp.suggest.ask import Ask
+from threadrunner.lsp.suggest.ask import Ask, Suggestion
 from threadrunner.lsp.suggest.documents import Document, Place
 from threadrunner.lsp.suggest.ignore import Ignore
 from threadrunner.lsp.suggest.settings import Settings
 from threadrunner.lsp.suggest.suggester import Suggester
+from threadrunner.lsp.suggest.window import around
 from threadrunner.lsp.suggest.workspace import Workspace
 
 SETTINGS = Settings(
@@ -260,6 +264,44 @@ async def _remembered(answers: Answers, typed: list[Stretch]) -> tuple[int, Outc
     return kept, together(without[half:]), together(with_them[half:])
 
 
+def cost() -> None:
+    """What a key pays in this process, in microseconds: to judge a new suggestion, to hear of a change, and, where the
+    window moves, to look through a full memory."""
+    learner, document = (
+        beginner(),
+        Document("file:///bench/a.py", "/bench/a.py", "python", 1, Path(__file__).read_text()),
+    )
+    learner.keeping.set_ignore(Ignore([ROOT]))
+    memory = learner.keeping.memories[ROOT]
+    for n in range(MOST):
+        text = "".join(document.lines[n : n + 16])
+        memory.add(Memento(f"{n}.py", "python", "".join(f"{line.rstrip()} # {n}\n" for line in text.split("\n"))))
+    place = Place(150, 8)
+    window = around(document, place, 4000, 1000)
+    text = "".join(document.lines[160:166])
+    tokens = [{"text": text[n : n + 4], "logprob": -0.5} for n in range(0, len(text), 4)]
+    ask = Ask(document, place)
+
+    def judge_new(n: int) -> None:
+        learner.heard(f"{n:08x}", {"logprobs": tokens})
+        learner.shows(ask, window, Suggestion(f"{n:08x}", text))
+
+    def hear(n: int) -> None:
+        learner.changed(document, place)
+
+    def look_through(n: int) -> None:
+        learner.remembered(document, window, (), 1500)
+
+    for name, work, count in (("judge", judge_new, 2000), ("hear", hear, 2000), ("look through", look_through, 50)):
+        work(10**7)
+        times = []
+        for n in range(count):
+            began = time.perf_counter()
+            work(n)
+            times.append(1e6 * (time.perf_counter() - began))
+        print(f"{name}: median {statistics.median(times):.0f} µs, worst of {count} {max(times):.0f} µs")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", help="a GGUF file that can infill")
@@ -267,11 +309,14 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=99)
     parser.add_argument("--train", action="store_true")
     parser.add_argument("--snippets", action="store_true", help="what it is worth to show what was kept")
+    parser.add_argument("--cost", action="store_true", help="what a key pays")
     options = parser.parse_args()
+    if options.cost:
+        return cost()
     options.answers.parent.mkdir(parents=True, exist_ok=True)
     answers = Answers(options.answers, options.model)
     work = train if options.train else remember if options.snippets else judge
-    asyncio.run(work(answers, options.first))
+    return asyncio.run(work(answers, options.first))
 
 
 if __name__ == "__main__":

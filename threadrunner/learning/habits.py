@@ -76,7 +76,9 @@ class Habits:
         counts: Counts = {}
         for name in [*self.counts, *(name for name in other.counts if name not in self.counts)]:
             mine, theirs = self.counts.get(name, Counter()), other.counts.get(name, Counter())
-            counts[name] = Counter({what: mine[what] + sign * theirs[what] for what in COUNTS})
+            found = Counter({what: mine[what] + sign * theirs[what] for what in COUNTS})
+            if any(found.values()):
+                counts[name] = found
         model = Logistic([within(weight) for weight in weights], squares)
         return Habits(self.names, model, self.ledger.plus(other.ledger, sign), counts)
 

@@ -154,6 +154,7 @@ class Learner(Judge):
         one = self._open.get(document.uri)
         if one is not None and (end := became(one, document, edited)) is not None:
             self._ended(document, one, end)
+        self.keeping.aged(document)
 
     def told(self, documents: Documents, id: str, kind: str) -> None:
         """The editor says what became of a suggestion: `accepted`, `word`, `line` or `dismissed`. Mostly the text has
