@@ -221,6 +221,21 @@ def test_what_is_learned_while_the_file_is_written_is_not_lost(home: Path) -> No
     asyncio.run(scenario())
 
 
+def test_a_write_that_is_cancelled_counts_once(home: Path) -> None:
+    async def scenario() -> None:
+        store, learner = open_store(home / "learned")
+        learn_one(learner)
+        writing = asyncio.create_task(store.sync(learner))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        writing.cancel()
+        await store.sync(learner)
+        await store.sync(learner)
+
+    asyncio.run(scenario())
+    assert json.loads((home / "learned" / kept.HABITS).read_text())["counts"]["python"]["shown"] == 1
+
+
 def test_a_deleted_file_stays_deleted(home: Path) -> None:
     async def scenario() -> None:
         store, learner = open_store(home / "learned")

@@ -38,7 +38,14 @@ class LearnedStore:
         self._lock = asyncio.Lock()
 
     async def sync(self, learner: Learner) -> None:
-        """Write what was learned since the last time, and take over what others have. A failure is logged."""
+        """Write what was learned since the last time, and take over what others have. A failure is logged.
+
+        Once begun it is carried through, also when the caller is cancelled: written, and not known to be, it would be
+        written again.
+        """
+        await asyncio.shield(self._carried_through(learner))
+
+    async def _carried_through(self, learner: Learner) -> None:
         async with self._lock:
             now = learner.habits.copy()
             fresh = {root: memory.fresh for root, memory in learner.keeping.memories.items()}
