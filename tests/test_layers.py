@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parent.parent / "threadrunner"
 
 COMMON = {
-    "activation", "catalog_settings", "config", "exits", "machine", "model_settings", "paths", "processes",
+    "activation", "catalog_settings", "config", "exits", "learning", "machine", "model_settings", "paths", "processes",
     "remote_keys", "remote_settings", "routes", "system", "threadrunner",
 }  # fmt: skip
 """Modules that every process may use; `threadrunner` is the package itself, for its version."""
@@ -34,6 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "remote_keys": {"paths", "remote_settings", "system"},
     "syntax": set(),
     "system": set(),
+    "learning": {"config", "paths", "system"},
     "wire": set(),
     "api": {"wire"},
     "client": {"api", "wire", *COMMON},
@@ -41,6 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli.commands": {"cli", "client", "api", "wire", *COMMON},
     "cli.chat": {"cli", "client", "api", "wire", *COMMON},
     "lsp.suggest": {"client", "api", "syntax", *COMMON},
+    "lsp.learning": {"lsp.suggest", "learning", "syntax", *COMMON},
     "lsp": {"client", "api", "syntax", "wire", *COMMON},
     "http": {"client", "api", "syntax", "wire", *COMMON},
     "daemon.gguf": {"api", "system"},

@@ -98,6 +98,7 @@ class Config(NamedTuple):
     aliases: Annotated[
         dict[str, str], 'names of your own for models, in a table `[aliases]`: `small = "smollm2:135m"`'
     ] = {}  # noqa: RUF012
+    learn: Annotated[bool, "learn which suggestions are taken, on this machine only (docs/learning.md)"] = True
     idle_exit: Annotated[float, "the daemon ends after this long with no client and no model; 0: never"] = 0.0
     drain: Annotated[float, "how long running requests may continue after a stop or SIGTERM"] = 10.0
     log: Annotated[str, "minimum level, and per module: `warning,threadrunner.daemon=debug`"] = "warning"

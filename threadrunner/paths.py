@@ -69,6 +69,11 @@ def cache_dir() -> str:
     return os.path.join(home(), "cache")
 
 
+def learned_dir() -> str:
+    """What is learned of how suggestions fare; it can be deleted at any time."""
+    return os.path.join(home(), "learned")
+
+
 def sessions_file() -> str:
     """The conversations, an SQLite database; its -wal and -shm files are in the same folder."""
     return os.path.join(home(), "sessions.db")

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from threadrunner.api.generation import GenerateParams, conflicts
+from threadrunner.api.conflicts import conflicts
+from threadrunner.api.generation import GenerateParams
 
 CALL = {"id": "1", "function": {"name": "weather", "arguments": {"city": "Bonn"}}}
 ASKED = [{"role": "user", "content": "Rain?"}, {"role": "assistant", "tool_calls": [CALL]}]

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from threadrunner.api.generation import GenerateParams, conflicts
+from threadrunner.api.conflicts import conflicts
+from threadrunner.api.generation import GenerateParams
 
 PERSON = {
     "type": "object",

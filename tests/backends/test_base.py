@@ -7,8 +7,9 @@ from typing import get_args
 import pytest
 
 from threadrunner.api import types
+from threadrunner.api.conflicts import conflicts
 from threadrunner.api.fields import Priority as PriorityName
-from threadrunner.api.generation import GenerateParams, InfillParams, Message, conflicts
+from threadrunner.api.generation import GenerateParams, InfillParams, Message
 from threadrunner.backends import base
 from threadrunner.backends.requests import priority_of
 from threadrunner.engine.sequence import Priority

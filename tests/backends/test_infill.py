@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import msgspec
+import pytest
 
 from tests.backends.harness import Loaded
 from threadrunner.api.generation import ContextFile, InfillParams
+from threadrunner.backends.base import Piece
 
 HEAD = '"""Small helpers."""\n\nimport math\n\n\n'
 BODY = "".join(f"def f{i}(x):\n    return x + {i}\n\n\n" for i in range(12))
@@ -73,3 +77,29 @@ def test_a_window_larger_than_the_context_shrinks(qwen: Loaded) -> None:
     for most in (4000, 1000, 200):
         prompt = infill.build("x = 1\n" * 20_000, "y = 2\n" * 20_000, "a.py", [("b.py", "z = 3\n" * 2_000)], most)
         assert 20 < len(prompt.tokens) <= most
+
+
+def test_confidence_tells_of_the_first_line_before_its_end(qwen: Loaded) -> None:
+    prefix = HEAD + "def sign(x):\n    if x < 0:\n        return -1\n    "
+    params = InfillParams(prefix=prefix, suffix="\n\n\nprint(sign(2))\n", confidence=True, stream=True, max_tokens=24)
+    id = qwen.submit(params)
+    ends, events = qwen.finish(id)
+    result = ends[id]
+    pieces = [event for event in events if isinstance(event, Piece)]
+    told = [number for number, piece in enumerate(pieces) if piece.kind == "confidence"]
+    assert len(told) == 1
+    before = "".join(piece.text for piece in pieces[: told[0]])
+    assert "\n" not in before.lstrip() and "\n" in pieces[told[0] + 1].text
+    scores = json.loads(pieces[told[0]].text)
+    first = [(entry.text, entry.logprob) for entry in result.logprobs][: len(scores)]  # type: ignore[union-attr]
+    assert scores == [[text, pytest.approx(logprob, abs=1e-4)] for text, logprob in first]
+    assert result.text == "".join(piece.text for piece in pieces if piece.kind == "text")  # type: ignore[union-attr]
+
+
+def test_confidence_is_the_logprob_of_what_is_said(qwen: Loaded) -> None:
+    params = InfillParams(prefix="def add(a, b):\n    return ", suffix="\n\n\nprint(add(1, 2))\n", logprobs=1)
+    asked = qwen.ask(params).logprobs
+    confident = qwen.ask(msgspec.structs.replace(params, logprobs=None, confidence=True)).logprobs
+    assert [entry.text for entry in confident] == [entry.text for entry in asked]
+    assert [entry.logprob for entry in confident] == pytest.approx([entry.logprob for entry in asked], abs=0.2)
+    assert [entry.top for entry in confident] == [[] for _ in asked]

@@ -125,7 +125,7 @@ TemplateVars = Annotated[
 ]
 
 
-PieceKind = Literal["text", "reasoning", "call"]
+PieceKind = Literal["text", "reasoning", "call", "confidence"]
 
 
 class CallPart(Struct, omit_defaults=True, frozen=True):

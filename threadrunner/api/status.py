@@ -83,7 +83,10 @@ class TokenNotice(Struct):
     request: int | str
     index: int
     text: str
-    kind: Annotated[Literal["reasoning", "call"] | UnsetType, described("absent: a part of the answer's text")] = UNSET
+    kind: Annotated[
+        Literal["reasoning", "call", "confidence"] | UnsetType,
+        described("absent: a part of the answer's text; `confidence`: the tokens so far, JSON of [[text, logprob], …]"),
+    ] = UNSET
     call: Annotated[CallPart | UnsetType, described("of kind `call`: `text` is a part of its arguments")] = UNSET
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import msgspec
@@ -9,7 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from threadrunner.api.chat import CallPart, FunctionCall, ToolCall
 from threadrunner.api.fields import FinishReason
-from threadrunner.api.generation import Choice, Generated, GenerateParams, Timings, TokenLogprob, Usage
+from threadrunner.api.generation import Choice, Generated, GenerateParams, InfillParams, Timings, TokenLogprob, Usage
 from threadrunner.api.sampling import SamplingParams
 from threadrunner.backends.base import CandidateDone, Piece
 from threadrunner.backends.checked import checked
@@ -37,7 +38,9 @@ class AnswerBuilder:
         self.stream = params.stream
         self.candidates = params.n
         self.votes = isinstance(params, GenerateParams) and params.vote is not None
-        self.wants_logprobs = params.logprobs is not None
+        self.wants_logprobs = request.sampling.logprobs is not None
+        self._confides = self.stream and isinstance(params, InfillParams) and params.confidence and params.n == 1
+        """Until it has told how likely the first line was."""
         self.request = request
         self.prompt_tokens = len(request.prompt)
         self.checked = checked(params, request)
@@ -55,7 +58,19 @@ class AnswerBuilder:
 
     def said(self, event: Text) -> list[Piece]:
         """What may be shown of a candidate as it grows: nothing that a check could still take back."""
-        return self._shown(event.index, event.part) if self.stream and self.checked is None else []
+        if not self.stream or self.checked is not None:
+            return []
+        shown = self._shown(event.index, event.part)
+        return [*self._confidence(event.sequence), *shown] if self._confides and "\n" in event.part.text else shown
+
+    def _confidence(self, sequence: Sequence) -> list[Piece]:
+        """Once, before a first line's end is told: the tokens so far, for a client that ends the request there."""
+        if "\n" not in sequence.utterance.text.lstrip():
+            return []
+        self._confides = False
+        shares = sequence.utterance.shares(sequence.logprobs)
+        told = json.dumps([[text, round(entry.logprob, 4)] for entry, text in shares])
+        return [Piece(self.request.id, sequence.index, told, "confidence")]
 
     def end(self, event: Ended) -> list[Piece]:
         """A candidate is complete; what of it was not shown yet."""

@@ -19,6 +19,7 @@ from typing import Any, Protocol, runtime_checkable
 from msgspec import Struct
 
 from threadrunner.api.chat import CallPart, Message, PieceKind, Tool, ToolCall
+from threadrunner.api.conflicts import conflicts
 from threadrunner.api.errors import (
     ApiError,
     ContextOverflow,
@@ -50,7 +51,6 @@ from threadrunner.api.generation import (
     TokenizeParams,
     TokenLogprob,
     Usage,
-    conflicts,
 )
 from threadrunner.api.remotes import RemoteModels, RemoteModelsParams
 
@@ -231,7 +231,8 @@ class ModelFacts(Struct, frozen=True, kw_only=True):
 
 class Piece(Struct, frozen=True, tag=True, omit_defaults=True):
     """Text of request `id`, candidate `index`: whole characters only. Where it is no part of the answer's text, `kind`
-    says what it belongs to: what the model thinks, or the arguments of `call`."""
+    says what it belongs to: what the model thinks, the arguments of `call`, or, under an infill's `confidence`, the
+    tokens so far with their log-probabilities."""
 
     id: int
     index: int

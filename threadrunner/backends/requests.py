@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
 from threadrunner.api import chat as api
 from threadrunner.api.chat import message_conflicts, tool_conflicts
+from threadrunner.api.conflicts import conflicts
 from threadrunner.api.errors import InvalidParams
-from threadrunner.api.generation import ApplyTemplateParams, GenerateParams, InfillParams, conflicts
+from threadrunner.api.generation import ApplyTemplateParams, GenerateParams, InfillParams
 from threadrunner.api.sampling import SamplingParams
 from threadrunner.backends.adapting import Adapters
 from threadrunner.backends.album import Album
@@ -153,6 +155,11 @@ class RequestBuilder:
     def _sampling(self, params: SamplingParams) -> Sampling:
         return sampling_of(params, self.usual, self._vocab.n_tokens)
 
+    def _infill_sampling(self, params: InfillParams) -> Sampling:
+        sampling = self._sampling(params)
+        told = params.confidence and sampling.logprobs is None
+        return replace(sampling, logprobs=0) if told else sampling
+
     def infill(self, id: int, params: InfillParams) -> Request:
         _refuse_conflicts(params)
         prompts = self.infill_prompts
@@ -168,7 +175,7 @@ class RequestBuilder:
         return Request(
             id,
             prompt.tokens,
-            self._sampling(params),
+            self._infill_sampling(params),
             max_tokens=max_tokens,
             priority=priority_of(params.priority),
             stops=params.stop,

@@ -25,6 +25,7 @@ COMMANDS = {
     "load": "load a model ahead of its first prompt",
     "unload": "free a model's memory",
     "models": "list, show, fetch and remove models",
+    "learn": "show or delete what is learned of how you use suggestions, or turn that off",
     "rerank": "sort lines by how well they answer a question",
     "remotes": "list, test and log in to servers on other machines",
     "logs": "print the daemon's log",

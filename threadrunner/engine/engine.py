@@ -227,7 +227,7 @@ class Engine:
             yield Broken(request.id, error)
             return
         for part in parts:
-            yield Text(request.id, sequence.index, part)
+            yield Text(request.id, sequence.index, part, sequence)
         if utterance.stopped or sequence.sampler.complete:
             yield from self._finish(sequence, "stop")
         elif sequence.generated == request.max_tokens or len(sequence.tokens) >= self.limits.context:
@@ -235,7 +235,7 @@ class Engine:
 
     def _finish(self, sequence: Sequence, reason: str) -> Iterator[Event]:
         for part in sequence.utterance.finish(cut=reason == "length"):
-            yield Text(sequence.request.id, sequence.index, part)
+            yield Text(sequence.request.id, sequence.index, part, sequence)
         yield self._end(sequence, reason)
 
     def _end(self, sequence: Sequence, reason: str) -> Ended:

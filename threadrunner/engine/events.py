@@ -18,6 +18,7 @@ class Text:
     id: int
     index: int
     part: AnswerPart
+    sequence: Sequence
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ async def _accepted(session: Session, params: lsp.ExecuteCommandParams) -> bool:
     """[id, kind = accepted | word | line | dismissed, characters]"""
     given = list(params.arguments or [])
     id, kind, characters = (given + ["", "accepted", 0][len(given) :])[:3]
-    return session.counters.ended(str(id), str(kind), int(characters) if isinstance(characters, int) else 0)
+    return session.ended(str(id), str(kind), int(characters) if isinstance(characters, int) else 0)
 
 
 async def _insert(session: Session, params: lsp.ExecuteCommandParams) -> bool:
@@ -35,7 +35,7 @@ async def _insert(session: Session, params: lsp.ExecuteCommandParams) -> bool:
     edit = lsp.WorkspaceEdit(changes={str(uri): [change]})
     answer = await session.editor.ask(lsp.WORKSPACE_APPLY_EDIT, lsp.ApplyWorkspaceEditParams(edit))
     if answer.applied:
-        session.counters.ended(str(id), "accepted")
+        session.ended(str(id), "accepted")
     return bool(answer.applied)
 
 

@@ -22,6 +22,7 @@ from threadrunner import __version__, paths
 from threadrunner.client.aio import AsyncClient
 from threadrunner.lsp import code_actions, commands, completions
 from threadrunner.lsp.counters import Counters
+from threadrunner.lsp.learning.store import LearnedStore
 from threadrunner.lsp.protocol import LspProtocol
 from threadrunner.lsp.session import SECTION, STATUS, DaemonConnection, Session
 from threadrunner.lsp.stream import HeaderReader
@@ -49,7 +50,7 @@ class LspServer(LanguageServer):
             notebook_document_sync=NOTEBOOKS,
         )
         counters = Counters(os.path.join(paths.home(), "suggestions.jsonl"), lambda: date.today().isoformat())
-        self.session = Session(daemon, self.protocol, counters)
+        self.session = Session(daemon, self.protocol, counters, LearnedStore())
         self.protocol.documents = self.session
 
     def set_roots(self) -> None:
@@ -73,6 +74,7 @@ async def _actions(session: Session, params: lsp.CodeActionParams) -> list[lsp.C
 
 def _initialized(session: Session, _params: lsp.InitializedParams) -> None:
     session.background(session.fetch_settings())
+    session.background(session.learn())
 
 
 def _configured(session: Session, params: lsp.DidChangeConfigurationParams) -> None:
@@ -82,8 +84,8 @@ def _configured(session: Session, params: lsp.DidChangeConfigurationParams) -> N
         session.background(session.fetch_settings())
 
 
-def _saved(session: Session, _params: lsp.DidSaveTextDocumentParams) -> None:
-    session.counters.flush()
+def _saved(session: Session, params: lsp.DidSaveTextDocumentParams) -> None:
+    session.saved(params.text_document.uri)
 
 
 async def _shutdown(session: Session, _params: None) -> None:

@@ -20,6 +20,8 @@ from threadrunner.api.errors import ApiError, Overloaded, WorkerCrashed
 from threadrunner.client.aio import Notice
 from threadrunner.lsp.client import ClientTraits, EditorClient, read_traits
 from threadrunner.lsp.counters import Counters
+from threadrunner.lsp.learning.learner import Learner
+from threadrunner.lsp.learning.store import LearnedStore
 from threadrunner.lsp.outage import Outage
 from threadrunner.lsp.progress import Reporting, WorkDone
 from threadrunner.lsp.suggest.ask import DaemonClient, Figures
@@ -50,7 +52,10 @@ class DaemonConnection(DaemonClient, Protocol):
 class Session:
     """The state that the features share. Made before `initialize`, which `begin` is told of."""
 
-    def __init__(self, daemon: DaemonConnection, editor: EditorClient, counters: Counters) -> None:
+    def __init__(
+        self, daemon: DaemonConnection, editor: EditorClient, counters: Counters, learned: LearnedStore | None = None
+    ) -> None:
+        """Without `learned`, nothing is learned."""
         self.editor = editor
         self.counters = counters
         self.client = ClientTraits()
@@ -61,7 +66,9 @@ class Session:
         self._workspace = Workspace()
         self._connection = daemon
         self._daemon = Reporting(daemon, self._begin_work, self._asked)
-        self.suggester = Suggester(self._daemon, self._workspace, self.figures)
+        self.learner = Learner()
+        self._learned = learned
+        self.suggester = Suggester(self._daemon, self._workspace, self.figures, judge=self.learner)
         self._tasks: set[asyncio.Task[None]] = set()
         self._told: set[str] = set()  # other machines of which the person knows that they are asked
         self._host = ""
@@ -93,6 +100,7 @@ class Session:
     def set_roots(self, uris: Iterable[str | None]) -> None:
         """The workspace folders are these; those that are not on disk do not count."""
         self._workspace.ignore = Ignore([path for uri in uris if uri and (path := to_fs_path(uri))])
+        self.learner.keeping.set_ignore(self._workspace.ignore)
 
     def configure(self, value: Any) -> None:
         """Take the settings as a client sent them; in place of unusable ones, which the person is told of, defaults."""
@@ -103,7 +111,7 @@ class Session:
             settings = Settings()
         self._workspace.settings = settings
         self.suggester.reset()
-        self.counters.enabled = settings.count
+        self.counters.enabled = self.learner.counts = settings.count
         self.outage.reset()
         self._warmed = False
         for document in self.documents:
@@ -125,7 +133,13 @@ class Session:
             task.cancel()
         await self.suggester.close()
         self.counters.flush()
+        await self.learn()
         await self._connection.close()
+
+    async def learn(self) -> None:
+        """Write what was learned, and read what others have."""
+        if self._learned is not None:
+            await self._learned.sync(self.learner)
 
     def background(self, work: Coroutine[Any, Any, None]) -> None:
         """Do work that no request waits for; a failure of it is logged."""
@@ -158,11 +172,29 @@ class Session:
             document.change(span, change.text)
         document.version = params.text_document.version
         self.suggester.edited(document)
+        partial = lsp.TextDocumentContentChangePartial
+        by_range = all(isinstance(change, partial) for change in params.content_changes)
+        self.learner.changed(document, document.focus if by_range else None)
+        if self.learner.due:
+            self.background(self.learn())
 
     def closed(self, uri: str) -> None:
-        if self.documents.close(uri):
+        if document := self.documents.close(uri):
             self.suggester.forget(uri)
             self.counters.flush()
+            self.learner.closed(document)
+            self.background(self.learn())
+
+    def saved(self, uri: str) -> None:
+        self.counters.flush()
+        if document := self.documents.get(uri):
+            self.learner.saved(document)
+            self.background(self.learn())
+
+    def ended(self, id: str, kind: str, characters: int = 0) -> bool:
+        """The editor says what became of a suggestion; whether it was counted, as Counters has it."""
+        self.learner.told(self.documents, id, kind)
+        return self.counters.ended(id, kind, characters)
 
     def notebook_opened(self, params: lsp.DidOpenNotebookDocumentParams) -> None:
         notebook = params.notebook_document

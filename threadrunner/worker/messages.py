@@ -155,7 +155,7 @@ def _frame(body: bytes) -> bytes:
 PIECE = ord("p")
 """The first byte of a piece's body; no msgpack map begins with it."""
 _PIECE = struct.Struct(">BQHB")
-_KINDS: tuple[PieceKind, ...] = ("text", "reasoning")
+_KINDS: tuple[PieceKind, ...] = ("text", "reasoning", "confidence")
 
 
 def _pack_piece(piece: Piece) -> bytes:

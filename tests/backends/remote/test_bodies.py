@@ -166,3 +166,10 @@ def test_each_dialect_that_may_be_named_is_known() -> None:
 def test_a_dialect_is_told_by_a_models_owner(owner: str, dialect: str) -> None:
     assert of_models([{"id": "m", "owned_by": owner}]).name == dialect
     assert of_models([]).name == "compatible"
+
+
+@pytest.mark.parametrize("dialect", ["llama-server", "vllm", "compatible"])
+def test_confidence_is_a_wish_and_changes_nothing(dialect: str) -> None:
+    """The language server asks for it with each suggestion, whichever model gives it."""
+    asked = [middles.request(BY_NAME[dialect], "m", infill(confidence=wish), "qwen") for wish in (True, False)]
+    assert asked[0] == asked[1]

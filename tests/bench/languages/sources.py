@@ -58,7 +58,7 @@ SOURCES = (
 def files(source: Source, folder: Path = FOLDER) -> list[tuple[str, str]]:
     """(name, text) of the source's files, those of different folders mixed. Raises CalledProcessError where a package
     cannot be fetched."""
-    roots = [_fetched(package, folder) for package in source.packages] or [Path(sysconfig.get_path("stdlib"))]
+    roots = [fetched(package, folder) for package in source.packages] or [Path(sysconfig.get_path("stdlib"))]
     here = "*.py" if not source.packages else ""
     found: list[tuple[str, str]] = []
     for root in roots:
@@ -80,7 +80,7 @@ def _usable(path: Path) -> str | None:
     return text if max(map(len, text.split("\n"))) <= LONGEST_LINE else None
 
 
-def _fetched(package: str, folder: Path) -> Path:
+def fetched(package: str, folder: Path) -> Path:
     """The folder that the package was unpacked into."""
     registry, _, name = package.partition(":")
     target = folder / package.replace("/", "+").replace(":", "+")

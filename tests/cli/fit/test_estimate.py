@@ -8,6 +8,7 @@ import pytest
 
 from threadrunner import catalog_settings
 from threadrunner.cli.commands.models import PURPOSES
+from threadrunner.cli.config_file import with_option
 from threadrunner.cli.fit import estimate, gpus, proposals
 from threadrunner.cli.fit.estimate import Gpu, Machine
 from threadrunner.daemon.models.known import known
@@ -124,7 +125,7 @@ def test_three_are_each_at_most_half_of_the_one_before() -> None:
     ],
 )
 def test_the_option_is_set_where_it_belongs_and_nothing_else_is_touched(before: str, after: str) -> None:
-    assert proposals.with_option(before, "model", "x") == after
+    assert with_option(before, "model", "x") == after
 
 
 def test_the_catalog_is_whole() -> None:

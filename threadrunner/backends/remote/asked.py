@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from threadrunner.api.conflicts import conflicts
 from threadrunner.api.errors import InvalidParams, ModelNotFound, NotSupported, RemoteFailed
-from threadrunner.api.generation import Embedded, EmbedParams, Generated, GenerateParams, InfillParams, Usage, conflicts
+from threadrunner.api.generation import Embedded, EmbedParams, Generated, GenerateParams, InfillParams, Usage
 from threadrunner.api.remotes import RemoteModelInfo, RemoteModels, RemoteModelsParams
 from threadrunner.backends.base import Event, Finished, Params, Progress, RemoteServer
 from threadrunner.backends.remote import anthropic, bodies, chunks, dialects, middles

@@ -17,9 +17,9 @@ Body = dict[str, Any]
 
 _OURS = {
     "model", "backend", "keep_alive", "timeout", "priority", "offline", "stream", "session", "replace", "memory",
-    "mode", "default_model", "default_backend", "vote",
+    "mode", "default_model", "default_backend", "vote", "confidence",
 }  # fmt: skip
-"""What is between client and daemon, and goes no further."""
+"""What is between client and daemon, and goes no further; `confidence` is a wish that need not be met."""
 
 _ELSEWHERE = {
     "prompt", "messages", "system", "raw", "prompt_tokens", "tools", "tool_choice", "parallel_tool_calls", "reasoning",

@@ -104,6 +104,7 @@ def _result(chat: Chat, text: str) -> None:
 def _retry(chat: Chat, _: str) -> None:
     turn = chat.last_turn()
     chat.replace, chat.results = 1, _results(turn)
+    chat.corrected(turn, "retried")
     chat.turn(turn["prompt"])
 
 
@@ -116,12 +117,14 @@ def _edit(chat: Chat, _: str) -> None:
     turn = chat.last_turn()
     chat.draft = turn["prompt"]
     chat.replace, chat.results = 1, _results(turn)
+    chat.corrected(turn, "edited")
     chat.say("change it and press Enter; without any text the old one is kept")
 
 
 def _undo(chat: Chat, _: str) -> None:
-    chat.last_turn()
+    turn = chat.last_turn()
     (text,) = request.ask("sessions.undo", {"session": chat.session})["prompts"]
+    chat.corrected(turn, "undone")
     chat.say(f"deleted: {render.one_line(text) or 'the results of calls'}")
     chat.take_up()
 

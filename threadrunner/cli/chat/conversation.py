@@ -7,6 +7,7 @@ from threadrunner.api.names import LAST, NEW
 from threadrunner.cli import render, request, signals, stdin, thinking, tools
 from threadrunner.cli.chat.view import AnswerView, console
 from threadrunner.cli.flags import UsageError
+from threadrunner.learning import corrections
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Chat:
         self._open: list[dict[str, Any]] = []  # the calls of the last answer; `results` are those of the first of them
         self.over = False
         self._remembered = ""  # the model of the conversation that is continued
+        self._mode = ""  # of the next answer, and of the last one
         self._truncated = 0  # turns that the model no longer sees, as far as the user was told
         self._console = console()
 
@@ -49,7 +51,7 @@ class Chat:
         if info is None:
             self.say("a new conversation; /help shows the commands")
             return
-        self.session, self._remembered = info["name"], info["model"] or ""
+        self.session, self._remembered, self._mode = info["name"], info["model"] or "", info["mode"] or ""
         so_far = render.counted(info["turns"], "turn")
         self.say(f"{info['name']}: {so_far} so far, with {info['model']}; /help shows the commands")
         for turn in turns:
@@ -90,7 +92,7 @@ class Chat:
 
     def go_to(self, name: str) -> None:
         """Another conversation, new or old; of what the next turn changes only /memory is kept."""
-        self.session, self.result, self._truncated, self._remembered = name, {}, 0, ""
+        self.session, self.result, self._truncated, self._remembered, self._mode = name, {}, 0, "", ""
         self.results, self._open = [], []
         self.settings = {key: value for key, value in self.settings.items() if key == "memory"}
         self.greet()
@@ -98,6 +100,7 @@ class Chat:
     def turn(self, message: str) -> None:
         """Ask, and show the answer as it arrives; `message` may be empty where there are results. Raises ApiError,
         UsageError; KeyboardInterrupt, which stops it."""
+        self._mode = str(self.settings.get("mode") or self._mode)
         params = {**self.always, **self.settings, **self._said(message), "priority": "interactive"}
         if self.replace:
             params["replace"] = self.replace
@@ -129,6 +132,11 @@ class Chat:
             return {"prompt": message}
         return {"messages": self.results + ([{"role": "user", "content": message}] if message else [])}
 
+    def corrected(self, turn: dict[str, Any], how: str) -> None:
+        """The person was not content with this turn's answer."""
+        if turn.get("model"):
+            corrections.count(turn["model"], self._mode, how)
+
     def take_up(self) -> None:
         """Show the calls of what is the last turn now, if it has some."""
         _, turns = self.look()
@@ -157,6 +165,7 @@ class Chat:
 
     def _answered(self, result: dict[str, Any]) -> None:
         self.session, self.result = result["session"], result
+        corrections.count(result["model"], self._mode, "answers")
         self._calls(result.get("tool_calls", []))
         truncated = result.get("truncated_turns", 0)
         if truncated == self._truncated:

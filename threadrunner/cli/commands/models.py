@@ -65,9 +65,26 @@ def listing(options: Namespace) -> int:
     if options.json:
         render.out(render.json_line(answer))
         return exits.OK
-    rows = [("NAME", "SIZE", "QUANT", "PARAMS", "CONTEXT", "CAN", "STATE", "USED", "ABOUT")]
-    render.out(render.table([*rows, *map(_row, answer["models"])]))
+    corrected = _corrected()
+    head = ("NAME", "SIZE", "QUANT", "PARAMS", "CONTEXT", "CAN", "STATE", "USED", "ABOUT")
+    rows = [head, *map(_row, answer["models"])]
+    if corrected:
+        told = ["CORRECTED", *(corrected.get(model["name"], "-") for model in answer["models"])]
+        rows = [(*row[:-1], column, row[-1]) for row, column in zip(rows, told, strict=True)]
+    render.out(render.table(rows))
     return exits.OK
+
+
+def _corrected() -> dict[str, str]:
+    """By model, how many of its answers in conversations were retried, edited or undone (docs/learning.md)."""
+    from threadrunner.learning import corrections
+
+    found = {}
+    for name, modes in corrections.known().items():
+        counts = {kind: sum(mode[kind] for mode in modes.values()) for kind in corrections.KINDS}
+        again = sum(counts.values()) - counts["answers"]
+        found[name] = f"{again} of {max(again, counts['answers'])}"
+    return found
 
 
 def _row(model: dict[str, Any]) -> tuple[str, ...]:
@@ -106,6 +123,7 @@ def show(options: Namespace) -> int:
         ("size", render.size(model["size_bytes"]) if model["size_bytes"] else ""),
         ("state", _state(model)),
         ("last used", render.ago(model.get("last_used"))),
+        ("corrected", _corrected().get(model["name"], "")),
         ("kept by", model["keeper"]),
         ("source", model["source"]),
         *(("file", file) for file in model["files"]),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from threadrunner import config, exits, machine, paths
-from threadrunner.cli import flags, prompt, render, request
+from threadrunner import config, exits, machine
+from threadrunner.cli import config_file, flags, prompt, render, request
 from threadrunner.cli.arguments import Parser
 from threadrunner.cli.commands import doctor_gpus, models_fit
 from threadrunner.cli.fit import editors, estimate, proposals
@@ -98,17 +98,7 @@ def _fetched(model: dict[str, Any]) -> str:
 
 def _make_default(name: str) -> None:
     """Raises OSError, paths.PathError."""
-    path = os.path.realpath(paths.config_file())  # a link into one's dotfiles stays a link
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            before = file.read()
-    except FileNotFoundError:
-        paths.make_home()
-        before = ""
-    temporary = f"{path}.new"
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(proposals.with_option(before, "model", name))
-    os.replace(temporary, path)
+    path = config_file.set_option("model", name)
     if config.readable()[0].model_path:
         render.say("the option model_path is set too, and comes before it; remove that")
     render.out(f'\n{path} names it as the default: model = "{name}"\n')

@@ -7,6 +7,7 @@ import logging
 import msgspec
 
 from threadrunner.api.chat import Message, message_conflicts, tool_conflicts
+from threadrunner.api.conflicts import conflicts
 from threadrunner.api.conversations import ModeList
 from threadrunner.api.errors import InvalidParams
 from threadrunner.api.generation import (
@@ -18,7 +19,6 @@ from threadrunner.api.generation import (
     InfillParams,
     RerankParams,
     TokenizeParams,
-    conflicts,
 )
 from threadrunner.api.sampling import SamplingParams
 from threadrunner.api.status import NoParams

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from threadrunner.client.aio import Notice
+from threadrunner.lsp.suggest.context import Snippet
 from threadrunner.lsp.suggest.documents import Document, Place
+from threadrunner.lsp.suggest.window import TextWindow
 
 
 class DaemonClient(Protocol):
@@ -39,9 +43,34 @@ class Suggestion:
     text: str
 
 
+def suggestion_id(prefix: str, text: str) -> str:
+    """The same for a suggestion and for the rest of it while it is typed: a checksum of its place and whole text."""
+    return f"{zlib.crc32((prefix[-200:] + chr(0) + text).encode('utf-8', 'replace')):08x}"
+
+
+class Judge(Protocol):
+    """What a suggester asks about its suggestions; see lsp/learning."""
+
+    @property
+    def enabled(self) -> bool:
+        """Whether answers should come with log-probabilities."""
+
+    def heard(self, id: str, answer: dict[str, Any]) -> None:
+        """The daemon's answer in which this suggestion is."""
+
+    def shows(self, ask: Ask, window: TextWindow, suggestion: Suggestion) -> bool:
+        """Whether it is worth showing."""
+
+    def remembered(
+        self, document: Document, window: TextWindow, chosen: Sequence[Snippet], room: int
+    ) -> Sequence[Snippet]:
+        """Code to show to the model beside the chosen snippets of other files, the best last, in `room` characters."""
+
+
 @dataclass
 class Figures:
-    """Counted since the start, for `threadrunner/status`. The last two are tokens, all others requests."""
+    """Counted since the start, for `threadrunner/status`. The last two are tokens, all others requests unless
+    they say what they are."""
 
     requests: int = 0
     from_cache: int = 0
@@ -53,5 +82,7 @@ class Figures:
     superseded: int = 0
     speculated: int = 0
     ended_early: int = 0
+    kept_quiet: int = 0
+    """Suggestions that were not shown, since they would hardly be taken."""
     prompt_tokens: int = 0
     evaluated_tokens: int = 0

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from threadrunner.lsp.suggest.documents import Document
@@ -52,6 +52,10 @@ class Snippet:
     text: str
 
 
+Remembered = Callable[[Document, "TextWindow", Sequence[Snippet], int], Sequence[Snippet]]
+"""Other snippets for a place: no more characters than given, and nothing that the given snippets show."""
+
+
 class Trail:
     """The last `size` places that the person worked at, in any file. Places close to one another are one."""
 
@@ -78,7 +82,9 @@ class Trail:
 class Chooser:
     """Chooses for one document at a time, and keeps its choice while the window keeps its first line."""
 
-    def __init__(self) -> None:
+    def __init__(self, remembered: Remembered | None = None) -> None:
+        """`remembered` has snippets for what the others leave of the budget; they come before these."""
+        self._remembered = remembered
         self._made_for: tuple[str, object] | None = None
         self._line = 0
         self._chosen: list[Snippet] = []
@@ -92,6 +98,9 @@ class Chooser:
             self._made_for, self._line = made_for, line
             budget, others = workspace.settings.context_tokens, list(workspace.documents)
             self._chosen = choose(document, window, others, trail, workspace.ignore, budget)
+            room = budget * CHARS_PER_TOKEN - sum(len(snippet.text) for snippet in self._chosen)
+            if room > 0 and self._remembered is not None:
+                self._chosen = [*self._remembered(document, window, self._chosen, room), *self._chosen]
         return self._chosen
 
     def forget(self) -> None:

@@ -32,6 +32,8 @@ class InfillRequest:
     count: int = 1
     """Number of candidates."""
     priority: Literal["interactive", "background"] = "interactive"
+    confidence: bool = False
+    """With the tokens' log-probabilities."""
 
     @property
     def streamed(self) -> bool:
@@ -56,6 +58,8 @@ class InfillRequest:
         }
         if self.path:
             params["path"] = self.path
+        if self.confidence:
+            params["confidence"] = True
         if self.count > 1:
             params |= {"n": self.count, "temperature": CANDIDATES_TEMPERATURE}
         return params

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Callable
 from typing import Any
 
-from threadrunner.lsp.suggest.ask import DaemonClient, Figures
+from threadrunner.lsp.suggest.ask import DaemonClient, Figures, suggestion_id
 from threadrunner.lsp.suggest.infill import InfillRequest
 
 Receive = Callable[[str], None]
+Heard = Callable[[str, dict[str, Any]], None]
+"""Told of a suggestion's id and the answer that it is from."""
 
 
 class InfillClient:
     """The daemon's `infill`; counts what it costs in `figures`."""
 
-    def __init__(self, daemon: DaemonClient, figures: Figures) -> None:
+    def __init__(self, daemon: DaemonClient, figures: Figures, heard: Heard | None = None) -> None:
         self._daemon = daemon
         self._figures = figures
+        self._heard = heard
 
     async def texts(self, request: InfillRequest, receive: Receive | None = None) -> list[str]:
         """The texts to show, the best first. `receive` is called with each piece of a streamed text, unfiltered, as it
@@ -29,16 +33,22 @@ class InfillClient:
         prompt, cached = usage.get("prompt_tokens", 0), usage.get("cached_tokens", 0)
         self._figures.prompt_tokens += prompt
         self._figures.evaluated_tokens += prompt - cached
-        return request.texts(answer)
+        texts = request.texts(answer)
+        if self._heard is not None and request.confidence and len(texts) == 1:
+            self._heard(suggestion_id(request.window.prefix, texts[0]), answer)
+        return texts
 
     async def _answer(self, request: InfillRequest, receive: Receive | None) -> dict[str, Any]:
         """The daemon's result, or the text so far once a filter would cut all that could follow."""
-        text = ""
+        text, scores = "", []
         enough: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def listen(name: str, payload: dict[str, Any]) -> None:
-            nonlocal text
+            nonlocal text, scores
             if name != "token" or not request.streamed:
+                return
+            if payload.get("kind") == "confidence":
+                scores = [{"text": token, "logprob": logprob} for token, logprob in json.loads(payload["text"])]
                 return
             piece: str = payload["text"]
             text += piece
@@ -60,4 +70,4 @@ class InfillClient:
         answer.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await answer
-        return {"text": text, "finish_reason": "stop"}
+        return {"text": text, "finish_reason": "stop", "logprobs": scores}

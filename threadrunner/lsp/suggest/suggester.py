@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-import zlib
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
-from threadrunner.lsp.suggest.ask import Ask, DaemonClient, Figures, Suggestion
+from threadrunner.lsp.suggest.ask import Ask, DaemonClient, Figures, Judge, Suggestion, suggestion_id
 from threadrunner.lsp.suggest.cache import Cache, Key
 from threadrunner.lsp.suggest.context import Chooser, Trail
 from threadrunner.lsp.suggest.documents import Document
@@ -35,15 +34,18 @@ class Suggester:
         workspace: Workspace,
         figures: Figures | None = None,
         clock: Callable[[], float] = time.monotonic,
+        judge: Judge | None = None,
     ) -> None:
+        """Without a judge, all suggestions are shown."""
         self._workspace = workspace
         self._figures = figures or Figures()
         self._clock = clock
         self._cache = Cache()
         self._typist = Typist()
         self._trail = Trail()
-        self._chooser = Chooser()
-        self._client = InfillClient(daemon, self._figures)
+        self._judge = judge
+        self._chooser = Chooser(judge.remembered if judge else None)
+        self._client = InfillClient(daemon, self._figures, judge.heard if judge else None)
         self._speculation = Speculation(self._client, self._cache, self._figures)
         self._running: dict[str, asyncio.Task[list[Suggestion]]] = {}
         """By document, the editor's request under way that could not be answered at once."""
@@ -95,6 +97,9 @@ class Suggester:
         if found is None:
             found = await self._newest(document.uri, self._ask_daemon(ask, window))
         self._trail.visit(document.uri, ask.place.line)
+        if found and self._judge is not None and not self._judge.shows(ask, window, found[0]):
+            self._figures.kept_quiet += 1
+            return []
         if found:
             self._speculate(ask, window, found[0].text)
         return found
@@ -140,7 +145,7 @@ class Suggester:
         origin = window.prefix[: len(window.prefix) - hit.typed]
         typed = window.prefix[len(origin) :]
         shown = [(typed + text, cut_for(text, window, language)) for text in hit.texts]
-        return [Suggestion(_suggestion_id(origin, whole), text) for whole, text in shown if text]
+        return [Suggestion(suggestion_id(origin, whole), text) for whole, text in shown if text]
 
     async def _ask_daemon(self, ask: Ask, window: TextWindow) -> list[Suggestion]:
         """Suggestions from the request in flight, from the guess under way, or from a request of its own."""
@@ -161,7 +166,7 @@ class Suggester:
             return found
         await self._speculation.stop()
         texts = await self._start_flight(ask, window, key).result()
-        return [Suggestion(_suggestion_id(window.prefix, text), text) for text in texts or []]
+        return [Suggestion(suggestion_id(window.prefix, text), text) for text in texts or []]
 
     async def _debounce(self, ask: Ask, window: TextWindow) -> None:
         if not ask.debounce or ask.manual:
@@ -188,7 +193,8 @@ class Suggester:
         workspace, document = self._workspace, ask.document
         context = self._chooser.choose(document, window, ask.place.line, workspace, self._trail)
         path = workspace.ignore.shown_path(document.path)
-        return InfillRequest(workspace.settings, document.language, path, window, context)
+        confidence = self._judge is not None and self._judge.enabled
+        return InfillRequest(workspace.settings, document.language, path, window, context, confidence=confidence)
 
     def _speculate(self, ask: Ask, window: TextWindow, text: str) -> None:
         """Work on what would follow the shown text, were it accepted, while the person reads."""
@@ -201,8 +207,3 @@ class Suggester:
         # With the context of now: another one would change the prompt's beginning.
         request = replace(self._request(ask, window), window=after, priority="background")
         self._speculation.start(key, request)
-
-
-def _suggestion_id(prefix: str, text: str) -> str:
-    """The same for a suggestion and for the rest of it while it is typed: a checksum of its place and whole text."""
-    return f"{zlib.crc32((prefix[-200:] + chr(0) + text).encode('utf-8', 'replace')):08x}"

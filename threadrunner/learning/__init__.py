@@ -1,0 +1,1 @@
+"""What is learned of how ThreadRunner is used: counts and weights, never a text. On this machine only."""
