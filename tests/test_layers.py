@@ -41,6 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lsp.suggest": {"client", "api", "syntax", *COMMON},
     "lsp": {"client", "api", "wire", *COMMON},
     "http": {"client", "api", "syntax", "wire", *COMMON},
+    "cluster": {"http", "client", "api", *COMMON},
     "daemon.gguf": {"api"},
     "daemon.models": {"daemon.gguf", "api", "config", "remote_settings"},
     "daemon.downloads": {"daemon.gguf", "daemon.models", "api"},
@@ -73,6 +74,8 @@ STARTS = {
     "cli.commands.daemon": {"daemon.begin"},
     "cli.commands.lsp": {"lsp.server", "lsp.once"},
     "cli.commands.serve": {"http.serve"},
+    "cli.commands.cluster": {"cluster.launcher", "cluster.report", "cluster.settings"},
+    "cluster.leashed": {"daemon.begin"},
 }
 
 

@@ -1,0 +1,49 @@
+"""The HTTP app below a model's own path. Pure ASGI."""
+
+from __future__ import annotations
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from threadrunner.http.failures import HttpFailure
+from threadrunner.http.gate import refused
+
+LEFT_OUT = ("/page/", "/ui/", "/metrics", "/manifest.webmanifest", "/favicon.ico")
+"""The page and its conversations, and counts of one replica that would change with each request's way."""
+
+
+def local_path(path: str, route: str) -> str:
+    """A request's path as the app knows it: Serve passes on the whole one."""
+    if route == "/" or not (path == route or path.startswith(f"{route}/")):
+        return path
+    return path[len(route) :] or "/"
+
+
+def is_left_out(path: str) -> bool:
+    return path == "/" or path.startswith(LEFT_OUT)
+
+
+class Mounted:
+    """An ASGI application. Begins and ends with nothing: what it needs is there before it is made."""
+
+    def __init__(self, app: ASGIApp, route: str) -> None:
+        self._app = app
+        self._route = route
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        path = local_path(scope["path"], self._route)
+        if scope["type"] == "http" and is_left_out(path):
+            text = f"a cluster has no {path}; ask {self._route.rstrip('/')}/v1/chat/completions, see docs/cluster.md"
+            await refused(HttpFailure(404, "not_found_error", text, "not_found"), path)(scope, receive, send)
+            return
+        await self._app({**scope, "path": path, "raw_path": path.encode(), "root_path": ""}, receive, send)
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

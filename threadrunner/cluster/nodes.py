@@ -1,0 +1,220 @@
+"""Ray's processes on this machine: how they are started, told apart from all others, and ended without a rest.
+
+`ray stop` ends every Ray of this user. Ours are known by their environment, which all that they start inherits: it is
+there whatever became of whoever started them, and the kernel shows it (/proc/PID/environ).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from threadrunner import paths
+from threadrunner.cluster.own_daemon import RUN
+from threadrunner.cluster.settings import ClusterSettings, is_loopback
+
+MARK = "THREADRUNNER_CLUSTER"
+NODE = "THREADRUNNER_CLUSTER_NODE"
+HEAD = "head"
+
+START_WITHIN = 90.0
+TERM_WITHIN = 5.0
+
+
+class CannotStart(Exception):
+    """The text says why and what to do."""
+
+
+class Places(NamedTuple):
+    """Where one cluster keeps its things on this machine."""
+
+    folder: str
+    """Its token, keys and log; stays."""
+    run: str
+    """Ray's sockets and logs, replicas' folders; goes with `down`. Private: what Ray makes in it, others may enter."""
+
+    @property
+    def token(self) -> str:
+        return os.path.join(self.folder, "token")
+
+    @property
+    def ray(self) -> str:
+        return os.path.join(self.run, "ray")
+
+    @property
+    def log(self) -> str:
+        return os.path.join(self.folder, "ray.log")
+
+
+def places(settings: ClusterSettings) -> Places:
+    """Ray's own paths below its folder take 70 of the 107 bytes that a socket's path may have."""
+    folder = os.path.join(paths.home(), "cluster", settings.name)
+    short = f"{os.getuid()}-{zlib.crc32(folder.encode()):08x}"
+    return Places(folder, os.path.join(tempfile.gettempdir(), f"trc-{short}"))
+
+
+def environment(ours: Mapping[str, str], where: Places, settings: ClusterSettings, node: str) -> dict[str, str]:
+    """Of all of Ray's processes here. Tokens are asked for and nothing is told home, unlike in Ray by itself."""
+    dropped = ("RAY_ADDRESS", "RAY_AUTH", "RAY_USAGE", "RAY_START_HOOK", "RAY_TMPDIR")
+    kept = {name: value for name, value in ours.items() if not name.startswith(dropped)}
+    forced = {
+        MARK: where.folder,
+        NODE: node,
+        RUN: where.run,
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": where.token,
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        # Without the hook Ray opens a port for its `ray://` clients, who send pickles.
+        "RAY_START_HOOK": "threadrunner.cluster.start_hook.apply",
+        "RAY_enable_worker_prestart": "0",  # 60 MB for each core that no replica may ever want
+        "RAY_prestart_worker_first_driver": "0",
+        "RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH": "",
+        "SPT_NOENV": "1",  # setproctitle would write over what we find our processes by
+        "PYTHONUTF8": "1",
+    }
+    if is_loopback(settings.address):  # else Ray makes the outward address of it, and waits there for minutes
+        forced["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    return kept | forced
+
+
+def is_head(settings: ClusterSettings) -> bool:
+    """Whether the cluster's address is one of this machine's."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(settings.address, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.bind(address)
+    except OSError:
+        return False
+    return True
+
+
+def start_arguments(settings: ClusterSettings, where: Places, node: str, own_address: str) -> list[str]:
+    """Of `ray start`."""
+    given = ["--disable-usage-stats", "--include-log-monitor=false", "--log-color=false"]
+    given += [f"--object-store-memory={settings.object_store}", f"--node-ip-address={own_address}"]
+    given += ["--dashboard-agent-listen-port=0"]
+    if settings.cpus >= 0:
+        given.append(f"--num-cpus={settings.cpus:g}")
+    if node == HEAD:
+        return ["--head", f"--port={settings.port}", f"--temp-dir={where.ray}", "--include-dashboard=false", *given]
+    return [f"--address={settings.address}:{settings.port}", *given]
+
+
+def start(settings: ClusterSettings, where: Places, node: str) -> None:
+    """Start one node here and return when it stands. Raises CannotStart."""
+    own = settings.address if node == HEAD else address_towards(settings)
+    argv = [sys.executable, "-P", "-m", "ray.scripts.scripts", "start", *start_arguments(settings, where, node, own)]
+    with open(where.log, "ab") as log:
+        log.write(f"--- {' '.join(argv[3:])}\n".encode())
+        log.flush()
+        begin = log.tell()
+        try:
+            code = subprocess.run(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                env=environment(os.environ, where, settings, node),
+                timeout=START_WITHIN,
+                check=False,
+            ).returncode
+        except subprocess.TimeoutExpired:
+            raise CannotStart(f"Ray did not start within {START_WITHIN:.0f} s; see {where.log}") from None
+    if code:
+        raise CannotStart(_reason(settings, where, begin, node))
+
+
+def _reason(settings: ClusterSettings, where: Places, begin: int, node: str) -> str:
+    with open(where.log, encoding="utf-8", errors="replace") as log:
+        log.seek(begin)
+        said = log.read()
+    if node == HEAD and ("already" in said or "in use" in said):
+        return f"port {settings.port} of {settings.address} is taken: is another Ray running? Set another `port`"
+    if "Unauthenticated" in said or "InvalidAuthToken" in said or "authentication" in said.lower():
+        return f"the cluster at {settings.address} refuses our token: copy {where.token} from there to here"
+    if node != HEAD:
+        return (
+            f"cannot join {settings.address}:{settings.port}; does the first machine run `threadrunner cluster up`, "
+            f"with the same versions of Ray and Python, and is its port open to us? Ray's words are in {where.log}"
+        )
+    return f"Ray could not start; its words are in {where.log}"
+
+
+def address_towards(settings: ClusterSettings) -> str:
+    """The address by which the first machine sees this one."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(settings.address, settings.port, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.connect(address)  # UDP: nothing is sent
+            return str(probe.getsockname()[0])
+    except OSError as error:
+        raise CannotStart(f"{settings.address} cannot be reached: {error.strerror or error}") from None
+
+
+def running(where: Places, node: str = "") -> list[int]:
+    """Pids of the cluster's processes on this machine, or those of one node, but for our own."""
+    wanted = [f"{MARK}={where.folder}".encode(), *([f"{NODE}={node}".encode()] if node else [])]
+    return [pid for pid, variables in _environments() if all(one in variables for one in wanted)]
+
+
+def _environments() -> Iterator[tuple[int, list[bytes]]]:
+    ours = os.getpid()
+    for name in os.listdir("/proc"):
+        if name.isdecimal() and int(name) != ours:
+            # It has ended, or is another user's.
+            with contextlib.suppress(OSError), open(f"/proc/{name}/environ", "rb") as file:
+                yield int(name), file.read().split(b"\0")
+
+
+def end(where: Places, node: str = "") -> int:
+    """End them all; how many there were. Raises CannotStart where one will not."""
+    seen: set[int] = set()
+    for number, seconds in (
+        (signal.SIGTERM, TERM_WITHIN),
+        (signal.SIGKILL, TERM_WITHIN),
+        (signal.SIGKILL, TERM_WITHIN),
+    ):
+        pids = running(where, node)
+        if not pids:
+            break
+        seen.update(pids)
+        _signal_and_wait(pids, number, seconds)
+    else:
+        if left := running(where, node):
+            raise CannotStart(f"these processes do not end: {', '.join(map(str, left))}")
+    if not running(where):
+        shutil.rmtree(where.run, ignore_errors=True)
+    return len(seen)
+
+
+def _signal_and_wait(pids: list[int], number: int, seconds: float) -> None:
+    """Return when all have ended, or after that long."""
+    poll, open_ = select.poll(), set()
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            fd = os.pidfd_open(pid)
+            signal.pidfd_send_signal(fd, number)
+            poll.register(fd, select.POLLIN)
+            open_.add(fd)
+    until = time.monotonic() + seconds
+    waiting = set(open_)
+    while waiting and (left := until - time.monotonic()) > 0:
+        for fd, _ in poll.poll(left * 1e3):
+            poll.unregister(fd)
+            waiting.discard(fd)
+    for fd in open_:
+        os.close(fd)
