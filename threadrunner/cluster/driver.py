@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from threadrunner.cluster import report
+
 LOOK = 0.3
 """Seconds between two looks at a deployment: Serve tells nothing by itself."""
 
@@ -38,24 +40,23 @@ def main(action: str, address: str, out_fd: int) -> int:
 
 
 def _deploy(config: dict[str, Any], tell: Tell) -> None:
-    """Tell each new state until every application runs or has failed."""
+    """Tell each new state until every application runs, has failed, or waits for a machine that has not joined."""
     from ray.serve._private.api import serve_start
     from ray.serve.schema import ServeDeploySchema
 
     options = {name: config[name] for name in ("http_options", "proxy_location")}
     client: Any = serve_start(**options, global_logging_config=config["logging_config"])
     client.deploy_apps(ServeDeploySchema.model_validate(config))
-    names, last = {one["name"] for one in config["applications"]}, None
+    names, last, since = {one["name"] for one in config["applications"]}, None, 0.0
     while True:
         found = facts()
         if found != last:
             tell({"report": found})
-            last = found
-        states = {name: app["status"] for name, app in found["applications"].items() if name in names}
-        if len(states) == len(names) and set(states.values()) <= {"RUNNING", "DEPLOY_FAILED", "UNHEALTHY"}:
+            last, since = found, time.monotonic()
+        if report.is_settled(found, names, time.monotonic() - since):
             break
         time.sleep(LOOK)
-    if "RUNNING" in states.values():
+    if any(app["status"] == "RUNNING" for app in found["applications"].values()):
         client.wait_for_proxies_serving(wait_for_applications_running=False)
     tell({"done": True})
 
@@ -63,10 +64,18 @@ def _deploy(config: dict[str, Any], tell: Tell) -> None:
 def facts() -> dict[str, Any]:
     """What Ray knows of nodes, applications and replicas, as far as it is of use to a user."""
     import ray
+    from ray._private.state import available_resources_per_node
     from ray.serve.context import _get_global_client
 
+    free = available_resources_per_node()
     nodes = [
-        {"address": node["NodeManagerAddress"], "alive": node["Alive"], "id": node["NodeID"], "has": node["Resources"]}
+        {
+            "address": node["NodeManagerAddress"],
+            "alive": node["Alive"],
+            "id": node["NodeID"],
+            "has": node["Resources"],
+            "free": free.get(node["NodeID"], {}) if node["Alive"] else {},
+        }
         for node in ray.nodes()
     ]
     client: Any = _get_global_client(raise_if_no_controller_running=False)
@@ -82,6 +91,7 @@ def _app(details: dict[str, Any]) -> dict[str, Any]:
         "status": str(getattr(details["status"], "value", details["status"])),
         "route": details["route_prefix"],
         "message": "\n".join(filter(None, messages)),
+        "asks": next((one["deployment_config"]["ray_actor_options"] for one in deployments), {}),
         "wanted": sum(deployment["target_num_replicas"] for deployment in deployments),
         "replicas": [
             {

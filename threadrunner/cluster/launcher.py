@@ -52,7 +52,7 @@ def up(settings: ClusterSettings, node: str, say: Say) -> int:
             _start(settings, where, nodes.HEAD, say)
             return _deployed(settings, where, config, say)
         _start(settings, where, node or "here", say)
-    except nodes.CannotStart as error:
+    except nodes.NodeTrouble as error:
         raise ClusterFailed(str(error)) from None
     say(f"this machine is a part of {settings.name}; `threadrunner cluster down FILE` takes it out")
     return exits.OK
@@ -77,7 +77,7 @@ def down(settings: ClusterSettings, node: str) -> int:
     """End all of it on this machine, or one node; how many processes there were. Raises ClusterFailed."""
     try:
         return nodes.end(nodes.places(settings), node)
-    except nodes.CannotStart as error:
+    except nodes.NodeTrouble as error:
         raise ClusterFailed(str(error)) from None
 
 
@@ -129,16 +129,20 @@ def _deployed(settings: ClusterSettings, where: Places, config: dict[str, Any], 
             _tell_changes(settings, found, said, say)
     if not done:
         raise ClusterFailed(f"Ray did not finish the deployment; see {where.log}")
-    failed = [name for name, app in found["applications"].items() if app["status"] != "RUNNING"]
+    _tell_changes(settings, found, said, say, settled=True)
+    failed = [name for name, app in found["applications"].items() if app["status"] in ("DEPLOY_FAILED", "UNHEALTHY")]
     return exits.MODEL if failed else exits.OK
 
 
-def _tell_changes(settings: ClusterSettings, found: dict[str, Any], said: dict[str, str], say: Say) -> None:
+def _tell_changes(
+    settings: ClusterSettings, found: dict[str, Any], said: dict[str, str], say: Say, settled: bool = False
+) -> None:
+    """Of what waits for a machine only once it is `settled`: what was placed a moment ago looks the same."""
     for name, app in found["applications"].items():
         line = f"{name}: {report.state_of(app)}"
         if app["status"] == "RUNNING":
             line = f"{name}: {report.ready(app)} of {app['wanted']} at {report.url(settings, app['route'])}/v1"
-        elif problem := report.problem(app):
+        elif (problem := report.problem(app, found["nodes"])) and (settled or problem != report.NO_PLACE):
             line += f": {problem}"
         if said.get(name) != line:
             said[name] = line
@@ -150,7 +154,7 @@ def _driven(
 ) -> Iterator[dict[str, Any]]:
     """The driver's lines. Raises ClusterFailed."""
     read, write = os.pipe()
-    address = f"{settings.address}:{settings.port}"
+    address = f"{nodes.ray_address(settings)}:{settings.port}"
     argv = [sys.executable, "-P", "-m", "threadrunner.cluster.driver", action, address, str(write)]
     with open(where.log, "ab") as log:
         process = subprocess.Popen(
@@ -159,7 +163,7 @@ def _driven(
             stdout=log,
             stderr=log,
             cwd="/",
-            env=nodes.environment(os.environ, where, settings, "driver"),
+            env=nodes.environment(os.environ, where, "driver"),
             pass_fds=[write],
         )
     os.close(write)

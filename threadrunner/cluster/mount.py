@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from threadrunner.http.failures import HttpFailure
 from threadrunner.http.gate import refused
@@ -25,20 +25,31 @@ def is_left_out(path: str) -> bool:
 class Mounted:
     """An ASGI application. Begins and ends with nothing: what it needs is there before it is made."""
 
-    def __init__(self, app: ASGIApp, route: str) -> None:
+    def __init__(self, app: ASGIApp, route: str, replica: str = "") -> None:
+        """`replica` is told in each answer's head: which one it was, to see whether talks stay where their cache is."""
         self._app = app
         self._route = route
+        self._head = [(b"x-threadrunner-replica", replica.encode())]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
             return
         path = local_path(scope["path"], self._route)
+        send = self._named(send)
         if scope["type"] == "http" and is_left_out(path):
             text = f"a cluster has no {path}; ask {self._route.rstrip('/')}/v1/chat/completions, see docs/cluster.md"
             await refused(HttpFailure(404, "not_found_error", text, "not_found"), path)(scope, receive, send)
             return
         await self._app({**scope, "path": path, "raw_path": path.encode(), "root_path": ""}, receive, send)
+
+    def _named(self, send: Send) -> Send:
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", []), *self._head]}
+            await send(message)
+
+        return sending
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

@@ -22,17 +22,17 @@ from typing import NamedTuple
 
 from threadrunner import paths
 from threadrunner.cluster.own_daemon import RUN
-from threadrunner.cluster.settings import ClusterSettings, is_loopback
+from threadrunner.cluster.settings import ClusterSettings
 
 MARK = "THREADRUNNER_CLUSTER"
 NODE = "THREADRUNNER_CLUSTER_NODE"
 HEAD = "head"
 
 START_WITHIN = 90.0
-TERM_WITHIN = 5.0
+TERM_WITHIN = 3.0
 
 
-class CannotStart(Exception):
+class NodeTrouble(Exception):
     """The text says why and what to do."""
 
 
@@ -64,7 +64,7 @@ def places(settings: ClusterSettings) -> Places:
     return Places(folder, os.path.join(tempfile.gettempdir(), f"trc-{short}"))
 
 
-def environment(ours: Mapping[str, str], where: Places, settings: ClusterSettings, node: str) -> dict[str, str]:
+def environment(ours: Mapping[str, str], where: Places, node: str) -> dict[str, str]:
     """Of all of Ray's processes here. Tokens are asked for and nothing is told home, unlike in Ray by itself."""
     dropped = ("RAY_ADDRESS", "RAY_AUTH", "RAY_USAGE", "RAY_START_HOOK", "RAY_TMPDIR")
     kept = {name: value for name, value in ours.items() if not name.startswith(dropped)}
@@ -85,9 +85,13 @@ def environment(ours: Mapping[str, str], where: Places, settings: ClusterSetting
         "SPT_NOENV": "1",  # setproctitle would write over what we find our processes by
         "PYTHONUTF8": "1",
     }
-    if is_loopback(settings.address):  # else Ray makes the outward address of it, and waits there for minutes
-        forced["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     return kept | forced
+
+
+def ray_address(settings: ClusterSettings) -> str:
+    """The first machine's, as Ray is told it: of 127.0.0.1 it makes this machine's outward address, where no process
+    listens, and waits there for minutes. 127.0.0.2 is as local, and is left alone."""
+    return "127.0.0.2" if settings.address in ("localhost", "127.0.0.1") else settings.address
 
 
 def is_head(settings: ClusterSettings) -> bool:
@@ -110,12 +114,12 @@ def start_arguments(settings: ClusterSettings, where: Places, node: str, own_add
         given.append(f"--num-cpus={settings.cpus:g}")
     if node == HEAD:
         return ["--head", f"--port={settings.port}", f"--temp-dir={where.ray}", "--include-dashboard=false", *given]
-    return [f"--address={settings.address}:{settings.port}", *given]
+    return [f"--address={ray_address(settings)}:{settings.port}", *given]
 
 
 def start(settings: ClusterSettings, where: Places, node: str) -> None:
-    """Start one node here and return when it stands. Raises CannotStart."""
-    own = settings.address if node == HEAD else address_towards(settings)
+    """Start one node here and return when it stands. Raises NodeTrouble."""
+    own = ray_address(settings) if node == HEAD else address_towards(settings)
     argv = [sys.executable, "-P", "-m", "ray.scripts.scripts", "start", *start_arguments(settings, where, node, own)]
     with open(where.log, "ab") as log:
         log.write(f"--- {' '.join(argv[3:])}\n".encode())
@@ -128,14 +132,14 @@ def start(settings: ClusterSettings, where: Places, node: str) -> None:
                 stdout=log,
                 stderr=log,
                 cwd="/",
-                env=environment(os.environ, where, settings, node),
+                env=environment(os.environ, where, node),
                 timeout=START_WITHIN,
                 check=False,
             ).returncode
         except subprocess.TimeoutExpired:
-            raise CannotStart(f"Ray did not start within {START_WITHIN:.0f} s; see {where.log}") from None
+            raise NodeTrouble(f"Ray did not start within {START_WITHIN:.0f} s; see {where.log}") from None
     if code:
-        raise CannotStart(_reason(settings, where, begin, node))
+        raise NodeTrouble(_reason(settings, where, begin, node))
 
 
 def _reason(settings: ClusterSettings, where: Places, begin: int, node: str) -> str:
@@ -157,12 +161,14 @@ def _reason(settings: ClusterSettings, where: Places, begin: int, node: str) -> 
 def address_towards(settings: ClusterSettings) -> str:
     """The address by which the first machine sees this one."""
     try:
-        family, kind, _, _, address = socket.getaddrinfo(settings.address, settings.port, type=socket.SOCK_DGRAM)[0]
+        family, kind, _, _, address = socket.getaddrinfo(ray_address(settings), settings.port, type=socket.SOCK_DGRAM)[
+            0
+        ]
         with socket.socket(family, kind) as probe:
             probe.connect(address)  # UDP: nothing is sent
             return str(probe.getsockname()[0])
     except OSError as error:
-        raise CannotStart(f"{settings.address} cannot be reached: {error.strerror or error}") from None
+        raise NodeTrouble(f"{settings.address} cannot be reached: {error.strerror or error}") from None
 
 
 def running(where: Places, node: str = "") -> list[int]:
@@ -181,7 +187,7 @@ def _environments() -> Iterator[tuple[int, list[bytes]]]:
 
 
 def end(where: Places, node: str = "") -> int:
-    """End them all; how many there were. Raises CannotStart where one will not."""
+    """End them all; how many there were. Raises NodeTrouble where one will not."""
     seen: set[int] = set()
     for number, seconds in (
         (signal.SIGTERM, TERM_WITHIN),
@@ -195,7 +201,7 @@ def end(where: Places, node: str = "") -> int:
         _signal_and_wait(pids, number, seconds)
     else:
         if left := running(where, node):
-            raise CannotStart(f"these processes do not end: {', '.join(map(str, left))}")
+            raise NodeTrouble(f"these processes do not end: {', '.join(map(str, left))}")
     if not running(where):
         shutil.rmtree(where.run, ignore_errors=True)
     return len(seen)

@@ -44,7 +44,7 @@ class ModelReplica:
         except OSError as error:
             raise RuntimeError(words.marked(f"{error.strerror}: {error.filename}")) from None
         gateway = Gateway(OneModel(self._client, args["name"], named))
-        self._app = Mounted(make_app(gateway, policy(args)), args["route"])
+        self._app = Mounted(make_app(gateway, policy(args)), args["route"], serve.get_replica_context().replica_tag)
 
     async def _fetched(self, model: str) -> str:
         """The daemon's name for it, once its file is here: of all replicas on a machine, one fetches it."""

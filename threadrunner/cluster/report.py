@@ -15,7 +15,10 @@ _STATES = {
     "UNHEALTHY": "failing",
     "DELETING": "ending",
 }
-NO_PLACE = "no machine of the cluster has what it asks for (cpus, gpus, memory, needs): change that, or add a machine"
+NO_PLACE = (
+    "no machine of the cluster has room for it (cpus, gpus, memory, needs): it starts by itself once one joins that has"
+)
+PLACED_WITHIN = 4.0
 
 
 def url(settings: ClusterSettings, route: str) -> str:
@@ -33,14 +36,31 @@ def ready(app: dict[str, Any]) -> int:
     return sum(replica["state"] == "RUNNING" for replica in app["replicas"])
 
 
-def problem(app: dict[str, Any]) -> str:
+def problem(app: dict[str, Any], nodes: list[dict[str, Any]]) -> str:
     """Why it does not run, in words; empty: it does, or is still starting."""
-    message = app["message"]
-    if not message or app["status"] == "RUNNING":
-        return ""
-    if "Resources required" in message or "to be scheduled" in message:
+    if waits(app, nodes):
         return NO_PLACE
-    return words.unmarked(message) if app["status"] in ("DEPLOY_FAILED", "UNHEALTHY") else ""
+    return words.unmarked(app["message"]) if app["status"] in ("DEPLOY_FAILED", "UNHEALTHY") else ""
+
+
+def waits(app: dict[str, Any], nodes: list[dict[str, Any]]) -> bool:
+    """Whether a replica of it has no machine, and none has room for it."""
+    homeless = any(replica["state"] == "STARTING" and not replica["node"] for replica in app["replicas"])
+    return homeless and not any(has_room(node["free"], app["asks"]) for node in nodes if node["alive"])
+
+
+def has_room(free: dict[str, float], asks: dict[str, Any]) -> bool:
+    wanted = {"CPU": asks.get("num_cpus"), "GPU": asks.get("num_gpus"), "memory": asks.get("memory")}
+    wanted |= asks.get("resources") or {}
+    return all(free.get(name, 0.0) >= amount for name, amount in wanted.items() if amount)
+
+
+def is_settled(report: dict[str, Any], names: set[str], seconds: float) -> bool:
+    """Whether nothing more will change by itself; `seconds`: since something did. A replica that has just been placed
+    looks like one without a place, until Serve has heard of it."""
+    apps = {name: app for name, app in report["applications"].items() if name in names}
+    moving = [app for app in apps.values() if app["status"] not in ("RUNNING", "DEPLOY_FAILED", "UNHEALTHY")]
+    return len(apps) == len(names) and all(seconds > PLACED_WITHIN and waits(app, report["nodes"]) for app in moving)
 
 
 def rows(settings: ClusterSettings, report: dict[str, Any]) -> list[tuple[str, ...]]:

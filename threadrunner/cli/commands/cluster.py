@@ -72,7 +72,7 @@ def status(options: Namespace) -> int:
     render.out(render.table(report.rows(settings, found)))
     render.out(report.machines(found) + "\n")
     for name, app in sorted(found["applications"].items()):
-        if problem := report.problem(app):
+        if problem := report.problem(app, found["nodes"]):
             render.say(f"{name}: {problem}")
     return exits.OK
 
