@@ -123,7 +123,7 @@ class Rig:
 
 
 def chat(prompt: str) -> dict[str, Any]:
-    return {"messages": [{"role": "user", "content": prompt}]}
+    return {"model": "default", "messages": [{"role": "user", "content": prompt}]}
 
 
 def replica_of(reply: Reply) -> str:

@@ -103,6 +103,7 @@ def _start(settings: ClusterSettings, where: Places, node: str, say: Say) -> Non
     if nodes.running(where, node):
         return
     if node == nodes.HEAD:
+        nodes.check_ports(settings)
         keys.made(where.token)
     elif not os.path.exists(where.token):
         raise ClusterFailed(
@@ -114,7 +115,11 @@ def _start(settings: ClusterSettings, where: Places, node: str, say: Say) -> Non
     except keys.BadKeyFile as error:
         raise ClusterFailed(str(error)) from None
     say(f"starting Ray on {settings.address}" if node == nodes.HEAD else f"joining {settings.address}")
-    nodes.start(settings, where, node)
+    try:
+        nodes.start(settings, where, node)
+    except BaseException:
+        nodes.end(where, node)  # a half that would keep the next one from starting
+        raise
 
 
 def _deployed(settings: ClusterSettings, where: Places, config: dict[str, Any], say: Say) -> int:

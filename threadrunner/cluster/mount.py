@@ -1,11 +1,16 @@
-"""The HTTP app below a model's own path. Pure ASGI."""
+"""The HTTP app below a model's own path, and who may ask there. Pure ASGI."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from threadrunner.cluster.keys import same_digest
 from threadrunner.http.failures import HttpFailure
 from threadrunner.http.gate import refused
+from threadrunner.http.policy import Policy
+from threadrunner.http.sockets import in_url
 
 LEFT_OUT = ("/page/", "/ui/", "/metrics", "/manifest.webmanifest", "/favicon.ico")
 """The page and its conversations, and counts of one replica that would change with each request's way."""
@@ -20,6 +25,17 @@ def local_path(path: str, route: str) -> str:
 
 def is_left_out(path: str) -> bool:
     return path == "/" or path.startswith(LEFT_OUT)
+
+
+def policy(args: dict[str, Any]) -> Policy:
+    """By a replica's part of the configuration."""
+    return Policy(
+        args["port"],
+        frozenset(in_url(host.lower()) for host in args["hosts"]),
+        is_key=same_digest(args["keys"]) if args["keys"] else None,
+        how_host="`hosts` in the cluster's file adds a name",
+        how_origin="a cluster answers to programs only",
+    )
 
 
 class Mounted:

@@ -117,6 +117,23 @@ def start_arguments(settings: ClusterSettings, where: Places, node: str, own_add
     return [f"--address={ray_address(settings)}:{settings.port}", *given]
 
 
+def check_ports(settings: ClusterSettings) -> None:
+    """Raises NodeTrouble where the first machine's are not free: `ray start` waits 48 s for another program on its port,
+    and a proxy without its port fails again and again while the models run."""
+    for key, host, port in (
+        ("port", ray_address(settings), settings.port),
+        ("listen", settings.listen, settings.listen_port),
+    ):
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            family, kind, protocol, _, address = found[0]
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as they do: one that was closed just now
+                probe.bind(address)
+        except OSError as error:
+            raise NodeTrouble(f"cannot listen on {host}:{port}: {error.strerror}; set another `{key}`") from None
+
+
 def start(settings: ClusterSettings, where: Places, node: str) -> None:
     """Start one node here and return when it stands. Raises NodeTrouble."""
     own = ray_address(settings) if node == HEAD else address_towards(settings)
@@ -139,15 +156,13 @@ def start(settings: ClusterSettings, where: Places, node: str) -> None:
         except subprocess.TimeoutExpired:
             raise NodeTrouble(f"Ray did not start within {START_WITHIN:.0f} s; see {where.log}") from None
     if code:
-        raise NodeTrouble(_reason(settings, where, begin, node))
+        with open(where.log, encoding="utf-8", errors="replace") as log:
+            log.seek(begin)
+            raise NodeTrouble(reason(log.read(), settings, where, node))
 
 
-def _reason(settings: ClusterSettings, where: Places, begin: int, node: str) -> str:
-    with open(where.log, encoding="utf-8", errors="replace") as log:
-        log.seek(begin)
-        said = log.read()
-    if node == HEAD and ("already" in said or "in use" in said):
-        return f"port {settings.port} of {settings.address} is taken: is another Ray running? Set another `port`"
+def reason(said: str, settings: ClusterSettings, where: Places, node: str) -> str:
+    """Why a node did not start and what to do, by what `ray start` said. Pure."""
     if "Unauthenticated" in said or "InvalidAuthToken" in said or "authentication" in said.lower():
         return f"the cluster at {settings.address} refuses our token: copy {where.token} from there to here"
     if node != HEAD:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import hashlib
-import hmac
 import os
 from typing import Any
 
@@ -15,14 +13,12 @@ from threadrunner import paths
 from threadrunner.api.errors import ApiError, NotSupported
 from threadrunner.client.aio import AsyncClient
 from threadrunner.cluster import words
-from threadrunner.cluster.mount import Mounted
+from threadrunner.cluster.mount import Mounted, policy
 from threadrunner.cluster.one_model import OneModel
 from threadrunner.cluster.own_daemon import OwnDaemon
 from threadrunner.cluster.serve_config import DEPLOYMENT
 from threadrunner.http.app import make_app
 from threadrunner.http.gateway import Gateway
-from threadrunner.http.policy import Policy
-from threadrunner.http.sockets import in_url
 
 
 def application(args: dict[str, Any]) -> Any:
@@ -79,22 +75,6 @@ class ModelReplica:
     async def __del__(self) -> None:
         await self._client.close()
         await self._own.end()
-
-
-def policy(args: dict[str, Any]) -> Policy:
-    """Who may ask a replica."""
-    hosts = frozenset(in_url(host.lower()) for host in args["hosts"])
-    return Policy(args["port"], hosts, frozenset(), same_digest(args["keys"]) if args["keys"] else None)
-
-
-def same_digest(digests: list[str]) -> Any:
-    """Whether a text is one of these keys, each looked at, in a time that tells nothing of them."""
-
-    def is_key(given: str) -> bool:
-        digest = hashlib.sha256(given.encode("utf-8", "surrogateescape")).hexdigest()
-        return sum(hmac.compare_digest(digest, known) for known in digests) > 0
-
-    return is_key
 
 
 def _locked(path: str) -> int:
