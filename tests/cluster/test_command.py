@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,9 +39,9 @@ def with_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launcher, "_need_ray", lambda: None)
 
 
-def said(capfd: pytest.CaptureFixture[str], action: str, file: Path, **given: bool) -> tuple[int, str, str]:
+def said(capfd: pytest.CaptureFixture[str], action: str, file: Path, **given: Any) -> tuple[int, str, str]:
     """Exit code and what it wrote."""
-    options = argparse.Namespace(**{"file": str(file), "node": "", "print": False, "json": False, **given})
+    options = argparse.Namespace(**{"file": str(file), "node": "", "has": [], "print": False, "json": False, **given})
     code = getattr(cluster, action)(options)
     printed = capfd.readouterr()
     return code, printed.out, printed.err
@@ -98,3 +99,8 @@ def test_keys_that_will_not_do(file: Path, with_ray: None, capfd: pytest.Capture
     file.write_text(FILE.format(address="127.0.0.1", keys="file:/nowhere/keys"))
     code, _, told = said(capfd, "up", file)
     assert (code, "/nowhere/keys: No such file" in told) == (2, True)
+
+
+def test_a_label_that_no_model_asks_for(file: Path, with_ray: None, capfd: pytest.CaptureFixture[str]) -> None:
+    code, _, told = said(capfd, "up", file, has=["bigg"])
+    assert (code, "no model needs bigg" in told) == (exits.USAGE, True)

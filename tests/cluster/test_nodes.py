@@ -94,7 +94,8 @@ def test_the_first_machine_and_the_others(where: Places) -> None:
     head = nodes.start_arguments(team(cpus=4), where, nodes.HEAD, "10.0.0.1")
     assert head[0] == "--head"
     assert {"--port=6380", "--num-cpus=4", "--node-ip-address=10.0.0.1", "--include-dashboard=false"} <= {*head}
-    other = nodes.start_arguments(team(), where, "here", "10.0.0.2")
+    other = nodes.start_arguments(team(), where, "here", "10.0.0.2", ["big"])
+    assert '--resources={"big": 1}' in other
     assert {"--address=10.0.0.1:6380", "--node-ip-address=10.0.0.2"} <= {*other}
     assert not [one for one in other if one.startswith(("--head", "--num-cpus", "--port"))]
 

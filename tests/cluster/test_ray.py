@@ -136,7 +136,7 @@ def test_a_model_that_cannot_be_had_fails_in_our_own_words_and_leaves_the_others
     rig.write(TROUBLE)
     assert done.returncode == 3, done.stderr
     assert "broken: failed: ModelLoadFailed: " in done.stderr
-    assert "missing: failed: FetchFailed: " in done.stderr  # for this cluster is offline
+    assert "missing: failed: ModelNotFound: smollm2:135m is not on this machine" in done.stderr
     assert "Traceback" not in done.stderr
     assert rig.say("toy", "hello").status == 200
     real = rig.ask("/tiny/v1/chat/completions", {**chat("hello"), "max_tokens": 3})

@@ -170,6 +170,17 @@ def test_a_daemon_has_nothing_of_rays_and_no_option_of_this_machines_user() -> N
     )
 
 
+def test_a_machine_that_is_offline_stays_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(ours: dict[str, str]) -> str | None:
+        return environment(ours, "/r", "x", {"offline": False}).get("THREADRUNNER_OFFLINE")
+
+    monkeypatch.setenv("THREADRUNNER_HOME", str(tmp_path))
+    assert offline({}) == "0"
+    assert offline({"THREADRUNNER_OFFLINE": "1"}) == "1"
+    (tmp_path / "config.toml").write_text("offline = true\n")
+    assert offline({}) == "1"
+
+
 def test_a_path_below_a_models_own() -> None:
     assert [local_path(path, "/a") for path in ("/a", "/a/", "/a/v1/x", "/ab")] == ["/", "/", "/v1/x", "/ab"]
     assert local_path("/v1/x", "/") == "/v1/x"

@@ -98,6 +98,7 @@ def test_a_mistake_is_told_with_what_may_stand_there(top: dict[str, Any], said: 
         ({"replicas": 1.5}, "replicas must be"),
         ({"replicas": True}, "replicas must be"),
         ({"cpus": -1}, "cpus must be a number from 0 to"),
+        ({"needs": "GPU"}, "needs must be a label of small letters"),
         ({"gpu": 1}, "'gpu' is no option; there are model, route"),
         ({"options": {"context": "many"}}, "[models.small.options]"),
         ({"options": {"idle_exit": 5}}, "options has no 'idle_exit'; docs/configuration.md lists"),

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from threadrunner import exits, paths
@@ -41,7 +41,7 @@ def configuration(settings: ClusterSettings) -> dict[str, Any]:
         raise ClusterFailed(str(error)) from None
 
 
-def up(settings: ClusterSettings, node: str, say: Say) -> int:
+def up(settings: ClusterSettings, node: str, labels: Sequence[str], say: Say) -> int:
     """Start this machine's part and, on the first one, deploy the models. Raises ClusterFailed."""
     _need_ray()
     where = _prepared(settings)
@@ -49,9 +49,9 @@ def up(settings: ClusterSettings, node: str, say: Say) -> int:
     try:
         if head:
             config = configuration(settings)
-            _start(settings, where, nodes.HEAD, say)
+            _start(settings, where, nodes.HEAD, labels, say)
             return _deployed(settings, where, config, say)
-        _start(settings, where, node or "here", say)
+        _start(settings, where, node or "here", labels, say)
     except nodes.NodeTrouble as error:
         raise ClusterFailed(str(error)) from None
     say(f"this machine is a part of {settings.name}; `threadrunner cluster down FILE` takes it out")
@@ -99,9 +99,13 @@ def _prepared(settings: ClusterSettings) -> Places:
     return where
 
 
-def _start(settings: ClusterSettings, where: Places, node: str, say: Say) -> None:
+def _start(settings: ClusterSettings, where: Places, node: str, labels: Sequence[str], say: Say) -> None:
     if nodes.running(where, node):
         return
+    if unknown := set(labels) - {model.needs for model in settings.models}:
+        raise ClusterFailed(
+            f"no model needs {', '.join(sorted(unknown))}; is it another name in the file?", exits.USAGE
+        )
     if node == nodes.HEAD:
         nodes.check_ports(settings)
         keys.made(where.token)
@@ -116,7 +120,7 @@ def _start(settings: ClusterSettings, where: Places, node: str, say: Say) -> Non
         raise ClusterFailed(str(error)) from None
     say(f"starting Ray on {settings.address}" if node == nodes.HEAD else f"joining {settings.address}")
     try:
-        nodes.start(settings, where, node)
+        nodes.start(settings, where, node, labels)
     except BaseException:
         nodes.end(where, node)  # a half that would keep the next one from starting
         raise

@@ -7,6 +7,7 @@ there whatever became of whoever started them, and the kernel shows it (/proc/PI
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
 import shutil
@@ -17,7 +18,7 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from threadrunner import paths
@@ -105,20 +106,24 @@ def is_head(settings: ClusterSettings) -> bool:
     return True
 
 
-def start_arguments(settings: ClusterSettings, where: Places, node: str, own_address: str) -> list[str]:
+def start_arguments(
+    settings: ClusterSettings, where: Places, node: str, own_address: str, labels: Sequence[str] = ()
+) -> list[str]:
     """Of `ray start`."""
     given = ["--disable-usage-stats", "--include-log-monitor=false", "--log-color=false"]
     given += [f"--object-store-memory={settings.object_store}", f"--node-ip-address={own_address}"]
     given += ["--dashboard-agent-listen-port=0"]
     if settings.cpus >= 0:
         given.append(f"--num-cpus={settings.cpus:g}")
+    if labels:
+        given.append(f"--resources={json.dumps(dict.fromkeys(labels, 1))}")
     if node == HEAD:
         return ["--head", f"--port={settings.port}", f"--temp-dir={where.ray}", "--include-dashboard=false", *given]
     return [f"--address={ray_address(settings)}:{settings.port}", *given]
 
 
 def check_ports(settings: ClusterSettings) -> None:
-    """Raises NodeTrouble where the first machine's are not free: `ray start` waits 48 s for another program on its port,
+    """Raises NodeTrouble where the first machine's are not free: `ray start` waits 48 s for any program on its port,
     and a proxy without its port fails again and again while the models run."""
     for key, host, port in (
         ("port", ray_address(settings), settings.port),
@@ -134,10 +139,11 @@ def check_ports(settings: ClusterSettings) -> None:
             raise NodeTrouble(f"cannot listen on {host}:{port}: {error.strerror}; set another `{key}`") from None
 
 
-def start(settings: ClusterSettings, where: Places, node: str) -> None:
+def start(settings: ClusterSettings, where: Places, node: str, labels: Sequence[str]) -> None:
     """Start one node here and return when it stands. Raises NodeTrouble."""
     own = ray_address(settings) if node == HEAD else address_towards(settings)
-    argv = [sys.executable, "-P", "-m", "ray.scripts.scripts", "start", *start_arguments(settings, where, node, own)]
+    arguments = start_arguments(settings, where, node, own, labels)
+    argv = [sys.executable, "-P", "-m", "ray.scripts.scripts", "start", *arguments]
     with open(where.log, "ab") as log:
         log.write(f"--- {' '.join(argv[3:])}\n".encode())
         log.flush()

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Mapping
 from typing import Any
 
-from threadrunner import paths
+from threadrunner import config, paths
 from threadrunner.api.errors import Unreachable
 
 RUN = "THREADRUNNER_CLUSTER_RUN"
@@ -24,12 +24,14 @@ END_WITHIN = 5.0
 
 def environment(ours: Mapping[str, str], home: str, model: str, options: Mapping[str, Any]) -> dict[str, str]:
     """The daemon's. Nothing of Ray's, whose token opens the whole cluster, and no option that this machine's user has
-    set for a daemon of theirs."""
+    set for a daemon of theirs; but `offline` is the machine's, and no file of the cluster's lifts it."""
     dropped = ("RAY_", "THREADRUNNER_", "OMP_")
     kept = {name: value for name, value in ours.items() if not name.startswith(dropped)}
     kept |= {name: value for name, value in ours.items() if name.startswith("THREADRUNNER_CLUSTER")}
     mine = {"home": home, "socket": os.path.join(home, "run", "d.sock"), "keep_alive": "-1", "model": model}
     mine |= {name: text(value) for name, value in options.items()}
+    if config.readable(ours)[0].offline:
+        mine["offline"] = "1"
     return {**kept, **{f"THREADRUNNER_{name.upper()}": value for name, value in mine.items()}, "PYTHONUTF8": "1"}
 
 
@@ -44,7 +46,7 @@ class OwnDaemon:
     """Started by the first `dial`, and again by one that finds it gone."""
 
     def __init__(self, model: str, options: Mapping[str, Any]) -> None:
-        """Raises OSError."""
+        """Raises OSError; ConfigError for this machine's environment."""
         # Not in our folder: a socket's path has 107 bytes at most, and a home may be on a network.
         self.home = tempfile.mkdtemp(prefix="r-", dir=os.environ.get(RUN))
         models = paths.models_dir()
@@ -53,6 +55,11 @@ class OwnDaemon:
         self._env = environment(os.environ, self.home, model, options)
         self._process: subprocess.Popen[bytes] | None = None
         self._starting = asyncio.Lock()
+
+    @property
+    def offline(self) -> bool:
+        """Whether it fetches nothing."""
+        return self._env.get("THREADRUNNER_OFFLINE") == "1"
 
     @property
     def pid(self) -> int:

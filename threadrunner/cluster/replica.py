@@ -17,6 +17,7 @@ from threadrunner.cluster.mount import Mounted, policy
 from threadrunner.cluster.one_model import OneModel
 from threadrunner.cluster.own_daemon import OwnDaemon
 from threadrunner.cluster.serve_config import DEPLOYMENT
+from threadrunner.config import ConfigError
 from threadrunner.http.app import make_app
 from threadrunner.http.gateway import Gateway
 
@@ -39,6 +40,8 @@ class ModelReplica:
             raise RuntimeError(words.marked(f"{error.kind}: {error.message}")) from None
         except OSError as error:
             raise RuntimeError(words.marked(f"{error.strerror}: {error.filename}")) from None
+        except ConfigError as error:
+            raise RuntimeError(words.marked(str(error))) from None
         gateway = Gateway(OneModel(self._client, args["name"], named))
         self._app = Mounted(make_app(gateway, policy(args)), args["route"], serve.get_replica_context().replica_tag)
 
@@ -46,7 +49,7 @@ class ModelReplica:
         """The daemon's name for it, once its file is here: of all replicas on a machine, one fetches it."""
         if (await self._client.request("status", {}))["backend"] != "llama":
             return ""
-        if not os.path.isabs(model):
+        if not os.path.isabs(model) and not self._own.offline:
             lock = await asyncio.to_thread(_locked, os.path.join(paths.models_dir(), ".cluster.lock"))
             try:
                 await self._client.request("models.pull", {"model": model})

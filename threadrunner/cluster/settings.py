@@ -161,7 +161,7 @@ def _model(name: str, value: Any) -> ClusterModel:
         cpus=table.number("cpus", 1.0, 0.0, 4096.0),
         gpus=table.number("gpus", 0.0, 0.0, 64.0),
         memory=int(table.number("memory", 0, 0, 1 << 50)),
-        needs=table.text("needs", ""),
+        needs=_label(table),
         options=_options(table),
     )  # fmt: skip
 
@@ -175,6 +175,13 @@ def _replicas(table: _Table) -> tuple[int, int]:
             f"{table.at('replicas')} must be a number, or the least and the most as [1, 4], at most {MOST_REPLICAS}"
         )
     return both[0], both[1]
+
+
+def _label(table: _Table) -> str:
+    label = table.text("needs", "")
+    if label and (not _NAME.fullmatch(label) or label in ("memory", "object_store_memory")):
+        raise BadClusterFile(f"{table.at('needs')} must be a label of small letters, as `cluster up --has` takes it")
+    return label
 
 
 def _options(table: _Table) -> dict[str, Any]:

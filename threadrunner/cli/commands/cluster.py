@@ -21,6 +21,9 @@ def arguments(parser: Parser) -> None:
     action = actions.add("up", "start this machine's part; on the first machine, the models too", up)
     _file(action)
     action.add_argument("--node", default="", metavar="NAME", help="a further node on this machine, to try things out")
+    action.add_argument(
+        "--has", action="append", default=[], metavar="LABEL", help="this machine has what models ask for by `needs`"
+    )
     action.add_argument("--print", action="store_true", help="print the Serve configuration, and start nothing")
     action = actions.add("status", "what runs where", status)
     _file(action)
@@ -51,7 +54,7 @@ def up(options: Namespace) -> int:
         if options.print:
             render.out(render.json_line(launcher.configuration(settings)))
             return exits.OK
-        return launcher.up(settings, options.node, render.say)
+        return launcher.up(settings, options.node, options.has, render.say)
     except launcher.ClusterFailed as error:
         render.say(str(error))
         return error.code
