@@ -116,7 +116,7 @@ def test_a_port_that_is_taken(key: str) -> None:
 def test_where_the_first_machine_is() -> None:
     assert nodes.is_head(team("127.0.0.1"))
     assert not nodes.is_head(team("192.0.2.1"))  # a network for documents, and no machine's
-    assert nodes.ray_address(team("127.0.0.1")) == "127.0.0.2"
+    assert nodes.ray_address(team("127.0.0.1")) == nodes.address_towards(team("127.0.0.1")) == "127.0.0.2"
     assert nodes.ray_address(team()) == "10.0.0.1"
 
 

@@ -131,6 +131,7 @@ def test_a_worker_that_is_killed_ends_its_answers_and_no_other(rig: Rig) -> None
 def test_a_model_that_cannot_be_had_fails_in_our_own_words_and_leaves_the_others(rig: Rig, tmp_path: Path) -> None:
     tiny.untied(tmp_path / "tiny.gguf")
     (tmp_path / "broken.gguf").write_text("this is no model")
+    before = set(rig.replicas("toy"))
     rig.write(TROUBLE + OTHERS.format(folder=tmp_path))
     done = rig.run("up")
     rig.write(TROUBLE)
@@ -143,6 +144,7 @@ def test_a_model_that_cannot_be_had_fails_in_our_own_words_and_leaves_the_others
     assert (real.status, real.json["model"], real.json["usage"]["completion_tokens"]) == (200, "tiny", 3)
     assert rig.run("up").returncode == 0  # without them again
     eventually(lambda: set(rig.status()["applications"]) == {"toy"})
+    assert set(rig.replicas("toy")) == before
 
 
 def test_no_process_without_the_token_may_join_or_ask(rig: Rig) -> None:

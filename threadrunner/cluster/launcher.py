@@ -93,7 +93,6 @@ def _prepared(settings: ClusterSettings) -> Places:
     try:
         paths.make_home()
         os.makedirs(where.folder, mode=0o700, exist_ok=True)
-        paths.private_dir(where.run)
     except paths.PathError as error:
         raise ClusterFailed(str(error)) from None
     return where

@@ -29,6 +29,10 @@ MARK = "THREADRUNNER_CLUSTER"
 NODE = "THREADRUNNER_CLUSTER_NODE"
 HEAD = "head"
 
+LOCAL = "127.0.0.2"
+"""Of 127.0.0.1 Ray makes this machine's outward address, and waits there for minutes for what listens elsewhere. This
+one is as local, and is left alone."""
+
 START_WITHIN = 90.0
 TERM_WITHIN = 3.0
 
@@ -80,6 +84,7 @@ def environment(ours: Mapping[str, str], where: Places, node: str) -> dict[str, 
         "DO_NOT_TRACK": "1",
         # Without the hook Ray opens a port for its `ray://` clients, who send pickles.
         "RAY_START_HOOK": "threadrunner.cluster.start_hook.apply",
+        "RAY_enable_metrics_collection": "0",  # a port for Prometheus on every address, which asks for no token
         "RAY_enable_worker_prestart": "0",  # 60 MB for each core that no replica may ever want
         "RAY_prestart_worker_first_driver": "0",
         "RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH": "",
@@ -90,9 +95,8 @@ def environment(ours: Mapping[str, str], where: Places, node: str) -> dict[str, 
 
 
 def ray_address(settings: ClusterSettings) -> str:
-    """The first machine's, as Ray is told it: of 127.0.0.1 it makes this machine's outward address, where no process
-    listens, and waits there for minutes. 127.0.0.2 is as local, and is left alone."""
-    return "127.0.0.2" if settings.address in ("localhost", "127.0.0.1") else settings.address
+    """The first machine's, as Ray is told it."""
+    return LOCAL if settings.address in ("localhost", "127.0.0.1") else settings.address
 
 
 def is_head(settings: ClusterSettings) -> bool:
@@ -141,6 +145,10 @@ def check_ports(settings: ClusterSettings) -> None:
 
 def start(settings: ClusterSettings, where: Places, node: str, labels: Sequence[str]) -> None:
     """Start one node here and return when it stands. Raises NodeTrouble."""
+    try:
+        paths.private_dir(where.run)
+    except paths.PathError as error:
+        raise NodeTrouble(str(error)) from None
     own = ray_address(settings) if node == HEAD else address_towards(settings)
     arguments = start_arguments(settings, where, node, own, labels)
     argv = [sys.executable, "-P", "-m", "ray.scripts.scripts", "start", *arguments]
@@ -187,7 +195,8 @@ def address_towards(settings: ClusterSettings) -> str:
         ]
         with socket.socket(family, kind) as probe:
             probe.connect(address)  # UDP: nothing is sent
-            return str(probe.getsockname()[0])
+            own = str(probe.getsockname()[0])
+            return LOCAL if own.startswith("127.") else own
     except OSError as error:
         raise NodeTrouble(f"{settings.address} cannot be reached: {error.strerror or error}") from None
 
