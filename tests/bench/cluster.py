@@ -3,7 +3,9 @@
     python -m tests.bench.cluster WHAT MODEL.gguf [ROUNDS]
 
 WHAT is one of these (default 7 rounds):
-  - hop: milliseconds to the first piece of a warm request, and tokens a second, streamed by 1 and by 8 clients;
+  - hop: milliseconds to the first piece of a warm request, and tokens a second, streamed by 1 and by 8 clients. Both
+    compute with one thread less than there are cores: with all, what is measured is who gets them;
+  - busy: the same with all cores;
   - two: tokens a second of 16 clients over two replicas of one thread each, and over one;
   - gone: from a client's hang-up to an engine that is idle, and from kill -9 of one of two replicas to the next answer
     and to two replicas again;
@@ -44,9 +46,16 @@ def started(*tables: str) -> Iterator[Rig]:
         rig.close()
 
 
+def busy(model: str, rounds: int) -> None:
+    _beside_serve(model, rounds, os.cpu_count() or 1)
+
+
 def hop(model: str, rounds: int) -> None:
-    threads = os.cpu_count() or 1
-    with started(table("one", model, 1, threads)) as rig, serving(model) as served:
+    _beside_serve(model, rounds, max((os.cpu_count() or 1) - 1, 1))
+
+
+def _beside_serve(model: str, rounds: int, threads: int) -> None:
+    with started(table("one", model, 1, threads)) as rig, serving(model, THREADRUNNER_THREADS=str(threads)) as served:
         sides = ((rig.port, "/one" + PATH), (served.port, PATH))
 
         def first(port: int, path: str) -> float:
@@ -139,5 +148,5 @@ def _pss(pid: int) -> int:
 
 
 if __name__ == "__main__":
-    what = {"hop": hop, "two": two, "gone": gone, "start": start}[sys.argv[1]]
+    what = {"hop": hop, "busy": busy, "two": two, "gone": gone, "start": start}[sys.argv[1]]
     what(str(Path(sys.argv[2]).resolve()), int(sys.argv[3]) if sys.argv[3:] else 7)

@@ -233,8 +233,8 @@ def _way(served: Served, prompt: str, tokens: int) -> None:
 
 
 @contextmanager
-def serving(model: str) -> Iterator[Served]:
-    env: dict[str, Any] = {"THREADRUNNER_BACKEND": "llama", "THREADRUNNER_MODEL_PATH": model}
+def serving(model: str, **more: str) -> Iterator[Served]:
+    env: dict[str, Any] = {"THREADRUNNER_BACKEND": "llama", "THREADRUNNER_MODEL_PATH": model, **more}
     daemon = Daemon(**env, THREADRUNNER_LOG="warning").start()
     try:
         served = Served(daemon)

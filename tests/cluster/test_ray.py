@@ -140,7 +140,7 @@ def test_a_model_that_cannot_be_had_fails_in_our_own_words_and_leaves_the_others
     assert "missing: failed: ModelNotFound: smollm2:135m is not on this machine" in done.stderr
     assert "Traceback" not in done.stderr
     assert rig.say("toy", "hello").status == 200
-    real = rig.ask("/tiny/v1/chat/completions", {**chat("hello"), "max_tokens": 3})
+    real = rig.ask("/tiny/v1/chat/completions", {**chat("hello"), "model": "tiny", "max_tokens": 3})
     assert (real.status, real.json["model"], real.json["usage"]["completion_tokens"]) == (200, "tiny", 3)
     assert rig.run("up").returncode == 0  # without them again
     eventually(lambda: set(rig.status()["applications"]) == {"toy"})
