@@ -70,7 +70,7 @@ def status(settings: ClusterSettings) -> dict[str, Any]:
         if "report" in line:
             found: dict[str, Any] = line["report"]
             return found
-    raise ClusterFailed(f"Ray did not answer; see {where.log}")
+    raise ClusterFailed(f"Ray did not answer; see {where.log}, or start anew by `down` and `up`")
 
 
 def down(settings: ClusterSettings, node: str) -> int:
@@ -136,7 +136,7 @@ def _deployed(settings: ClusterSettings, where: Places, config: dict[str, Any], 
             found = line["report"]
             _tell_changes(settings, found, said, say)
     if not done:
-        raise ClusterFailed(f"Ray did not finish the deployment; see {where.log}")
+        raise ClusterFailed(f"Ray did not finish the deployment; see {where.log}, or start anew by `down` and `up`")
     _tell_changes(settings, found, said, say, settled=True)
     failed = [name for name, app in found["applications"].items() if app["status"] in ("DEPLOY_FAILED", "UNHEALTHY")]
     return exits.MODEL if failed else exits.OK
