@@ -45,6 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lsp.learning": {"lsp.suggest", "learning", "syntax", *COMMON},
     "lsp": {"client", "api", "syntax", "wire", *COMMON},
     "http": {"client", "api", "syntax", "wire", *COMMON},
+    "cluster": {"http", "client", "api", *COMMON},
     "daemon.gguf": {"api", "system"},
     "daemon.models": {"daemon.gguf", "api", "catalog_settings", "config", "remote_settings", "system"},
     "daemon.downloads": {"daemon.gguf", "daemon.models", "api", "system"},
@@ -77,6 +78,8 @@ STARTS = {
     "cli.commands.daemon": {"daemon.begin"},
     "cli.commands.lsp": {"lsp.server", "lsp.once"},
     "cli.commands.serve": {"http.serve"},
+    "cli.commands.cluster": {"cluster.launcher", "cluster.report", "cluster.settings"},
+    "cluster.leashed": {"daemon.begin"},
 }
 
 
@@ -172,8 +175,9 @@ def test_only_the_library_imports_llama_cpp() -> None:
 OF_ONE_SYSTEM = {"fcntl", "msvcrt", "resource", "pwd", "grp", "winreg", "_winapi"}
 """Modules of the standard library that some system lacks, and that no module outside `system` may need."""
 
-LINUX_ALONE = {"worker.confine", "worker.landlock"}
-"""What a worker gives up: the kernel's own interfaces, which no other system has anything like."""
+LINUX_ALONE = {"worker.confine", "worker.landlock", "cluster.leashed", "cluster.nodes"}
+"""What a worker gives up: the kernel's own interfaces, which no other system has anything like. And processes of Ray's,
+which has clusters on Linux only."""
 
 
 def asks_the_system(file: Path) -> Iterator[str]:

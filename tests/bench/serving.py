@@ -36,13 +36,13 @@ OPTIONS = ["-t", "2", "-c", "16384", "-np", "8", "-kvu"]
 LONG = "The sea is wide and the harbour is small. "
 
 
-def request(prompt: str, tokens: int) -> bytes:
+def request(prompt: str, tokens: int, path: str = "/v1/chat/completions") -> bytes:
     body = {
         "model": "default", "messages": [{"role": "user", "content": prompt}], "stream": True,
         "max_tokens": tokens, "temperature": 0, "ignore_eos": True,
     }  # fmt: skip
     data = json.dumps(body).encode()
-    head = "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
     return f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data
 
 
@@ -52,14 +52,14 @@ def connect(port: int) -> socket.socket:
     return made
 
 
-def streamed(port: int, prompts: list[str], tokens: int) -> tuple[float, float]:
+def streamed(port: int, prompts: list[str], tokens: int, path: str = "/v1/chat/completions") -> tuple[float, float]:
     """Milliseconds until a client has its first piece (the last of them); tokens a second of all from there on."""
     clients = [connect(port) for _ in prompts]
     with selectors.DefaultSelector() as selector:
         began = time.perf_counter()
         for client, prompt in zip(clients, prompts, strict=True):
             selector.register(client, selectors.EVENT_READ)
-            client.sendall(request(prompt, tokens))
+            client.sendall(request(prompt, tokens, path))
         waiting, open_ = set(clients), set(clients)
         first = last = began
         while open_:
@@ -94,11 +94,11 @@ def pairs(rounds: int, ours: Callable[[], float], theirs: Callable[[], float]) -
     return a, b
 
 
-def row(what: str, unit: str, a: list[float], b: list[float]) -> None:
+def row(what: str, unit: str, a: list[float], b: list[float], theirs: str = "llama-server") -> None:
     ratio = statistics.median(x / y for x, y in zip(a, b, strict=True))
     x, y = statistics.median(a), statistics.median(b)
     ranges = f"({min(a):.1f} to {max(a):.1f}; {min(b):.1f} to {max(b):.1f})"
-    print(f"{what:32} {x:8.1f} {unit:5}  llama-server {y:8.1f} {unit:5}  ratio of pairs {ratio:5.3f}  {ranges}")
+    print(f"{what:32} {x:8.1f} {unit:5}  {theirs} {y:8.1f} {unit:5}  ratio of pairs {ratio:5.3f}  {ranges}")
 
 
 def alone(what: str, took: list[float]) -> None:
@@ -233,8 +233,8 @@ def _way(served: Served, prompt: str, tokens: int) -> None:
 
 
 @contextmanager
-def serving(model: str) -> Iterator[Served]:
-    env: dict[str, Any] = {"THREADRUNNER_BACKEND": "llama", "THREADRUNNER_MODEL_PATH": model}
+def serving(model: str, **more: str) -> Iterator[Served]:
+    env: dict[str, Any] = {"THREADRUNNER_BACKEND": "llama", "THREADRUNNER_MODEL_PATH": model, **more}
     daemon = Daemon(**env, THREADRUNNER_LOG="warning").start()
     try:
         served = Served(daemon)

@@ -60,6 +60,11 @@ print(code, *sorted(set(sys.modules) - before), file=sys.stderr)
 """
 
 
+LEARNED = {f"threadrunner.{name}" for name in ("config", "learning", "learning.corrections", "learning.files")}
+LEARNED |= {"threadrunner.system.locks"}
+"""What knows how often a model's answers were corrected."""
+
+
 def loaded(shell: Shell, *args: str) -> set[str]:
     """What the command imports, beyond what an interpreter has before."""
     # -I -S: no site, so that nothing of an environment (editable installs, coverage) is taken for ours.
@@ -92,7 +97,7 @@ def talked(busy_shell: Shell) -> Shell:
             {*COMMAND, "threadrunner.cli.commands.status", "threadrunner.client.servings", "threadrunner.system.locks"},
         ),
         (["load"], {*COMMAND, "threadrunner.cli.commands.load"}),
-        (["models", "list"], {*COMMAND, "threadrunner.cli.commands.models"}),
+        (["models", "list"], {*COMMAND, *LEARNED, "threadrunner.cli.commands.models"}),
         (["unload"], {*COMMAND, "threadrunner.cli.commands.unload"}),
         (["logs"], {*COMMAND, "threadrunner.cli.commands.logs", "threadrunner.system.files"}),
     ],

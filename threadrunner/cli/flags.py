@@ -34,6 +34,7 @@ COMMANDS = {
     "service": "have the system start the daemon",
     "lsp": "complete code for an editor: a language server on stdin and stdout",
     "serve": "answer over HTTP as OpenAI, Ollama and llama-server do, with a page to talk",
+    "cluster": "serve models from many machines, by Ray",
     "completions": "print completions for your shell",
     "bench": "measure how fast a model is on this machine",
 }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from threadrunner.api import errors
@@ -191,9 +191,12 @@ class AsyncConnection(asyncio.Protocol):
 class AsyncClient:
     """The daemon, whichever process it is at the moment: connects on the first request and after each end."""
 
-    def __init__(self, connected: Callable[[], None] = lambda: None) -> None:
-        """`connected` is called with each new connection."""
+    def __init__(
+        self, connected: Callable[[], None] = lambda: None, dial: Callable[[], Awaitable[AsyncConnection]] = dial
+    ) -> None:
+        """`connected` is called with each new connection; `dial` makes one, to another daemon than this user's."""
         self._tell = connected
+        self._dial = dial
         self._connection: AsyncConnection | None = None
         self._dialling: asyncio.Task[AsyncConnection] | None = None
 
@@ -239,7 +242,7 @@ class AsyncClient:
         return await asyncio.shield(self._dialling)
 
     async def _dialled(self) -> AsyncConnection:
-        self._connection = await dial()
+        self._connection = await self._dial()
         self._tell()
         return self._connection
 

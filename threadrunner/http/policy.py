@@ -50,6 +50,9 @@ class Policy:
     hosts: frozenset[str] = frozenset()
     origins: frozenset[str] = frozenset()
     who: Callable[[str], Holder | None] | None = None
+    how_host: str = "`threadrunner serve --allow-host NAME` adds a name"
+    """What a refusal says of how to allow it; so is the next one."""
+    how_origin: str = "`threadrunner serve --allow-origin ORIGIN` allows one"
 
 
 def refusal(policy: Policy, head: Head) -> HttpFailure | None:
@@ -82,7 +85,7 @@ def _host(policy: Policy, head: Head) -> HttpFailure | None:
         known = name in _LOCAL or name.endswith(".localhost") or name in policy.hosts
         if (known and port in ("", str(policy.port))) or given[0].lower() in policy.hosts:
             return None
-    text = "this server answers to localhost only, on its own port; `threadrunner serve --allow-host NAME` adds a name"
+    text = f"this server answers to names that it knows only, on its own port; {policy.how_host}"
     return HttpFailure(421, "invalid_request_error", text, "unknown_host")
 
 
@@ -99,7 +102,7 @@ def _origin(policy: Policy, head: Head) -> HttpFailure | None:
     elif len(origins) == 1 and (origins[0] in policy.origins or _own(head, origins[0])):
         return None
     shown = origins[0][:200] if origins else "another site"
-    text = f"a page of {shown} may not ask here; `threadrunner serve --allow-origin ORIGIN` allows one"
+    text = f"a page of {shown} may not ask here; {policy.how_origin}"
     return HttpFailure(403, "permission_error", text, "origin_not_allowed")
 
 

@@ -87,3 +87,8 @@ def default_home(name: str = sys.platform) -> str:
     if name == "win32":
         return (os.environ.get("LOCALAPPDATA") or "~\\AppData\\Local") + "\\threadrunner"
     return "~/.threadrunner"
+
+
+def on_linux() -> bool:
+    """For what is there only with programs of others that need it."""
+    return sys.platform == "linux"
