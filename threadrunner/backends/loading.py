@@ -58,7 +58,7 @@ class LoadedModel:
         """As many as `threads` has counted, one of which works for constraints while that goes on."""
         others = int(self.engine.guide.making)
         decode, prefill = max(1, self.threads.decode - others), max(1, self.threads.prefill - others)
-        self.engine.set_threads(decode, prefill)
+        self.engine.context.set_threads(decode, prefill)
         self.embedder.set_threads(prefill)
         if self.proposer is not None:
             self.proposer.set_threads(decode, prefill)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
 
 from threadrunner.engine.candidates import CandidateMaker
 from threadrunner.engine.errors import PromptTooLong, QueueFull, Unsupported
@@ -23,6 +22,7 @@ from threadrunner.engine.scheduler import Chunk, Scheduler, batch_of
 from threadrunner.engine.scoring import score_prompts, scored_in_parts
 from threadrunner.engine.sequence import Priority, Request, Sequence
 from threadrunner.engine.speculation import SpeculativeDecoding
+from threadrunner.engine.steady import BatchFiller, SteadyPlan
 from threadrunner.engine.waiting import Waiting, soon_known
 
 log = logging.getLogger("threadrunner.engine")
@@ -47,6 +47,8 @@ class Engine:
         self.cells = Cells(context, parking, recurrent=model.recurrent, window=model.n_swa)
         self._growth = Growth(context, self.cells, limits.cells)
         self.speculation = SpeculativeDecoding(self.cells, limits.context, recurrent=model.recurrent)
+        self._steady = SteadyPlan(self.cells)
+        self._filler = BatchFiller(context)
         self._waiting = Waiting()
         self._siblings: dict[int, list[Sequence]] = {}
         """By request, the candidates that wait for the first one's prompt to be evaluated."""
@@ -67,9 +69,6 @@ class Engine:
     @property
     def busy(self) -> bool:
         return bool(self.cells.running or self._waiting)
-
-    def set_threads(self, threads: int, prefill: int) -> None:
-        self.context.set_threads(threads, prefill)
 
     def add(self, request: Request) -> None:
         """Take a request; its end is an Ended for each candidate, or one Broken, from later steps. Raises
@@ -124,102 +123,103 @@ class Engine:
         arrived, or what was announced is never expected again. An error of one request is its Broken; an exception is
         a defect.
         """
-        self.admit()
+        if self._waiting:
+            self.admit()
         cautious = self._interruption.begin_step()
-        chunks = self._make_room(self._plan(cautious))
+        chunks = self._next_batch(cautious)
         if not chunks:
             return []
         context = self.context
-        self._fill(context, chunks)
+        self._filler.fill(chunks)
         began = time.monotonic()
         if not self._interruption.begin_batch(chunks):
             return []
         status = context.decode()
         self._interruption.end_batch()
         if status != OK:
+            self._steady.forget()
             return self._recover(chunks, status)
         seconds = time.monotonic() - began
         if context.n_tokens > len(chunks):
             self.scheduler.pace.learn(context.n_tokens, seconds)
-        self.speculation.learn(chunks, seconds)
-        score_prompts(context, chunks)
+        self.speculation.learn(chunks, context.n_tokens, seconds)
+        if chunks is not self._steady.chunks:
+            score_prompts(context, chunks)
         events: list[Event] = []
         for chunk in chunks:
-            if chunk.sequence.seq < 0:
-                continue  # its request broke on another candidate a moment ago
-            chunk.sequence.evaluated += chunk.size
-            events.extend(self._advance(chunk.sequence, chunk.logits_at))
-            for place in self.speculation.accepted(chunk):
-                events.extend(self._sample(chunk.sequence, place))
+            if chunk.sequence.seq >= 0:  # else its request broke on another candidate a moment ago
+                self._evaluated(chunk, events)
         self.cells.after_batch()
         return events
 
+    def _next_batch(self, cautious: bool) -> list[Chunk[Sequence]]:
+        """What there is room for: last time's, where nothing has changed."""
+        if (chunks := self._steady.next()) is None:
+            chunks = self._make_room(self._plan(cautious))
+            self._steady.planned(chunks)
+        longer = self.speculation.extend(chunks)
+        if longer is not chunks:
+            self._steady.forget()
+            longer = self._make_room(longer)
+        return longer
+
     def _plan(self, cautious: bool = False) -> list[Chunk[Sequence]]:
         plan = scored_in_parts(self.scheduler.schedule(self.cells.running, cautious))
-        return self.speculation.extend(self.cells.before_last(plan))
+        return self.cells.before_last(plan)
 
-    @staticmethod
-    def _fill(context: Context, chunks: list[Chunk[Sequence]]) -> None:
-        context.clear_batch()
-        for sequence, size, logits_at, draft in chunks:
-            begin = sequence.evaluated
-            tokens = sequence.tokens[begin : begin + size]
-            if sequence.scoring:
-                context.add_all_outputs(sequence.seq, begin, tokens)
-            else:
-                context.add(sequence.seq, begin, tokens, logits_at is not None)
-            if draft:
-                context.add_all_outputs(sequence.seq, begin + size, draft)
-                sequence.drafted = len(draft)
+    def _evaluated(self, chunk: Chunk[Sequence], events: list[Event]) -> None:
+        sequence = chunk.sequence
+        sequence.evaluated += chunk.size
+        if sequence.generated and chunk.logits_at is not None:
+            self._sample(sequence, chunk.logits_at, events)
+        else:
+            self._advance(sequence, chunk.logits_at, events)
+        if chunk.draft:
+            for place in self.speculation.accepted(chunk):
+                self._sample(sequence, place, events)
+        self.speculation.sampled(sequence)
 
-    def _advance(self, sequence: Sequence, logits_at: int | None) -> Iterator[Event]:
-        """A chunk of the sequence was evaluated: sample its next token if there are logits for it."""
+    def _advance(self, sequence: Sequence, logits_at: int | None, events: list[Event]) -> None:
+        """A part of its prompt, or of what must be evaluated again, was evaluated: its next token, if that was all."""
         if logits_at is None:
             self.cells.checkpoint(sequence)
             if sequence.generated == 0:
-                yield Prefilled(sequence.request.id, sequence.evaluated, len(sequence.tokens))
+                events.append(Prefilled(sequence.request.id, sequence.evaluated, len(sequence.tokens)))
             return
-        if sequence.generated == 0:
-            self.cells.publish(sequence)
-            yield from self._start_siblings(sequence, logits_at)
-            if sequence.seq < 0:
-                return
-        yield from self._sample(sequence, logits_at)
+        self.cells.publish(sequence)
+        self._start_siblings(sequence, logits_at, events)
+        if sequence.seq >= 0:
+            self._sample(sequence, logits_at, events)
 
-    def _sample(self, sequence: Sequence, logits_at: int) -> Iterator[Event]:
+    def _sample(self, sequence: Sequence, logits_at: int, events: list[Event]) -> None:
         request = sequence.request
         if request.max_tokens == 0:
-            yield self._end(sequence, "length")
+            events.append(self._end(sequence, "length"))
             return
         try:
             token, logprob = self._choose(sequence, logits_at)
-        except EngineError as error:
-            self.cancel(request.id)
-            yield Broken(request.id, error)
-            return
-        sequence.generated += 1
-        if sequence.generated == 1:
-            sequence.first_token_at = time.monotonic()
-        if self._vocab.ends_generation(token) or token in request.stop_tokens:
-            yield from self._finish(sequence, "stop")
-            return
-        sequence.tokens.append(token)
-        utterance = sequence.utterance
-        data = request.markers.get(token) or self._vocab.piece(token)
-        if logprob is not None and not utterance.takes(data):
-            sequence.logprobs.append((logprob, utterance.position))
-        try:
+            sequence.generated += 1
+            if sequence.generated == 1:
+                sequence.first_token_at = time.monotonic()
+            if self._vocab.ends_generation(token) or token in request.stop_tokens:
+                self._finish(sequence, "stop", events)
+                return
+            sequence.tokens.append(token)
+            utterance = sequence.utterance
+            data = request.markers.get(token) or self._vocab.piece(token)
+            if logprob is not None and not utterance.takes(data):
+                sequence.logprobs.append((logprob, utterance.position))
             parts = utterance.add(data)
-        except EngineError as error:  # what the answer is to be kept to cannot be followed
+        except EngineError as error:  # no token to choose, or what the answer is to be kept to cannot be followed
             self.cancel(request.id)
-            yield Broken(request.id, error)
+            events.append(Broken(request.id, error))
             return
         for part in parts:
-            yield Text(request.id, sequence.index, part)
+            events.append(Text(request.id, sequence.index, part))  # noqa: PERF401 - a comprehension is a call
         if utterance.stopped or sequence.sampler.complete:
-            yield from self._finish(sequence, "stop")
+            self._finish(sequence, "stop", events)
         elif sequence.generated == request.max_tokens or len(sequence.tokens) >= self.limits.context:
-            yield from self._finish(sequence, "length")
+            self._finish(sequence, "length", events)
 
     def _choose(self, sequence: Sequence, logits_at: int) -> tuple[int, Logprob | None]:
         """The sampler's choice, unless the next tokens are decided: those that end a thought past its budget."""
@@ -235,10 +235,10 @@ class Engine:
                 return token, None
         return sequence.sampler.sample(self.context, logits_at)
 
-    def _finish(self, sequence: Sequence, reason: str) -> Iterator[Event]:
-        for part in sequence.utterance.finish(cut=reason == "length"):
-            yield Text(sequence.request.id, sequence.index, part)
-        yield self._end(sequence, reason)
+    def _finish(self, sequence: Sequence, reason: str, events: list[Event]) -> None:
+        rest = sequence.utterance.finish(cut=reason == "length")
+        events += [Text(sequence.request.id, sequence.index, part) for part in rest]
+        events.append(self._end(sequence, reason))
 
     def _end(self, sequence: Sequence, reason: str) -> Ended:
         self.cells.finish(sequence)
@@ -264,7 +264,7 @@ class Engine:
             self._waiting.remove(sequence)
             sequence.started_at = sequence.started_at or time.monotonic()
 
-    def _start_siblings(self, sequence: Sequence, logits_at: int) -> Iterator[Event]:
+    def _start_siblings(self, sequence: Sequence, logits_at: int, events: list[Event]) -> None:
         """The other candidates fork the prompt and take their first token from the same logits."""
         for sibling in self._siblings.pop(sequence.request.id, []):
             if sequence.seq < 0:  # a sibling before this one has broken the request
@@ -274,7 +274,7 @@ class Engine:
                 self._waiting.add(sibling)
                 continue
             sibling.started_at = sequence.started_at
-            yield from self._sample(sibling, logits_at)
+            self._sample(sibling, logits_at, events)
 
     def _make_room(self, chunks: list[Chunk[Sequence]]) -> list[Chunk[Sequence]]:
         """Evict unused leaves for the batch's tokens; where that is not enough, send the newest sequence back."""
