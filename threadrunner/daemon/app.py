@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 
 from threadrunner import __version__, config, exits, paths, remote_keys, remote_settings
 from threadrunner.daemon import log as daemon_log
+from threadrunner.daemon.direct_loop import DirectLoop
 from threadrunner.daemon.listener import CannotStart, DaemonSocket
 from threadrunner.daemon.live_config import LiveConfig
 from threadrunner.daemon.server import DaemonServer
@@ -81,7 +82,8 @@ def _serve(tell: Callable[[str], None], launched: Launched | None) -> None:
             gc.freeze()  # imports are not garbage: keep them out of every collection, which would stall a token
             await server.run(lambda: tell("ready\n"))
 
-        asyncio.run(_to_the_end(serve()))
+        with asyncio.Runner(loop_factory=DirectLoop) as runner:
+            runner.run(_to_the_end(serve()))
 
 
 async def _to_the_end(serving: Awaitable[None]) -> None:
