@@ -174,12 +174,12 @@ def test_overflow_is_an_error_with_both_counts(smol: Loaded) -> None:
 
 def test_truncate_drops_whole_oldest_turns_and_says_how_many(smol: Loaded) -> None:
     turns: list[Message] = [Message("system", "Be brief.")]
-    for i in range(5):
-        turns += [Message("user", f"{i} " + "word " * 500), Message("assistant", "yes")]
+    for i, words in enumerate([10, 10, 10, 2000, 10]):
+        turns += [Message("user", f"{i} " + "word " * words), Message("assistant", "yes")]
     turns.append(Message("user", "Say hi."))
     result = smol.ask(GenerateParams(messages=turns, context_overflow="truncate", max_tokens=2, temperature=0))
-    assert result.truncated_turns == 4
-    assert result.usage.prompt_tokens < 2048
+    assert result.truncated_turns == 8
+    assert result.usage.prompt_tokens < 200
     with pytest.raises(errors.ContextOverflow):
         smol.submit(GenerateParams(prompt="word " * 3000, context_overflow="truncate"))
 
@@ -223,12 +223,19 @@ def test_long_prompts_report_progress_and_short_ones_do_not(smol: Loaded) -> Non
     assert not any(isinstance(e, Progress) for e in events)
 
 
-@pytest.mark.parametrize("priority", ["interactive", "normal"])
-def test_a_short_request_does_not_wait_for_a_long_prefill(smol: Loaded, priority: Any) -> None:
-    """The flag is set while the long one's batch computes; the long one ends later, with the text it would have."""
-    prompt = "An old story: " + "the cat sat on the mat, and " * 80
+LONG = "An old story: " + "the cat sat on the mat, and " * 80
+
+
+@pytest.fixture(scope="module")
+def long_alone(smol: Loaded) -> Generated:
     smol.forget()
-    expected = smol.ask(greedy(prompt, logprobs=2))
+    return smol.ask(greedy(LONG, logprobs=2))
+
+
+@pytest.mark.parametrize("priority", ["interactive", "normal"])
+def test_a_short_request_does_not_wait_for_a_long_prefill(smol: Loaded, long_alone: Generated, priority: Any) -> None:
+    """The flag is set while the long one's batch computes; the long one ends later, with the text it would have."""
+    prompt, expected = LONG, long_alone
     smol.forget()
     long = smol.submit(greedy(prompt, logprobs=2, priority="normal"))
     timer = threading.Timer(0.3, lambda: smol.backend.interrupt_submit(priority))

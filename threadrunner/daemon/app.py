@@ -13,10 +13,10 @@ from collections.abc import Awaitable, Callable
 
 from threadrunner import __version__, config, exits, paths, remote_keys, remote_settings
 from threadrunner.daemon import log as daemon_log
-from threadrunner.daemon.direct_loop import DirectLoop
 from threadrunner.daemon.listener import CannotStart, DaemonSocket
 from threadrunner.daemon.live_config import LiveConfig
 from threadrunner.daemon.server import DaemonServer
+from threadrunner.daemon.workers.direct_loop import DirectLoop
 from threadrunner.daemon.workers.launch import AHEAD, Launched
 from threadrunner.daemon.workers.spare import Spare
 

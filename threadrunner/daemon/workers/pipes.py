@@ -11,8 +11,8 @@ import socket
 from typing import NamedTuple, Protocol
 
 from threadrunner.api.chat import PieceKind
-from threadrunner.daemon.direct_loop import add_reader
 from threadrunner.daemon.workers.child import ChildProcess
+from threadrunner.daemon.workers.direct_loop import add_reader
 from threadrunner.daemon.workers.launch import Launched
 from threadrunner.worker import messages as m
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from threadrunner.daemon.direct_loop import DirectLoop, add_reader
+from threadrunner.daemon.workers.direct_loop import DirectLoop, add_reader
 
 Pair = tuple[socket.socket, socket.socket]
 

@@ -1,6 +1,6 @@
 """`threadrunner serve` beside llama-server, in one run.
 
-    python -m tests.bench.http WHAT MODEL.gguf LLAMA_SERVER [ROUNDS]
+    python -m tests.bench.over_http WHAT MODEL.gguf LLAMA_SERVER [ROUNDS]
 
 WHAT is one of these; each prints the median of rounds that alternate (default 7):
   - first: milliseconds to the first piece of a warm request, on a new connection;
