@@ -70,29 +70,6 @@ def test_what_others_took_while_we_were_idle_says_nothing_about_now() -> None:
     assert settle(threads, machine, 0) == 4
 
 
-def test_short_requests_are_added_up_and_what_others_do_between_them_is_left_out() -> None:
-    """A program that computes on all cores but one between two requests, each of them too short for a look."""
-    machine = Machine()
-    threads = Threads(CORES, machine.clocks())
-
-    def request(others: float) -> None:
-        threads.resume(machine.clocks())
-        assert not threads.due(machine.wall)
-        machine.run(LOOK_EVERY / 10, threads.now, others)
-        if threads.due(machine.wall):
-            threads.look(machine.clocks())
-        threads.pause(machine.clocks())
-        assert not threads.due(machine.wall + 60)
-        machine.run(LOOK_EVERY, 0, CORES - 1)
-
-    for _ in range(40):
-        request(others=0)
-        assert threads.now == CORES
-    for _ in range(50):
-        request(others=2)
-    assert threads.now == 2
-
-
 def test_it_looks_once_an_interval_and_never_without_clocks_or_with_one_thread() -> None:
     machine = Machine()
     threads = Threads(CORES, machine.clocks())

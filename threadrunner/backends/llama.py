@@ -172,7 +172,7 @@ class LlamaBackend:
 
     def step(self) -> list[Event]:
         loaded = self.loaded
-        if loaded.threads.paused or loaded.threads.due(time.monotonic()):
+        if loaded.threads.due(time.monotonic()):
             self._count_threads()
         failures = self._add_postponed() if self._making else []
         ready, self._ready = [*failures, *self._ready], []
@@ -213,11 +213,7 @@ class LlamaBackend:
     def _count_threads(self) -> None:
         counter = self.loaded.threads
         before, clocks = counter.now, machine.clocks()
-        if clocks is None:
-            return
-        if counter.paused:
-            counter.resume(clocks)
-        elif (threads := counter.look(clocks)) != before:
+        if clocks is not None and (threads := counter.look(clocks)) != before:
             log.info("%d of %d threads compute now: others use the cores", threads, counter.max_threads)
             self.loaded.set_threads()
 
@@ -257,12 +253,7 @@ class LlamaBackend:
             self._loaded.engine.announce_cancel(id)
 
     def tidy(self) -> bool:
-        if self._loaded is None:
-            return False
-        counter = self._loaded.threads
-        if counter.counting and not counter.paused and (clocks := machine.clocks()) is not None:
-            counter.pause(clocks)
-        return self._loaded.engine.cells.tidy()
+        return self._loaded is not None and self._loaded.engine.cells.tidy()
 
     def gauges(self) -> dict[str, int | float]:
         if self._loaded is None:

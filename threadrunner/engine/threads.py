@@ -43,9 +43,6 @@ class Threads:
         self._decode, self._prefill = threads, prefill or threads
         self.now = self.max_threads = max(self._decode, self._prefill)
         self._last = clocks
-        self._before = 0.0, 0.0, 0.0
-        """Wall, own and idle seconds since the last look, those before the last pause."""
-        self.paused = False
 
     @property
     def decode(self) -> int:
@@ -57,38 +54,16 @@ class Threads:
         """Those that compute a batch of them now."""
         return min(self.now, self._prefill)
 
-    @property
-    def counting(self) -> bool:
-        """Whether there is anything to count; never where the system has no clocks."""
-        return self._last is not None and self.max_threads > 1
-
     def due(self, wall: float) -> bool:
-        """Whether it is time to read the clocks."""
-        if self._last is None or self.max_threads == 1 or self.paused:
-            return False
-        return self._before[0] + wall - self._last.wall >= LOOK_EVERY
-
-    def pause(self, clocks: ClockReading) -> None:
-        """Nothing is to be computed until `resume`: what others do meanwhile is no reason to make way. Without that a
-        program that asks for one token at a time, and computes itself between two, would have it from one core less."""
-        self._before = self._since(clocks)
-        self.paused = True
-
-    def resume(self, clocks: ClockReading) -> None:
-        """There is something to compute again."""
-        self._last, self.paused = clocks, False
+        """Whether it is time to read the clocks; never where the system has none."""
+        return self._last is not None and self.max_threads > 1 and wall - self._last.wall >= LOOK_EVERY
 
     def look(self, clocks: ClockReading) -> int:
-        """The number of threads from now on: the cores that we used and those that no process used since the last look,
-        pauses apart, are ours; as it was where we were idle."""
-        wall, own, idle = self._since(clocks)
-        self._last, self._before = clocks, (0.0, 0.0, 0.0)
+        """The number of threads from now on: the cores that we used and those that no process used since the last look
+        are ours; as it was where we were idle."""
+        assert self._last is not None
+        last, self._last = self._last, clocks
+        wall, own, idle = clocks.wall - last.wall, clocks.own - last.own, clocks.idle - last.idle
         if own >= MIN_USE * wall:
             self.now = max(1, min(self.max_threads, int((own + idle) / wall + SPARE)))
         return self.now
-
-    def _since(self, clocks: ClockReading) -> tuple[float, float, float]:
-        """Wall, own and idle seconds since the last look, without pauses."""
-        last, (wall, own, idle) = self._last, self._before
-        assert last is not None
-        return wall + clocks.wall - last.wall, own + clocks.own - last.own, idle + clocks.idle - last.idle
