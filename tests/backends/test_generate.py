@@ -225,12 +225,19 @@ def test_long_prompts_report_progress_and_short_ones_do_not(smol: Loaded) -> Non
     assert not any(isinstance(e, Progress) for e in events)
 
 
-@pytest.mark.parametrize("priority", ["interactive", "normal"])
-def test_a_short_request_does_not_wait_for_a_long_prefill(smol: Loaded, priority: Any) -> None:
-    """The flag is set while the long one's batch computes; the long one ends later, with the text it would have."""
-    prompt = "An old story: " + "the cat sat on the mat, and " * 45
+LONG = "An old story: " + "the cat sat on the mat, and " * 45
+
+
+@pytest.fixture(scope="module")
+def long_alone(smol: Loaded) -> Generated:
     smol.forget()
-    expected = smol.ask(greedy(prompt, logprobs=2))
+    return smol.ask(greedy(LONG, logprobs=2))
+
+
+@pytest.mark.parametrize("priority", ["interactive", "normal"])
+def test_a_short_request_does_not_wait_for_a_long_prefill(smol: Loaded, long_alone: Generated, priority: Any) -> None:
+    """The flag is set while the long one's batch computes; the long one ends later, with the text it would have."""
+    prompt, expected = LONG, long_alone
     smol.forget()
     long = smol.submit(greedy(prompt, logprobs=2, priority="normal"))
     timer = threading.Timer(0.3, lambda: smol.backend.interrupt_submit(priority))

@@ -23,8 +23,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.bench.http import alone, connect, pairs, request, row, serving, streamed
-
+from tests.bench.serving import alone, connect, pairs, request, row, serving, streamed
 from tests.cluster.rig import Rig, eventually
 
 DIRECT = "serve"

@@ -109,7 +109,7 @@ class LlamaBackend:
 
     def submit(self, id: int, params: Params) -> None:
         loaded = self.loaded
-        loaded.engine.arrived()
+        loaded.engine.interruption.arrived()
         try:
             match params:
                 case GenerateParams() | InfillParams():
@@ -241,7 +241,7 @@ class LlamaBackend:
 
     def cancel(self, id: int) -> None:
         loaded = self.loaded
-        loaded.engine.arrived()
+        loaded.engine.interruption.arrived()
         self._answers.pop(id, None)
         self._postponed.pop(id, None)
         loaded.embedder.cancel(id)
@@ -253,11 +253,11 @@ class LlamaBackend:
 
     def interrupt_submit(self, priority: str) -> None:
         if self._loaded is not None:
-            self._loaded.engine.announce_request(priority_of(priority))
+            self._loaded.engine.interruption.announce_request(priority_of(priority))
 
     def interrupt_cancel(self, id: int | None) -> None:
         if self._loaded is not None:
-            self._loaded.engine.announce_cancel(id)
+            self._loaded.engine.interruption.announce_cancel(id)
 
     def tidy(self) -> bool:
         return self._loaded is not None and self._loaded.engine.cells.tidy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import logging
@@ -16,9 +17,9 @@ from threadrunner.daemon import log as daemon_log
 from threadrunner.daemon.listener import CannotStart, DaemonSocket
 from threadrunner.daemon.live_config import LiveConfig
 from threadrunner.daemon.server import DaemonServer
+from threadrunner.daemon.workers.direct_loop import DirectLoop
 from threadrunner.daemon.workers.launch import AHEAD, Launched
 from threadrunner.daemon.workers.spare import Spare
-from threadrunner.system import streams
 
 log = logging.getLogger("threadrunner.daemon")
 
@@ -82,7 +83,8 @@ def _serve(tell: Callable[[str], None], launched: Launched | None) -> None:
             gc.freeze()  # imports are not garbage: keep them out of every collection, which would stall a token
             await server.run(lambda: tell("ready\n"))
 
-        streams.run(_to_the_end(serve()))
+        with asyncio.Runner(loop_factory=DirectLoop) as runner:
+            runner.run(_to_the_end(serve()))
 
 
 async def _to_the_end(serving: Coroutine[Any, Any, None]) -> None:

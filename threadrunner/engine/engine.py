@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
 
 from threadrunner.engine.adapters import Turns
-from threadrunner.engine.batching import fill, up_to_pictures
+from threadrunner.engine.batching import up_to_pictures
 from threadrunner.engine.candidates import CandidateMaker
 from threadrunner.engine.choosing import choose
 from threadrunner.engine.errors import PromptTooLong, QueueFull, Unsupported
@@ -23,9 +22,10 @@ from threadrunner.engine.llama.model import Model
 from threadrunner.engine.llama.vocab import Vocab
 from threadrunner.engine.scheduler import Chunk, Scheduler, batch_of
 from threadrunner.engine.scoring import score_prompts, scored_in_parts
-from threadrunner.engine.sequence import Priority, Request, Sequence
+from threadrunner.engine.sequence import Request, Sequence
 from threadrunner.engine.sight import Sight
 from threadrunner.engine.speculation import SpeculativeDecoding
+from threadrunner.engine.steady import BatchFiller, SteadyPlan
 from threadrunner.engine.waiting import Waiting, soon_known
 
 log = logging.getLogger("threadrunner.engine")
@@ -34,8 +34,8 @@ log = logging.getLogger("threadrunner.engine")
 class Engine:
     """All requests of one model: the queue, the running sequences, and one batch after another for them.
 
-    The backend calls it on one thread: `add` and `cancel` between steps, `step` while `busy`. The two `announce`
-    methods are the only ones that another thread may call.
+    The backend calls it on one thread: `add` and `cancel` between steps, `step` while `busy`. What is
+    on its way is told to `interruption`, which alone another thread may call.
     """
 
     def __init__(self, model: Model, vocab: Vocab, context: Context, limits: Limits, parking: Parking) -> None:
@@ -52,21 +52,19 @@ class Engine:
         self.speculation = SpeculativeDecoding(self.cells, limits.context, recurrent=model.recurrent)
         self._turns: Turns[Sequence] = Turns()
         self.sight: Sight | None = None  # for a model that takes pictures; ours from then on
+        self._steady = SteadyPlan(self.cells)
+        self._filler = BatchFiller(context)
         self._waiting = Waiting()
         self._siblings: dict[int, list[Sequence]] = {}
         """By request, the candidates that wait for the first one's prompt to be evaluated."""
-        self._interruption = Interruption(context, min_prefill=self.scheduler.min_chunk, recurrent=model.recurrent)
-
-    # requests
+        self.interruption = Interruption(context, min_prefill=self.scheduler.min_chunk, recurrent=model.recurrent)
 
     @property
     def active(self) -> int:
-        """Sequences that run."""
         return len(self.cells.running)
 
     @property
     def queued(self) -> int:
-        """Sequences that wait."""
         return len(self._waiting)
 
     @property
@@ -101,20 +99,6 @@ class Engine:
             self.cells.finish(sequence)
             self.speculation.ended(sequence)
 
-    # messages on their way; see interruption.py for the threads
-
-    def announce_request(self, priority: Priority) -> None:
-        """On any one other thread: a request of this priority is on its way to `add`."""
-        self._interruption.announce_request(priority)
-
-    def announce_cancel(self, id: int | None) -> None:
-        """On the same other thread: a cancel of this request is on its way; None: of all."""
-        self._interruption.announce_cancel(id)
-
-    def arrived(self) -> None:
-        """On the thread of `step`: a message that was announced is here."""
-        self._interruption.arrived()
-
     # the step
 
     def step(self) -> list[Event]:
@@ -126,42 +110,53 @@ class Engine:
         arrived, or what was announced is never expected again. An error of one request is its Broken; an exception is
         a defect.
         """
-        self.admit()
-        cautious = self._interruption.begin_step()
+        if self._waiting:
+            self.admit()
+        cautious = self.interruption.begin_step()
         if self.sight is not None and (looking := self.sight.turn(self.cells.running)) is not None:
             return [] if cautious else self._look(looking, self.sight)
-        chunks = self._make_room(self._plan(cautious))
+        chunks = self._next_batch(cautious)
         if not chunks:
             return []
-        fill(context := self.context, chunks)
-        context.apply(chunks[0].sequence.blend.parts)
+        context = self.context
+        self._filler.fill(chunks)
+        context.apply(chunks[0].sequence.request.blend.parts)
         began = time.monotonic()
-        if not self._interruption.begin_batch(chunks):
+        if not self.interruption.begin_batch(chunks):
             return []
         status = context.decode()
-        self._interruption.end_batch()
+        self.interruption.end_batch()
         if status != OK:
+            self._steady.forget()
             return self._recover(chunks, status)
         seconds = time.monotonic() - began
         if context.n_tokens > len(chunks):
             self.scheduler.pace.learn(context.n_tokens, seconds)
-        self.speculation.learn(chunks, seconds)
-        score_prompts(context, chunks)
+        self.speculation.learn(chunks, context.n_tokens, seconds)
+        if chunks is not self._steady.chunks:
+            score_prompts(context, chunks)
         events: list[Event] = []
         for chunk in chunks:
-            if chunk.sequence.seq < 0:
-                continue  # its request broke on another candidate a moment ago
-            chunk.sequence.evaluated += chunk.size
-            events.extend(self._advance(chunk.sequence, chunk.logits_at))
-            for place in self.speculation.accepted(chunk):
-                events.extend(self._sample(chunk.sequence, place))
+            if chunk.sequence.seq >= 0:  # else its request broke on another candidate a moment ago
+                self._evaluated(chunk, events)
         self.cells.after_batch()
         return events
+
+    def _next_batch(self, cautious: bool) -> list[Chunk[Sequence]]:
+        """What there is room for: last time's, where nothing has changed."""
+        if (chunks := self._steady.next()) is None:
+            chunks = self._make_room(self._plan(cautious))
+            self._steady.planned(chunks)
+        longer = self.speculation.extend(chunks)
+        if longer is not chunks:
+            self._steady.forget()
+            longer = self._make_room(longer)
+        return longer
 
     def _plan(self, cautious: bool = False) -> list[Chunk[Sequence]]:
         readers, others_wait = self._turns.take([s for s in self.cells.running if s.span is None])
         plan = scored_in_parts(self.scheduler.schedule(readers, cautious or others_wait))
-        return self.speculation.extend(self.cells.before_last(up_to_pictures(plan)))
+        return self.cells.before_last(up_to_pictures(plan))
 
     def _look(self, sequence: Sequence, sight: Sight) -> list[Event]:
         """A step for a sequence's picture: it is encoded, or a part of what came of that is evaluated."""
@@ -173,78 +168,82 @@ class Engine:
             return [Broken(sequence.request.id, error)]
         size = sight.room(sequence, self.scheduler, others=len(self.cells.running) > 1)
         chunks = self._make_room([Chunk(sequence, size, None)])
-        if chunks != [Chunk(sequence, size, None)] or not self._interruption.begin_batch(chunks):
+        if chunks != [Chunk(sequence, size, None)] or not self.interruption.begin_batch(chunks):
             return []  # it lost its place, or has got another
-        self.context.apply(sequence.blend.parts)
+        self.context.apply(sequence.request.blend.parts)
         status = sight.decode(sequence, size, self.scheduler.pace)
-        self._interruption.end_batch()
+        self.interruption.end_batch()
         if status != OK:
             return self._recover(chunks, status)
         sequence.evaluated += size
         self.cells.after_batch()
         return [Prefilled(sequence.request.id, sequence.evaluated, len(sequence.tokens))]
 
-    def _advance(self, sequence: Sequence, logits_at: int | None) -> Iterator[Event]:
-        """A chunk of the sequence was evaluated: sample its next token if there are logits for it."""
+    def _evaluated(self, chunk: Chunk[Sequence], events: list[Event]) -> None:
+        sequence = chunk.sequence
+        sequence.evaluated += chunk.size
+        if sequence.generated and chunk.logits_at is not None:
+            self._sample(sequence, chunk.logits_at, events)
+        else:
+            self._advance(sequence, chunk.logits_at, events)
+        if chunk.draft:
+            for place in self.speculation.accepted(chunk):
+                self._sample(sequence, place, events)
+        self.speculation.sampled(sequence)
+
+    def _advance(self, sequence: Sequence, logits_at: int | None, events: list[Event]) -> None:
+        """A part of its prompt, or of what must be evaluated again, was evaluated: its next token, if that was all."""
         if logits_at is None:
             self.cells.checkpoint(sequence)
             if sequence.generated == 0:
-                yield Prefilled(sequence.request.id, sequence.evaluated, len(sequence.tokens))
+                events.append(Prefilled(sequence.request.id, sequence.evaluated, len(sequence.tokens)))
             return
-        if sequence.generated == 0:
-            self.cells.publish(sequence)
-            yield from self._start_siblings(sequence, logits_at)
-            if sequence.seq < 0:
-                return
-        yield from self._sample(sequence, logits_at)
+        self.cells.publish(sequence)
+        self._start_siblings(sequence, logits_at, events)
+        if sequence.seq >= 0:
+            self._sample(sequence, logits_at, events)
 
-    def _sample(self, sequence: Sequence, logits_at: int) -> Iterator[Event]:
+    def _sample(self, sequence: Sequence, logits_at: int, events: list[Event]) -> None:
         request = sequence.request
         if request.max_tokens == 0:
-            yield self._end(sequence, "length")
+            events.append(self._end(sequence, "length"))
             return
         try:
             token, logprob = choose(sequence, self.context, logits_at)
-        except EngineError as error:
-            self.cancel(request.id)
-            yield Broken(request.id, error)
-            return
-        sequence.generated += 1
-        if sequence.generated == 1:
-            sequence.first_token_at = time.monotonic()
-        if self._vocab.ends_generation(token) or token in request.stop_tokens:
-            yield from self._finish(sequence, "stop")
-            return
-        sequence.tokens.append(token)
-        utterance = sequence.utterance
-        data = request.markers.get(token) or self._vocab.piece(token)
-        if logprob is not None and not utterance.takes(data):
-            sequence.logprobs.append((logprob, utterance.position))
-        try:
+            sequence.generated += 1
+            if sequence.generated == 1:
+                sequence.first_token_at = time.monotonic()
+            if self._vocab.ends_generation(token) or token in request.stop_tokens:
+                self._finish(sequence, "stop", events)
+                return
+            sequence.tokens.append(token)
+            utterance = sequence.utterance
+            data = request.markers.get(token) or self._vocab.piece(token)
+            if logprob is not None and not utterance.takes(data):
+                sequence.logprobs.append((logprob, utterance.position))
             parts = utterance.add(data)
-        except EngineError as error:  # what the answer is to be kept to cannot be followed
+        except EngineError as error:  # no token to choose, or what the answer is to be kept to cannot be followed
             self.cancel(request.id)
-            yield Broken(request.id, error)
+            events.append(Broken(request.id, error))
             return
         for part in parts:
-            yield Text(request.id, sequence.index, part, sequence)
+            events.append(Text(request.id, sequence.index, part, sequence))  # noqa: PERF401 - a comprehension is a call
         if utterance.stopped or sequence.sampler.complete:
-            yield from self._finish(sequence, "stop")
+            self._finish(sequence, "stop", events)
         elif sequence.generated == request.max_tokens or len(sequence.tokens) >= self.limits.context:
-            yield from self._finish(sequence, "length")
+            self._finish(sequence, "length", events)
 
-    def _finish(self, sequence: Sequence, reason: str) -> Iterator[Event]:
-        for part in sequence.utterance.finish(cut=reason == "length"):
-            yield Text(sequence.request.id, sequence.index, part, sequence)
-        yield self._end(sequence, reason)
+    def _finish(self, sequence: Sequence, reason: str, events: list[Event]) -> None:
+        rest = sequence.utterance.finish(cut=reason == "length")
+        events += [Text(sequence.request.id, sequence.index, part, sequence) for part in rest]
+        events.append(self._end(sequence, reason))
 
     def _end(self, sequence: Sequence, reason: str) -> Ended:
         self.cells.finish(sequence)
         self.speculation.ended(sequence)
         sequence.sampler.close()
-        utterance = sequence.utterance
-        logprobs = utterance.shares(sequence.logprobs)
-        return Ended(sequence.request.id, sequence.index, utterance.text, reason, sequence, logprobs, utterance.told())
+        said, logprobs = sequence.utterance, sequence.utterance.shares(sequence.logprobs)
+        return Ended(sequence.request.id, sequence.index, said.text, reason, sequence, logprobs, said.told())
 
     # sequences come and go
 
@@ -262,7 +261,7 @@ class Engine:
             self._waiting.remove(sequence)
             sequence.started_at = sequence.started_at or time.monotonic()
 
-    def _start_siblings(self, sequence: Sequence, logits_at: int) -> Iterator[Event]:
+    def _start_siblings(self, sequence: Sequence, logits_at: int, events: list[Event]) -> None:
         """The other candidates fork the prompt and take their first token from the same logits."""
         for sibling in self._siblings.pop(sequence.request.id, []):
             if sequence.seq < 0:  # a sibling before this one has broken the request
@@ -272,7 +271,7 @@ class Engine:
                 self._waiting.add(sibling)
                 continue
             sibling.started_at = sequence.started_at
-            yield from self._sample(sibling, logits_at)
+            self._sample(sibling, logits_at, events)
 
     def _make_room(self, chunks: list[Chunk[Sequence]]) -> list[Chunk[Sequence]]:
         """Evict unused leaves for the batch's tokens; where that is not enough, send the newest sequence back."""

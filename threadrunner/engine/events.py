@@ -11,7 +11,7 @@ from threadrunner.engine.tools.layout import AnswerPart
 from threadrunner.engine.utterance import Told
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for each token, and that takes twice as long then
 class Text:
     """A piece of what candidate `index` says: whole characters, nothing that a stop may still take back."""
 

@@ -17,8 +17,8 @@ Policy = Literal["off", "auto", "always"]
 
 class SpeculativeDecoding:
     """One engine's. In each step: `extend` the batch, `learn` how long it took, for each chunk sample where
-    `accepted` says. So each token is the sampler's own choice behind the tokens before it, at any temperature: a draft
-    changes when a token's logits are computed, never which token is said.
+    `accepted` says, then tell that it is `sampled`. So each token is the sampler's own choice behind the tokens before
+    it, at any temperature: a draft changes when a token's logits are computed, never which token is said.
 
     Logits are those of the batch, though, and llama.cpp's differ in their last bits with a batch's size; quantized
     weights make that up to 0.13 of a log-probability (see tests/backends/harness.py), enough to turn a choice that
@@ -48,13 +48,21 @@ class SpeculativeDecoding:
     def extend(self, chunks: list[Chunk[Sequence]]) -> list[Chunk[Sequence]]:
         """The batch with drafts, where each of its sequences only says its next token: beside a prompt's tokens a step
         is long enough."""
-        if self.policy == "off" or any(not chunk.sequence.decoding for chunk in chunks):
+        if self.policy == "off" or not self._any_to_draft(chunks):
             return chunks
         self._drafts = self.drafter.plan([chunk.sequence for chunk in chunks], self._room, self._may_guess, _forced)
         if not self._drafts:
             return chunks
         drafts = {sequence: draft.tokens for sequence, draft in self._drafts.items()}
         return with_drafts(chunks, drafts)
+
+    def _any_to_draft(self, chunks: list[Chunk[Sequence]]) -> bool:
+        some = False
+        for sequence, *_ in chunks:
+            if not sequence.decoding:
+                return False
+            some = some or bool(sequence.decided) or sequence.sampler.constrained or self._may_guess(sequence)
+        return some
 
     def _may_guess(self, sequence: Sequence) -> bool:
         if sequence.request.spans:  # what stands for pictures are no tokens that could be said
@@ -68,10 +76,14 @@ class SpeculativeDecoding:
             rest = min(rest, sequence.request.max_tokens - sequence.generated)
         return min(rest, self._cells.free() // len(self._cells.running)) - 1
 
-    def learn(self, chunks: list[Chunk[Sequence]], seconds: float) -> None:
-        """How long the batch took to evaluate."""
-        if self.policy != "off" and all(chunk.sequence.decoding for chunk in chunks):
-            self.drafter.costs.learn(sum(chunk.size + len(chunk.draft) for chunk in chunks), seconds)
+    def learn(self, chunks: list[Chunk[Sequence]], tokens: int, seconds: float) -> None:
+        """How long the batch, which has so many tokens, took to evaluate."""
+        if self.policy == "off":
+            return
+        for chunk in chunks:
+            if not chunk.sequence.decoding:
+                return
+        self.drafter.costs.learn(tokens, seconds)
 
     def accepted(self, chunk: Chunk[Sequence]) -> Iterator[int]:
         """The chunk's own token was evaluated and the next one sampled: places in the batch where to sample on, for as
@@ -84,10 +96,13 @@ class SpeculativeDecoding:
             sequence.evaluated += 1
             sequence.drafted -= 1
             yield chunk.logits_at + accepted
-        if chunk.draft:
-            self.drafter.settled(sequence, self._drafts[sequence], accepted)
+        self.drafter.settled(sequence, self._drafts[sequence], accepted)
+
+    def sampled(self, sequence: Sequence) -> None:
+        """All is sampled that can be after the batch; the sequence may have ended."""
         if sequence.seq >= 0:
-            self._cells.trim(sequence)
+            if sequence.drafted:
+                self._cells.trim(sequence)
             self.drafter.said(sequence)
 
     def ended(self, sequence: Sequence) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -73,12 +74,12 @@ class Utterance:
         """See Detokenizer."""
         return self._text.takes(data)
 
-    def add(self, data: bytes) -> list[AnswerPart]:
+    def add(self, data: bytes) -> Seq[AnswerPart]:
         """What may be shown once a token's bytes are there too."""
         splitter = self._splitter
         if splitter is None:
             piece = self._text.add(data)
-            return [AnswerPart("text", piece)] if piece else []
+            return (AnswerPart("text", piece),) if piece else ()
         before = splitter.thinking
         piece = self._text.decode(data)
         self._said += len(piece)

@@ -10,6 +10,7 @@ the socket ends it everywhere.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import logging
 import os
@@ -36,6 +37,7 @@ from threadrunner.backends.base import (
     ModelSpec,
     Observable,
     Params,
+    Piece,
     Tidy,
 )
 from threadrunner.system import children
@@ -180,7 +182,8 @@ class Loop:
             began = time.monotonic()
             events = self._backend.step()
             self._vitals.stepped(began)
-            messages = [self._outgoing(event) for event in (self._polls.counted(events) if self._polls else events)]
+            counted = self._polls.counted(events) if self._polls else events
+            messages = [event if type(event) is Piece else self._outgoing(event) for event in counted]
             self._report()  # first: who has an answer and asks how the worker is, is told of it
             if messages:
                 self._link.send(*messages)
@@ -303,6 +306,7 @@ def _serve(link: Link, listener: Listener, first: Load, vitals: VitalsPage) -> i
             confine.before_load(first.spec.cache_bytes)
         loop = Loop(link, listener, backend, vitals)
         loop.load(spec_of(first))
+        gc.freeze()  # the model's tables and all modules are not garbage: a look at them all takes 20 ms of a token
     except ApiError as error:
         link.send(LoadFailed(error.code, error.message, error.data))
         return 0

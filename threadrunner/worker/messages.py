@@ -148,13 +148,18 @@ def pack(message: ToWorker | FromWorker) -> bytes:
 
 def _frame(body: bytes) -> bytes:
     if len(body) > FRAME_LIMIT:
-        raise ValueError(f"a message of {len(body)} bytes; the limit is {FRAME_LIMIT}")
+        raise ValueError(_too_long(len(body)))
     return _SIZE.pack(len(body)) + body
+
+
+def _too_long(size: int) -> str:
+    return f"a message of {size} bytes; the limit is {FRAME_LIMIT}"
 
 
 PIECE = ord("p")
 """The first byte of a piece's body; no msgpack map begins with it."""
 _PIECE = struct.Struct(">BQHB")
+_PIECE_FRAME = struct.Struct(">IBQHB")
 _KINDS: tuple[PieceKind, ...] = ("text", "reasoning", "confidence")
 
 
@@ -165,7 +170,10 @@ def _pack_piece(piece: Piece) -> bytes:
         text = msgspec.json.encode(piece.text)
     except UnicodeEncodeError:
         text = msgspec.json.encode(encodable_value(piece.text))
-    return _frame(_PIECE.pack(PIECE, piece.id, piece.index, _KINDS.index(piece.kind)) + text[1:-1])
+    size = len(text) - 2 + _PIECE.size
+    if size > FRAME_LIMIT:
+        raise ValueError(_too_long(size))
+    return _PIECE_FRAME.pack(size, PIECE, piece.id, piece.index, _KINDS.index(piece.kind)) + text[1:-1]
 
 
 def unpack_piece(body: bytes) -> tuple[int, int, bytes, PieceKind]:

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from threadrunner.api.chat import PieceKind
 from threadrunner.daemon.workers.child import ChildProcess
+from threadrunner.daemon.workers.direct_loop import add_reader
 from threadrunner.daemon.workers.launch import Launched
 from threadrunner.system import streams
 from threadrunner.worker import messages as m
@@ -42,9 +43,9 @@ class Receiver(Protocol):
 class MessageStream:
     """The worker's messages, each to the receiver as it arrives.
 
-    Read by a callback of the loop's, in which a token takes the shortest way: not a StreamReader, which wakes a task
-    for each, nor a Protocol, whose transport makes a buffer of 256 kB for each read. While a model computes on all
-    cores every line of this is read from memory, not from a cache.
+    Read by a direct reader (see direct_loop.py), in which a token takes the shortest way: not a StreamReader, which
+    wakes a task for each, nor a Protocol, whose transport makes a buffer of 256 kB for each read. While a model
+    computes on all cores every line of this is read from memory, not from a cache.
     """
 
     def __init__(self, sock: socket.socket, receiver: Receiver) -> None:
@@ -55,14 +56,14 @@ class MessageStream:
         self._receiver = receiver
         self._unpacker = m.Unpacker()
         self._buffer = bytearray(READ)
-        asyncio.get_running_loop().add_reader(sock.fileno(), self._readable)
+        self._remove_reader = add_reader(sock.fileno(), self._readable)
 
     def close(self) -> None:
         """Listen no longer."""
         if not self.ended.done():
             self.ended.set_result(None)
         if self._sock.fileno() >= 0:
-            asyncio.get_running_loop().remove_reader(self._sock.fileno())
+            self._remove_reader()
             self._sock.close()
 
     def _readable(self) -> None:

@@ -46,7 +46,8 @@ class _Track:
         self.longest = {OWN: FIRST_DRAFT, RECENT: FIRST_DRAFT}
         """Tokens that a draft from each source may have: twice as many after one that came true, else fewer."""
         self.own = Passages(tokens[:-1])
-        self.followers = {OWN: Follower(self.own), RECENT: Follower(recent)}
+        self.own_follower, self.recent_follower = Follower(self.own), Follower(recent)
+        self.followers = {OWN: self.own_follower, RECENT: self.recent_follower}
         for follower in self.followers.values():
             follower.follow(tokens, len(tokens))
         self.own.extend(tokens[-1:])
@@ -79,14 +80,17 @@ class Drafter(Generic[S]):
         drafts: dict[S, Draft] = {}
         asked: dict[S, int] = {}
         for answer in answers:
+            sure, guess = forced(answer), may_guess(answer) and self._has_guess(answer)
+            if not sure and not guess:
+                continue
             rest = room(answer)
             limit = min(rest, MAX_DRAFT + 1 - beside)
             if limit <= 0:
                 continue
             draft: Draft | None = None
-            if sure := forced(answer)[:limit]:
-                draft = Draft(FORCED, sure)
-            elif may_guess(answer):
+            if sure:
+                draft = Draft(FORCED, sure[:limit])
+            else:
                 draft, gain = self._repeated(answer, limit, beside)
                 if length := self._wish(answer, rest, limit, beside, gain):
                     draft, asked[answer] = None, length
@@ -98,13 +102,18 @@ class Drafter(Generic[S]):
             drafts |= {answer: Draft(MODEL, tokens) for answer, tokens in proposed.items() if tokens}
         return drafts
 
-    def _repeated(self, answer: S, limit: int, beside: int) -> tuple[Draft | None, float]:
-        """From the passages that the answer repeats, and the factor by which that is faster than no draft."""
+    def _has_guess(self, answer: S) -> bool:
+        """Whether any source may have a guess; nearly always none has."""
         track = self._tracks.get(answer)
         if track is None:
             # Not at the first token, whose reader waits: a prompt of 8,000 tokens takes 3 ms to index.
             self._tracks[answer] = _Track(answer.tokens, self._recent, self.records)
-            return None, 1.0
+            return self._small is not None
+        return bool(self._small is not None or track.own_follower.agreed or track.recent_follower.agreed)
+
+    def _repeated(self, answer: S, limit: int, beside: int) -> tuple[Draft | None, float]:
+        """From the passages that the answer repeats, and the factor by which that is faster than no draft."""
+        track = self._tracks[answer]
         best, best_gain = None, 1.0
         for source, follower in track.followers.items():
             if not follower.agreed:

@@ -65,6 +65,8 @@ class Cells:
         self.parking = parking
         self.running: list[Sequence] = []
         """Those with a sequence id, in the order in which they got it. Changed here only."""
+        self.came = 0
+        """How many sequences have got an id so far."""
         self._memory = memory
         self._recurrent = recurrent
         self._window = window
@@ -216,6 +218,7 @@ class Cells:
         self.cache.fork(sequence.seq, sequence.known_as(length), length)
         sequence.evaluated = length
         self.running.append(sequence)
+        self.came += 1
 
     # it runs
 

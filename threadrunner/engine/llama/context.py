@@ -58,11 +58,8 @@ class Context:
         if pooling is not None:
             params.pooling_type = pooling
         params.no_perf = True
-        self._model = model
-        self._params = params
-        self._closed = False
-        self.n_batch, self.n_ubatch = n_batch, n_ubatch
-        self.n_seq = n_seq
+        self._model, self._params, self._closed = model, params, False
+        self.n_batch, self.n_ubatch, self.n_seq = n_batch, n_ubatch, n_seq
         self._scratch = n_seq
         """A sequence id of our own: holds cells while they are copied."""
         self._n_embd = model.n_embd_out
@@ -171,6 +168,11 @@ class Context:
             self._seqs[begin:end] = [seq] * count
             self._outputs[begin:end] = [0] * count
         self._outputs[end - 1] = output
+
+    def replace(self, place: int, position: int, token: int) -> None:
+        """Another token of the sequence that has this place in the batch."""
+        self._tokens[place] = token
+        self._positions[place] = position
 
     def add_all_outputs(self, seq: int, position: int, tokens: Sequence[int]) -> None:
         """As `add`, and each of the tokens gives output."""

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_NEVER = -math.inf
+_NEVER = _LOWEST = -math.inf
+_HIGHEST = math.inf
 _NO_NUMBERS = "the model's scores are not numbers (NaN): its weights are damaged, or too large for their type"
 _NOTHING_TO_SAY = "the grammar leaves the model nothing to say"
 
@@ -141,15 +142,17 @@ class Sampler:
         logits = context.logits(index)
         # One NaN within the network makes all logits NaN, and llama.cpp's sort by size has no place for it. That is all
         # that is looked at: reading 150,000 floats for each token would cost more than choosing it.
-        if not logits or math.isnan(logits[0]):
+        if not logits or logits[0] != logits[0]:
             raise DamagedModel(_NO_NUMBERS)
         if self._chosen < self._endless_until:
             with _forbidden(logits, self._ends):
                 token = self._sample_any(context, index)
+        elif self._matcher is None and not self._forced:
+            token = llama_cpp.llama_sampler_sample(self._chain, context.handle, index)
         else:
-            token = self._sample_any(context, index)
+            token = self._sample_constrained(context, index)
         self._chosen += 1
-        if not math.isfinite(logits[token]):
+        if not _LOWEST < logits[token] < _HIGHEST:
             raise DamagedModel(_NO_NUMBERS)
         if self._logprobs is None:
             return token, None

@@ -51,7 +51,9 @@ class Detokenizer:
     """The text of one candidate, without its first `skip` bytes (what token healing made the model repeat)."""
 
     def __init__(self, stops: list[str] | None = None, cutters: list[Cutter] | None = None, skip: int = 0) -> None:
-        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._whole = True
+        """Whether no character is begun."""
         self._stops = StopStrings(stops) if stops else None
         self._cutters: list[Cutter] = [*([self._stops] if self._stops else []), *(cutters or [])]
         self._skip = skip
@@ -79,7 +81,11 @@ class Detokenizer:
             taken = min(self._skip, len(data))
             self._skip -= taken
             data = data[taken:]
-        return self._decode(data)
+        if self._whole and data.isascii():  # the decoder is Python
+            return data.decode()
+        piece = self._decoder.decode(data)
+        self._whole = not self._decoder.getstate()[0]
+        return piece
 
     def say(self, piece: str) -> str:
         """As `add`, of characters: for those who leave out what is no text."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from threadrunner.engine.tools.lark import CallGrammar
 from threadrunner.engine.tools.sink import CallSink, ToolSpec
@@ -23,8 +23,7 @@ class CallHead:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerPart:
+class AnswerPart(NamedTuple):
     """A piece of an answer. `span` is where it stands in what the model said, in characters."""
 
     kind: PartKind
