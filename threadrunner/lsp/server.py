@@ -143,5 +143,5 @@ def run() -> int:
     os.dup2(2, 1)  # a stray print() would break the stream that the client reads
     server = build(AsyncClient())
     server.start_io(cast(BinaryIO, HeaderReader(sys.stdin.buffer)), stdout)
-    server.session.counters.flush()
+    server.session.finish()
     return server.protocol.exit_code

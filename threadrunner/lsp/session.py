@@ -128,13 +128,18 @@ class Session:
                 self.configure(found[0])
 
     async def end(self) -> None:
-        """Cancel everything under way, write the counters, and hang up on the daemon."""
+        """Cancel everything under way, write what was counted and learned, and hang up on the daemon."""
         for task in list(self._tasks):
             task.cancel()
         await self.suggester.close()
-        self.counters.flush()
-        await self.learn()
+        self.finish()
         await self._connection.close()
+
+    def finish(self) -> None:
+        """Write what was counted and learned: the process ends."""
+        self.counters.flush()
+        if self._learned is not None:
+            self._learned.finish(self.learner)
 
     async def learn(self) -> None:
         """Write what was learned, and read what others have."""

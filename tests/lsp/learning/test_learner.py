@@ -236,6 +236,18 @@ def test_a_write_that_is_cancelled_counts_once(home: Path) -> None:
     assert json.loads((home / "learned" / kept.HABITS).read_text())["counts"]["python"]["shown"] == 1
 
 
+def test_the_last_is_written_when_the_editor_goes(home: Path) -> None:
+    async def scenario() -> None:
+        store, learner = open_store(home / "learned")
+        await store.sync(learner)
+        learn_one(learner)
+        store.finish(learner)
+        store.finish(learner)
+
+    asyncio.run(scenario())
+    assert json.loads((home / "learned" / kept.HABITS).read_text())["counts"]["python"]["shown"] == 1
+
+
 def test_a_deleted_file_stays_deleted(home: Path) -> None:
     async def scenario() -> None:
         store, learner = open_store(home / "learned")

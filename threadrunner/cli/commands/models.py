@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from threadrunner import exits
+import os
+
+from threadrunner import exits, paths
 from threadrunner.api.errors import InvalidParams, ModelNotFound, NotSupported
 from threadrunner.cli import render, request
 from threadrunner.cli.arguments import Actions, Parser, add_json, run_action
@@ -77,6 +79,8 @@ def listing(options: Namespace) -> int:
 
 def _corrected() -> dict[str, str]:
     """By model, how many of its answers in conversations were retried, edited or undone (docs/learning.md)."""
+    if not os.path.exists(os.path.join(paths.learned_dir(), "answers.json")):
+        return {}  # before the imports, which most who list models need not wait for
     from threadrunner.learning import corrections
 
     found = {}

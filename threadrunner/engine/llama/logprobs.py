@@ -35,7 +35,7 @@ def logprob_of(logits: NDArray[np.float32], token: int, count: int) -> Logprob:
 
 
 def _alone(logits: NDArray[np.float32], token: int) -> Logprob:
-    """Without others beside it: of 152,000 tokens in 0.5 ms; `logaddexp` takes 5, a fifth of a 0.5B model's token."""
+    """Without others beside it: of 152,000 tokens in 0.15 ms; `logaddexp` takes 7, a fifth of a 0.5B model's token."""
     import numpy as np
 
     highest = logits.max()

@@ -45,14 +45,31 @@ class LearnedStore:
         """
         await asyncio.shield(self._carried_through(learner))
 
+    def finish(self, learner: Learner) -> None:
+        """Write what was learned since the last time, at once: the process ends, and the editor waits. A failure is
+        logged. Where a `sync` is under way, its thread writes all but what came since it began."""
+        if self._lock.locked() or not learner.enabled:
+            return
+        learned, fresh = self._taken(learner, learner.habits)
+        try:
+            if learned is not None or any(fresh.values()):
+                self._sync(learned, fresh)
+        except OSError as error:
+            log.warning("what was learned cannot be written: %s", error)
+
+    def _taken(self, learner: Learner, now: Habits) -> tuple[Habits | None, dict[str, list[Memento]]]:
+        """What no file has yet, of habits and of snippets; it counts as written."""
+        fresh = {root: memory.fresh for root, memory in learner.keeping.memories.items()}
+        for memory in learner.keeping.memories.values():
+            memory.fresh = []
+        learned = now.since(self._base) if learner.outcomes else None
+        learner.outcomes = 0
+        return learned, fresh
+
     async def _carried_through(self, learner: Learner) -> None:
         async with self._lock:
             now = learner.habits.copy()
-            fresh = {root: memory.fresh for root, memory in learner.keeping.memories.items()}
-            for memory in learner.keeping.memories.values():
-                memory.fresh = []
-            learned = now.since(self._base) if learner.outcomes else None
-            learner.outcomes = 0
+            learned, fresh = self._taken(learner, now)
             try:
                 learner.allowed = await asyncio.to_thread(_allowed)
                 if not learner.enabled:
