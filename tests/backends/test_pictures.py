@@ -5,6 +5,7 @@ whatever else goes on and wherever the cells were meanwhile.
 from __future__ import annotations
 
 import ctypes
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -166,7 +167,7 @@ def test_others_get_a_token_between_the_steps_of_a_picture(seeing: Loaded) -> No
         done = any(isinstance(event, Finished) and event.id == looker for event in events)
         steps.append((len(sequence.tokens) > said, encoded(seeing) > before))
     assert any(looked for _, looked in steps)
-    assert all(talked or next_talked for (talked, _), (next_talked, _) in zip(steps, steps[1:], strict=False))
+    assert all(talked or next_talked for (talked, _), (next_talked, _) in itertools.pairwise(steps))
     assert not any(talked and looked for talked, looked in steps)
     seeing.backend.cancel(talker)
 
@@ -242,7 +243,8 @@ def test_what_is_wrong_is_said_at_once(seeing: Loaded, params: GenerateParams, s
 
 def test_a_prompt_that_ends_with_a_picture(seeing: Loaded) -> None:
     """Rows give no logits; an encoder that puts a token behind them has no such need of a text."""
-    if seeing.backend.loaded.vocab.n_tokens and _spans(seeing, 1)[-1].end == len(_prompt(seeing, "a <__media__>b")) - 1:
+    request, _ = seeing.backend.loaded.requests.generate(0, look(prompt="a <__media__>b"))
+    if request.spans[-1].end == len(request.prompt) - 1:
         with pytest.raises(InvalidParams, match="ends with a picture"):
             seeing.submit(look(prompt="a <__media__>"))
     else:

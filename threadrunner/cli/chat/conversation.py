@@ -11,6 +11,7 @@ from threadrunner.cli.flags import UsageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Sequence
     from typing import Any
 
 _EACH_TURN = ("max_tokens", "offline", "default_model", "default_backend")
@@ -58,8 +59,8 @@ class Chat:
     def _show(self, turn: dict[str, Any]) -> None:
         for result in turn.get("tool_results", ()):
             self.say(f"result of {result['tool_call_id']}: {result['content']}")
-        if turn["prompt"]:
-            self.say(f"> {turn['prompt']}")
+        if turn["prompt"] or turn.get("pictures"):
+            self.say(f"> {render.with_pictures(turn['prompt'], turn.get('pictures', 0))}")
         if turn["answer"]:
             view = AnswerView(self._console)
             view.write(turn["answer"])
@@ -95,10 +96,11 @@ class Chat:
         self.settings = {key: value for key, value in self.settings.items() if key == "memory"}
         self.greet()
 
-    def turn(self, message: str) -> None:
-        """Ask, and show the answer as it arrives; `message` may be empty where there are results. Raises ApiError,
+    def turn(self, message: str, images: Sequence[dict[str, Any]] = ()) -> None:
+        """Ask, and show the answer as it arrives; `message` may be empty where there are results. A turn in another's
+        place has that one's pictures, unless there are others. Raises ApiError,
         UsageError; KeyboardInterrupt, which stops it."""
-        params = {**self.always, **self.settings, **self._said(message), "priority": "interactive"}
+        params = {**self.always, **self.settings, **self._said(message, images), "priority": "interactive"}
         if self.replace:
             params["replace"] = self.replace
         reply = request.Reply("generate", {**params, "session": self.session, **request.keep_alive()})
@@ -124,10 +126,12 @@ class Chat:
             if self.session == NEW and self.result == {}:
                 self.session = self._name_without_answer()
 
-    def _said(self, message: str) -> dict[str, Any]:
+    def _said(self, message: str, images: Sequence[dict[str, Any]]) -> dict[str, Any]:
         if not self.results:
-            return {"prompt": message}
-        return {"messages": self.results + ([{"role": "user", "content": message}] if message else [])}
+            return {"prompt": message, **({"images": images} if images else {})}
+        parts = [*({"type": "image", **image} for image in images), {"type": "text", "text": message}]
+        said = {"role": "user", "content": parts if images else message}
+        return {"messages": self.results + ([said] if message else [])}
 
     def take_up(self) -> None:
         """Show the calls of what is the last turn now, if it has some."""
