@@ -31,12 +31,12 @@ def insert(db: sqlite3.Connection, turn: int, images: Sequence[ImagePart]) -> No
     db.executemany("INSERT INTO pictures (turn, number, media_type, data) VALUES (?, ?, ?, ?)", rows)
 
 
-def of_last(db: sqlite3.Connection, session: int) -> list[ImagePart]:
-    """Those of the conversation's last turn."""
+def of_replaced(db: sqlite3.Connection, session: int, replace: int) -> list[ImagePart]:
+    """Those of the first of the conversation's last `replace` turns."""
+    last = "SELECT id FROM turns WHERE session = ? ORDER BY id DESC LIMIT ?"
     rows = db.execute(
-        "SELECT data, media_type FROM pictures WHERE turn = (SELECT max(id) FROM turns WHERE session = ?) "
-        "ORDER BY number",
-        (session,),
+        f"SELECT data, media_type FROM pictures WHERE turn = (SELECT min(id) FROM ({last})) ORDER BY number",
+        (session, replace),
     )
     return [ImagePart(row["data"], row["media_type"]) for row in rows]
 

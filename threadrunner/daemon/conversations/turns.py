@@ -89,7 +89,7 @@ def open_turn(
     images: Sequence[ImagePart] | None = (),
 ) -> OpenTurn:
     """Append a prompt, results or both to a conversation, which is made if it does not exist; its last `replace` turns
-    are deleted first. `images` None: those of the last turn that is replaced.
+    are deleted first. `images` None: those of the first turn that is replaced.
 
     Raises InvalidParams for a name that cannot be one and for results of no open call, SessionNotFound,
     StorageFailed."""
@@ -107,7 +107,7 @@ def open_turn(
         else:
             session, params = int(row["id"]), json.loads(row["params"])
         if images is None:
-            images = pictures.of_last(db, session) if replace else ()
+            images = pictures.of_replaced(db, session, replace) if replace else ()
         if replace:
             drop_last(db, session, replace)
         if results:
