@@ -70,6 +70,15 @@ def test_what_native_code_cannot_use(tmp_path: Path, changes: dict[str, object],
         check_mmproj(str(tiny_sight.mmproj(tmp_path / "mmproj.gguf", **changes)))
 
 
+@pytest.mark.parametrize("name", ["attn_k.weight", "attn_v.weight"])
+def test_a_layer_that_lacks_a_projection(tmp_path: Path, name: str) -> None:
+    """llama.cpp's encoder takes what is missing to be fused, and reads at address 0."""
+    path = tiny_sight.mmproj(tmp_path / "mmproj.gguf")
+    path.write_bytes(path.read_bytes().replace(name.encode(), name.replace("attn", "XXXX").encode(), 1))
+    with pytest.raises(ModelLoadFailed, match=f"lacks {name}"):
+        check_mmproj(str(path))
+
+
 def test_whatever_the_header_it_is_refused_in_words_or_read(tmp_path: Path) -> None:
     path = tiny_sight.mmproj(tmp_path / "mmproj.gguf")
     whole, dice = path.read_bytes(), random.Random(3)
