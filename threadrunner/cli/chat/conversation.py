@@ -28,6 +28,8 @@ class Chat:
         self.always = {name: self.settings.pop(name) for name in _EACH_TURN if name in self.settings}
         self.replace = 0
         """How many of the latest turns the next one replaces."""
+        self.keeps_pictures = False
+        """Whether that one has the pictures of the turn that it replaces."""
         self.draft = ""
         """What the input line starts with."""
         self.result: dict[str, Any] = {}
@@ -97,12 +99,15 @@ class Chat:
         self.greet()
 
     def turn(self, message: str, images: Sequence[dict[str, Any]] = ()) -> None:
-        """Ask, and show the answer as it arrives; `message` may be empty where there are results. A turn in another's
-        place has that one's pictures, unless there are others. Raises ApiError,
+        """Ask, and show the answer as it arrives; `message` may be empty where there are results.
+        Raises ApiError,
         UsageError; KeyboardInterrupt, which stops it."""
         params = {**self.always, **self.settings, **self._said(message, images), "priority": "interactive"}
         if self.replace:
             params["replace"] = self.replace
+            if not self.keeps_pictures:
+                params.setdefault("images", [])
+        self.keeps_pictures = False
         reply = request.Reply("generate", {**params, "session": self.session, **request.keep_alive()})
         view = AnswerView(self._console)
         thought = thinking.Thought(self.thinking, reply.progress)

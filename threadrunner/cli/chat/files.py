@@ -34,7 +34,7 @@ def attach(text: str) -> Attached:
         if os.path.isfile(path):
             if name not in names:
                 names.append(name)
-        elif match[1] or "/" in name:
+        elif match[1] or "/" in name or name.lower().endswith(pictures.ENDINGS):
             raise UsageError(f"there is no file {name}; a file of another folder needs its path, e.g. @~/notes.txt")
     shown = [name for name in names if pictures.is_picture(name)]
     return Attached("\n\n".join([text, *(_section(name) for name in names if name not in shown)]), names, shown)
