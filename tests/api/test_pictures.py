@@ -36,6 +36,7 @@ def test_kinds_and_sizes() -> None:
         (JPEG[:20], "cut short"),
         (JPEG.replace(b"\xff\xc0", b"\xff\xc9"), "rare kind"),
         (b"\xff\xd8\xff\xd9", "damaged JPEG"),
+        (JPEG + 101 * b"\xff\xda\0\x08", "more than 100 scans"),
         (bmp(4, 4, header=64), "save it as PNG"),
         (bmp(4, 4, compression=1), "save it as PNG"),
         (bmp(0, 30), "0 x 30 pixels"),

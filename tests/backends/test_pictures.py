@@ -22,6 +22,7 @@ from threadrunner.backends.base import Failed, Finished, Piece
 from threadrunner.engine.llama import library
 from threadrunner.engine.llama.context import OK, Context
 from threadrunner.engine.llama.model import Model
+from threadrunner.engine.png import inflates_too_far
 
 PROMPT = "Look at this: <__media__> What is in the picture?"
 KINDS = ("mlp", "gemma3", "idefics3", "windowed")
@@ -261,6 +262,15 @@ def test_a_damaged_picture_is_an_error_of_its_request(seeing: Loaded) -> None:
     assert isinstance(seeing.ask(look()), Generated)
 
 
+def test_what_inflates_to_more_than_it_says_is_never_inflated(seeing: Loaded) -> None:
+    """A file of 40 kB whose pixels would be 40 MB: the decoder's buffer would grow to all of it."""
+    bomb = png(8, 8, pixels=bytes(40 << 20))
+    assert len(bomb) < 1 << 16
+    result = seeing.ask(greedy("Well?", images=[ImagePart(bomb)]))
+    assert isinstance(result, Failed) and "inflates to more than its size" in result.message
+    assert not inflates_too_far(png()) and not inflates_too_far(bomb[:200]) and not inflates_too_far(b"GIF89a")
+
+
 def test_a_model_without_an_encoder_says_what_to_do(tmp_path: Path) -> None:
     with Loaded(tiny.untied(tmp_path / "blind.gguf")) as blind, pytest.raises(NotSupported, match="mmproj"):
         blind.submit(look())
@@ -273,6 +283,17 @@ def test_an_encoder_of_another_width(tmp_path: Path) -> None:
         loaded.submit(look())
     with pytest.raises(ApiError, match="mismatch between text model"):
         Loaded(model, mmproj_path=other, mmproj_named=True)
+
+
+def test_an_encoder_with_places_by_line_and_column_is_refused_in_words(tmp_path: Path) -> None:
+    """Its rows would be computed with places that are wrong, and more of these be read than there are."""
+    model, encoder = tiny.turning(tmp_path / "model.gguf"), str(tiny_sight.mmproj(tmp_path / "mmproj.gguf"))
+    with Loaded(model, mmproj_path=encoder) as loaded:
+        assert isinstance(loaded.ask(greedy("text goes on")), Generated)
+        with pytest.raises(NotSupported, match="M-RoPE"):
+            loaded.submit(look())
+    with pytest.raises(ApiError, match="M-RoPE"):
+        Loaded(model, mmproj_path=encoder, mmproj_named=True)
 
 
 def test_penalties_and_drafts_see_no_numbers_of_pictures(seeing: Loaded) -> None:

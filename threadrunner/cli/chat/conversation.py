@@ -100,8 +100,7 @@ class Chat:
 
     def turn(self, message: str, images: Sequence[dict[str, Any]] = ()) -> None:
         """Ask, and show the answer as it arrives; `message` may be empty where there are results.
-        Raises ApiError,
-        UsageError; KeyboardInterrupt, which stops it."""
+        Raises ApiError, UsageError; KeyboardInterrupt, which stops it."""
         params = {**self.always, **self.settings, **self._said(message, images), "priority": "interactive"}
         if self.replace:
             params["replace"] = self.replace
