@@ -216,7 +216,7 @@ def test_props_load_nothing_and_slots_show_what_is_loaded(coder: Served) -> None
     cold = coder.get("/props?model=coder&autoload=false").json
     assert cold["is_sleeping"] is True and cold["default_generation_settings"]["n_ctx"] == 1024
     assert cold["model_path"] == "coder.gguf" and cold["chat_template"] == TEMPLATE
-    assert cold["chat_template_caps"]["supports_tools"] is False and cold["modalities"]["vision"] is True
+    assert cold["chat_template_caps"]["supports_tools"] is False and cold["modalities"]["vision"] is False
     assert coder.get("/slots").json == []
     assert coder.daemon.wire().call("status")["models"] == []
     coder.post("/infill", VIM)
