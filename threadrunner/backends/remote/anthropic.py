@@ -77,8 +77,8 @@ def _blocks(message: Message) -> list[Body]:
 
 
 def _shown(message: Message) -> list[Body]:
-    content = message.content or ()
-    parts = [TextPart(content)] if isinstance(content, str) else content
+    """Pictures and texts in their order; all of the text as one where there is no picture."""
+    parts = message.content if message.images and isinstance(message.content, list) else [TextPart(message.text)]
     shown = [_image(part) if isinstance(part, ImagePart) else {"type": "text", "text": part.text} for part in parts]
     return [block for block in shown if block.get("text") != ""]  # it refuses empty ones
 
