@@ -56,10 +56,10 @@ def test_a_message_of_a_chat(folder: Path) -> None:
 def test_from_the_shell_to_the_conversation(busy_shell: Shell) -> None:
     (busy_shell.work / "photo.png").write_bytes(png())
     done = busy_shell.run("-S", "trip", "where", "@photo.png", "was", "-i", "photo.png", input="this?\n")
-    assert (done.returncode, done.stdout) == (0, f"{LOREM} where. was. this?.\n")
+    assert (done.returncode, done.stdout) == (0, f"{LOREM} picture][picture]where. was. this.\n")  # the dummy's words
     assert busy_shell.run("-S", "trip", "@photo.png").returncode == 0  # the picture alone
     shown = json.loads(busy_shell.run("sessions", "show", "trip", "--json").stdout)
     assert [(turn["prompt"], turn["pictures"]) for turn in shown["turns"]] == [("where was\n\nthis?", 2), ("", 1)]
     assert "> [2 pictures] where was" in busy_shell.run("sessions", "show", "trip").stdout
     done = busy_shell.run("where", "-i", "gone.png")
-    assert done.returncode == 2 and "cannot read the picture gone.png" in done.stderr
+    assert done.returncode == 64 and "cannot read the picture gone.png" in done.stderr
