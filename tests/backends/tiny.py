@@ -177,6 +177,13 @@ def windowed(path: Path) -> Path:
     return _write(path, "gemma3", {**bytes_vocabulary(), **LONG, **keys}, shapes)
 
 
+def turning(path: Path) -> Path:
+    """Its tokens may have places by line and column (M-RoPE)."""
+    shapes = {**_ends(), **_attention("blk.0"), "blk.0.attn_output.weight": (WIDTH, WIDTH)}
+    shapes |= {"blk.0.ffn_gate.weight": (WIDTH, FEED), **{f"blk.0.attn_{which}.bias": (WIDTH,) for which in "qkv"}}
+    return _write(path, "qwen2vl", {**bytes_vocabulary(), **LONG, "rope.dimension_sections": [2, 3, 3, 0]}, shapes)
+
+
 def cut(path: Path) -> Path:
     """Attention alone: its state can be cut at any token."""
     return llama(path, **LONG)

@@ -70,9 +70,9 @@ def mmproj(path: Path, kind: str = "gemma3", *, width: int = WIDTH, layers: int 
     return write_gguf(path, "clip", {**keys, **changes}, shapes)
 
 
-def png(width: int = 40, height: int = 30, *, seed: int = 1) -> bytes:
-    """Colours that differ with the seed."""
-    rows = b"".join(
+def png(width: int = 40, height: int = 30, *, seed: int = 1, pixels: bytes = b"") -> bytes:
+    """Colours that differ with the seed, or what is given as its lines."""
+    rows = pixels or b"".join(
         b"\0" + bytes((x * 7 * seed + y * (3 + c * seed)) % 256 for x in range(width) for c in range(3))
         for y in range(height)
     )

@@ -46,6 +46,8 @@ PREPARED = """
 git init -q . && git -c user.name=n -c user.email=e commit -q --allow-empty -m first
 echo "a letter" | tee letter.txt code.py > notes.txt && git add letter.txt && echo "changed" > letter.txt
 echo '[{"name": "weather"}]' > tools.json
+echo iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg== |
+  base64 -d | tee photo.png > other.png
 touch model.gguf && threadrunner load
 """
 

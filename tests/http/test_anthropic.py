@@ -166,7 +166,7 @@ IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png"
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"messages": []}, "messages"),
     ({"messages": [{"role": "king", "content": ""}]}, "messages[0].role"),
-    ({"messages": [{"role": "user", "content": [IMAGE]}]}, "messages[0].content[0].type"),
+    ({"messages": [{"role": "user", "content": [IMAGE]}]}, "messages[0].content[0].source.data"),
     ({"temperature": -1}, "temperature"),
     ({"tools": [{"input_schema": {}}]}, "tools[0].name"),
     ({"tools": [TOOL], "tool_choice": {"type": "maybe"}}, "tool_choice.type"),

@@ -104,7 +104,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"temperature": -1}, "temperature"),
     ({"messages": []}, "messages"),
     ({"messages": [{"role": "king", "content": ""}]}, "messages[0].role"),
-    ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content[0].type"),
+    ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content[0].image_url"),
     ({"n": 9}, "n"),
     ({"n": 1.5}, "n"),
     ({"response_format": {"type": "json_schema"}}, "response_format.schema"),

@@ -26,7 +26,7 @@ def test_a_model_has_what_each_reader_looks_for(tiny: Served) -> None:
     assert model["meta"]["n_embd"] == 32 and model["meta"]["n_vocab"] == 265 and model["meta"]["n_ctx_train"] == 4096
     assert model["meta"]["n_params"] > 0 and model["meta"]["size"] > 0
     assert model["max_model_len"] == model["meta"]["n_ctx"] > 0
-    assert model["architecture"]["input_modalities"] == ["text"]
+    assert model["architecture"]["input_modalities"] == ["text", "image"]
     assert model["status"]["value"] in ("loaded", "unloaded") and "insert" in model["capabilities"]
     assert {entry["name"] for entry in body["models"]} == {"tiny.gguf", EMBEDDER}
 

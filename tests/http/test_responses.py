@@ -142,7 +142,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"prompt": {"id": "p"}}, "prompt"),
     ({"background": True}, "background"),
     ({"input": [{"type": "item_reference", "id": "x"}]}, "input[0].id"),
-    ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input[0].content[0].type"),
+    ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input[0].content[0].image_url"),
     ({"input": [{"role": "king", "content": "x"}]}, "input[0].role"),
     ({"text": {"format": {"type": "json_schema"}}}, "text.format.schema"),
     ({"tool_choice": "required"}, "tool_choice"),

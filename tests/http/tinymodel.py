@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.backends import tiny
+from tests.backends import tiny, tiny_sight
 from tests.http.served import Served
 from tests.support import Daemon
 
@@ -23,7 +23,8 @@ TEMPLATE = """\
 
 
 def serving_tiny() -> Iterator[Served]:
-    """The models `tiny.gguf`, which is the default, and `tiny-embed.gguf`, whose vectors are means."""
+    """The models `tiny.gguf`, which is the default and takes pictures, and `tiny-embed.gguf`, whose vectors are
+    means."""
     daemon = Daemon(THREADRUNNER_BACKEND="llama", THREADRUNNER_MODEL="tiny.gguf")
     models = daemon.home / "models"
     models.mkdir()
@@ -31,6 +32,7 @@ def serving_tiny() -> Iterator[Served]:
     chat = {**words, "tokenizer.chat_template": TEMPLATE}
     tiny.llama(models / "tiny.gguf", chat, context_length=4096)
     tiny.llama(models / "tiny-embed.gguf", words, pooling_type=tiny.MEAN)
+    tiny_sight.mmproj(models / "mmproj-tiny-f16.gguf")
     served = Served(daemon.start())
     try:
         yield served

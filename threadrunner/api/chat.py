@@ -15,6 +15,10 @@ from threadrunner.api.fields import described
 MAX_TOOLS = 128
 MAX_IMAGES = 16
 """In a request, those of earlier turns among them."""
+MAX_IMAGES_BYTES = 40 << 20
+"""Likewise: what a worker is sent is limited."""
+PICTURE = "[picture]"
+"""In a text, where there is one."""
 MAX_SCHEMA_BYTES = 256 << 10
 """Of JSON, for a tool's parameters and for `json_schema`."""
 
@@ -82,7 +86,12 @@ class Message(Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 def part_text(part: TextPart | ImagePart) -> str:
     """A part as text: a picture as a word for it."""
-    return part.text if isinstance(part, TextPart) else "[picture]"
+    return part.text if isinstance(part, TextPart) else PICTURE
+
+
+def said_by_user(text: str, pictures: Sequence[TextPart | ImagePart] = ()) -> Message:
+    """The pictures, then the text."""
+    return Message("user", [*pictures, *([TextPart(text)] if text else [])] if pictures else text)
 
 
 class FunctionDefinition(Struct, forbid_unknown_fields=True):
@@ -179,6 +188,8 @@ def image_conflict(images: Sequence[ImagePart]) -> str | None:
     """What is wrong with the pictures of a request: all that can be told without decoding them."""
     if len(images) > MAX_IMAGES:
         return f"{len(images)} pictures; a request may have {MAX_IMAGES}"
+    if (size := sum(len(image.data) for image in images)) > MAX_IMAGES_BYTES:
+        return f"pictures of {size:,} bytes together; a request may have {MAX_IMAGES_BYTES:,}: save them smaller"
     for number, image in enumerate(images, 1):
         try:
             pictures.look(image.data)

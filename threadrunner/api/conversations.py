@@ -76,6 +76,7 @@ class Turn(Struct, kw_only=True):
     ended: float | None = None
     in_window: Annotated[bool, described("false: the model is not shown it any more, the context is full")] = True
     sources: list[Source] | UnsetType = UNSET
+    pictures: Annotated[int, described("how many the prompt has; the model is shown them with it")] | UnsetType = UNSET
     tool_results: Annotated[list[ToolResult], described("of the calls of the turn before")] | UnsetType = UNSET
     tool_calls: Annotated[list[ToolCall], described("what the answer asks for")] | UnsetType = UNSET
     reasoning: Annotated[str, described("what the model thought before it answered")] | UnsetType = UNSET

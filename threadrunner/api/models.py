@@ -37,6 +37,7 @@ class CatalogModel(Struct, kw_only=True):
     vocabulary: Annotated[int, described("how many tokens it knows")] | None = None
     fim: Annotated[bool, described("whether it can infill")] | None = None
     chat_template: Annotated[bool, described("whether it was made for conversations")] | None = None
+    vision: Annotated[bool, described("whether an encoder of pictures lies beside it")] | None = None
     last_used: Annotated[float, described("Unix time")] | None = None
     keeper: Annotated[
         str, described("which program's store the file is in, for example Ollama; empty: ours, or the user's own")

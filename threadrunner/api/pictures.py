@@ -14,6 +14,8 @@ MAX_PIXELS = 25_000_000
 """75 MB decoded, of which three copies may be there at a time."""
 MAX_RATIO = 50
 """Long side to short side: encoders scale to a fixed size, and less than a line cannot be looked at."""
+MAX_SCANS = 100
+"""Of a JPEG: one that loads in steps has some ten. Each may be of 20 bytes, and costs a look at all pixels."""
 KINDS = "PNG, JPEG, GIF and BMP"
 
 _OTHERS = {
@@ -101,6 +103,8 @@ def _bmp(data: bytes) -> PictureFacts:
 
 def _jpeg(data: bytes) -> PictureFacts:
     """The first frame header, which stands behind segments of any number."""
+    if data.count(b"\xff\xda") > MAX_SCANS:
+        raise BadPicture(f"it is a JPEG of more than {MAX_SCANS} scans: save it again as usual")
     at = 2
     while True:
         while data[at] != 0xFF:  # as the decoder does: what is between segments is passed over

@@ -17,23 +17,21 @@ from threadrunner.engine.sight import Sight
 
 RAW_MARK = "<__media__>"
 """Where a picture goes in a prompt without a template: llama-server's word for it."""
-NO_SIGHT = (
-    "this model takes no pictures, as far as it is here: put the mmproj file of the same model beside its GGUF, name it"
-    ' by `mmproj` under [models."…"] in config.toml, or use a model that has one (`threadrunner models list`)'
-)
 
 
 class Album:
     """Numbers the pictures in the order in which they are met."""
 
-    def __init__(self, sight: Sight | None) -> None:
+    def __init__(self, sight: Sight | None, blind_because: str = "") -> None:
+        """`blind_because`: why there is no sight."""
         self._sight = sight
+        self._blind_because = blind_because
         self._images: list[ImagePart] = []
 
     def mark(self, image: ImagePart) -> str:
         """Stands for the picture in a text. Raises Unsupported for a model that takes none."""
-        if self._sight is None or not self._sight.projector.sees:
-            raise Unsupported(NO_SIGHT)
+        if self._sight is None:
+            raise Unsupported(f"this model takes no pictures here: {self._blind_because}")
         self._images.append(image)
         return mark(len(self._images) - 1)
 

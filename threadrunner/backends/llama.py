@@ -92,7 +92,7 @@ class LlamaBackend:
             "cache_bytes": size.cells * loaded.model.cell_bytes(*attempt.attention.types),
             **attempt.facts(loaded.model),
             **(loaded.draft.facts() if loaded.draft else {}),
-            **seeing.facts(loaded.requests.sight),
+            **seeing.facts(spec, loaded.requests.blind_because),
             **loaded.requests.adapters.facts(),
             "load_ms": round((time.monotonic() - began) * 1e3, 1),
         }

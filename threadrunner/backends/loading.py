@@ -95,7 +95,7 @@ def _load(
         cell_bytes, state_bytes = model.cell_bytes(*attempt.attention.types), 0
         if model.recurrent:
             cell_bytes, state_bytes = _measured(model, threads, attempt.attention)
-        projector = seeing.load_projector(spec, model, threads)
+        projector, blind_because = seeing.load_projector(spec, model, threads)
         if projector is not None:
             made.enter_context(contextlib.closing(projector))
         adapters = adapting.load_adapters(spec, model)
@@ -129,6 +129,7 @@ def _load(
         loaded.requests.adapters = adapters
         if projector is not None:
             loaded.requests.sight = loaded.engine.sight = seeing.sight(spec, projector, context)
+        loaded.requests.blind_because = blind_because
         if draft is not None:
             loaded = _with_draft(loaded, draft, size)
         made.pop_all()

@@ -68,6 +68,8 @@ class RequestBuilder:
         self.adapters = Adapters()
         self.sight: Sight | None = None
         """What looks at pictures, if the model has that."""
+        self.blind_because = ""
+        """Why it has not."""
         self._vocab = vocab
         self._context = context
         self.usual = usual or Sampling()
@@ -85,7 +87,7 @@ class RequestBuilder:
         _refuse_conflicts(params)
         # where none must be called none are told, so that the model is not tempted
         tools = [] if params.tool_choice == "none" else tool_specs(params.tools)
-        prompt, truncated = self._prompt(params, tools, Album(self.sight))
+        prompt, truncated = self._prompt(params, tools, self._album())
         sampling = self._sampling(params)
         request = Request(
             id,
@@ -103,6 +105,9 @@ class RequestBuilder:
         if not params.raw and params.prompt_tokens is None:
             steer(request, self.dialect, params, tools, prompt.opening)
         return request, truncated
+
+    def _album(self) -> Album:
+        return Album(self.sight, self.blind_because)
 
     def _prompt(self, params: GenerateParams, tools: Sequence[ToolSpec], album: Album) -> tuple[Rendered, int | None]:
         if params.prompt_tokens is not None:
@@ -143,7 +148,7 @@ class RequestBuilder:
         """What a model is shown for a conversation."""
         if problem := message_conflicts(params.messages) or tool_conflicts(params.tools, "auto"):
             raise InvalidParams(problem)
-        album = Album(self.sight)
+        album = self._album()
         build = self._builder(tool_specs(params.tools), params.template_vars, album)
         return build(plain_messages(params.messages, album))
 

@@ -22,17 +22,37 @@ _PROBES = ((4096, 4096), (4096, 1024), (1024, 4096), (448, 448))
 """Pixels of pictures of which the largest part is looked for."""
 
 
-def load_projector(spec: ModelSpec, model: Model, threads: int) -> Projector | None:
-    """None where none is wanted, or one that only lies beside the model is not for it. Raises LoadError."""
+NOT_HERE = (
+    "put the mmproj file of the same model beside its GGUF, or name it by `mmproj` in config.toml, and unload the"
+    " model; or use one that has it"
+)
+
+
+def load_projector(spec: ModelSpec, model: Model, threads: int) -> tuple[Projector | None, str]:
+    """The encoder, or why there is none. Raises LoadError for one that the user has named; one that only lies beside
+    the model may be for another."""
     if not spec.mmproj_path or model.only_embeds:
-        return None
+        return None, NOT_HERE
     try:
-        return Projector(spec.mmproj_path, model, threads)
+        return _usable(Projector(spec.mmproj_path, model, threads)), ""
     except LoadError as error:
         if spec.mmproj_named:
             raise
         log.warning("%s is used without pictures: %s", spec.name, error)
-        return None
+        return None, str(error)
+
+
+def _usable(projector: Projector) -> Projector:
+    """Raises LoadError."""
+    text = ""
+    if projector.turns:
+        text = "encoders that give rows and columns places of their own (M-RoPE, as Qwen-VL's) are not supported yet"
+    elif not projector.sees:
+        text = "the encoder is for sound alone, which is not supported"
+    if text:
+        projector.close()
+        raise LoadError(f'{text}: use another model for it, or this one without (`mmproj = "off"`)')
+    return projector
 
 
 def bytes_of(spec: ModelSpec) -> int:
@@ -42,7 +62,7 @@ def bytes_of(spec: ModelSpec) -> int:
 
 def batch_for(projector: Projector, usual: int, most: int) -> int:
     """Tokens that must be computed at once: where the rows of a picture look at each other, as many as it has."""
-    if projector.causal or not projector.sees:
+    if projector.causal:
         return usual
     sizes = [part.size for probe in _PROBES for part in projector.layout(*probe) if isinstance(part, Part)]
     return min(most, max(usual, *sizes))
@@ -53,6 +73,8 @@ def sight(spec: ModelSpec, projector: Projector, context: Context) -> Sight:
     return Sight(projector, context, f"{facts.st_size} {facts.st_mtime_ns} {build()}")
 
 
-def facts(sight: Sight | None) -> dict[str, Any]:
-    """For `status`."""
-    return {} if sight is None else {"vision": sight.projector.sees, "audio": sight.projector.hears}
+def facts(spec: ModelSpec, blind_because: str) -> dict[str, Any]:
+    """For `status`: whether the model takes pictures, and why it does not where there is a file for that."""
+    if not spec.mmproj_path:
+        return {}
+    return {"vision": False, "vision_fault": blind_because} if blind_because else {"vision": True}

@@ -306,6 +306,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
+def with_pictures(prompt: str, number: int) -> str:
+    """A prompt that was shown together with so many pictures."""
+    return f"[{counted(number, 'picture')}] {prompt}".rstrip() if number else prompt
+
+
 def one_line(text: str, limit: int = 60) -> str:
     """At most `limit` characters of `text`, on one line."""
     text = " ".join(text.split())

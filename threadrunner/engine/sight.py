@@ -16,6 +16,7 @@ from threadrunner.engine.llama.errors import UnreadablePicture
 from threadrunner.engine.llama.mtmd import Chunks, Part, Projector, Rows
 from threadrunner.engine.llama.row_batch import RowBatch
 from threadrunner.engine.pictures import Picture, Span, places
+from threadrunner.engine.png import inflates_too_far
 from threadrunner.engine.scheduler import Pace, Scheduler
 from threadrunner.engine.sequence import Sequence
 
@@ -97,6 +98,8 @@ class Sight:
         picture = span.picture
         chunks = self._open.get(picture.digest)
         if chunks is None:
+            if inflates_too_far(picture.data):
+                raise UnreadablePicture("a picture inflates to more than its size; save it again")
             chunks = self._open[picture.digest] = self.projector.read(picture.data)
             while len(self._open) > _OPEN:
                 self.projector.free(self._open.popitem(last=False)[1])

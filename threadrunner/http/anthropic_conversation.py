@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from threadrunner.http import images
 from threadrunner.http.failures import HttpFailure, invalid
 from threadrunner.http.reading import Fields
 
@@ -22,10 +23,23 @@ that nothing behind it would ever be found in the cache."""
 _NO_IMAGE = "[an image, which this model cannot see]"
 
 
-def read_messages(body: Fields) -> list[dict[str, Any]]:
-    """`messages` of the daemon's `generate`, the system prompt first. Raises HttpFailure."""
+def results_show(body: Fields) -> bool:
+    """Whether there is a picture among the results of tools."""
+    blocks = (
+        block
+        for item in body.objects("messages")
+        if isinstance(item.get("content"), list)
+        for block in item.objects("content")
+        if block.text("type") == "tool_result" and isinstance(block.get("content"), list)
+    )
+    return any(part.text("type") == "image" for block in blocks for part in block.objects("content"))
+
+
+def read_messages(body: Fields, *, seen: bool = False) -> list[dict[str, Any]]:
+    """`messages` of the daemon's `generate`, the system prompt first; `seen`: the model takes pictures of tools. Raises
+    HttpFailure."""
     system = _system(body)
-    said = [message for item in body.objects("messages") for message in _messages(item)]
+    said = [message for item in body.objects("messages") for message in _messages(item, seen)]
     if not said:
         raise invalid("`messages` is empty", "messages")
     return _with_reminders([{"role": "system", "content": system}, *said] if system else said)
@@ -45,7 +59,8 @@ def _with_reminders(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
             continue
         said = f"<system-reminder>\n{message['content']}\n</system-reminder>"
         if made[-1]["role"] == "user":
-            made[-1] = {"role": "user", "content": f"{said}\n\n{made[-1]['content']}"}
+            shown = images.together([said, *images.parts_of(made[-1]["content"])], "\n\n")
+            made[-1] = {"role": "user", "content": shown}
         else:
             made.append({"role": "user", "content": said})
     return made
@@ -57,7 +72,7 @@ def _system(item: Fields, name: str = "system") -> str:
     return "\n\n".join(text for text in (_ACCOUNTING.sub("", text or "") for text in texts) if text.strip())
 
 
-def _messages(item: Fields) -> Iterator[dict[str, Any]]:
+def _messages(item: Fields, seen: bool) -> Iterator[dict[str, Any]]:
     role = item.need_text("role")
     if role not in _ROLES:
         known = ", ".join(_ROLES)
@@ -70,7 +85,7 @@ def _messages(item: Fields) -> Iterator[dict[str, Any]]:
         yield {"role": role, "content": content or ""}
         return
     blocks = item.objects("content")
-    yield from _answer(blocks) if role == "assistant" else _turn(blocks)
+    yield from _answer(blocks) if role == "assistant" else _turn(blocks, seen)
 
 
 def _answer(blocks: list[Fields]) -> Iterator[dict[str, Any]]:
@@ -93,25 +108,24 @@ def _call(block: Fields) -> dict[str, Any]:
     return {"id": block.need_text("id"), "function": {"name": block.need_text("name"), "arguments": arguments}}
 
 
-def _turn(blocks: list[Fields]) -> Iterator[dict[str, Any]]:
+def _turn(blocks: list[Fields], seen: bool) -> Iterator[dict[str, Any]]:
     """A user's message: the results in it, which come first for every model, then what is said."""
-    said: list[str | None] = []
+    said: list[str | images.Part | None] = []
     late: list[dict[str, Any]] = []
     for block in blocks:
         match block.text("type"):
             case "tool_result":
-                yield {"role": "tool", "tool_call_id": block.need_text("tool_use_id"), "content": _result(block)}
+                yield {"role": "tool", "tool_call_id": block.need_text("tool_use_id"), "content": _result(block, seen)}
             case "mid_conv_system":
                 late.append({"role": "system", "content": _system(block, "content")})
             case "image":
-                raise _unseen(block)
+                said.append(images.of_anthropic(block))
             case "document":
                 said.append(_document(block))
             case _:
                 said.append(_text(block))
-    texts = [text for text in said if text]
-    if texts:
-        yield {"role": "user", "content": "\n\n".join(texts)}
+    if parts := [part for part in said if part]:
+        yield {"role": "user", "content": images.together(parts, "\n\n")}
     yield from late
 
 
@@ -126,23 +140,24 @@ def _text(block: Fields) -> str | None:
     return None
 
 
-def _result(block: Fields) -> str:
-    """A picture in a result becomes a note: a refusal would be the end of the whole conversation, for its client sends
-    the result each time."""
+def _result(block: Fields, seen: bool) -> images.Content:
+    """A picture in a result becomes a note for a model that takes none: a refusal would be the end of the whole
+    conversation, for its client sends the result each time."""
     content = block.get("content")
     if content is None or isinstance(content, str):
-        text = content or ""
+        shown: images.Content = content or ""
     else:
-        text = "\n".join(part for item in block.objects("content") if (part := _result_part(item)))
-    if block.flag("is_error") and "error" not in text[:60].lower():
-        return f"Error: {text}"
-    return text
+        parts = [part for item in block.objects("content") if (part := _result_part(item, seen))]
+        shown = images.together(parts, "\n")
+    if block.flag("is_error") and "error" not in images.split(shown)[0][:60].lower():
+        return images.together(["Error: ", *images.parts_of(shown)])
+    return shown
 
 
-def _result_part(part: Fields) -> str | None:
+def _result_part(part: Fields, seen: bool) -> str | images.Part | None:
     kind = part.text("type")
     if kind == "image":
-        return _NO_IMAGE
+        return images.of_anthropic(part) if seen else _NO_IMAGE
     if kind == "document":
         try:
             return _document(part)
@@ -168,7 +183,7 @@ def _document(block: Fields) -> str:
 def _unseen(block: Fields) -> HttpFailure:
     kind = block.text("type")
     return HttpFailure(
-        400, "invalid_request_error", f"`{block.place('type')}`: this model reads text only, no {kind} of this kind",
+        400, "invalid_request_error", f"`{block.place('type')}`: text and pictures are taken, no {kind} of this kind",
         "not_supported", block.place("type"),
     )  # fmt: skip
 

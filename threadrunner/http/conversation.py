@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from threadrunner.http import images
 from threadrunner.http.failures import HttpFailure, invalid
 from threadrunner.http.reading import Fields
 
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+_SHOWING = ("user", "tool", "function")
+"""They may have pictures."""
 
 
 def read_messages(body: Fields) -> list[dict[str, Any]]:
@@ -30,7 +33,11 @@ def turns(messages: list[dict[str, Any]], params: dict[str, Any]) -> dict[str, A
     new = [message for message in messages[answered + 1 :] if message["role"] in ("user", "tool")]
     if not new:
         raise invalid("a conversation's next turn ends with a message of the user's, or a tool's", "messages")
-    turns: dict[str, Any] = {"messages": new} if new[0]["role"] == "tool" else {"prompt": new[-1]["content"]}
+    if new[0]["role"] == "tool":
+        turns: dict[str, Any] = {"messages": new}
+    else:
+        text, pictures = images.split(new[-1]["content"] or "")
+        turns = {"prompt": text, **({"images": pictures} if pictures else {})}
     return turns | ({"system": system} if system else {})
 
 
@@ -40,7 +47,8 @@ def _message(item: Fields) -> dict[str, Any]:
         raise invalid(
             f"`{item.place('role')}` must be one of {', '.join(_ROLES)}, not {role[:40]!r}", item.place("role")
         )
-    message: dict[str, Any] = {"role": "tool" if role == "function" else role, "content": read_content(item, "content")}
+    content = read_content(item, "content") if role in _SHOWING else read_text(item, "content")
+    message: dict[str, Any] = {"role": "tool" if role == "function" else role, "content": content}
     if role == "assistant":
         calls = [_call(call) for call in item.objects("tool_calls")]
         if (call := item.object("function_call")) is not None:  # before there were ids; its result has its name
@@ -57,22 +65,33 @@ def _message(item: Fields) -> dict[str, Any]:
     return message
 
 
-def read_content(item: Fields, name: str) -> str | None:
-    """A text, or the texts of its parts, one after the other; a list of none is an empty text."""
+def read_content(item: Fields, name: str) -> images.Content | None:
+    """A text, or the texts of its parts, one after the other; a list where pictures are among them."""
     content = item.get(name)
     if content is None or isinstance(content, str):
         return content
-    return "".join(_part(part) for part in item.objects(name))
+    return images.together([_part(part) for part in item.objects(name)])
 
 
-def _part(part: Fields) -> str:
+def read_text(item: Fields, name: str) -> str | None:
+    """Likewise, of what has no pictures. Raises HttpFailure where there is one."""
+    content = read_content(item, name)
+    if isinstance(content, list):
+        place = item.place(name)
+        raise invalid(f"`{place}`: only what a user or a tool says may have pictures", place)
+    return content
+
+
+def _part(part: Fields) -> str | images.Part:
     kind = part.text("type") or "text"
     if kind in ("text", "input_text", "output_text"):
         return part.text("text") or ""
     if kind == "refusal":
         return part.text("refusal") or ""
+    if kind in ("image_url", "input_image"):
+        return images.of_openai(part)
     raise HttpFailure(
-        400, "invalid_request_error", f"`{part.place('type')}`: this model reads text only, not {kind[:40]!r}",
+        400, "invalid_request_error", f"`{part.place('type')}`: text and pictures are taken, not {kind[:40]!r}",
         "not_supported", part.place("type"),
     )  # fmt: skip
 

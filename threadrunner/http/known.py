@@ -35,6 +35,8 @@ class KnownModel:
     """It can infill."""
     chat: bool
     """It has a chat template."""
+    sees: bool
+    """It takes pictures."""
     description: str
 
 
@@ -54,6 +56,12 @@ async def look(gateway: Gateway) -> list[KnownModel]:
     return known
 
 
+def sees(model: Mapping[str, Any], running: Mapping[str, Any] | None) -> bool:
+    """Whether it takes pictures: as it is loaded, else by its entry in `models.list` or `models.show`."""
+    facts = (running or {}).get("facts") or {}
+    return bool(facts.get("vision", model.get("vision")))
+
+
 def _known(model: Mapping[str, Any], running: Mapping[str, Any]) -> KnownModel:
     """From `models.list`, and from `status` where it is loaded."""
     trained = model.get("context") or 0
@@ -71,5 +79,6 @@ def _known(model: Mapping[str, Any], running: Mapping[str, Any]) -> KnownModel:
         quantization=model.get("quantization") or "",
         fim=bool(model.get("fim")),
         chat=model.get("chat_template") is not False,
+        sees=sees(model, running),
         description=model.get("description") or "",
     )

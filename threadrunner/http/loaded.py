@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from threadrunner.http import known
 from threadrunner.http.gateway import Gateway
 
 
@@ -18,6 +19,14 @@ async def status_of(gateway: Gateway, model: str | None) -> dict[str, Any] | Non
         path = (await gateway.request("models.show", {"model": name})).get("path")
         found = next((one for one in loaded if path and one["path"] == path), None)
     return found
+
+
+async def sees(gateway: Gateway, model: str | None) -> bool:
+    """Whether it takes pictures."""
+    status = await status_of(gateway, model)
+    if status is not None or model is None:
+        return known.sees({}, status)
+    return known.sees(await gateway.request("models.show", {"model": model}), None)
 
 
 async def context_of(gateway: Gateway, model: str | None) -> int:

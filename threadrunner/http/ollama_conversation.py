@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from threadrunner.http import conversation, sampling
-from threadrunner.http.failures import HttpFailure, invalid
+from threadrunner.http import conversation, images, sampling
+from threadrunner.http.failures import invalid
 from threadrunner.http.reading import Fields
 
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
@@ -40,16 +40,9 @@ def read_params(body: Fields) -> dict[str, Any]:
     params = {**sampling.read_sampling(options), **_format(body), **_thinking(body), **sampling.read_ours(body)}
     if (kept := body.get("keep_alive")) is not None:
         params["keep_alive"] = seconds(kept)
-    refuse_images(body)
     if body.text("template"):
         raise invalid("`template` cannot be set: the model's own is used; `raw` goes without", "template")
     return params
-
-
-def refuse_images(item: Fields) -> None:
-    if item.items("images"):
-        text = f"`{item.place('images')}`: this model reads text only, no images"
-        raise HttpFailure(400, "invalid_request_error", text, "not_supported", item.place("images"))
 
 
 def _format(body: Fields) -> dict[str, Any]:
@@ -82,7 +75,6 @@ def read_messages(body: Fields) -> list[dict[str, Any]]:
     said = []
     open_calls: dict[str, str] = {}
     for i, item in enumerate(body.objects("messages")):
-        refuse_images(item)
         role = item.need_text("role")
         if role == "tool":
             said.append(_result(item, open_calls))
@@ -97,7 +89,12 @@ def _message(item: Fields, role: str, calls: list[dict[str, Any]]) -> dict[str, 
     if role not in ("system", "developer", "user", "assistant"):
         place = item.place("role")
         raise invalid(f"`{place}` must be system, user, assistant or tool, not {role[:40]!r}", place)
-    message: dict[str, Any] = {"role": role, "content": conversation.read_content(item, "content") or ""}
+    content = conversation.read_content(item, "content") or ""
+    if role == "user" and (pictures := images.listed(item)):
+        content = images.together([*pictures, *images.parts_of(content)])
+    elif role != "user":
+        content = conversation.read_text(item, "content") or ""
+    message: dict[str, Any] = {"role": role, "content": content}
     if calls and role == "assistant":
         message["tool_calls"] = calls
     if role == "assistant" and (thought := item.text("thinking")):
@@ -114,12 +111,12 @@ def _call(call: Fields, id: str) -> dict[str, Any]:
 
 def _result(item: Fields, open_calls: dict[str, str]) -> dict[str, Any]:
     """One that answers no call is said as the user's: some clients send results without the calls."""
-    content = conversation.read_content(item, "content") or ""
+    parts = [*images.listed(item), *images.parts_of(conversation.read_content(item, "content") or "")]
     name = item.text("tool_name", "name")
     given = item.text("tool_call_id")
     matching = [given] if given in open_calls else [id for id, of in open_calls.items() if of == name]
     id = next(iter(matching or open_calls), None)
     if id is None:
-        return {"role": "user", "content": f"Result of {name or 'a tool'}: {content}"}
+        return {"role": "user", "content": images.together([f"Result of {name or 'a tool'}: ", *parts])}
     del open_calls[id]
-    return {"role": "tool", "tool_call_id": id, "content": content}
+    return {"role": "tool", "tool_call_id": id, "content": images.together(parts)}

@@ -70,6 +70,8 @@ def capabilities(model: dict[str, Any]) -> list[str]:
         able.append("tools")
     if model.get("fim"):
         able.append("insert")
+    if model.get("vision"):
+        able.append("vision")
     if any(_THINKS.search(text) for text in (model.get("templates") or {}).values()):
         able.append("thinking")
     return able

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from threadrunner.http.conversation import read_content
+from threadrunner.http.conversation import read_content, read_text
 from threadrunner.http.failures import HttpFailure, invalid
 from threadrunner.http.reading import Fields
 
@@ -72,9 +72,12 @@ class _Reader:
         if role not in ("system", "developer", "user", "assistant"):
             place = item.place("role")
             raise invalid(f"`{place}` must be system, developer, user or assistant, not {role[:40]!r}", place)
-        content = read_content(item, "content") or ""
+        if role == "user":
+            self.messages.append({"role": role, "content": read_content(item, "content") or ""})
+            return
+        content = read_text(item, "content") or ""
         if role != "assistant":
-            self.messages.append({"role": "system" if role == "developer" else role, "content": content})
+            self.messages.append({"role": "system", "content": content})
         elif self._thought or not self._goes_on() or self.messages[-1].get("tool_calls"):
             self._answer()["content"] = content
         else:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import msgspec
 import pytest
 
+from tests.backends.tiny_sight import png
 from threadrunner.api.errors import NotSupported
 from threadrunner.api.generation import GenerateParams, InfillParams
 from threadrunner.backends.remote import anthropic, bodies, middles
@@ -124,6 +126,19 @@ def test_a_conversation_with_calls_in_two_shapes() -> None:
                 {"type": "tool_result", "tool_use_id": "c", "content": "4"}, {"type": "text", "text": "and now?"}]},
         ],
     }  # fmt: skip
+
+
+def test_pictures_in_two_shapes() -> None:
+    data = base64.b64encode(png()).decode()
+    given = params(prompt="what is it?", images=[{"type": "image", "data": data}])
+    text = {"type": "text", "text": "what is it?"}
+    image: dict[str, Any] = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
+    assert bodies.messages(given) == [{"role": "user", "content": [image, text]}]
+    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": data}}
+    body = anthropic.request(BY_NAME["anthropic"], "m", given)
+    assert body["messages"] == [{"role": "user", "content": [image, text]}]
+    with pytest.raises(NotSupported, match="pictures beside a raw prompt"):
+        bodies.completion(BY_NAME["llama-server"], "m", params(raw=True, images=[{"type": "image", "data": data}]))
 
 
 def test_raw_prompts_and_tokens() -> None:

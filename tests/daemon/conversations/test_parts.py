@@ -148,5 +148,5 @@ def test_a_file_of_before_is_brought_up_to_date(tmp_path: Path, monkeypatch: pyt
     look.close()
     with monkeypatch.context() as before:
         before.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:2])
-        with pytest.raises(StorageFailed, match=r"newer threadrunner \(format 3, ours is 2\)"):
+        with pytest.raises(StorageFailed, match=r"newer threadrunner \(format 4, ours is 2\)"):
             Store(path)

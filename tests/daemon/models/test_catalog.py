@@ -268,6 +268,7 @@ class TestOverTheSocket:
             "architecture": "llama",
             "width": 32,
             "vocabulary": 3,
+            "vision": False,
         }
         assert listed["mine"]["path"] == str(path)
         assert listed["ollama:tiny:latest"]["keeper"] == "Ollama"

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from threadrunner.api.chat import Message, NamedTool
+from threadrunner.api.chat import ImagePart, Message, NamedTool, TextPart, said_by_user
 from threadrunner.api.generation import GenerateParams
 from threadrunner.backends.remote import bodies
 from threadrunner.backends.remote.bodies import Body
@@ -43,7 +43,7 @@ def _without_own(params: GenerateParams) -> GenerateParams:
 
 
 def _said(params: GenerateParams) -> Sequence[Message]:
-    return params.messages if params.messages is not None else [Message("user", params.prompt or "")]
+    return params.messages if params.messages is not None else [said_by_user(params.prompt or "", params.images)]
 
 
 def _turns(messages: list[Message]) -> list[Body]:
@@ -61,13 +61,31 @@ def _turns(messages: list[Message]) -> list[Body]:
 
 def _blocks(message: Message) -> list[Body]:
     if message.role == "tool":
-        return [{"type": "tool_result", "tool_use_id": message.tool_call_id, "content": message.text}]
-    blocks: list[Body] = [{"type": "text", "text": message.text}] if message.text else []
+        return [
+            {
+                "type": "tool_result",
+                "tool_use_id": message.tool_call_id,
+                "content": _shown(message) if message.images else message.text,
+            }
+        ]
+    blocks = _shown(message)
     for call in message.tool_calls:
         arguments = call.function.arguments
         value = json.loads(arguments or "{}") if isinstance(arguments, str) else arguments
         blocks.append({"type": "tool_use", "id": call.id, "name": call.function.name, "input": value})
     return blocks
+
+
+def _shown(message: Message) -> list[Body]:
+    """Pictures and texts in their order; all of the text as one where there is no picture."""
+    parts = message.content if message.images and isinstance(message.content, list) else [TextPart(message.text)]
+    shown = [_image(part) if isinstance(part, ImagePart) else {"type": "text", "text": part.text} for part in parts]
+    return [block for block in shown if block.get("text") != ""]  # it refuses empty ones
+
+
+def _image(image: ImagePart) -> Body:
+    source = {"type": "base64", "media_type": bodies.media_type(image), "data": bodies.in_base64(image)}
+    return {"type": "image", "source": source}
 
 
 def _tools(params: GenerateParams) -> Body:

@@ -3,13 +3,15 @@ and some refuse what they do not know. Pure."""
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import msgspec
 
-from threadrunner.api.chat import Message, NamedTool, Tool
+from threadrunner.api.chat import ImagePart, Message, NamedTool, TextPart, Tool, said_by_user
 from threadrunner.api.errors import NotSupported
 from threadrunner.api.generation import GenerateParams, InfillParams
+from threadrunner.api.pictures import look
 from threadrunner.api.sampling import SamplingParams
 from threadrunner.backends.remote.dialects import RemoteDialect
 
@@ -22,9 +24,9 @@ _OURS = {
 """What is between client and daemon, and goes no further; `confidence` is a wish that need not be met."""
 
 _ELSEWHERE = {
-    "prompt", "messages", "system", "raw", "prompt_tokens", "tools", "tool_choice", "parallel_tool_calls", "reasoning",
-    "reasoning_budget", "template_vars", "json_schema", "json_schema_check", "grammar", "logprobs", "max_tokens", "n",
-    "prefix", "suffix", "path", "language", "context", "max_time_ms",
+    "prompt", "messages", "images", "system", "raw", "prompt_tokens", "tools", "tool_choice", "parallel_tool_calls",
+    "reasoning", "reasoning_budget", "template_vars", "json_schema", "json_schema_check", "grammar", "logprobs",
+    "max_tokens", "n", "prefix", "suffix", "path", "language", "context", "max_time_ms",
 }  # fmt: skip
 """Written by the functions below."""
 
@@ -61,6 +63,8 @@ def completion(dialect: RemoteDialect, model: str, params: GenerateParams) -> Bo
         raise refused(dialect, "prompt_tokens")
     if not dialect.completions:
         raise refused(dialect, "raw prompts")
+    if params.images:
+        raise refused(dialect, "pictures beside a raw prompt")
     for name in ("json_schema", "reasoning_budget"):
         if getattr(params, name) not in (None, False):
             raise refused(dialect, f"{name} beside a raw prompt")
@@ -158,12 +162,12 @@ def grammar(dialect: RemoteDialect, params: SamplingParams) -> Body:
 def messages(params: GenerateParams) -> list[Body]:
     """The conversation in OpenAI's shape, as it was given."""
     said = [] if params.system is None else [Message("system", params.system)]
-    said += params.messages if params.messages is not None else [Message("user", params.prompt or "")]
+    said += params.messages if params.messages is not None else [said_by_user(params.prompt or "", params.images)]
     return [_message(one) for one in said]
 
 
 def _message(message: Message) -> Body:
-    shown: Body = {"role": message.role, "content": message.text}
+    shown: Body = {"role": message.role, "content": _parts(message) if message.images else message.text}
     if message.tool_call_id is not None:
         shown["tool_call_id"] = message.tool_call_id
     if message.tool_calls:
@@ -173,6 +177,25 @@ def _message(message: Message) -> Body:
             for call in message.tool_calls
         ]
     return shown
+
+
+def _parts(message: Message) -> list[Body]:
+    return [
+        {"type": "text", "text": part.text}
+        if isinstance(part, TextPart)
+        else {"type": "image_url", "image_url": {"url": f"data:{media_type(part)};base64,{in_base64(part)}"}}
+        for part in message.content or ()
+        if not isinstance(part, str)
+    ]
+
+
+def in_base64(image: ImagePart) -> str:
+    return base64.b64encode(image.data).decode()
+
+
+def media_type(image: ImagePart) -> str:
+    """By what the file says. Raises BadPicture."""
+    return f"image/{look(image.data).kind}"
 
 
 def _json(call: Any) -> str:

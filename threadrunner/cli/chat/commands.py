@@ -103,7 +103,7 @@ def _result(chat: Chat, text: str) -> None:
 
 def _retry(chat: Chat, _: str) -> None:
     turn = chat.last_turn()
-    chat.replace, chat.results = 1, _results(turn)
+    chat.replace, chat.results, chat.keeps_pictures = 1, _results(turn), True
     chat.corrected(turn, "retried")
     chat.turn(turn["prompt"])
 
@@ -116,7 +116,7 @@ def _results(turn: dict[str, Any]) -> list[dict[str, Any]]:
 def _edit(chat: Chat, _: str) -> None:
     turn = chat.last_turn()
     chat.draft = turn["prompt"]
-    chat.replace, chat.results = 1, _results(turn)
+    chat.replace, chat.results, chat.keeps_pictures = 1, _results(turn), True
     chat.corrected(turn, "edited")
     chat.say("change it and press Enter; without any text the old one is kept")
 

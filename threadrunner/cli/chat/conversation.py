@@ -12,6 +12,7 @@ from threadrunner.learning import corrections
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Sequence
     from typing import Any
 
 _EACH_TURN = ("max_tokens", "offline", "default_model", "default_backend")
@@ -28,6 +29,8 @@ class Chat:
         self.always = {name: self.settings.pop(name) for name in _EACH_TURN if name in self.settings}
         self.replace = 0
         """How many of the latest turns the next one replaces."""
+        self.keeps_pictures = False
+        """Whether that one has the pictures of the turn that it replaces."""
         self.draft = ""
         """What the input line starts with."""
         self.result: dict[str, Any] = {}
@@ -60,8 +63,8 @@ class Chat:
     def _show(self, turn: dict[str, Any]) -> None:
         for result in turn.get("tool_results", ()):
             self.say(f"result of {result['tool_call_id']}: {result['content']}")
-        if turn["prompt"]:
-            self.say(f"> {turn['prompt']}")
+        if turn["prompt"] or turn.get("pictures"):
+            self.say(f"> {render.with_pictures(turn['prompt'], turn.get('pictures', 0))}")
         if turn["answer"]:
             view = AnswerView(self._console)
             view.write(turn["answer"])
@@ -97,13 +100,16 @@ class Chat:
         self.settings = {key: value for key, value in self.settings.items() if key == "memory"}
         self.greet()
 
-    def turn(self, message: str) -> None:
-        """Ask, and show the answer as it arrives; `message` may be empty where there are results. Raises ApiError,
-        UsageError; KeyboardInterrupt, which stops it."""
+    def turn(self, message: str, images: Sequence[dict[str, Any]] = ()) -> None:
+        """Ask, and show the answer as it arrives; `message` may be empty where there are results.
+        Raises ApiError, UsageError; KeyboardInterrupt, which stops it."""
         self._mode = str(self.settings.get("mode") or self._mode)
-        params = {**self.always, **self.settings, **self._said(message), "priority": "interactive"}
+        params = {**self.always, **self.settings, **self._said(message, images), "priority": "interactive"}
         if self.replace:
             params["replace"] = self.replace
+            if not self.keeps_pictures:
+                params.setdefault("images", [])
+        self.keeps_pictures = False
         reply = request.Reply("generate", {**params, "session": self.session, **request.keep_alive()})
         view = AnswerView(self._console)
         thought = thinking.Thought(self.thinking, reply.progress)
@@ -127,10 +133,12 @@ class Chat:
             if self.session == NEW and self.result == {}:
                 self.session = self._name_without_answer()
 
-    def _said(self, message: str) -> dict[str, Any]:
+    def _said(self, message: str, images: Sequence[dict[str, Any]]) -> dict[str, Any]:
         if not self.results:
-            return {"prompt": message}
-        return {"messages": self.results + ([{"role": "user", "content": message}] if message else [])}
+            return {"prompt": message, **({"images": images} if images else {})}
+        parts = [*({"type": "image", **image} for image in images), {"type": "text", "text": message}]
+        said = {"role": "user", "content": parts if images else message}
+        return {"messages": self.results + ([said] if message else [])}
 
     def corrected(self, turn: dict[str, Any], how: str) -> None:
         """The person was not content with this turn's answer."""

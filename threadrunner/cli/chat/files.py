@@ -1,19 +1,28 @@
-"""`@path` in a message: the file's text is sent too. Pure, but for reading the file."""
+"""`@path` in a message: the file's text is sent too, or the picture. Pure, but for reading the file."""
 
 from __future__ import annotations
 
 import os
 import re
+from typing import NamedTuple
 
-from threadrunner.cli import stdin
+from threadrunner.cli import pictures, stdin
 from threadrunner.cli.flags import UsageError
 
 MAX_BYTES = 1 << 20
 _MENTION = re.compile(r'(?:(?<=\s)|^)@(?:"([^"\n]+)"|(\S+))')
 
 
-def attach(text: str) -> tuple[str, list[str]]:
-    """The message with the files it mentions after it, and their names. A word such as @ada that names no file stays
+class Attached(NamedTuple):
+    text: str
+    """With the texts after it."""
+    names: list[str]
+    pictures: list[str]
+    """Those of the names that are of pictures, which stand beside the text."""
+
+
+def attach(text: str) -> Attached:
+    """The message with the files it mentions. A word such as @ada that names no file stays
     a word; one that looks like a path and is not a file's is an error. Raises UsageError."""
     names: list[str] = []
     for match in _MENTION.finditer(text):
@@ -25,9 +34,10 @@ def attach(text: str) -> tuple[str, list[str]]:
         if os.path.isfile(path):
             if name not in names:
                 names.append(name)
-        elif match[1] or "/" in name:
+        elif match[1] or "/" in name or name.lower().endswith(pictures.ENDINGS):
             raise UsageError(f"there is no file {name}; a file of another folder needs its path, e.g. @~/notes.txt")
-    return "\n\n".join([text, *(_section(name) for name in names)]), names
+    shown = [name for name in names if pictures.is_picture(name)]
+    return Attached("\n\n".join([text, *(_section(name) for name in names if name not in shown)]), names, shown)
 
 
 def _section(name: str) -> str:

@@ -7,6 +7,7 @@ import signal
 
 from threadrunner import exits
 from threadrunner.api.errors import ApiError
+from threadrunner.cli import pictures
 from threadrunner.cli.chat import commands, elsewhere
 from threadrunner.cli.chat.conversation import Chat
 from threadrunner.cli.chat.files import attach
@@ -48,7 +49,8 @@ def _answer(chat: Chat, text: str) -> None:
     elif text.startswith("/") and not text.startswith("//"):
         commands.run(chat, text)
     else:
-        message, files = attach(text.removeprefix("/"))
-        if files:
-            chat.say(f"with {', '.join(files)}")
-        chat.turn(message)
+        message = attach(text.removeprefix("/"))
+        shown = pictures.images(message.pictures)
+        if message.names:
+            chat.say(f"with {', '.join(message.names)}")
+        chat.turn(message.text, shown)

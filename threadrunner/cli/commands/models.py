@@ -221,7 +221,11 @@ def _state(model: dict[str, Any]) -> str:
 
 def abilities(model: dict[str, Any]) -> str:
     """What it was made for, beside continuing a text."""
-    found = [word for word, known in (("chat", "chat_template"), ("infill", "fim")) if model.get(known)]
+    found = [
+        word
+        for word, known in (("chat", "chat_template"), ("infill", "fim"), ("pictures", "vision"))
+        if model.get(known)
+    ]
     return ",".join(found) or "-"
 
 

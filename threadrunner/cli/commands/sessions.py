@@ -106,7 +106,7 @@ def _turn(turn: dict[str, Any]) -> str:
     for result in turn.get("tool_results", ()):
         text += f"result of {result['tool_call_id']}: {result['content']}\n"
     if turn["prompt"] or not turn.get("tool_results"):
-        text += f"> {turn['prompt']}\n"
+        text += f"> {render.with_pictures(turn['prompt'], turn.get('pictures', 0))}\n"
     if turn.get("reasoning"):
         text += "".join(f"\n| {line}" for line in turn["reasoning"].strip().splitlines()) + "\n"
     text += "\n"

@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from threadrunner.api.chat import Message, ToolCall
+from threadrunner.api.chat import ImagePart, Message, TextPart, ToolCall, said_by_user
 from threadrunner.api.conversations import ToolResult
 
 NOT_GIVEN = "(no result: the user went on without this call)"
@@ -18,6 +18,11 @@ NOT_GIVEN = "(no result: the user went on without this call)"
 
 MESSAGE_CHARS = 16
 """About how many characters the template's markup around a message is worth."""
+PICTURE_CHARS = 1000
+"""And a picture: most encoders make 64 to 576 tokens of one."""
+
+Pictures = Sequence[ImagePart | TextPart]
+"""A word for one that the model is not shown any more."""
 
 
 class PastTurn(NamedTuple):
@@ -35,6 +40,8 @@ class PastTurn(NamedTuple):
     results: Sequence[ToolResult] = ()
     """Of the calls of the turns before."""
     reasoning: str | None = None
+    pictures: Pictures = ()
+    """Before the prompt."""
 
 
 class Asked(NamedTuple):
@@ -46,6 +53,7 @@ class Asked(NamedTuple):
     system: str | None = None
     fixed_chars: int = 0
     """Characters of what the template adds in any case: the tools."""
+    pictures: Pictures = ()
 
 
 def answered(turn: PastTurn) -> bool:
@@ -71,30 +79,35 @@ def messages(turns: Sequence[PastTurn], asked: Asked) -> list[Message]:
     said = [Message("system", asked.system)] if asked.system else []
     thinking = thinking_from(turns, asked)
     unanswered: list[str] = []
+    pictures: list[ImagePart | TextPart] = []
     calls: Sequence[ToolCall] = ()
     known: dict[str, str] = {}
     for turn in turns:
         known |= _contents(turn.results)
         if answered(turn):
-            said += _to_the_model(calls, known, [*unanswered, turn.prompt])
+            said += _to_the_model(calls, known, [*unanswered, turn.prompt], [*pictures, *turn.pictures])
             reasoning = turn.reasoning if thinking is not None and turn.id >= thinking else None
             said.append(Message("assistant", turn.answer or None, list(turn.calls), reasoning=reasoning))
-            unanswered, calls, known = [], turn.calls, {}
+            unanswered, pictures, calls, known = [], [], turn.calls, {}
         elif turn.state == "lost" and turn.prompt and turn.prompt not in unanswered:
             unanswered.append(turn.prompt)
+            pictures += turn.pictures if turn.prompt != asked.prompt else ()
     known |= _contents(asked.results)
-    return said + _to_the_model(calls, known, [*(text for text in unanswered if text != asked.prompt), asked.prompt])
+    prompts = [*(text for text in unanswered if text != asked.prompt), asked.prompt]
+    return said + _to_the_model(calls, known, prompts, [*pictures, *asked.pictures])
 
 
 def _contents(results: Sequence[ToolResult]) -> dict[str, str]:
     return {result.tool_call_id: result.content for result in results}
 
 
-def _to_the_model(calls: Sequence[ToolCall], known: dict[str, str], prompts: list[str]) -> list[Message]:
+def _to_the_model(
+    calls: Sequence[ToolCall], known: dict[str, str], prompts: list[str], pictures: Pictures
+) -> list[Message]:
     """The results of `calls`, as far as they are known, and what the user says."""
     results = [Message("tool", known.get(call.id, NOT_GIVEN), tool_call_id=call.id) for call in calls]
     text = "\n\n".join(filter(None, prompts if calls else [*known.values(), *prompts]))
-    return [*results, Message("user", text)] if text or not calls else list(results)
+    return [*results, said_by_user(text, pictures)] if text or pictures or not calls else list(results)
 
 
 def thinking_from(turns: Sequence[PastTurn], asked: Asked) -> int | None:
@@ -179,4 +192,5 @@ def chars(turns: Sequence[PastTurn], asked: Asked) -> int:
 
 def _chars(message: Message) -> int:
     calls = sum(len(call.function.name) + len(call.function.arguments) + MESSAGE_CHARS for call in message.tool_calls)
-    return len(message.text) + len(message.reasoning or "") + calls + MESSAGE_CHARS
+    texts = len(message.text) + len(message.reasoning or "")
+    return texts + calls + MESSAGE_CHARS + PICTURE_CHARS * len(message.images)

@@ -111,6 +111,16 @@ MIGRATIONS = (
             VALUES (new.id, new.prompt, new.answer, new.tool_words);
     END;
     """,
+    """
+    CREATE TABLE pictures (                         -- of what the user said; the files as they were sent
+        id INTEGER PRIMARY KEY,
+        turn INTEGER NOT NULL REFERENCES turns (id) ON DELETE CASCADE,
+        number INTEGER NOT NULL,
+        media_type TEXT,
+        data BLOB NOT NULL
+    ) STRICT;
+    CREATE INDEX pictures_by_turn ON pictures (turn, number);
+    """,
 )
 
 

@@ -25,6 +25,7 @@ from threadrunner.api.conversations import (
 from threadrunner.api.errors import InvalidParams, SessionNotFound
 from threadrunner.api.names import LAST
 from threadrunner.api.sampling import CHOICE
+from threadrunner.daemon.conversations import pictures
 from threadrunner.daemon.conversations.columns import Parts, parts_of, tools_of, tools_to_json
 from threadrunner.daemon.conversations.store import Store, to_json
 
@@ -46,7 +47,8 @@ INFO = """SELECT *, (SELECT count(*) FROM turns WHERE turns.session = sessions.i
 # By the newest turn: the numbers of turns only grow, whereas the clock may be set back.
 _LAST_USED_FIRST = """ORDER BY (SELECT coalesce(max(turns.id), 0) FROM turns WHERE turns.session = sessions.id) DESC,
 used DESC, id DESC"""
-_NUMBERED = """SELECT *, row_number() OVER (ORDER BY id) AS number FROM turns WHERE session = ?"""
+_NUMBERED = """SELECT *, row_number() OVER (ORDER BY id) AS number,
+(SELECT count(*) FROM pictures WHERE pictures.turn = turns.id) AS pictures FROM turns WHERE session = ?"""
 
 
 # Names
@@ -176,6 +178,7 @@ def fork(store: Store, name: str, new: str | None, turns: int | None) -> Session
             "WHERE session = ? AND state != 'open' ORDER BY id LIMIT ?",
             (made.lastrowid, session["id"], -1 if turns is None else turns),
         )
+        pictures.copy(db, session["id"], int(made.lastrowid or 0))
     return info_of(store.rows(f"{INFO} WHERE name = ?", new)[0])
 
 
@@ -267,6 +270,7 @@ def _turn(row: sqlite3.Row, window_start: int) -> Turn:
     parts = parts_of(row)
     return Turn(
         **{name: row[name] for name in names},
+        pictures=row["pictures"] or UNSET,
         tool_results=list(parts.results) or UNSET,
         tool_calls=list(parts.calls) or UNSET,
         reasoning=row["reasoning"] or UNSET,

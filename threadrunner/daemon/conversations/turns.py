@@ -8,10 +8,11 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from threadrunner.api.chat import Tool, ToolCall
+from threadrunner.api.chat import ImagePart, Tool, ToolCall
 from threadrunner.api.conversations import SessionInfo, Source, ToolResult, TurnState, slug
 from threadrunner.api.errors import InvalidParams, SessionNotFound
 from threadrunner.api.names import LAST, NEW
+from threadrunner.daemon.conversations import pictures
 from threadrunner.daemon.conversations.columns import Parts, parts_of, tools_to_json
 from threadrunner.daemon.conversations.said import PastTurn, complete, open_calls, results_conflict
 from threadrunner.daemon.conversations.sessions import (
@@ -71,6 +72,8 @@ class History(NamedTuple):
     """The first turn that the model is still shown."""
     window_limit: int
     """Tokens of context that this start was chosen for."""
+    images: list[ImagePart]
+    """Of the turn itself."""
 
 
 _OPEN = "SELECT id FROM turns WHERE state = 'open'"
@@ -83,10 +86,13 @@ def open_turn(
     update: SessionUpdate,
     replace: int = 0,
     results: Sequence[ToolResult] = (),
+    images: Sequence[ImagePart] | None = (),
 ) -> OpenTurn:
     """Append a prompt, results or both to a conversation, which is made if it does not exist; its last `replace` turns
-    are deleted first. Raises InvalidParams for a name that cannot be one and for results of no open call,
-    SessionNotFound, StorageFailed."""
+    are deleted first. `images` None: those of the first turn that is replaced.
+
+    Raises InvalidParams for a name that cannot be one and for results of no open call, SessionNotFound,
+    StorageFailed."""
     now = time.time()
     with store.change() as db:
         if name == NEW:
@@ -100,12 +106,15 @@ def open_turn(
             session, params = int(made.lastrowid or 0), {}
         else:
             session, params = int(row["id"]), json.loads(row["params"])
+        if images is None:
+            images = pictures.of_replaced(db, session, replace) if replace else ()
         if replace:
             drop_last(db, session, replace)
         if results:
             _check_results(store, session, results, prompt)
         _remember(db, session, params, update, now)
         turn = insert_turn(db, session, prompt, Parts(results), state="open", began=now)
+        pictures.insert(db, turn, images)
         opened = OpenTurn(turn, session, name, store.number)
         store.turn_locks.hold(opened.turn)  # before other daemons can see the turn
         return opened
@@ -155,8 +164,10 @@ def history(store: Store, opened: OpenTurn) -> History | None:
     rows = store.rows(f"{INFO} WHERE id = ?", opened.session)
     if not rows or not store.rows("SELECT 1 FROM turns WHERE id = ?", opened.turn):
         raise SessionNotFound(f"the conversation {opened.name!r} was deleted while this turn waited")
-    turns = _past(store, opened.session, opened.turn)
-    return History(info_of(rows[0]), turns, rows[0]["window_start"], rows[0]["window_limit"])
+    shown = pictures.up_to(store, opened.session, opened.turn)
+    turns = [turn._replace(pictures=shown.get(turn.id, ())) for turn in _past(store, opened.session, opened.turn)]
+    images = [part for part in shown.get(opened.turn, ()) if isinstance(part, ImagePart)]
+    return History(info_of(rows[0]), turns, rows[0]["window_start"], rows[0]["window_limit"], images)
 
 
 def _past(store: Store, session: int, before: int) -> list[PastTurn]:

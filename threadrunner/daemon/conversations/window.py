@@ -37,7 +37,7 @@ def estimate(turns: list[PastTurn], asked: Asked) -> int:
     for index in reversed(range(len(turns))):
         counted = turns[index].tokens
         if counted and answered(turns[index]):
-            old = chars(turns[: index + 1], asked._replace(prompt="", results=()))
+            old = chars(turns[: index + 1], asked._replace(prompt="", results=(), pictures=()))
             rate = min(max(counted / max(old, 1), 0.05), 2.0)
             return int(counted + (whole - old) * rate)
     return int(whole * TOKENS_PER_CHAR)
@@ -87,7 +87,7 @@ class TurnWindow:
         self.past = past
         self.limit = limit
         tools = len(msgspec.json.encode(params.tools)) if params.tools else 0
-        self.asked = Asked(params.prompt or "", results, params.system, tools)
+        self.asked = Asked(params.prompt or "", results, params.system, tools, params.images)
         self.window = Window([], first, 0)
 
     def fit(self, context: int) -> None:
@@ -113,6 +113,6 @@ class TurnWindow:
     def request(self) -> GenerateParams:
         """What the worker is asked: messages in place of the session, every piece, and an error for an overflow."""
         return msgspec.structs.replace(
-            self.params, prompt=None, system=None, messages=self.window.messages, session=None, mode=None, memory=None,
-            replace=0, stream=True, timeout=None, context_overflow="error",
+            self.params, prompt=None, images=[], system=None, messages=self.window.messages, session=None, mode=None,
+            memory=None, replace=0, stream=True, timeout=None, context_overflow="error",
         )  # fmt: skip

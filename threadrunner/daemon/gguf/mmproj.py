@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import NamedTuple
 
 from threadrunner.api.errors import ModelLoadFailed
@@ -27,6 +28,7 @@ _BOUNDS = {
     "preproc_image_size": (1, 1 << 14),
     "num_mel_bins": (1, 1 << 12),
 }
+_PROJECTION = re.compile(r"(?P<layer>[av]\.blk\.\d+)\.attn_(?P<which>[qkv])\.weight")
 _PLACED_BY_THE_PROMPT = ("deepseek4v", "hunyuanvl")
 """Kinds of which a picture's tokens depend on those before it, so that they cannot be kept by the picture alone."""
 
@@ -49,6 +51,7 @@ def check_mmproj(path: str) -> MmprojFacts:
             raise Damaged("it is no encoder of pictures (its general.architecture is not clip)")
         if not header.tensors:
             raise Damaged("it holds no weights")
+        _check_attention([tensor.name for tensor in header.tensors])
         for key, (kind, value) in header.values.items():
             if key.startswith("clip."):
                 _check(key, kind, value)
@@ -59,6 +62,20 @@ def check_mmproj(path: str) -> MmprojFacts:
     return MmprojFacts(
         next(filter(None, kinds), ""), _says(header, "has_vision_encoder"), _says(header, "has_audio_encoder"), size
     )
+
+
+def _check_attention(names: list[str]) -> None:
+    """Raises Damaged for a layer that has some of the three projections and not the others: native code then takes them
+    to be in one, and reads at address 0 where they are not."""
+    found: dict[str, set[str]] = {}
+    for name in names:
+        if match := _PROJECTION.fullmatch(name):
+            found.setdefault(match["layer"], set()).add(match["which"])
+        elif not name.isascii() or not name.isprintable():
+            raise Damaged(f"the name of a tensor is damaged: {name[:40]!r}")
+    for layer, which in found.items():
+        if lacking := {"q", "k", "v"} - which:
+            raise Damaged(f"{layer} lacks attn_{min(lacking)}.weight")
 
 
 def _says(header: Header, name: str) -> bool:

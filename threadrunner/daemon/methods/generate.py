@@ -6,7 +6,7 @@ import logging
 
 import msgspec
 
-from threadrunner.api.chat import Message, message_conflicts, tool_conflicts
+from threadrunner.api.chat import ImagePart, Message, TextPart, message_conflicts, said_by_user, tool_conflicts
 from threadrunner.api.conflicts import conflicts
 from threadrunner.api.conversations import ModeList
 from threadrunner.api.errors import InvalidParams
@@ -116,12 +116,11 @@ class GenerateMethods:
         self._generation.permit(self._generation.choose(params, request.preference), "memory")
         if ballot is not None and ballot.otherwise is not None:
             self._generation.permit(ballot.otherwise, "memory")
-        messages = list(params.messages or [Message("user", params.prompt or "")])
+        messages = list(params.messages or [said_by_user(params.prompt or "", params.images)])
         sources = await self._recall.search(messages[-1].text, embedder)
         if sources:
-            text = with_recalled(recalled_text(sources), messages[-1].text)
-            messages[-1] = Message(messages[-1].role, text)
-            params = msgspec.structs.replace(params, prompt=None, messages=messages)
+            messages[-1] = _recalling(messages[-1], recalled_text(sources))
+            params = msgspec.structs.replace(params, prompt=None, images=[], messages=messages)
         result = await self._answered(params, request.preference, sink, ballot)
         result.sources = sources
         return result
@@ -155,6 +154,14 @@ class GenerateMethods:
 
     async def list_modes(self, _params: NoParams) -> ModeList:
         return ModeList(self._modes.listing())
+
+
+def _recalling(message: Message, recalled: str) -> Message:
+    """The message behind what is recalled, with its pictures."""
+    if not message.images:
+        return Message(message.role, with_recalled(recalled, message.text))
+    parts: list[TextPart | ImagePart] = [TextPart(with_recalled(recalled, "")), *(message.content or ())]
+    return Message(message.role, parts)
 
 
 def _sink(call: Call, params: SamplingParams) -> Sink:

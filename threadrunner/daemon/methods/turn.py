@@ -9,7 +9,7 @@ from concurrent.futures import Future
 
 import msgspec
 
-from threadrunner.api.chat import Message, tool_conflicts
+from threadrunner.api.chat import ImagePart, Message, TextPart, tool_conflicts
 from threadrunner.api.conversations import SessionInfo, Source, ToolResult
 from threadrunner.api.errors import ApiError, ContextOverflow, InvalidParams
 from threadrunner.api.generation import Generated, GenerateParams
@@ -54,6 +54,10 @@ def check(params: GenerateParams) -> None:
             "calls (role tool, with tool_call_id) and after them one message of the user at most; `sessions.import` "
             "keeps a whole talk"
         )
+    if any(message.images for message in params.messages or () if message.role == "tool"):
+        raise InvalidParams(
+            "a session keeps no pictures of tools: leave them out, or send the whole talk without `session`"
+        )
     if (size := len(msgspec.json.encode(params.tools))) > TOOLS_BYTES:
         raise InvalidParams(f"`tools` has {size} bytes; a session remembers at most {TOOLS_BYTES}")
     if params.session not in (None, NEW, LAST):
@@ -71,8 +75,17 @@ def as_turn(params: GenerateParams) -> tuple[GenerateParams, list[ToolResult]]:
         return params, []
     messages = params.messages or []
     results = [ToolResult(message.tool_call_id, message.text) for message in messages if message.tool_call_id]
-    prompt = messages[-1].text if messages[-1].role == "user" else ""
-    return msgspec.structs.replace(params, prompt=prompt, messages=None), results
+    if messages[-1].role != "user":
+        return msgspec.structs.replace(params, prompt="", messages=None), results
+    text, images = _said(messages[-1])
+    return msgspec.structs.replace(params, prompt=text, images=images, messages=None), results
+
+
+def _said(message: Message) -> tuple[str, list[ImagePart]]:
+    """What a user's message says, and its pictures."""
+    if not isinstance(message.content, list):
+        return message.content or "", []
+    return "".join(part.text for part in message.content if isinstance(part, TextPart)), message.images
 
 
 def with_remembered(params: GenerateParams, given: frozenset[str], info: SessionInfo | None) -> GenerateParams:
@@ -162,6 +175,7 @@ class SessionTurn:
         """Decides what the turn is generated with and has it written, in the order of the requests' arrival."""
         params, given = self._params, self._request.given
         name, prompt, conversations = str(params.session), str(params.prompt), self._conversations
+        images = params.images if params.images or "images" in given or not params.replace else None
         async with conversations.arrivals:
             info = await conversations.run(lambda store: sessions.info(store, name))
             session = NOTHING if info is None else Preference(info.model, info.backend)
@@ -180,7 +194,7 @@ class SessionTurn:
             self._params = msgspec.structs.replace(params, model=choice.name, backend=choice.backend)
             update = to_remember(params, given, choice)
             return conversations.submit(
-                lambda store: turns.open_turn(store, name, prompt, update, params.replace, self._results)
+                lambda store: turns.open_turn(store, name, prompt, update, params.replace, self._results, images)
             )
 
     async def _permit(self, params: GenerateParams, choice: ModelChoice, info: SessionInfo | None) -> None:
@@ -202,6 +216,7 @@ class SessionTurn:
             if conflict := results_conflict(waiting, self._results, self._params.prompt or ""):
                 raise InvalidParams(conflict)
         sources = await self._remembered(opened) if self._params.memory and self._params.prompt else None
+        self._params = msgspec.structs.replace(self._params, images=history.images)
         shown = TurnWindow(self._params, self._results, history.turns, history.window_start, history.window_limit)
         result = await self._generated(shown)
         saved = self._save(opened, history, shown, result)

@@ -14,8 +14,11 @@ from threadrunner.api.models import CatalogModel, ModelShown
 from threadrunner.catalog_settings import CatalogRow
 from threadrunner.daemon.gguf.check import Facts, chat_templates, check_gguf
 from threadrunner.daemon.gguf.names import printable
-from threadrunner.daemon.models import selection
+from threadrunner.daemon.models import mmproj, selection
 from threadrunner.daemon.models.reference import ModelRef
+
+_TURNING = ("qwen2vl", "qwen3vl", "qwen3vlmoe", "qwen35", "qwen35moe", "paddleocr")
+"""Architectures with M-RoPE."""
 
 
 class ListingContext(NamedTuple):
@@ -88,6 +91,7 @@ def _described(model: ModelRef, context: ListingContext) -> CatalogModel:
         vocabulary=header.vocabulary,
         fim=header.fim,
         chat_template=header.chat_template,
+        vision=_sees(model, header.architecture),
         description=described.description or header.name,
     )
 
@@ -121,6 +125,23 @@ def _header(model: ModelRef) -> Facts | str | None:
         return _checked(model.files[0], model.fingerprint)
     except ModelLoadFailed as error:
         return error.message
+
+
+def _sees(model: ModelRef, architecture: str) -> bool:
+    """Whether an encoder for it lies beside it, of a kind that works here (backends/seeing.py)."""
+    if architecture in _TURNING:
+        return False
+    try:
+        changed = os.stat(os.path.dirname(model.path)).st_mtime_ns
+    except OSError:
+        return False
+    return bool(_encoder(model.path, changed))
+
+
+@functools.lru_cache(maxsize=512)
+def _encoder(path: str, _changed: int) -> str:
+    """Looked for once for each state of the folder."""
+    return mmproj.beside(path)
 
 
 @functools.lru_cache(maxsize=512)

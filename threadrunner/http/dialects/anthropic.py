@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from threadrunner.http import anthropic_conversation, anthropic_objects, conversation, sampling
+from threadrunner.http import anthropic_conversation, anthropic_objects, conversation, loaded, sampling
 from threadrunner.http.exchange import Order, whole
 from threadrunner.http.failures import invalid
 from threadrunner.http.gateway import Gateway, fields
@@ -60,8 +60,16 @@ async def read(gateway: Gateway, body: Fields) -> Order:
     }
     if stop := sampling.read_stop(body, "stop_sequences"):
         params["stop"] = stop
-    params |= conversation.turns(anthropic_conversation.read_messages(body), params)
+    params |= conversation.turns(await _messages(gateway, body, params), params)
     return Order("generate", params, model)
+
+
+async def _messages(gateway: Gateway, body: Fields, params: dict[str, Any]) -> list[dict[str, Any]]:
+    """Raises HttpFailure."""
+    # a session keeps no pictures of tools
+    seen = "session" not in params and anthropic_conversation.results_show(body)
+    seen = seen and await loaded.sees(gateway, params.get("model"))
+    return anthropic_conversation.read_messages(body, seen=seen)
 
 
 def _thinking(body: Fields) -> dict[str, Any]:
@@ -104,7 +112,7 @@ async def _count(gateway: Gateway, body: Fields) -> int:
         params["tools"] = tools["tools"]
     off = {"enable_thinking": False, "thinking": False}  # as the daemon has it
     params["template_vars"] = _thinking(body).get("template_vars", off)
-    params["messages"] = anthropic_conversation.read_messages(body)
+    params["messages"] = await _messages(gateway, body, params)
     applied = await gateway.request("apply_template", params)
     tokens: int = applied["tokens"]
     return tokens

@@ -57,7 +57,10 @@ def _model(gateway: Gateway, facts: KnownModel) -> dict[str, Any]:
         "max_model_len": facts.n_ctx or None,
         "meta": meta,
         "status": {"value": facts.state},
-        "architecture": {"input_modalities": ["text"], "output_modalities": ["text"]},
+        "architecture": {
+            "input_modalities": ["text", "image"] if facts.sees else ["text"],
+            "output_modalities": ["text"],
+        },
         "capabilities": _capabilities(facts),
     }
 
@@ -87,5 +90,5 @@ def _entry(facts: KnownModel) -> dict[str, Any]:
 
 
 def _capabilities(facts: KnownModel) -> list[str]:
-    also = [("chat", facts.chat), ("tools", facts.chat), ("insert", facts.fim)]
+    also = [("chat", facts.chat), ("tools", facts.chat), ("insert", facts.fim), ("vision", facts.sees)]
     return ["completion", *(name for name, it_can in also if it_can)]

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from threadrunner.http import conversation, infill_markers, ollama_conversation
+from threadrunner.http import conversation, images, infill_markers, ollama_conversation
 from threadrunner.http.exchange import Order, whole
 from threadrunner.http.failures import invalid
 from threadrunner.http.gateway import Gateway, fields
@@ -56,6 +56,8 @@ async def read_generate(gateway: Gateway, body: Fields) -> Order:
         middle = infill_markers.asked(cursor) if cursor else {"prefix": prompt, "suffix": suffix}
         return Order("infill", {**params, **middle}, model)
     params["prompt"] = prompt
+    if pictures := images.listed(body):
+        params["images"] = pictures
     if body.flag("raw"):
         params |= {"raw": True, "special": True}
     elif system := body.text("system"):

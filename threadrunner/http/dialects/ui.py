@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from threadrunner import __version__
 from threadrunner.api.conversations import slug
 from threadrunner.api.errors import SessionNotFound
-from threadrunner.http import asking, tabs
+from threadrunner.http import asking, images, tabs
 from threadrunner.http.exchange import Order
 from threadrunner.http.failures import HttpFailure
 from threadrunner.http.gateway import Gateway, fields
@@ -89,7 +89,8 @@ class PageApi:
         """A prompt, and its answer as lines. `replace` is how many of the last turns it takes the place of, `turns` how
         many the tab has seen: a conversation that has moved on meanwhile must not lose a turn that nobody saw."""
         body = await _read(request)
-        prompt = body.need_text("prompt")
+        pictures = images.listed(body)
+        prompt = body.text("prompt") or "" if pictures or body.whole("replace") else body.need_text("prompt")
         params = await self._params(body)
         async with self._naming:
             name = body.text("session") or await self._free_name(slug(prompt))
@@ -98,7 +99,8 @@ class PageApi:
                 raise HttpFailure(409, "invalid_request_error", text, "busy")
             if (replace := body.whole("replace") or 0) > 0:
                 await self._check_seen(name, body.whole("turns"))
-            order = Order("generate", {**params, "prompt": prompt, "session": name, "replace": replace}, "")
+            asked = {**params, "prompt": prompt, "session": name, "replace": replace}
+            order = Order("generate", asked | ({"images": pictures} if pictures else {}), "")
             answer = self._live.begin(name, order, request.headers.get("x-tab"))
         return _watched(answer)
 

@@ -3,6 +3,7 @@
 import { bytes, h, icon, iconButton, number, svg } from "./dom.js";
 import { ALL_LIMIT, readFile, splitFiles, withFiles } from "./files.js";
 import { shortModel } from "./names.js";
+import { isPicture, readPicture } from "./pictures.js";
 import { closePanel, menu, panel, roving, toast } from "./overlay.js";
 
 const TOUCH = matchMedia("(pointer: coarse)").matches;
@@ -18,7 +19,7 @@ export class Composer {
       oninput: () => this.changed(), onkeydown: (event) => this.key(event), onpaste: (event) => this.paste(event),
     });
     this.chips = h("div", { class: "chips", hidden: true });
-    this.input = h("input", { type: "file", multiple: true, hidden: true, "aria-label": "Attach text files", onchange: () => (this.attach(this.input.files), (this.input.value = "")) });
+    this.input = h("input", { type: "file", multiple: true, hidden: true, "aria-label": "Attach text files or pictures", onchange: () => (this.attach(this.input.files), (this.input.value = "")) });
     this.model = h("button", { type: "button", class: "pick model", "aria-haspopup": "listbox", "aria-expanded": "false", onclick: () => this.pickModel() });
     this.mode = h("button", { type: "button", class: "pick", "aria-haspopup": "menu", "aria-expanded": "false", onclick: () => this.pickMode() });
     this.tune = iconButton("tune", "How it answers: system prompt, temperature, memory", () => this.openSettings(), { "aria-haspopup": "dialog", "aria-expanded": "false" });
@@ -26,7 +27,7 @@ export class Composer {
     this.send = h("button", { type: "submit", class: "send" });
     this.form = h("form", { id: "composer", onsubmit: (event) => (event.preventDefault(), this.submit()) },
       this.chips, this.box,
-      h("div", { class: "tools" }, iconButton("clip", "Attach text files", () => this.input.click()), this.model, this.mode, this.tune,
+      h("div", { class: "tools" }, iconButton("clip", "Attach text files or pictures", () => this.input.click()), this.model, this.mode, this.tune,
         h("span", { class: "space" }), this.meter, this.send), this.input);
     this.where = h("b", {});
     root.append(this.form, h("p", { class: "hint" }, this.where, " ", h("span", {}, "A model can be wrong.")));
@@ -85,8 +86,9 @@ export class Composer {
 
   submit() {
     if (this.running) return this.app.stop();
-    const prompt = withFiles(this.box.value.trim(), this.files);
-    if (!prompt) return;
+    const pictures = this.files.filter(({ picture }) => picture);
+    const prompt = withFiles(this.box.value.trim(), this.files.filter(({ picture }) => !picture));
+    if (!prompt && !pictures.length) return;
     const sent = this.settings;
     this.settings = {};
     this.known = { ...this.known, ...sent };
@@ -94,16 +96,16 @@ export class Composer {
     this.files = [];
     this.showFiles();
     this.changed();
-    this.app.send({ prompt, ...sent });
+    this.app.send({ prompt, pictures, ...sent });
   }
 
   /** After a message that could not be sent: nothing that was typed is lost. */
-  restore(prompt, settings) {
+  restore(prompt, settings, pictures = []) {
     this.settings = { ...settings, ...this.settings };
     if (!this.box.value && !this.files.length) {
       const { text, files } = splitFiles(prompt);
       this.box.value = text;
-      this.files = files;
+      this.files = [...files, ...pictures];
       this.showFiles();
     }
     this.changed();
@@ -114,8 +116,8 @@ export class Composer {
   async attach(files) {
     for (const file of files) {
       try {
-        const read = await readFile(file);
-        const all = this.files.reduce((sum, { text }) => sum + text.length, read.text.length);
+        const read = isPicture(file) ? await readPicture(file, this.files.filter(({ picture }) => picture)) : await readFile(file);
+        const all = [...this.files, read].reduce((sum, { text = "" }) => sum + text.length, 0);
         if (all > ALL_LIMIT) throw new Error("All files of a message may have 4 MiB together; send these first.");
         this.files = [...this.files.filter(({ name }) => name !== read.name), read];
       } catch (error) {
@@ -129,7 +131,7 @@ export class Composer {
 
   showFiles() {
     this.chips.hidden = !this.files.length;
-    this.chips.replaceChildren(...this.files.map((file) => h("span", { class: "chip" }, icon("file"), h("b", {}, file.name), h("small", {}, bytes(file.text.length)),
+    this.chips.replaceChildren(...this.files.map((file) => h("span", { class: "chip" }, file.thumb ?? icon("file"), h("b", {}, file.name), h("small", {}, bytes(file.size ?? file.text.length)),
       iconButton("close", `Remove ${file.name}`, () => {
         this.files = this.files.filter((other) => other !== file);
         this.showFiles();

@@ -25,7 +25,7 @@ export class Speaker {
   }
 
   show(answer, prompt, replace) {
-    this.attach(answer, this.talk.begin(prompt, replace));
+    this.attach(answer, this.talk.begin(prompt, replace, answer.pictures?.length));
   }
 
   attach(answer, view) {
@@ -55,13 +55,14 @@ export class Speaker {
     await this.over(answer);
   }
 
-  async send({ prompt, replace = 0, ...settings }) {
+  async send({ prompt, replace = 0, pictures = [], ...settings }) {
     if (this.busy) return;
     const name = this.current;
     const seen = this.talk.last?.turn.number ?? 0;
-    const params = { ...settings, prompt, session: name, ...(replace ? { replace, turns: seen } : {}) };
+    const images = pictures.map(({ picture }) => picture); // without any, a turn keeps those of the one that it replaces
+    const params = { ...settings, prompt, ...(images.length ? { images } : {}), session: name, ...(replace ? { replace, turns: seen } : {}) };
     const answer = new Answer(this, lines("turn", params));
-    Object.assign(answer, { prompt, replace });
+    Object.assign(answer, { prompt, replace, pictures });
     if (name === null) this.beginning = answer;
     else this.answers.set(name, answer);
     this.show(answer, prompt, replace);
@@ -107,7 +108,7 @@ export class Speaker {
     history.replaceState(null, "", location.pathname);
     this.headFor(null);
     this.talk.empty();
-    this.composer.restore(answer.prompt, {});
+    this.composer.restore(answer.prompt, {}, answer.pictures);
     if (answer.failed) toast(answer.failed.message, null, 10);
   }
 
@@ -118,7 +119,7 @@ export class Speaker {
     if (this.current !== name) return;
     if (answer.view) this.talk.takeBack(answer.view);
     if (name === null) this.talk.empty();
-    if (!answer.replace) this.composer.restore(answer.prompt, settings);
+    if (!answer.replace) this.composer.restore(answer.prompt, settings, answer.pictures);
     this.composer.busy(false);
     if (failure.kind === "moved_on") await this.open(name);
   }
@@ -128,19 +129,15 @@ export class Speaker {
     if (name && this.answers.has(name)) await call("stop", { session: name }).catch((failure) => this.failed(failure));
   }
 
+  /** A copy of the conversation up to this turn; with `prompt`, that takes the turn's place there. */
   async forkAt(turns, prompt = null) {
     try {
-      if (turns === 0) {
-        this.go(null);
-        await this.open(null);
-      } else {
-        const made = await call("sessions.fork", { session: this.current, turns });
-        history.pushState(null, "", address(made.name));
-        await this.open(made.name);
-        toast(`This is a copy: ${title(made.name)}`);
-        this.reload();
-      }
-      if (prompt !== null) await this.send({ prompt });
+      const made = await call("sessions.fork", { session: this.current, turns });
+      history.pushState(null, "", address(made.name));
+      await this.open(made.name);
+      toast(`This is a copy: ${title(made.name)}`);
+      this.reload();
+      if (prompt !== null) await this.send({ prompt, replace: 1 });
     } catch (failure) {
       this.failed(failure);
     }

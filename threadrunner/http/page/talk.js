@@ -210,13 +210,14 @@ export class Talk {
   // Asking
 
   /** A turn in place of the last `replace` ones, being answered. */
-  begin(prompt, replace = 0) {
+  begin(prompt, replace = 0, pictures = 0) {
     if (!this.turns.size) this.root.replaceChildren();
     this.root.classList.remove("empty");
     const replaced = replace ? [...this.turns.values()].slice(-replace) : [];
+    pictures ||= replaced[0]?.turn.pictures;
     replaced.forEach((view) => this.drop(view));
     const number = (this.last?.turn.number ?? 0) + 1;
-    this.root.append(this.made({ number, prompt, state: "done", answer: "" }));
+    this.root.append(this.made({ number, prompt, pictures, state: "done", answer: "" }));
     this.last.begin();
     this.last.replaced = replaced;
     this.toEnd();
@@ -271,9 +272,9 @@ export class Talk {
     };
     const sending = (copy) => {
       const prompt = area.value.trim();
-      if (!prompt) return;
+      if (!prompt && !view.turn.pictures) return;
       end();
-      copy ? this.app.forkAt(view.turn.number - 1, prompt) : this.app.send({ prompt, replace: later + 1 });
+      copy ? this.app.forkAt(view.turn.number, prompt) : this.app.send({ prompt, replace: later + 1 });
     };
     const words = later ? `The ${later === 1 ? "turn" : `${later} turns`} after it will go.` : "";
     const form = h("form", { class: "edit", onsubmit: (event) => (event.preventDefault(), sending(false)) }, area,
@@ -300,7 +301,7 @@ export class Talk {
 
   again(view) {
     const later = this.last.turn.number - view.turn.number;
-    if (later) this.app.forkAt(view.turn.number - 1, view.turn.prompt);
+    if (later) this.app.forkAt(view.turn.number, view.turn.prompt);
     else this.app.send({ prompt: view.turn.prompt, replace: 1 });
   }
 

@@ -44,7 +44,7 @@ export class TurnView {
   }
 
   prompt() {
-    const { prompt } = this.turn;
+    const { prompt, pictures } = this.turn;
     if (!prompt && this.turn.tool_results) return null;
     const { text, files } = splitFiles(prompt);
     const body = h("div", { class: "said" }, text);
@@ -54,7 +54,7 @@ export class TurnView {
       body.append(h("button", { type: "button", class: "unfold", onclick: () => body.classList.toggle("whole") }, ""));
     }
     return h("section", { class: "prompt", "aria-label": "You" }, body,
-      h("div", { class: "files" }, files.map((file) => folded("file", file.name, `${number(file.text.length)} characters`, h("pre", {}, file.text)))),
+      h("div", { class: "files" }, pictures && h("span", { class: "pictures" }, icon("clip"), pictures === 1 ? "1 picture" : `${pictures} pictures`), files.map((file) => folded("file", file.name, `${number(file.text.length)} characters`, h("pre", {}, file.text)))),
       h("div", { class: "acts" },
         iconButton("pen", "Edit", () => this.acts.edit(this)),
         copyButton("Copy", () => prompt)));

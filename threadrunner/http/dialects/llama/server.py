@@ -15,6 +15,7 @@ from threadrunner import __version__
 from threadrunner.http import conversation
 from threadrunner.http.failures import HttpFailure
 from threadrunner.http.gateway import Gateway, fields
+from threadrunner.http.known import sees
 from threadrunner.http.loaded import adapters_of, status_of
 from threadrunner.http.names import without_path
 from threadrunner.http.reading import Fields
@@ -86,7 +87,7 @@ class _About:
             "model_alias": without_path(shown.get("name", "") or (status["name"] if status else "")),
             # Its name only: where it is on this machine is nothing to a client.
             "model_path": os.path.basename(shown.get("path") or ""),
-            "modalities": {"vision": False, "audio": False, "video": False},
+            "modalities": {"vision": sees(shown, status), "audio": False, "video": False},
             "endpoint_slots": True,
             "endpoint_props": False,
             "endpoint_metrics": True,
