@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from threadrunner.config import Config, ConfigError
 
-TASKS = ("chat", "infill", "tools", "long", "embed", "rerank")
+TASKS = ("chat", "infill", "tools", "pictures", "long", "embed", "rerank")
 LONG = 16_000
 
 
@@ -23,6 +23,8 @@ class Routes(NamedTuple):
     """Completing code at a cursor."""
     tools: str | None = None
     """Where the request has tools."""
+    pictures: str | None = None
+    """Where it shows a picture."""
     long: str | None = None
     """Where what is said has more than `long_from` characters."""
     embed: str | None = None

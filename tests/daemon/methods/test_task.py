@@ -9,13 +9,14 @@ import pytest
 
 from tests.backends import tiny
 from tests.support import Daemon
-from threadrunner.api.chat import FunctionDefinition, Message, TextPart, Tool
+from threadrunner.api.chat import FunctionDefinition, ImagePart, Message, TextPart, Tool
 from threadrunner.api.generation import EmbedParams, GenerateParams, InfillParams, RerankParams, TokenizeParams
 from threadrunner.config import Config, ConfigError
 from threadrunner.daemon.methods.task import task_of
 from threadrunner.routes import Routes, routes
 
 TOOLS = [Tool(FunctionDefinition("f"))]
+PICTURE = ImagePart(b"")
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,8 @@ TOOLS = [Tool(FunctionDefinition("f"))]
         (GenerateParams(prompt="x" * 101, tools=TOOLS), "long"),
         (GenerateParams(messages=[Message("user", [TextPart("x" * 60), TextPart("x" * 60)])]), "long"),
         (GenerateParams(prompt="x" * 60, system="x" * 60), "long"),
+        (GenerateParams(prompt="x" * 101, tools=TOOLS, images=[PICTURE]), "pictures"),
+        (GenerateParams(messages=[Message("user", [PICTURE, TextPart("what?")])]), "pictures"),
         (InfillParams(prefix="x" * 1000), "infill"),
         (EmbedParams(input="x"), "embed"),
         (RerankParams(query="x", documents=["y"]), "rerank"),

@@ -8,8 +8,7 @@ from threadrunner.api.sampling import Target
 
 
 def task_of(params: Target | LoadParams, long_from: int) -> str | None:
-    """None: nothing that a model can be named for. A long text comes first: it needs a model that can read it, whatever
-    else is asked."""
+    """None: nothing that a model can be named for."""
     match params:
         case InfillParams():
             return "infill"
@@ -18,10 +17,17 @@ def task_of(params: Target | LoadParams, long_from: int) -> str | None:
         case RerankParams():
             return "rerank"
         case GenerateParams():
-            if _characters(params) > long_from:
-                return "long"
-            return "tools" if params.tools and params.tool_choice != "none" else "chat"
+            return _answering(params, long_from)
     return None
+
+
+def _answering(params: GenerateParams, long_from: int) -> str:
+    """A picture comes first, then a long text: most models cannot take them, whatever else is asked."""
+    if params.has_images:
+        return "pictures"
+    if _characters(params) > long_from:
+        return "long"
+    return "tools" if params.tools and params.tool_choice != "none" else "chat"
 
 
 def _characters(params: GenerateParams) -> int:
