@@ -96,6 +96,7 @@ class Daemon:
             "THREADRUNNER_BACKEND": "dummy",
             "THREADRUNNER_LOG": "debug",
             "THREADRUNNER_OFFLINE": "1",
+            "THREADRUNNER_LEARN": "false",
             **env,
         }
         self.process: subprocess.Popen[bytes] | None = None

@@ -221,7 +221,7 @@ def test_a_batch_that_may_not_be_stopped_is_short(tmp_path: Path, kind: str) -> 
 
         def counted() -> int:
             if not sizes:  # a cancel arrives while the first batch is computed
-                engine.announce_cancel(1001)
+                engine.interruption.announce_cancel(1001)
             sizes.append(engine.context.n_tokens)
             return decode()
 

@@ -74,7 +74,7 @@ def test_what_cannot_be_set(given: list[str]) -> None:
 
 def test_each_param_has_a_flag_or_can_be_set() -> None:
     own = {"prompt", "messages", "prompt_tokens", "special", "stream", "json_schema"}
-    own |= {"default_model", "default_backend"}
+    own |= {"default_model", "default_backend", "images"}
     by_flag = {long[2:].replace("-", "_") for _, long, *_ in flags.FLAGS}
     params = {field.name for field in msgspec.structs.fields(GenerateParams)}
     assert set(SETTABLE) & by_flag == set()

@@ -36,6 +36,7 @@ NOT_RUN = {
     "threadrunner completions": "writes to the user's own folders",
     "cat notes.txt | threadrunner rerank": "needs a reranker",
     "threadrunner rerank": "needs a reranker; tests/cli/test_rerank.py has one",
+    "threadrunner cluster": "starts Ray; tests/cluster does",
     "threadrunner service": "changes the user's service manager",
     "threadrunner remotes": ANOTHER,
     "threadrunner -m remote:": ANOTHER,

@@ -127,7 +127,7 @@ def test_a_name_that_was_rebound_to_us_is_misdirected(browser: Browser, served: 
     visit(browser, f"http://evil.example:{served.port}/health")
     asked = "fetch('/props').then(async (answer) => [answer.status, await answer.text()])"
     status, text = browser.evaluate(asked)
-    assert status == 421 and "localhost only" in text
+    assert status == 421 and "names that it knows" in text
     shown = browser.evaluate("document.body.innerText")
     assert "unknown_host" in shown and '"ok"' not in shown
 

@@ -70,7 +70,13 @@ class Standin:
     def env(self) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("THREADRUNNER_")}
         # An unusable option keeps a real daemon from starting in the stand-in's place once that is gone.
-        ours = {"THREADRUNNER_HOME": str(self.home), "THREADRUNNER_SOCKET": self.path, "THREADRUNNER_LOG": "stand-in"}
+        # what a test before it took must not decide what is shown
+        ours = {
+            "THREADRUNNER_LEARN": "false",
+            "THREADRUNNER_HOME": str(self.home),
+            "THREADRUNNER_SOCKET": self.path,
+            "THREADRUNNER_LOG": "stand-in",
+        }
         return {**kept, **ours}
 
     def hold(self) -> None:

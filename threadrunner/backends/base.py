@@ -56,6 +56,7 @@ from threadrunner.api.remotes import RemoteModels, RemoteModelsParams
 
 __all__ = [
     "PRIORITIES",
+    "AdapterSpec",
     "ApiError",
     "AppliedTemplate",
     "ApplyTemplateParams",

@@ -14,11 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from threadrunner.learning.logistic import FARTHEST, FIRM, Logistic, within
-from threadrunner.learning.quiet import BINS, Ledger
+from threadrunner.learning.quiet import BINS, Ledger, threshold
 
 VERSION = 1
 COUNTS = ("shown", "taken", "typed", "wrong", "quiet", "quiet_right")
 """By language. `quiet`: not shown; `quiet_right`: of these, what was then typed in its place."""
+ACQUAINTED = 20
+"""Suggestions whose end is known; before that nothing is held back: what others would not take is no reason to show
+someone nothing in their first minute."""
 LANGUAGES = 64
 """Of which counts are kept, at most; others are counted as `other`."""
 
@@ -46,6 +49,12 @@ class Habits:
         if name not in self.counts and len(self.counts) >= LANGUAGES:
             name = "other"
         self.counts.setdefault(name, Counter())[what] += 1
+
+    @property
+    def threshold(self) -> float:
+        """The chance below which nothing is shown."""
+        known = sum(found["shown"] + found["quiet"] for found in self.counts.values())
+        return threshold(self.ledger) if known >= ACQUAINTED else 0.0
 
     @property
     def takes(self) -> float:

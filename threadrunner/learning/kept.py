@@ -13,7 +13,7 @@ from typing import Any
 from threadrunner import paths
 from threadrunner.learning import corrections, files
 from threadrunner.learning.habits import Habits
-from threadrunner.learning.quiet import Ledger, threshold
+from threadrunner.learning.quiet import Ledger
 
 HABITS = "habits.json"
 SNIPPETS = "snippets"
@@ -44,7 +44,7 @@ def _suggestions(path: str) -> dict[str, Any] | None:
         files.set_aside(path, str(error))
         return None
     weights = dict(zip(names, habits.model.weights, strict=True))
-    return {"threshold": threshold(habits.ledger), "languages": habits.counts, "weights": weights}
+    return {"threshold": habits.threshold, "languages": habits.counts, "weights": weights}
 
 
 def _workspace(path: str) -> dict[str, Any] | None:

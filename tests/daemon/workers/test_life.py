@@ -124,7 +124,7 @@ def test_a_load_that_keeps_failing_backs_off(troubled: Daemon, model: str, kind:
 def test_an_unknown_backend_names_the_installed_ones(troubled: Daemon) -> None:
     error = troubled.wire().fail("generate", prompt="x", backend="nothing")
     assert error["data"]["kind"] == "ModelLoadFailed"
-    assert "dummy, llama, shout, thinker, trouble" in error["message"]
+    assert "dummy, llama, several, shout, thinker, trouble" in error["message"]
 
 
 def test_a_plugin_is_found_by_its_entry_point(troubled: Daemon) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from lsprotocol import types as lsp
 
 from tests.lsp.fakes import FakeDaemon
 from threadrunner.learning import kept
-from threadrunner.learning.habits import Habits
+from threadrunner.learning.habits import ACQUAINTED, Habits
 from threadrunner.learning.quiet import Ledger, explores
 from threadrunner.lsp.learning.features import NAMES, Habit, spoken, vector
 from threadrunner.lsp.learning.learner import Learner
@@ -31,12 +32,17 @@ SURE, UNSURE = -0.01, -4.0
 
 
 def sure_ones_only() -> Habits:
-    """Those of someone who takes what the model is sure of, and nothing else."""
+    """Those of someone well known, who takes what the model is sure of, and nothing else."""
     ledger = Ledger.empty()
     for n in range(100):
         ledger.add(0.04, 0.0, 10)
         ledger.add(0.9, float(n % 2), 10)
-    return Habits.of(NAMES, {"mean": 4.0, "always": 3.0}, ledger)
+    return known(Habits.of(NAMES, {"mean": 4.0, "always": 3.0}, ledger))
+
+
+def known(habits: Habits) -> Habits:
+    habits.counts["prose"] = Counter(shown=ACQUAINTED)
+    return habits
 
 
 class Scene:
@@ -71,6 +77,16 @@ def test_what_is_unlikely_is_held_back_and_what_is_likely_is_shown() -> None:
     assert Scene().shows("alpha", SURE)
 
 
+def test_a_stranger_sees_everything() -> None:
+    """Until some have been taken or not: what others would not take is no reason to show nothing at first."""
+    stranger = Habits.of(NAMES, {"always": -8.0}, sure_ones_only().ledger)
+    scene = Scene(habits=stranger)
+    for n in range(ACQUAINTED):
+        assert scene.shows("alpha", UNSURE, id=f"{n:08x}")
+        scene.types("m")
+    assert not scene.shows("alpha", UNSURE, id="0000ffff")
+
+
 def test_on_request_all_is_shown() -> None:
     scene = Scene()
     assert scene.shows("alpha", manual=True)
@@ -102,7 +118,7 @@ def test_what_is_shown_stays_shown() -> None:
     scene = Scene()
     assert scene.shows("alpha", SURE)
     scene.types("a")
-    scene.learner.take(Habits.of(NAMES, {"always": -8.0}, sure_ones_only().ledger))
+    scene.learner.take(known(Habits.of(NAMES, {"always": -8.0}, sure_ones_only().ledger)))
     assert scene.shows("lpha", SURE)  # the same one, while it is typed
 
 

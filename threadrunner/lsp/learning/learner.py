@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from threadrunner.learning.habits import Habits
-from threadrunner.learning.quiet import explores, threshold
+from threadrunner.learning.quiet import explores
 from threadrunner.lsp.learning.features import LONG_AGO, Habit, Scores, first_line, vector
 from threadrunner.lsp.learning.keeping import Keeping
 from threadrunner.lsp.learning.prior import habits
@@ -71,7 +71,7 @@ class Learner(Judge):
         """Suggestions whose end is known, by id, and whether they were shown."""
         self._open: dict[str, Open] = {}
         """By document, the suggestion that was made last."""
-        self._threshold = threshold(self.habits.ledger)
+        self._threshold = self.habits.threshold
 
     @property
     def enabled(self) -> bool:
@@ -86,7 +86,7 @@ class Learner(Judge):
     def take(self, known: Habits) -> None:
         """What is known of this person, in place of the prior."""
         self.habits = known
-        self._threshold = threshold(known.ledger)
+        self._threshold = known.threshold
 
     # ---- the suggester
 
@@ -191,7 +191,6 @@ class Learner(Judge):
         good = 1.0 if end == "taken" else self.habits.takes if end == "typed" and not one.shown else 0.0
         self.habits.model.learn(one.features, good)
         self.habits.ledger.add(one.chance, good, len(first_line(one.text)))
-        self._threshold = threshold(self.habits.ledger)
         self.outcomes += 1
 
     def _note(self, document: Document, one: Open, end: Became) -> None:
@@ -214,3 +213,4 @@ class Learner(Judge):
             self.habits.count(document.language, end)
         elif not wrong:
             self.habits.count(document.language, "quiet_right")
+        self._threshold = self.habits.threshold
