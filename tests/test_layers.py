@@ -14,8 +14,8 @@ import pytest
 ROOT = Path(__file__).parent.parent / "threadrunner"
 
 COMMON = {
-    "activation", "catalog_settings", "config", "exits", "learning", "machine", "model_settings", "paths", "processes",
-    "remote_keys", "remote_settings", "routes", "system", "threadrunner",
+    "activation", "catalog_settings", "config", "exits", "learning", "machine", "model_defaults", "model_settings",
+    "paths", "processes", "remote_keys", "remote_settings", "routes", "system", "threadrunner",
 }  # fmt: skip
 """Modules that every process may use; `threadrunner` is the package itself, for its version."""
 
@@ -29,6 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "config": {"paths"},
     "catalog_settings": {"config"},
     "model_settings": {"config"},
+    "model_defaults": {"api", "config", "model_settings"},
     "routes": {"config"},
     "remote_settings": {"config", "syntax"},
     "remote_keys": {"paths", "remote_settings", "system"},
@@ -47,7 +48,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "http": {"client", "api", "syntax", "wire", *COMMON},
     "cluster": {"http", "client", "api", *COMMON},
     "daemon.gguf": {"api", "system"},
-    "daemon.models": {"daemon.gguf", "api", "catalog_settings", "config", "remote_settings", "system"},
+    "daemon.models": {
+        "daemon.gguf", "api", "catalog_settings", "config", "model_defaults", "paths", "remote_settings", "system",
+    },
     "daemon.downloads": {"daemon.gguf", "daemon.models", "api", "system"},
     "daemon.conversations": {"api", "system"},
     "daemon.workers": {

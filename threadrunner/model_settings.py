@@ -1,6 +1,7 @@
 """Options that a model may have of its own, in a table `[models."NAME"]` of config.toml.
 
-What a table leaves out is as the file says for all models. It counts from the model's next load.
+What a table leaves out is as the file says for all models. It counts from the model's next load. What it says of
+answers, not of loading, is model_defaults.py's: these names are only known here.
 """
 
 from __future__ import annotations
@@ -13,6 +14,14 @@ from threadrunner import config
 from threadrunner.config import Config, ConfigError
 
 _QUANTIZED = ("q", "iq")
+
+ANSWERS = (
+    "template", "system", "max_tokens", "temperature", "dynamic_temperature", "top_k", "top_p", "min_p", "typical_p",
+    "top_n_sigma", "xtc", "mirostat", "repeat_penalty", "presence_penalty", "frequency_penalty", "penalty_window",
+    "dry", "stop", "reasoning", "reasoning_budget", "template_vars",
+)  # fmt: skip
+"""What a table may say of answers: the fields of `model_defaults.ModelDefaults`, whose import costs what that of all
+params does."""
 
 
 class ModelSettings(NamedTuple):
@@ -40,12 +49,26 @@ class ModelSettings(NamedTuple):
 
 def settings(options: Config, names: typing.Collection[str]) -> ModelSettings:
     """Those of the model that is known by these names, its own first. Raises ConfigError."""
-    table: Any = next((options.models[name] for name in names if name in options.models), {})
-    where = next((f'[models."{name}"]' for name in names if name in options.models), "config.toml")
-    own = _checked(table, where)
+    said, where = table(options, names)
+    own = {key: config.options()[key].from_toml(value, where) for key, value in said.items() if key not in ANSWERS}
     chosen = ModelSettings(**{name: own.get(name, getattr(options, name)) for name in ModelSettings._fields})
     _check_together(chosen, where)
     return chosen
+
+
+def table(options: Config, names: typing.Collection[str]) -> tuple[dict[str, Any], str]:
+    """The first table of these names, empty for none, and how an error names it. Raises ConfigError for what is no
+    table, and for a name in it that is no option."""
+    name = next((name for name in names if name in options.models), None)
+    if name is None:
+        return {}, "config.toml"
+    found, where = options.models[name], f'[models."{name}"]'
+    if not isinstance(found, dict):
+        raise ConfigError(f"{where} must be a table, with lines such as gpu_layers = 20")
+    known = (*ModelSettings._fields, *ANSWERS)
+    if (wrong := next((key for key in found if key not in known), None)) is not None:
+        raise ConfigError(f"{where}: a model has no option {wrong!r}; it may have {', '.join(known)}")
+    return found, where
 
 
 def changed(chosen: ModelSettings) -> dict[str, Any]:
@@ -60,16 +83,6 @@ def faults(options: Config) -> Iterator[str]:
             settings(options, [name])
         except ConfigError as error:
             yield str(error)
-
-
-def _checked(table: Any, where: str) -> dict[str, Any]:
-    if not isinstance(table, dict):
-        raise ConfigError(f"{where} must be a table, with lines such as gpu_layers = 20")
-    for key in table:
-        if key not in ModelSettings._fields:
-            known = ", ".join(ModelSettings._fields)
-            raise ConfigError(f"{where}: a model has no option {key!r}; it may have {known}")
-    return {key: config.options()[key].from_toml(value, where) for key, value in table.items()}
 
 
 def _check_together(chosen: ModelSettings, where: str) -> None:

@@ -40,7 +40,7 @@ class Box:
         self.configure()
         self.daemon.start()
 
-    def configure(self, top: str = "", **table: Any) -> None:
+    def configure(self, top: str = "", more: str = "", **table: Any) -> None:
         """Write config.toml, with these options of the table [remotes.box]. A daemon that runs hears of it."""
         told = {
             "url": self.server.url,
@@ -51,7 +51,7 @@ class Box:
         }
         lines = [f"{name} = {json.dumps(value)}" for name, value in told.items()]
         aliases = '[aliases]\nbig = "remote:box/m"\n[modes.remember]\nmemory = true\n'
-        text = "\n".join([top, "[remotes.box]", *lines, aliases])
+        text = "\n".join([top, "[remotes.box]", *lines, aliases, more])
         (self.daemon.home / "config.toml").write_text(text)
         if self.daemon.process:
             os.kill(self.daemon.pid, 1)  # SIGHUP, which is heard before the next request of this connection is read
@@ -116,6 +116,22 @@ def test_an_alias_a_mode_and_the_default_model_are_names_too(box: Box) -> None:
     box.configure(top='model = "remote:box/n"')
     assert box.call(prompt="x")["model"] == "dummy"  # another backend has its own model
     assert box.call(prompt="x", backend="llama")["model"] == "remote:box/n"
+
+
+def test_what_config_says_of_its_answers_goes_there_too(box: Box) -> None:
+    box.configure(more='[models."remote:box/m"]\nsystem = "Be brief."\ntemperature = 0.25\nstop = ["END"]\n')
+    box.call(model="big", prompt="x", temperature=0.5)
+    (sent,) = box.server.chats
+    assert sent["messages"][0] == {"role": "system", "content": "Be brief."}
+    assert (sent["temperature"], sent["stop"]) == (0.5, ["END"])
+    shown = box.call("models.show", model="big")
+    assert shown["defaults"] == {"system": "Be brief.", "temperature": 0.25, "stop": ["END"]}, (
+        "the rest is the server's"
+    )
+    box.configure(more='[models."remote:box/m"]\ntemplate = "{{ messages }}"\n')
+    assert "a model on another machine has its server's template" in box.fail(model="big", prompt="x")[1]
+    assert "template" in box.call("models.show", model="big")["problem"]
+    assert box.call(model="remote:box/n", prompt="x")["text"] == "from afar"
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from threadrunner.api.fields import KeepAlive, ModelName, Offline, described
+
+Origin = Literal["config.toml", "all models", "file", "default"]
 
 
 class ModelParams(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -86,6 +88,17 @@ class ModelShown(CatalogModel, kw_only=True):
     ) = UNSET
     settings: Annotated[
         dict[str, Any], described("of the options for its next load, those that are not as by default")
+    ] = field(default_factory=dict)
+    defaults: Annotated[
+        dict[str, Any],
+        described("params that a request gets which says nothing of them; for infill the choice of tokens only"),
+    ] = field(default_factory=dict)
+    origins: Annotated[
+        dict[str, Origin],
+        described(
+            "where each value of `settings` and `defaults` comes from: the model's table in config.toml, an option for "
+            "all models, the model's file, or us"
+        ),
     ] = field(default_factory=dict)
     facts: Annotated[dict[str, Any], described("while it is loaded: as in `status`")] = field(default_factory=dict)
 

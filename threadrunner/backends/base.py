@@ -204,6 +204,8 @@ class ModelSpec(Struct, frozen=True, kw_only=True):
     mmproj_named: bool = False
     """The user has named it: where it cannot be used, the model must not be loaded without it."""
     adapters: list[AdapterSpec] = []
+    template: str = ""
+    """The text of a chat template to use in place of the file's own; empty: that one."""
     memory_limit: int = 0
     """Bytes the worker may take in all; 0: what the machine has free."""
     max_queued: int = 64

@@ -18,6 +18,7 @@ from threadrunner.engine import sizing
 from threadrunner.engine.draft_model import DraftModel
 from threadrunner.engine.embedder import Embedder
 from threadrunner.engine.engine import Engine
+from threadrunner.engine.errors import BadTemplate
 from threadrunner.engine.kv.kv_store import KvStore
 from threadrunner.engine.kv.parking import Parking
 from threadrunner.engine.limits import MAX_RUNNING, Limits
@@ -29,6 +30,7 @@ from threadrunner.engine.llama.model import Model
 from threadrunner.engine.llama.recommended import recommended
 from threadrunner.engine.llama.vocab import Vocab
 from threadrunner.engine.pairs import Pairs
+from threadrunner.engine.prompts.template import ChatTemplate
 from threadrunner.engine.threads import Threads
 
 log = logging.getLogger("threadrunner.backends.llama")
@@ -76,6 +78,7 @@ class LoadedModel:
 
 def load(spec: ModelSpec, report: Callable[[int, int], None]) -> tuple[LoadedModel, sizing.Size, hardware.Attempt]:
     """The model, where there is room for it. Raises LoadError; nothing stays open then."""
+    _check_template(spec)
     for attempt in hardware.attempts(spec, N_UBATCH):
         try:
             return *_load(spec, report, attempt), attempt
@@ -84,6 +87,16 @@ def load(spec: ModelSpec, report: Callable[[int, int], None]) -> tuple[LoadedMod
                 raise
             log.warning("%s: %s. Trying with less on the GPU than %s", spec.name, error, attempt.placement.reason)
     raise AssertionError("one attempt is the last")
+
+
+def _check_template(spec: ModelSpec) -> None:
+    """Before all else: one of the user's own is to be mended, where one of the file's is an error of chats only."""
+    if spec.template:
+        try:
+            ChatTemplate(spec.template)
+        except BadTemplate as error:
+            reason = str(error).removeprefix("the model's chat template ")
+            raise LoadError(f"the template that config.toml gives {spec.name} {reason}") from None
 
 
 def _load(
@@ -183,8 +196,8 @@ def _whole(spec: ModelSpec, model: Model, context: Context, size: sizing.Size, t
         vocab=vocab,
         requests=RequestBuilder(
             vocab,
-            model.chat_template(),
-            model.chat_template("tool_use"),
+            spec.template or model.chat_template(),
+            None if spec.template else model.chat_template("tool_use"),
             max_tokens,
             recommended(model.meta).sampling,
         ),

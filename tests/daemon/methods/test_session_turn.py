@@ -21,6 +21,7 @@ from threadrunner.daemon.methods.choice import NOTHING, ModelChoice, Preference,
 from threadrunner.daemon.methods.modes import Applied
 from threadrunner.daemon.methods.turn import SessionTurn
 from threadrunner.daemon.workers.sink import SilentSink, Sink, encoded
+from threadrunner.model_defaults import NONE, applied
 
 Answer = Callable[[GenerateParams, Sink], Awaitable[str]]
 
@@ -40,6 +41,7 @@ class Generation:
         self.context = context
         self.taken = 0
         self.known = True
+        self.defaults = NONE
         self.asked: list[GenerateParams] = []
 
     def choose(self, params: Any, mode: Preference = NOTHING, session: Preference = NOTHING) -> ModelChoice:
@@ -54,6 +56,9 @@ class Generation:
     async def use(self, choice: ModelChoice, params: Any, sink: Sink) -> AsyncIterator[Generation]:
         self.taken += 1
         yield self
+
+    def with_defaults(self, params: GenerateParams, given: frozenset[str]) -> GenerateParams:
+        return applied(self.defaults, params, given)
 
     async def answer(self, method: str, params: GenerateParams, sink: Sink) -> Generated:
         self.asked.append(params)

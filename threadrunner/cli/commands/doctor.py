@@ -159,12 +159,21 @@ def _config() -> Iterator[Finding]:
     except config.ConfigError as error:
         yield bad("config", str(error))
         return
-    faults = [*model_settings.faults(loaded), *routes.faults(loaded), *catalog_settings.faults(loaded)]
+    faults = [*_of_models(loaded), *routes.faults(loaded), *catalog_settings.faults(loaded)]
     yield from (bad("config", fault) for fault in faults)
     if faults:
         return
     file = paths.config_file()
     yield ok("config", file if os.path.exists(file) else f"all defaults, there is no {file}")
+
+
+def _of_models(loaded: config.Config) -> Iterator[str]:
+    found = list(model_settings.faults(loaded))
+    yield from found
+    if loaded.models and not found:  # what has one fault would be told twice
+        from threadrunner import model_defaults  # only now: it imports the types of all params
+
+        yield from model_defaults.faults(loaded)
 
 
 def _daemon() -> Iterator[Finding]:

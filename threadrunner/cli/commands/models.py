@@ -123,7 +123,7 @@ def show(options: Namespace) -> int:
         ("quantization", model.get("quantization") or ""),
         ("context", f"{model['context']} tokens" if model.get("context") else ""),
         ("can", abilities(model)),
-        ("sampling", ", ".join(f"{name} {value:g}" for name, value in model["sampling"].items())),
+        *_answers(model),
         ("size", render.size(model["size_bytes"]) if model["size_bytes"] else ""),
         ("state", _state(model)),
         ("last used", render.ago(model.get("last_used"))),
@@ -131,7 +131,7 @@ def show(options: Namespace) -> int:
         ("kept by", model["keeper"]),
         ("source", model["source"]),
         *(("file", file) for file in model["files"]),
-        *_options(model.get("settings") or {}),
+        *_options(model),
         *((name, str((model.get("facts") or {}).get(name, ""))) for name in ("gpu", "cache")),
     ]
     render.out(render.table([row for row in rows if row[1] not in ("", "-")]))
@@ -188,10 +188,35 @@ def _applied(name: str, conversation: dict[str, Any]) -> dict[str, Any]:
         return {"error": error.message}
 
 
-def _options(settings: dict[str, Any]) -> Iterator[tuple[str, str]]:
+_SHOWN = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty")
+"""What is shown of sampling in any case; of the rest, what is not as by default."""
+
+
+def _answers(model: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What a request gets that says nothing, each with where it comes from."""
+    origins, sampling = model.get("origins") or {}, []
+    others = []
+    for name, value in (model.get("defaults") or {}).items():
+        shown, origin = _one_line(value), origins[name]
+        if type(value) in (int, float) and not name.startswith(("max_", "reasoning")):
+            sampling += [f"{name} {value:g} ({origin})"] if name in _SHOWN or origin != "default" else []
+        else:
+            others.append((name, f"{shown} ({origin})"))
+    yield "sampling", ", ".join(sampling)
+    yield from others
+
+
+def _options(model: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Those that are not as they are by default, with values as config.toml has them."""
-    for name, value in settings.items():
-        yield f"option {name}", str(value).lower() if isinstance(value, bool) else str(value)
+    origins = model.get("origins") or {}
+    for name, value in (model.get("settings") or {}).items():
+        shown = str(value).lower() if isinstance(value, bool) else str(value)
+        yield f"option {name}", f"{shown} ({origins[name]})" if name in origins else shown
+
+
+def _one_line(value: Any) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= _DESCRIPTION_CHARS else f"{text[:_DESCRIPTION_CHARS]}…"
 
 
 def pull(options: Namespace) -> int:

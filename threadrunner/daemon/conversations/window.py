@@ -90,9 +90,10 @@ class TurnWindow:
         self.asked = Asked(params.prompt or "", results, params.system, tools, params.images)
         self.window = Window([], first, 0)
 
-    def fit(self, context: int) -> None:
+    def fit(self, context: int, params: GenerateParams) -> None:
         """Choose the window for a model with that context (tokens; 0: no limit): that of the turn before, moved on if
-        the context is nearly full."""
+        the context is nearly full. `params` have the model's own defaults too."""
+        self.params, self.asked = params, self.asked._replace(system=params.system)
         if context != self.limit:  # another model, or a larger context: what left the window may fit again
             self.window, self.limit = Window([], 0, 0), context
         self.window = choose(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 import msgspec
 
@@ -29,7 +30,7 @@ from threadrunner.daemon.conversations.turns import with_recalled
 from threadrunner.daemon.live_config import LiveConfig
 from threadrunner.daemon.methods import turn
 from threadrunner.daemon.methods.ballot import Ballot
-from threadrunner.daemon.methods.choice import ModelChoice, Preference
+from threadrunner.daemon.methods.choice import ModelChoice
 from threadrunner.daemon.methods.context import Call, Handler, Unstreamed, plain
 from threadrunner.daemon.methods.generation import Generation, ModelEmbedder, deadline
 from threadrunner.daemon.methods.modes import Applied, Modes
@@ -80,7 +81,7 @@ class GenerateMethods:
             embedder = self._embedder(request, sink)
             result = await self._remembering(request, embedder, sink, ballot)
         else:
-            return await self._answered(params, request.preference, sink, ballot)
+            return await self._answered(request, sink, ballot)
         if params.memory and params.keep_alive != 0:  # a model that must go at once is not loaded again for this
             self._recall.fill(embedder._replace(sink=SilentSink()))
         return result
@@ -96,17 +97,17 @@ class GenerateMethods:
         await ballot.check(offline=params.offline or self._config.current.offline)
         return ballot
 
-    async def _answered(
-        self, params: GenerateParams, preference: Preference, sink: Sink, ballot: Ballot | None
-    ) -> Generated:
+    async def _answered(self, request: Applied[GenerateParams], sink: Sink, ballot: Ballot | None) -> Generated:
         if ballot is None:
-            return await self._generation.answer("generate", params, sink, preference)
+            return await self._generation.answer("generate", request, sink)
+        params, given, preference = request
         async with deadline(params.timeout):
-            return await ballot.result(self._generation.choose(params, preference), params, sink, self._asked)
+            choice, ask = self._generation.choose(params, preference), partial(self._asked, given)
+            return await ballot.result(choice, params, sink, ask)
 
-    async def _asked(self, choice: ModelChoice, params: GenerateParams, sink: Sink) -> Generated:
+    async def _asked(self, given: frozenset[str], choice: ModelChoice, params: GenerateParams, sink: Sink) -> Generated:
         async with self._generation.use(choice, params, sink) as model:
-            return await model.answer("generate", params, sink)
+            return await model.answer("generate", model.with_defaults(params, given), sink)
 
     async def _remembering(
         self, request: Applied[GenerateParams], embedder: ModelEmbedder, sink: Sink, ballot: Ballot | None
@@ -121,7 +122,7 @@ class GenerateMethods:
         if sources:
             messages[-1] = _recalling(messages[-1], recalled_text(sources))
             params = msgspec.structs.replace(params, prompt=None, images=[], messages=messages)
-        result = await self._answered(params, request.preference, sink, ballot)
+        result = await self._answered(request._replace(params=params), sink, ballot)
         result.sources = sources
         return result
 
@@ -133,7 +134,7 @@ class GenerateMethods:
     async def infill(self, call: Call, params: InfillParams) -> Generated:
         request = self._modes.applied(params, call.given)
         _check(request.params)
-        return await self._generation.answer("infill", request.params, _sink(call, params), request.preference)
+        return await self._generation.answer("infill", request, _sink(call, params))
 
     async def embed(self, call: Call, params: EmbedParams) -> msgspec.Raw:
         return await self._generation.pass_on("embed", params, call.outlet)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from functools import partial
 from typing import NamedTuple
 
 import msgspec
 
+from threadrunner import model_defaults, model_settings
 from threadrunner.api.errors import ApiError, InvalidParams, ModelNotFound, Timeout
 from threadrunner.api.fields import Priority
 from threadrunner.api.generation import (
@@ -31,8 +32,9 @@ from threadrunner.daemon.downloads.downloads import Downloads
 from threadrunner.daemon.live_config import LiveConfig
 from threadrunner.daemon.methods import consent
 from threadrunner.daemon.methods.choice import NOTHING, ModelChoice, Preference, Reason, choose_model
+from threadrunner.daemon.methods.modes import Applied
 from threadrunner.daemon.methods.task import task_of
-from threadrunner.daemon.models import adapters, mmproj, remotes
+from threadrunner.daemon.models import adapters, mmproj, remotes, templates
 from threadrunner.daemon.models.catalog import Catalog
 from threadrunner.daemon.models.last_used import LastUsed
 from threadrunner.daemon.models.reference import ModelRef
@@ -40,6 +42,7 @@ from threadrunner.daemon.tally import Tally
 from threadrunner.daemon.workers.fleet import Fleet
 from threadrunner.daemon.workers.resident import Lease
 from threadrunner.daemon.workers.sink import Completing, Sink
+from threadrunner.model_defaults import ModelDefaults, P
 from threadrunner.remote_settings import BACKEND as REMOTE
 from threadrunner.remote_settings import RemoteSettings
 from threadrunner.routes import routes
@@ -117,10 +120,11 @@ class Generation:
         task = task_of(params, table.long_from)
         return table.model(task) if task else None
 
-    async def answer(self, method: str, params: Answerable, sink: Sink, mode: Preference = NOTHING) -> Generated:
+    async def answer(self, method: str, request: Applied[P], sink: Sink) -> Generated:
         """The result of `generate` or `infill`; its pieces go to the sink. Raises ApiError."""
+        params, given, mode = request
         async with deadline(params.timeout), self.use(self.choose(params, mode), params, sink) as model:
-            return await model.answer(method, params, sink)
+            return await model.answer(method, model.with_defaults(params, given), sink)
 
     async def pass_on(self, method: str, params: PassedOn, sink: Sink, what: str = "") -> msgspec.Raw:
         """The result of embed, tokenize or detokenize, as the JSON that the worker wrote. `what` is said where it is
@@ -141,9 +145,10 @@ class Generation:
         if model.present:
             self._last_used.now(model.path)
         server = remotes.settings(self._config.current, model.remote.remote) if model.remote else None
+        with _to_be_mended():
+            chosen = Chosen(model, server, choice.because, self._fleet.defaults(model))
         async with self._fleet.use(model, choice.backend, params.keep_alive, sink) as lease:
-            waited_ms = (time.monotonic() - began) * 1e3
-            yield ModelInUse(lease, waited_ms, self._tally, Chosen(model, server, choice.because))
+            yield ModelInUse(lease, (time.monotonic() - began) * 1e3, self._tally, chosen)
 
     async def resolve(self, choice: ModelChoice) -> ModelRef:
         """The chosen model's file, whether it is on this machine or not. Raises ModelNotFound."""
@@ -167,13 +172,17 @@ class Generation:
     async def _with_companions(self, model: ModelRef, backend: str, offline: bool, sink: Sink) -> ModelRef:
         """With the small model and the adapters that config.toml has for it, and with its encoder of pictures, where it
         must be loaded for this request."""
-        small, encoder, listed = self._fleet.companions(model, backend)
+        small, encoder, listed, template = self._fleet.companions(model, backend)
         if small:
             try:
                 draft = await self._fetched(await self._catalog.resolve(small), offline, sink)
             except ApiError as error:
                 raise type(error)(f"the draft_model of {model.name}: {error.message}", **error.facts) from None
             model = model._replace(draft=draft.path)
+        if template:
+            _, where = model_settings.table(self._config.current, self._fleet.table_names(model))
+            with _to_be_mended():
+                model = model._replace(template=await asyncio.to_thread(templates.find, template, where))
         if listed and model.present:
             found = await asyncio.to_thread(adapters.find, listed, model.path, self._catalog.folder)
             model = model._replace(adapters=found)
@@ -200,6 +209,8 @@ class Chosen(NamedTuple):
     model: ModelRef
     server: RemoteSettings | None
     because: Reason
+    defaults: ModelDefaults
+    """What config.toml says of its answers."""
 
 
 class ModelInUse:
@@ -210,7 +221,7 @@ class ModelInUse:
         """Milliseconds that the download and the load took."""
         self._lease = lease
         self._tally = tally
-        self._model, self._server, self._because = chosen
+        self._model, self._server, self._because, self._defaults = chosen
 
     @property
     def model(self) -> ModelRef:
@@ -221,6 +232,10 @@ class ModelInUse:
     def context(self) -> int:
         """Tokens that one request may have, prompt and answer together; 0 where the backend sets no limit."""
         return self._lease.resident.facts.context
+
+    def with_defaults(self, params: P, given: frozenset[str]) -> P:
+        """The params with what config.toml says of this model where request, mode and conversation have given none."""
+        return model_defaults.applied(self._defaults, params, given)
 
     async def answer(self, method: str, params: Answerable, sink: Sink) -> Generated:
         """The worker's answer, with times counted from the beginning of the wait for the model; so are those that the
@@ -248,6 +263,8 @@ class ModelInUse:
 
     async def pass_on(self, method: str, params: PassedOn, sink: Sink, what: str = "") -> msgspec.Raw:
         """The worker's result as it wrote it. Raises ApiError."""
+        if isinstance(params, ApplyTemplateParams):
+            params = model_defaults.shown(self._defaults, params)
         return msgspec.Raw(
             await self._lease.request(method, params.priority, self._permitted(method, params, what), sink)
         )
@@ -282,6 +299,15 @@ class ModelEmbedder(NamedTuple):
         made = await self.generation.pass_on("embed", asked, self.sink, "memory")
         embedded = msgspec.json.decode(made, type=Embedded)
         return embedded.model, embedded.embeddings
+
+
+@contextlib.contextmanager
+def _to_be_mended() -> Iterator[None]:
+    """A mistake in a model's table is an error of its requests."""
+    try:
+        yield
+    except ConfigError as error:
+        raise InvalidParams(f"{error}. Mend config.toml, and ask again") from None
 
 
 @contextlib.asynccontextmanager

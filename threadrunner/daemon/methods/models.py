@@ -8,8 +8,9 @@ import os
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
-from threadrunner import model_settings
+from threadrunner import model_defaults, model_settings
 from threadrunner.api.errors import InvalidParams, ModelNotFound
 from threadrunner.api.models import (
     CatalogModel,
@@ -21,6 +22,7 @@ from threadrunner.api.models import (
     ModelShown,
     ModelShowParams,
     NamedModel,
+    Origin,
     Pulled,
     PullParams,
     Removed,
@@ -32,7 +34,7 @@ from threadrunner.daemon.gguf.names import meant
 from threadrunner.daemon.live_config import LiveConfig
 from threadrunner.daemon.methods.context import Call, Handler, plain
 from threadrunner.daemon.methods.generation import Generation
-from threadrunner.daemon.models import inventory, remotes, removal
+from threadrunner.daemon.models import inventory, remotes, removal, templates
 from threadrunner.daemon.models.catalog import Catalog
 from threadrunner.daemon.models.inventory import ListingContext
 from threadrunner.daemon.models.last_used import LastUsed
@@ -99,15 +101,32 @@ class ModelMethods:
     async def show(self, params: ModelShowParams) -> ModelShown:
         model, context = await self._catalog.resolve(params.model), await self._context()
         if model.remote is not None:
-            known = self._on_another_machine(params.model)
-            return ModelShown(**msgspec.structs.asdict(known), facts=self._facts(model))
-        shown = await asyncio.to_thread(inventory.shown, model, context, templates=params.templates)
-        facts = self._facts(model)
+            shown = ModelShown(**msgspec.structs.asdict(self._on_another_machine(params.model)))
+        else:
+            shown = await asyncio.to_thread(inventory.shown, model, context, templates=params.templates)
+        shown = msgspec.structs.replace(shown, facts=self._facts(model))
         try:
-            settings = model_settings.changed(self._fleet.settings(model))
+            return await asyncio.to_thread(self._with_options, shown, model)
         except ConfigError as error:
-            return msgspec.structs.replace(shown, problem=shown.problem or str(error), facts=facts)
-        return msgspec.structs.replace(shown, settings=settings, facts=facts)
+            return msgspec.structs.replace(shown, problem=shown.problem or str(error))
+
+    def _with_options(self, shown: ModelShown, model: ModelRef) -> ModelShown:
+        """With what config.toml says of it, and where each value comes from. Raises ConfigError."""
+        table, where = model_settings.table(self._config.current, self._fleet.table_names(model))
+        own = self._fleet.defaults(model)
+        elsewhere = model.remote is not None
+        settings = {} if elsewhere else model_settings.changed(self._fleet.settings(model))
+        answers = model_defaults.in_force(own, shown.sampling, usual=not elsewhere)
+        if own.template is not None:
+            text = templates.find(own.template, where)
+            shown = msgspec.structs.replace(shown, templates={"default": text} if shown.templates else UNSET)
+        options: dict[str, Origin] = {name: "config.toml" if name in table else "all models" for name in settings}
+        return msgspec.structs.replace(
+            shown,
+            settings=settings,
+            defaults={name: answer.value for name, answer in answers.items()},
+            origins={**options, **{name: answer.origin for name, answer in answers.items()}},
+        )
 
     def _facts(self, model: ModelRef) -> dict[str, Any]:
         holders = self._fleet.holding(model)

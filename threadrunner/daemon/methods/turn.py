@@ -105,6 +105,13 @@ def with_remembered(params: GenerateParams, given: frozenset[str], info: Session
     return changed
 
 
+def also_given(given: frozenset[str], info: SessionInfo | None) -> frozenset[str]:
+    """What a request gives, and what its conversation remembers: above these a model's own defaults do not go."""
+    if info is None:
+        return given
+    return given | info.params.keys() | ({"system"} if info.system is not None else set())
+
+
 def to_remember(params: GenerateParams, given: frozenset[str], choice: ModelChoice) -> SessionUpdate:
     """What this turn makes its conversation remember."""
     return SessionUpdate(
@@ -136,6 +143,7 @@ class SessionTurn:
         self._request = request
         self._params, self._results = as_turn(request.params)
         self._choice: ModelChoice
+        self._given = request.given
         self._answer = Recorder(sink)
         self._ballot = ballot
 
@@ -186,6 +194,7 @@ class SessionTurn:
             ):  # before anything is written: a misspelt name must not be remembered
                 await self._generation.resolve(choice)
             params = with_remembered(params, given, info)
+            self._given = also_given(given, info)
             if conflict := tool_conflicts(params.tools, params.tool_choice):
                 raise InvalidParams(conflict)
             await self._permit(params, choice, info)
@@ -258,7 +267,7 @@ class SessionTurn:
 
     async def _asked(self, shown: TurnWindow, choice: ModelChoice, params: GenerateParams, sink: Sink) -> Generated:
         async with self._generation.use(choice, params, sink) as model:
-            shown.fit(model.context)
+            shown.fit(model.context, model.with_defaults(self._params, self._given))
             while True:
                 request = msgspec.structs.replace(
                     shown.request(), n=params.n, vote=params.vote, model=params.model, backend=params.backend

@@ -53,6 +53,8 @@ class ModelRef(NamedTuple):
     """The file of the encoder with which it looks at pictures."""
     adapters: tuple[AdapterRef, ...] = ()
     """LoRA files that are loaded with it."""
+    template: str = ""
+    """The text of the chat template that it is loaded with; empty: its file's own."""
     row: CatalogRow | None = None
     """What the catalog says of it, if that knows it."""
 
@@ -85,7 +87,7 @@ class ModelRef(NamedTuple):
     @property
     def alone(self) -> ModelRef:
         """Without what is loaded beside it."""
-        return self._replace(draft="", mmproj="", adapters=())
+        return self._replace(draft="", mmproj="", adapters=(), template="")
 
     @property
     def entries(self) -> list[str]:

@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from threadrunner import machine, model_settings
+from threadrunner import machine, model_defaults, model_settings
 from threadrunner.api.errors import InvalidParams, ModelLoadFailed
 from threadrunner.api.status import ModelStatus
 from threadrunner.backends.base import ModelFacts, ModelSpec
@@ -25,6 +25,7 @@ from threadrunner.daemon.workers.sink import Sink
 from threadrunner.daemon.workers.spare import Spare
 from threadrunner.daemon.workers.specification import Companions, specification
 from threadrunner.daemon.workers.watch import Watch
+from threadrunner.model_defaults import ModelDefaults
 from threadrunner.model_settings import ModelSettings
 from threadrunner.remote_settings import RemoteModel
 
@@ -154,18 +155,29 @@ class Fleet:
 
     def settings(self, model: ModelRef) -> ModelSettings:
         """The options in force for a model, under any of its names. Raises ConfigError."""
+        return model_settings.settings(self.config, self.table_names(model))
+
+    def defaults(self, model: ModelRef) -> ModelDefaults:
+        """What config.toml says of its answers. Raises ConfigError."""
+        if not self.config.models:
+            return model_defaults.NONE
+        return model_defaults.defaults(self.config, self.table_names(model), elsewhere=model.remote is not None)
+
+    def table_names(self, model: ModelRef) -> list[str]:
+        """Those that its table may have, the most particular first."""
         aliases = self.config.aliases
         file = os.path.basename(model.shown_path)
         names = [model.name, aliases.get(model.name, ""), model.shown_path, file, file.removesuffix(".gguf")]
         names += [alias for alias, target in aliases.items() if target in names]
-        return model_settings.settings(self.config, [name for name in names if name])
+        return [name for name in names if name]
 
     def companions(self, model: ModelRef, backend: str) -> Companions:
         """What config.toml says of that, where the model is not loaded already."""
         if backend == "llama" and not self.roster.runs(model, backend):
             with contextlib.suppress(ConfigError):  # `use` raises it
                 own = self.settings(model)
-                return Companions(own.draft_model if own.drafts != "off" else "", own.mmproj, own.adapters)
+                draft, template = own.draft_model if own.drafts != "off" else "", self.defaults(model).template
+                return Companions(draft, own.mmproj, own.adapters, template or "")
         return Companions()
 
     # What a resident needs: see ResidentHost.

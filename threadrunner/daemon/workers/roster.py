@@ -38,7 +38,7 @@ class Roster:
         if known and known.resident.lifecycle.state in _RUNNING:
             return known.resident
         found = self.holder(model, backend)
-        if not found and known and _same_files(known.resident.model, model):
+        if not found and known and _same_load(known.resident.model, model):
             found = known.resident
         self._entries[key] = _Entry(model, found or Resident(model, backend, host))
         return self._entries[key].resident
@@ -67,8 +67,8 @@ class Roster:
         return not self.names(old)
 
 
-def _same_files(one: ModelRef, other: ModelRef) -> bool:
-    return one.files == other.files and one.adapters == other.adapters
+def _same_load(one: ModelRef, other: ModelRef) -> bool:
+    return (one.files, one.adapters, one.template) == (other.files, other.adapters, other.template)
 
 
 def _file_of(resident: Resident) -> str | None:

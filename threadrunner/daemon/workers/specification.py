@@ -17,11 +17,12 @@ MAX_CACHE_BYTES = 1 << 60
 
 
 class Companions(NamedTuple):
-    """What config.toml says of the files that are loaded with a model. As it is made: none."""
+    """What config.toml says of what is loaded with a model. As it is made: nothing."""
 
     draft_model: str = ""
     mmproj: str = "off"
     adapters: list[str] = []  # noqa: RUF012
+    template: str = ""
 
 
 def specification(
@@ -48,6 +49,7 @@ def specification(
             AdapterSpec(name=name, path=path, scale=scale, fingerprint=file_fingerprint(path))
             for name, path, scale in model.adapters
         ],
+        template=model.template,
         memory_limit=memory_limit,
         max_queued=config.max_queued,
         cache_ram=config.cache_ram,
