@@ -323,6 +323,14 @@ def test_a_home_that_cannot_be_written_is_no_reason_to_stop(home: Path) -> None:
     assert json.loads((home / "learned" / kept.HABITS).read_text())["counts"]["python"]["shown"] == 2
 
 
+def test_nothing_is_learned_where_the_environment_cannot_be_read(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may say no beside its mistake."""
+    monkeypatch.setenv("THREADRUNNER_LOG", "no-such-level")
+    store, learner = open_store(home / "learned")
+    asyncio.run(store.sync(learner))
+    assert not learner.enabled
+
+
 # ---- within a suggester
 
 

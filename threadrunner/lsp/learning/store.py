@@ -109,11 +109,11 @@ class LearnedStore:
 
 
 def _allowed() -> bool:
-    """Whether the user lets it be learned; a config.toml with a mistake changes nothing."""
+    """Whether the user lets it be learned. Not where the environment cannot be read: it may say no."""
     try:
         return config.readable()[0].learn
     except config.ConfigError:
-        return True
+        return False
 
 
 def _habits(path: str, told: dict[str, Any] | None) -> Habits:
