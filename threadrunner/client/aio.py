@@ -11,7 +11,7 @@ import asyncio
 import errno
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 from threadrunner.api import errors
 from threadrunner.client import autostart, utf8
@@ -113,8 +113,9 @@ class AsyncConnection(asyncio.Protocol):
         await self.ended()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(
+            asyncio.Transport, transport
+        )  # uvloop's, which Ray's replicas have, is no subclass of it
 
     def data_received(self, data: bytes) -> None:
         self._heard = True
