@@ -39,3 +39,28 @@ async def _given_up(answers: int) -> None:
         await asyncio.wait_for(connection.request("generate", {}), 10)
     assert asked == ["generate", *["status"] * (answers + 1)]
     assert not connection.open
+
+
+class OtherLoopsTransport:
+    """uvloop's are like this: what asyncio's do, and no subclasses of them."""
+
+    def __init__(self) -> None:
+        self.written = b""
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_transport_of_another_event_loop_will_do() -> None:
+    async def scenario() -> bytes:
+        connection, transport = aio.AsyncConnection(), OtherLoopsTransport()
+        connection.connection_made(transport)  # type: ignore[arg-type]
+        asking = asyncio.create_task(connection.request("status", {}))
+        await asyncio.sleep(0)
+        asking.cancel()
+        return transport.written
+
+    assert b'"status"' in asyncio.run(scenario())
