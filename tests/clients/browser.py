@@ -101,6 +101,11 @@ class Browser:
             raise AssertionError(f"never: {what}; the page says: {self.evaluate('document.body.innerText')}") from None
         return found
 
+    def within(self, seconds: float, condition: str) -> Any:
+        """The same, None if it is not true in that time."""
+        late = f"new Promise((resolve) => setTimeout(() => resolve(null), {seconds * 1e3:.0f}))"
+        return self.evaluate(f"Promise.race([{(WAIT % condition).strip()}, {late}])")
+
     def evaluate(self, expression: str) -> Any:
         done = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in done, done
