@@ -57,7 +57,7 @@ def test_the_source_archive_can_be_built_from(built: Path) -> None:
     (archive,) = built.glob("*.tar.gz")
     with tarfile.open(archive) as source:
         inside = {name.partition("/")[2] for name in source.getnames()}
-    assert {"pyproject.toml", "hatch_build.py", "LICENSE", "README.md"} | files_of_the_package() <= inside
+    assert {"pyproject.toml", ".packaging/rendered_files.py", "LICENSE", "README.md"} | files_of_the_package() <= inside
 
 
 def test_what_is_in_the_wheel_runs(built: Path, tmp_path: Path) -> None:

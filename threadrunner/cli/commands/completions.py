@@ -27,8 +27,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def rendered(kind: str) -> str:
-    """The text for a shell, or the manual page. hatch_build.py puts them into the wheel, in an environment that has the
-    standard library and shtab only."""
+    """The text for a shell, or the manual page. The wheel's build (.packaging) puts them into it, where there is only
+    the standard library and shtab."""
     parser = _whole_parser()
     if kind == "man":
         from threadrunner.cli import manual
