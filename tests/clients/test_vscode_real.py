@@ -10,7 +10,7 @@ import pytest
 
 from tests.clients.browser import one
 from tests.clients.support import CASES, IDS, Case
-from tests.clients.vscode import GHOST, VSCode, program
+from tests.clients.vscode import VSCode, program
 from tests.lsp.standin import Standin, standing
 from tests.support import Daemon
 
@@ -200,7 +200,7 @@ def test_a_real_models_suggestion(vsix: Path, qwen_coder: Path, tmp_path: Path) 
     with closing(real.start()) as daemon, closing(VSCode(vsix, tmp_path, daemon.env, settings)) as window:
         window.open(file, 1, 4)
         window.browser.type("return ")
-        shown = window.browser.wait(GHOST, "a suggestion")
+        shown = window.wait_suggestion()
         assert "a" in shown and "b" in shown
         window.browser.press("Tab")
         window.save()

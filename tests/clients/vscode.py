@@ -122,11 +122,15 @@ class VSCode:
         """Blanks count as one, for tabs are drawn as blanks."""
         squeezed = "\n".join(" ".join(line.split()) for line in text.split("\n"))
         drawn = f"{GHOST}.split('\\n').map((line) => line.trim().replace(/\\s+/g, ' ')).join('\\n')"
-        shown = f"{drawn} === {json.dumps(squeezed)}"
-        if not self.browser.within(SLOW, shown):
+        self.wait_suggestion(f"{drawn} === {json.dumps(squeezed)}", f"ghost {text!r}")
+
+    def wait_suggestion(self, condition: str = GHOST, what: str = "a suggestion") -> Any:
+        """The value of a JavaScript expression that a suggestion makes true."""
+        if not (found := self.browser.within(SLOW, condition)):
             # A window that was too busy for what came has dropped it for good, and asks again with the next key only.
             self.browser.press("Alt+Backslash")
-            self.browser.wait(shown, f"ghost {text!r}")
+            found = self.browser.wait(condition, what)
+        return found
 
     def wait_no_ghost(self) -> None:
         self.browser.wait(f"{GHOST} === ''", "no ghost")

@@ -207,6 +207,8 @@ def test_memory_stays_unless_it_is_allowed(box: Box) -> None:
     box.call(model="remote:box/m", prompt="what is the cellar's door code?", memory=True)
     asked = [request for request in box.server.requests if request.path.endswith("completions")]
     assert "4711" in asked[-1].body["messages"][-1]["content"]
+    while b'"input":["."]' not in box.server.arrived.get(timeout=PATIENCE).data:
+        pass  # behind the answer, in idle time, passages get their vectors: not while the next test listens
 
 
 def test_another_models_conversation_stays_unless_it_is_allowed(box: Box) -> None:

@@ -317,7 +317,7 @@ def test_a_daemon_that_ends_and_a_serve_that_is_gone_are_said(tab: Tab, served: 
     tab.ask("and now")
     tab.wait(f"document.querySelectorAll('.turn').length === 2 && {DONE}", "an answer of the next daemon")
     tab.wait("!document.querySelector('.daemon.gone')", "the notice to go")
-    assert tab.text(".turn:last-child .text").startswith("lorem")
+    assert tab.text(".turn:last-child .answer").startswith("lorem")  # its note, if it failed
     tab.faultless()
     tab.browser.call("Page.navigate", url="about:blank")
     wire = served.daemon.wire()  # this one is no child of the test's, and must not outlive it

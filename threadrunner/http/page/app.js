@@ -132,7 +132,8 @@ class App extends Speaker {
     try {
       const { session, turns } = await call("sessions.show", { session: name, last: 1 });
       const last = this.talk.last?.turn;
-      if (this.current !== name || (session.turns === (last?.number ?? 0) && turns[0]?.began === last?.began && turns[0]?.state === last?.state)) return;
+      if (this.current !== name || this.busy) return; // an answer that began meanwhile is shown as it comes
+      if (session.turns === (last?.number ?? 0) && turns[0]?.began === last?.began && turns[0]?.state === last?.state) return;
       await this.open(name);
       if (!sticks) this.talk.scroll.scrollTop = scrollTop;
     } catch (failure) {
