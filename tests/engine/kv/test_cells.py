@@ -282,9 +282,13 @@ def test_nor_when_sequences_come_back_from_disk(recurrent: bool, window: int, ra
 # moments that random lives come to rarely
 
 
+def waiting(tokens: list[int]) -> Sequence:
+    return Sequence(Request(0, tokens, None), 0, None, None, 0, list(tokens))  # type: ignore[arg-type]
+
+
 def evaluated(memory: FakeMemory, cells: Cells, tokens: list[int], size: int | None = None) -> Sequence:
     """A running sequence, its first `size` tokens evaluated, all of them by default and published then."""
-    sequence = Sequence(Request(0, tokens, None), 0, None, None, 0, list(tokens))  # type: ignore[arg-type]
+    sequence = waiting(tokens)
     assert cells.place(sequence)
     size_ = len(tokens) if size is None else size
     while size_ - sequence.evaluated > cells.free():
@@ -437,3 +441,36 @@ def test_a_state_that_is_refused_is_forgotten_and_evaluated_again() -> None:
     memory.refuses = True
     sequence = evaluated(memory, cells, [1] * 10, size=0)
     assert sequence.cached == 0 == memory.used == cells.parking.tier.bytes
+
+
+@pytest.mark.usefixtures("_small_numbers")
+@pytest.mark.parametrize("recurrent", [False, True])
+@pytest.mark.parametrize(("pages", "kept"), [(2, 0), (3, 4)])
+def test_what_makes_room_may_push_out_what_the_room_is_for(recurrent: bool, pages: int, kept: int) -> None:
+    """Memory holds that many blocks of four tokens: those of the one that must leave its cells are saved first."""
+    memory = FakeMemory(8, 4, recurrent=recurrent)
+    cells = cells_on(memory, ram=pages * PAGE * (1 + recurrent), recurrent=recurrent)
+    first = evaluated(memory, cells, [1] * 8)
+    cells.finish(first)
+    assert cells.evict_one()
+    finished(memory, cells, [2] * 7)
+    again = waiting([1] * 8 + [0])
+    assert cells.place(again)
+    assert again.cached == (0 if recurrent else kept) == memory.used == cells.used()
+    evaluate(memory, again, 8)
+    assert memory.tokens(again.seq) == [1] * 8
+
+
+@pytest.mark.usefixtures("_small_numbers")
+def test_a_refused_point_of_rows_that_are_in_the_cells_leaves_none_of_them() -> None:
+    memory = FakeMemory(40, 4, recurrent=True)
+    cells = cells_on(memory, ram=1 << 20, recurrent=True)
+    long = evaluated(memory, cells, [*([1] * 6), 2], size=6)
+    cells.publish(long)
+    cells.parking.save_point(long.seq, [1] * 6)
+    evaluate(memory, long, 7)
+    memory.refuses = True
+    other = waiting([*([1] * 6), 5])
+    assert cells.place(other)
+    evaluate(memory, other, 7)
+    assert (other.cached, memory.tokens(other.seq)) == (0, other.tokens)
