@@ -8,12 +8,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import models
 from tests.support import Daemon, pip_install, running
 
 # A shell that runs us in the background ignores Ctrl-C, and so would every command that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The same examples each time, and as long as they take. By default each run draws others, so that one change in many
+# would be refused for a fault that it did not make, and 200 ms for an example is nothing where a core is shared.
+# `--hypothesis-profile search` draws others, with more of them where a test does not say how many.
+settings.register_profile("same", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("search", settings.get_profile("same"), derandomize=False, max_examples=1000)
+settings.load_profile("same")
 
 TESTS = Path(__file__).parent
 PLUGIN = TESTS / "daemon" / "plugin"
