@@ -15,6 +15,8 @@ from tests.support import Daemon, pip_install, running
 
 # A shell that runs us in the background ignores Ctrl-C, and so would every command that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nohup: what we start would ignore it too, we still do
+    signal.signal(signal.SIGHUP, lambda _number, _frame: None)
 
 # The same examples each time, and as long as they take. By default each run draws others, so that one change in many
 # would be refused for a fault that it did not make, and 200 ms for an example is nothing where a core is shared.
