@@ -212,7 +212,7 @@ class Parking:
             log.warning("llama.cpp refused the state after %d tokens", found.length)
             assert self.points is not None
             self.points.drop(tokens[: found.length])
-            return 0  # no less than all of it: where all rows were there, `begin` would say that it has come
+            return 0  # not `begin`, which is all of them where only the point was missing
         return at
 
     def _has_all(self, tokens: Sequence[int], found: Found, blocks: list[Block]) -> bool:
