@@ -370,6 +370,25 @@ def test_a_state_that_is_refused_is_not_taken_for_the_one_of_the_cells_beside_it
     evaluate(memory, short, 7)
 
 
+@pytest.mark.usefixtures("_small_numbers")
+def test_a_window_from_disk_that_has_moved_on_is_not_put_behind_a_beginning_from_the_cells(tmp_path: Path) -> None:
+    """Whole from its first position on, as it seemed, and yet without the tokens just before the next one."""
+    memory = FakeMemory(40, 4, window=2)
+    cells = cells_on(memory, tmp_path, window=2)
+    long = evaluated(memory, cells, [1, 2, 3, 4, 5, 6, 7])
+    memory.overwrite(long.seq)
+    cells.finish(long)
+    assert cells.save() == 1
+    memory = FakeMemory(40, 4, window=2)
+    cells = cells_on(memory, tmp_path, window=2)
+    cells.finish(evaluated(memory, cells, [1, 2]))
+    cut = waiting([1, 2, 3, 4, 9])
+    assert cells.place(cut)
+    evaluate(memory, cut, 5)
+    assert memory.tokens(cut.seq) == cut.tokens
+    assert cells.used() == memory.used
+
+
 # what is parked
 
 
