@@ -120,15 +120,16 @@ def test_keys_by_reference(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_two_that_add_at_once_lose_no_key(home: Path) -> None:
+    pids = []
     for number in range(20):
-        pid = os.fork()
-        if not pid:
+        pids.append(os.fork())
+        if not pids[-1]:
             try:
                 named_keys.add(NamedKey(f"key{number}", "", named_keys.digest(f"{KEY}{number}")))
             finally:
                 os._exit(0)
-    for _ in range(20):
-        os.wait()
+    for pid in pids:
+        os.waitpid(pid, 0)
     assert len(named_keys.load(named_keys.file())) == 20
 
 

@@ -37,7 +37,7 @@ VIM: dict[str, Any] = {
     "stream": False,
     "cache_prompt": True,
     "t_max_prompt_ms": 500,
-    "t_max_predict_ms": 1000,
+    "t_max_predict_ms": 60_000,
     "model": "",
     "response_fields": [
         "content", "timings/prompt_n", "timings/prompt_ms", "timings/prompt_per_token_ms", "timings/prompt_per_second",
@@ -45,7 +45,7 @@ VIM: dict[str, Any] = {
         "timings/predicted_per_second", "truncated", "tokens_cached",
     ],
 }  # fmt: skip
-"""As llama.vim sends it."""
+"""As llama.vim sends it, but for `t_max_predict_ms`, 1000 there: a busy machine may take longer for eight tokens."""
 
 
 DEFAULTS = """

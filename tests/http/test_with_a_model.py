@@ -33,7 +33,8 @@ def serving_model(folder: Path, context: int = tiny.CONTEXT) -> Iterator[Served]
     texts = {**words, "tokenizer.chat_template": TEMPLATE}
     path = tiny.llama(folder / "tiny.gguf", texts, context_length=context)
     aliases = f'[aliases]\n"claude-*" = "tiny"\ntiny = "{path}"\n'
-    yield from serving(config=aliases, THREADRUNNER_BACKEND="llama", THREADRUNNER_MODEL="tiny")
+    env = {"THREADRUNNER_BACKEND": "llama", "THREADRUNNER_MODEL": "tiny", "THREADRUNNER_THREADS": "1"}
+    yield from serving(config=aliases, **env)
 
 
 def ask(content: Any, **more: Any) -> dict[str, Any]:

@@ -62,8 +62,12 @@ def chat(shell: Shell) -> Iterator[Chat]:
 
 
 def kept(shell: Shell, name: str = "@last") -> list[tuple[str, str]]:
+    """Once no turn is open: an answer's last word is on the screen before its end is in the file."""
     with shell.wire() as wire:
-        return [(turn["prompt"], turn["state"]) for turn in wire.call("sessions.show", session=name)["turns"]]
+        while True:
+            turns = wire.call("sessions.show", session=name)["turns"]
+            if all(turn["state"] != "open" for turn in turns):
+                return [(turn["prompt"], turn["state"]) for turn in turns]
 
 
 def test_a_conversation_from_hello_to_the_next_day(chat: Chat) -> None:
