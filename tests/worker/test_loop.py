@@ -135,6 +135,22 @@ def test_a_refused_request_ends_with_the_refusal(daemon: Daemon) -> None:
     assert not backend.submitted
 
 
+def test_a_request_that_breaks_the_backend_ends_alone(daemon: Daemon) -> None:
+    class Odd(Scripted):
+        def submit(self, id: int, params: Params) -> None:
+            super().submit(id, params)
+            if id == 2:
+                daemon.listener.inbox.put(Stop())
+                raise TypeError("unhashable type: 'list'")
+
+    backend = Odd([])
+    (refused,) = daemon.run(backend, generate(1), generate(2))
+    assert isinstance(refused, Failed)
+    assert (refused.id, refused.data["kind"]) == (2, "InternalError")
+    assert "unhashable" in refused.message
+    assert (backend.submitted, backend.cancelled) == ([1, 2], [2])
+
+
 def test_a_cancelled_request_is_not_stepped_for(daemon: Daemon) -> None:
     backend = Scripted([])
     assert daemon.run(backend, generate(1), Cancel(1), Stop()) == [LetGo(1)]

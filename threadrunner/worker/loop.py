@@ -63,6 +63,7 @@ from threadrunner.worker.messages import (
     spec_of,
     to_worker,
 )
+from threadrunner.worker.refusal import refusal
 from threadrunner.worker.vitals import Doing, VitalsPage
 
 if TYPE_CHECKING:
@@ -230,8 +231,10 @@ class Loop:
         try:
             params = _params(message)
             self._backend.submit(message.id, params)
-        except ApiError as error:
-            self._link.send(Failed(message.id, error.code, error.message, error.data))
+        except Exception as error:
+            if not isinstance(error, ApiError):
+                self._backend.cancel(message.id)
+            self._link.send(refusal(message.id, error))
         else:
             self._open.add(message.id)
             if isinstance(params, GenerateParams) and params.vote is not None:
