@@ -126,11 +126,21 @@ def _advice(error: ApiError) -> str:
     """The error's text, with flags where the daemon names members of params."""
     text = error.message
     if error.kind == "InvalidParams":
-        fault, at, place = text.partition(" - at `$.")
-        if at:
-            text = f"{flags.named(place.rstrip('`'))}: {fault.removeprefix('generate: ')}"
+        text = _placed(text)
+    if error.kind in ("InvalidParams", "NotSupported", "InvalidGrammar"):
         text = flags.with_flags(text)
     return text or f"the daemon answered with error {error.code} ({error.kind}) and no text; see `threadrunner logs`"
+
+
+def _placed(text: str) -> str:
+    """`METHOD: FAULT - at `$.MEMBER`` with the flag of the member first; of other methods than `generate`, the member:
+    most commands have no flag for it, but a word."""
+    import re
+
+    if not (found := re.fullmatch(r"([\w.]+): (.*) - at (?:`key` in )?`\$\.([^`]+)`", text, re.DOTALL)):
+        return text
+    method, fault, place = found.groups()
+    return f"{flags.named(place) if method == 'generate' else place}: {fault}"
 
 
 def _open_standard_files() -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from threadrunner import paths
 from threadrunner.client import named_keys
 from threadrunner.client.named_keys import OWNER, RIGHTS, BadKey, NamedKey
-from threadrunner.http.allowance import MinuteLimits
+from threadrunner.http.allowance import KeyLimits
 
 log = logging.getLogger("threadrunner.http")
 
@@ -64,7 +64,7 @@ class Holder:
 
     name: str
     may: frozenset[str] = frozenset(RIGHTS)
-    limits: MinuteLimits | None = None
+    limits: KeyLimits | None = None
 
 
 class Keys:
@@ -75,7 +75,7 @@ class Keys:
         """Raises BadKey, OSError."""
         self._owner = None if owner is None else owner.encode()
         self._path = path
-        self._limits: dict[str, MinuteLimits] = {}
+        self._limits: dict[str, KeyLimits] = {}
         self._seen = self._mark()
         self._by_digest = self._read()
         self.asked = owner is not None or self._seen is not None
@@ -112,9 +112,9 @@ class Keys:
         return {key.digest or _digest(key): self._holder(key) for key in named_keys.load(self._path)}
 
     def _holder(self, key: NamedKey) -> Holder:
-        """What a key has used of this minute stays used."""
-        limits = self._limits.setdefault(key.name, MinuteLimits())
-        limits.allow(key.requests, key.tokens)
+        """What a key has used of this minute stays used, and what it has under way stays counted."""
+        limits = self._limits.setdefault(key.name, KeyLimits())
+        limits.allow(key.requests, key.tokens, key.at_once)
         return Holder(key.name, frozenset(key.may), limits)
 
 

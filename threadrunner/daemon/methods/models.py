@@ -122,7 +122,8 @@ class ModelMethods:
         answers = model_defaults.in_force(own, shown.sampling, usual=not elsewhere)
         if own.template is not None:
             text = templates.find(own.template, where)
-            shown = msgspec.structs.replace(shown, templates={"default": text} if shown.templates else UNSET)
+            asked = shown.templates is not UNSET
+            shown = msgspec.structs.replace(shown, chat_template=True, templates={"default": text} if asked else UNSET)
         options: dict[str, Origin] = {name: "config.toml" if name in table else "all models" for name in settings}
         return msgspec.structs.replace(
             shown,
