@@ -124,6 +124,49 @@ def test_retry_edit_undo(chat: Chat) -> None:
     assert chat.quit() == 0
 
 
+def test_an_edit_that_is_left_replaces_no_turn(chat: Chat) -> None:
+    """Neither here nor in the conversation that it was left for: the turn would be gone for good."""
+    chat.type("one")
+    chat.see("amet one.")
+    chat.type("/edit")
+    chat.see("change it")
+    chat.keys(" and more\x03")
+    chat.type("two")
+    chat.see("amet two.")
+    chat.type("/edit")
+    chat.see("change it")
+    chat.type("\x15/undo")
+    chat.see("deleted: two")
+    chat.type("three")
+    chat.see("amet three.")
+    assert kept(chat.shell, "one") == [("one", "done"), ("three", "done")]
+    assert chat.shell.run("-S", "other", "hello").returncode == 0
+    chat.type("/edit")
+    chat.see("change it")
+    chat.type("\x15/session other")
+    chat.see("amet hello.")
+    chat.type("four")
+    chat.see("amet four.")
+    assert kept(chat.shell, "other") == [("hello", "done"), ("four", "done")]
+    assert chat.quit() == 0
+
+
+def test_a_retry_that_is_refused_leaves_the_turn(chat: Chat) -> None:
+    (chat.shell.home / "config.toml").write_text('[modes.bad]\ntemperature = "hot"\n')
+    chat.type("one")
+    chat.see("amet one.")
+    chat.type("/mode bad")
+    chat.see("from the next answer on")
+    chat.type("/retry")
+    chat.see("modes.bad")
+    chat.type("/mode chat")
+    chat.see("from the next answer on")
+    chat.type("two")
+    chat.see("amet two.")
+    assert kept(chat.shell) == [("one", "done"), ("two", "done")]
+    assert chat.quit() == 0
+
+
 def test_another_model_system_prompt_and_conversation(chat: Chat) -> None:
     chat.type("/system be brief")
     chat.see("from the next answer on")

@@ -29,6 +29,7 @@ def run(options: Namespace) -> int:
         try:
             text = line.ask(chat.take_draft(), elsewhere.prompt(chat))
         except KeyboardInterrupt:
+            chat.replace_none()
             continue
         except EOFError:
             break
@@ -44,8 +45,7 @@ def run(options: Namespace) -> int:
 def _answer(chat: Chat, text: str) -> None:
     """One line of the user's: a command or a message. Raises ApiError, UsageError, OSError."""
     if not text:
-        if chat.replace:
-            chat.replace, chat.results = 0, []
+        chat.replace_none()
     elif text.startswith("/") and not text.startswith("//"):
         commands.run(chat, text)
     else:
