@@ -8,10 +8,13 @@ import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from tests.shell import Shell, Terminal
+from threadrunner.cli.chat import loop
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[()][AB0]|\x1b[=>]|\r")
 
@@ -101,6 +104,40 @@ def test_ctrl_c_stops_the_answer_and_keeps_the_conversation(shell: Shell, plugin
         first, second = wire.call("sessions.show", session="drip")["turns"]
     assert (first["state"], second["state"]) == ("stopped", "done")
     assert first["answer"]
+
+
+def test_ctrl_c_before_the_first_line_ends_it_quietly(shell: Shell) -> None:
+    with shell.listening() as server:
+        chat = Chat(shell, "kept")
+        connection, _ = server.accept()
+        with connection:  # that never answers, as a daemon that is being started
+            connection.recv(1)
+            chat.terminal.type("\x03")
+            assert chat.terminal.finish() == 130
+    assert chat.terminal.text == "^C"
+
+
+def test_ctrl_c_while_the_last_one_is_dealt_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person who means it presses it more than once."""
+    lines = iter(["one", "/quit"])
+    chat = SimpleNamespace(over=False, take_draft=str, said=[])
+    line = SimpleNamespace(ask=lambda *_: next(lines))
+
+    def say(text: str) -> None:
+        chat.said.append(text)
+        raise KeyboardInterrupt
+
+    def answer(chat: Any, text: str) -> None:
+        if text == "one":
+            raise KeyboardInterrupt
+        chat.over = True
+
+    chat.say = say
+    monkeypatch.setattr(loop, "_answer", answer)
+    monkeypatch.setattr(loop.elsewhere, "prompt", lambda _chat: "> ")
+    loop.converse(chat, line)  # type: ignore[arg-type]
+    assert chat.said == ["stopped"]
+    assert chat.over
 
 
 def test_retry_edit_undo(chat: Chat) -> None:
