@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support import PATIENCE, Daemon, Wire
+from threadrunner.client import aio
 from threadrunner.http.news import ROOM, News
 
 
@@ -62,3 +63,30 @@ async def _slow() -> None:
 
 def test_a_listener_that_takes_nothing_is_let_go(daemon: Daemon) -> None:
     asyncio.run(_slow())
+
+
+async def _reloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon that is slow to answer, say one that systemd is just starting."""
+    found = asyncio.Event()
+
+    async def connected(_listen: object) -> None:
+        await found.wait()
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(aio, "connected", connected)
+    news = News()
+
+    async def first_word() -> object:
+        async with news.heard() as listener:
+            return await listener.get()
+
+    tab, again = asyncio.create_task(first_word()), asyncio.create_task(first_word())
+    await asyncio.sleep(0)
+    tab.cancel()
+    await asyncio.wait({tab})
+    found.set()
+    assert await asyncio.wait_for(again, PATIENCE) == {"daemon": "gone"}
+
+
+def test_a_tab_that_goes_before_the_first_look_leaves_no_other_deaf(monkeypatch: pytest.MonkeyPatch) -> None:
+    asyncio.run(_reloaded(monkeypatch))

@@ -29,6 +29,7 @@ class News:
 
     def __init__(self) -> None:
         self._listeners: set[Listener] = set()
+        self._hearing = 0  # those, and those that wait for the first look
         self._watch: asyncio.Task[None] | None = None
         self._connection: AsyncConnection | None = None
         self._looked = asyncio.Event()
@@ -39,6 +40,7 @@ class News:
         """Events from now on; the first says whether there is a daemon, `{"daemon": "there"}` or `"gone"`, as does one
         whenever that changes."""
         listener: Listener = asyncio.Queue()
+        self._hearing += 1
         if self._watch is None:
             self._looked.clear()
             self._watch = asyncio.create_task(self._watched())
@@ -49,7 +51,8 @@ class News:
             yield listener
         finally:
             self._listeners.discard(listener)
-            if not self._listeners and self._watch is not None:
+            self._hearing -= 1
+            if not self._hearing and self._watch is not None:
                 self._watch.cancel()
                 self._watch = None
 
