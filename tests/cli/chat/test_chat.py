@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.shell import Shell, Terminal
+from tests.shell import Shell, Terminal, echoes
 from threadrunner.cli.chat import loop
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[()][AB0]|\x1b[=>]|\r")
@@ -138,6 +138,15 @@ def test_ctrl_c_while_the_last_one_is_dealt_with(monkeypatch: pytest.MonkeyPatch
     loop.converse(chat, line)  # type: ignore[arg-type]
     assert chat.said == ["stopped"]
     assert chat.over
+
+
+def test_sigterm_leaves_the_terminal_as_it_was(chat: Chat) -> None:
+    chat.keys("half a line")
+    assert not echoes(chat.terminal)
+    chat.terminal.process.terminate()
+    assert chat.terminal.finish() == 143
+    assert echoes(chat.terminal)
+    assert chat.terminal.text.endswith("\x1b[?2004l\r\n")
 
 
 def test_retry_edit_undo(chat: Chat) -> None:
