@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests import models
@@ -14,6 +15,12 @@ from tests.support import Daemon, pip_install, running
 
 # A shell that runs us in the background ignores Ctrl-C, and so would every command that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# What must pass before a change lands gives the same examples each time: a rare one that only chance finds is worth a
+# search of its own (`pytest --hypothesis-profile=searching`), and is then made a test.
+hypothesis.settings.register_profile("landing", derandomize=True)
+hypothesis.settings.register_profile("searching", max_examples=1000, print_blob=True)
+hypothesis.settings.load_profile("landing")
 
 TESTS = Path(__file__).parent
 PLUGIN = TESTS / "daemon" / "plugin"

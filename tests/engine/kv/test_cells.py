@@ -351,6 +351,21 @@ def test_what_comes_from_disk_pushes_out_what_is_idle(tmp_path: Path) -> None:
     assert cells.used() == memory.used == 10
 
 
+@pytest.mark.usefixtures("_small_numbers")
+def test_a_state_that_is_refused_is_not_taken_for_the_one_of_the_cells_beside_it() -> None:
+    """The cells have all rows that the point needs: nothing is missing but the state, and that is of a longer text."""
+    memory = FakeMemory(40, 4, recurrent=True)
+    cells = cells_on(memory, ram=1 << 20, recurrent=True)
+    long = evaluated(memory, cells, [1, 2, 3, 4, 5, 6, 7], size=6)
+    cells.checkpoint(long)
+    evaluate(memory, long, 7)
+    cells.publish(long)
+    memory.refuses = True
+    short = evaluated(memory, cells, [1, 2, 3, 4, 5, 6, 0], size=0)
+    assert short.cached == short.evaluated == memory.last_position(short.seq) + 1 == 0
+    evaluate(memory, short, 7)
+
+
 # what is parked
 
 

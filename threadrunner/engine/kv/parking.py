@@ -207,7 +207,7 @@ class Parking:
             log.warning("llama.cpp refused the state after %d tokens", found.length)
             assert self.points is not None
             self.points.drop(tokens[: found.length])
-            return begin
+            return 0  # not `begin`, which is all of them where only the point was missing
         return at
 
     def _from_disk(self, seq: int, tokens: Sequence[int], begin: int, length: int) -> int:
