@@ -29,8 +29,9 @@ def main() -> int:
 
 
 def _is_short(argv: list[str]) -> bool:
-    """Whether what has a process's name is over at once, as any command: its help, the keys of `serve`."""
-    return argv[1:2] == ["keys"] or "--help" in argv or "-h" in argv
+    """Whether what has a process's name is over at once, as any command: its help, the keys of `serve`, one suggestion
+    of `lsp`."""
+    return argv[1:2] == ["keys"] or any(word in ("--help", "-h") or word.startswith("--at") for word in argv)
 
 
 def run(argv: list[str]) -> int:
