@@ -105,6 +105,14 @@ def test_json_error(busy_shell: Shell) -> None:
     assert done.stderr.startswith("threadrunner: ")
 
 
+def test_undo_says_where_there_is_no_turn(busy_shell: Shell) -> None:
+    assert busy_shell.run("-S", "short", "hi").returncode == 0
+    assert busy_shell.run("sessions", "undo", "short").stdout == "deleted: hi\n"
+    done = busy_shell.run("sessions", "undo", "short")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "threadrunner: short has no turn, so nothing was deleted\n"
+
+
 def test_no_stream_and_stats(busy_shell: Shell) -> None:
     done = busy_shell.run("--no-stream", "--stats", "hi")
     assert done.stdout == f"{LOREM} hi.\n"
@@ -124,6 +132,7 @@ def test_no_stream_and_stats(busy_shell: Shell) -> None:
         (["hi", "--seed"], None, "--seed needs a value: --seed N"),
         (["--schema", "nowhere.json", "hi"], None, "cannot read nowhere.json: No such file"),
         (["-m", "", "hi"], None, "the model's name is empty"),
+        (["-S", "", "hi"], None, "the conversation's name is empty"),
         ([], None, "the prompt is empty"),
         ([], " \n", "the prompt is empty"),
         ([], b"ab\xffc", "standard input is not UTF-8 text: byte 0xff at offset 2"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -55,6 +56,28 @@ def test_a_key_is_made_shown_once_and_taken_back(home: Path, capfd: pytest.Captu
     assert run("keys", "revoke", "alice") == exits.OK
     assert known.holder(key) is None and known.asked, "at once, and the door does not open for all"
     assert run("keys", "revoke", "alice") == exits.USAGE and "there is no key 'alice'" in capfd.readouterr().err
+
+
+def test_a_full_disk_leaves_no_empty_key(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be in the way of the next try."""
+    opened = os.open
+
+    def full(path: str, flags: int, mode: int) -> int:
+        os.close(opened(path, flags, mode))
+        return opened("/dev/full", os.O_WRONLY)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", full)
+        with pytest.raises(OSError, match=r"No space left on device: .*serve\.key'"):
+            keys.read("auto")
+    assert keys.read("auto") == keys.read("auto")
+
+    def never(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", never)
+    with pytest.raises(OSError, match=r"No space left on device: .*serve\.keys'"):
+        named_keys.add(NamedKey("ci", "2026-01-01", "x"))
 
 
 def test_names_limits_and_keys_that_cannot_be(

@@ -116,6 +116,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"options": {"temperature": -1}}, "temperature"),
     ({"format": "xml"}, "format"),
     ({"keep_alive": "soon"}, "keep_alive"),
+    ({"keep_alive": "9" * 400}, "keep_alive"),
     ({"model": None}, "model"),
 ]
 

@@ -102,6 +102,14 @@ def whole_number(text: str) -> int:
     return _whole(text, 2**31 - 1)
 
 
+def port(text: str) -> int:
+    """The system takes 99999 too, and listens on 34463."""
+    value = whole_number(text)
+    if value > 65535:
+        raise ValueError(f"expected a port, 0 to 65535, got {_short(text)}")
+    return value
+
+
 def seed(text: str) -> int:
     return _whole(text, 2**32 - 1)
 

@@ -22,10 +22,16 @@ Run `threadrunner --help` for flags, commands and examples."""
 
 def main() -> int:
     argv = sys.argv[1:]
-    if argv and argv[0] in flags.PROCESSES:
+    if argv and argv[0] in flags.PROCESSES and not _is_short(argv):
         return _process(argv[0], argv[1:])
     # Nothing of ours is in a buffer, and tidying up the interpreter would take 5 ms of every prompt.
     os._exit(run(argv))
+
+
+def _is_short(argv: list[str]) -> bool:
+    """Whether what has a process's name is over at once, as any command: its help, the keys of `serve`, one suggestion
+    of `lsp`."""
+    return argv[1:2] == ["keys"] or any(word in ("--help", "-h") or word.startswith("--at") for word in argv)
 
 
 def run(argv: list[str]) -> int:
@@ -87,6 +93,8 @@ def _process(name: str, argv: list[str]) -> int:
     except flags.UsageError as error:
         render.say(str(error))
         return exits.USAGE
+    except KeyboardInterrupt:  # while it is being imported; later it has a handler of its own
+        return exits.INTERRUPTED
 
 
 def _command(name: str, argv: list[str]) -> int:

@@ -139,11 +139,14 @@ def _changing() -> Iterator[list[NamedKey]]:
         locks.hold(lock)
         keys = load(path)
         yield keys
-        with open(f"{path}.new", "w", opener=_private) as new:
-            new.writelines(f"{json.dumps(asdict(key))}\n" for key in keys)
-            new.flush()
-            os.fsync(new.fileno())
-        os.replace(f"{path}.new", path)
+        try:
+            with open(f"{path}.new", "w", opener=_private) as new:
+                new.writelines(f"{json.dumps(asdict(key))}\n" for key in keys)
+                new.flush()
+                os.fsync(new.fileno())
+            os.replace(f"{path}.new", path)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, path) from None
 
 
 def _private(path: str, flags: int) -> int:

@@ -42,9 +42,13 @@ def read(given: str | None) -> str | None:
         descriptor = os.open(file(), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         return _kept()
-    with os.fdopen(descriptor, "w") as made:
-        key = named_keys.generated()
-        made.write(f"{key}\n")
+    key = named_keys.generated()
+    try:
+        with os.fdopen(descriptor, "w") as made:
+            made.write(f"{key}\n")
+    except OSError as error:  # an empty file would be in the way of the next try
+        os.unlink(file())
+        raise OSError(error.errno, error.strerror, file()) from None
     return key
 
 

@@ -68,9 +68,7 @@ def _said(action: Callable[[Namespace], int]) -> Callable[[Namespace], int]:
             return action(options)
         except BadKey as error:
             render.say(str(error))
-        except OSError as error:
-            render.say(f"{error.filename}: {error.strerror}")
-        return exits.USAGE
+            return exits.USAGE
 
     return run
 
@@ -85,7 +83,7 @@ def add(options: Namespace) -> int:
     limits = (options.requests, options.tokens)
     named_keys.add(NamedKey(name, made, digest, source, *limits, tuple(options.may), options.at_once))
     if key and given is None:
-        render.out(f"{key}\n")
+        _handed_over(name, key)
         render.say("this is shown once, and kept as a hash only")
     else:
         render.say(f"the key of {name} is valid")
@@ -94,6 +92,15 @@ def add(options: Namespace) -> int:
             "a `threadrunner serve` that was started when no key was asked for asks for none until its next start"
         )
     return exits.OK
+
+
+def _handed_over(name: str, key: str) -> None:
+    """Print it. Where that fails it is taken back: no key should be valid that its maker never saw. Raises OSError."""
+    try:
+        render.out(f"{key}\n")
+    except OSError:
+        named_keys.revoke(name)
+        raise
 
 
 def listing(options: Namespace) -> int:
