@@ -88,6 +88,11 @@ class Terminal:
                 stream.close()
 
 
+def echoes(terminal: Terminal) -> bool:
+    """Whether a shell that is there now shows what is typed."""
+    return bool(termios.tcgetattr(terminal.master)[3] & termios.ECHO)
+
+
 class Shell:
     def __init__(self) -> None:
         # Not pytest's tmp_path: a socket's path may have 107 bytes.

@@ -68,7 +68,7 @@ def test_what_others_took_while_we_were_idle_says_nothing_about_now() -> None:
 
 
 def test_cores_that_none_used_while_we_were_idle_are_ours() -> None:
-    """A completion now and then is too little for a look of its own: after one busy moment it had one thread for ever."""
+    """A completion now and then never fills a look: after one busy moment it had one thread for ever."""
     machine = Machine()
     threads = Threads(CORES, machine.clocks())
     assert settle(threads, machine, 9) == 1

@@ -286,6 +286,30 @@ def test_exports_are_what_the_shell_reads_and_writes(tab: Tab) -> None:
     assert [turn["prompt"] for turn in back["turns"]] == ["a", "b", ""] and back["name"] == "trip"
 
 
+def test_a_list_of_messages_is_read_as_the_shell_reads_it(tab: Tab) -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    messages: list[Any] = [
+        {"role": "system", "content": "s"},
+        {"role": "developer", "content": "t"},
+        {"role": "user", "content": "a"},
+        {"role": "user", "content": "b"},
+        {"role": "assistant", "content": None, "tool_calls": [call], "reasoning_content": "hm"},
+        {"role": "tool", "tool_call_id": "c", "content": "sunny"},
+        {"role": "assistant", "content": "one"},
+        {"role": "assistant", "content": "two"},
+        {"role": "user", "content": "c"},
+    ]
+    version = tab.js("document.querySelector('script').src.split('/')[4]")
+    read = f"import('/page/{version}/transcript.js').then((m) => m.fromJson(%s, 'x')).catch((e) => e.message)"
+    assert tab.js(read % json.dumps(json.dumps(messages))) == transcript.read(json.dumps(messages), "x")
+    for bad, says in (
+        ({"role": "user", "content": [{"type": "text", "text": "a"}]}, "Message 1 has no text"),
+        ({"role": "assistant", "content": "a"}, "role assistant is not expected"),
+        (None, "Message 1 has no text"),
+    ):
+        assert says in tab.js(read % json.dumps(json.dumps([bad])))
+
+
 NAMELESS = """[...document.querySelectorAll('button, input, textarea, a, summary, dialog, [role=listbox]')]
   .filter((each) => each.checkVisibility() && !each.ariaLabel && !each.innerText.trim())
   .filter((each) => !each.closest('label')?.innerText.trim()).map((each) => each.outerHTML)"""
@@ -323,12 +347,12 @@ def test_all_has_names_and_fits_a_narrow_phone(tab: Tab, served: Served) -> None
 
 
 def test_a_key_comes_behind_the_hash_once_and_stays_in_the_tab(tab: Tab, served: Served) -> None:
-    second = Served(served.daemon, "--key", "secret-key-1")
+    second = Served(served.daemon, "--key", "secret-100%-1")
     try:
         tab.browser.call("Page.navigate", url=second.url)
         tab.wait("document.querySelector('dialog input[type=password]')", "the question for the key")
         tab.browser.call("Page.navigate", url="about:blank")
-        tab.browser.call("Page.navigate", url=f"{second.url}/#key=secret-key-1")
+        tab.browser.call("Page.navigate", url=f"{second.url}/#key=secret-100%-1")
         tab.wait("/loaded/.test(document.querySelector('.pick.model')?.title)", "the page")
         assert tab.js("location.href") == f"{second.url}/"
         tab.ask("with a key")
