@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,6 +70,22 @@ def test_a_key_has_as_many_requests_at_once_as_it_may(keyed: Keyed) -> None:
         assert keyed.post("x").status == 200
         assert keyed.post("x", model="no-such-model").status == 404
         assert keyed.post("x", temperature="hot").status == 400
+
+
+@pytest.mark.parametrize("more", [{}, {"stream": True}], ids=["whole", "stream"])
+def test_the_place_is_free_before_the_client_has_the_end(keyed: Keyed, more: dict[str, Any]) -> None:
+    """On one connection the next request comes as fast as can be."""
+    keyed.until_free()
+    body = json.dumps(chat("x", **more)).encode()
+    fields = {"Host": "localhost", **JSON, **keyed.headers, "Content-Length": str(len(body))}
+    head = f"POST {PATH} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    with socket.create_connection(("127.0.0.1", keyed.served.port), PATIENCE) as connection:
+        for _ in range(50):
+            connection.sendall(head.encode() + b"\r\n" + body)
+            response = http.client.HTTPResponse(connection)
+            response.begin()
+            assert response.status == 200, response.read()
+            response.read()
 
 
 def test_an_answer_that_outlives_its_request_keeps_the_place(keyed: Keyed) -> None:

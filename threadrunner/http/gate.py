@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import Iterator
 
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -64,9 +63,13 @@ class Gate:
             await refused(failure, head.path)(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._traffic.entered(scope["path"] in LISTENING), _under_way():
+        with self._traffic.entered(scope["path"] in LISTENING), contextlib.ExitStack() as under_way:
+            now = asking.current()
+            now.hold()
+            under_way.callback(now.release)
             body = await _body(receive, self._body_seconds)
             if body is not None:
+                send = send if now.place is None else _ending_first(send, under_way)
                 await _watched(self._app, scope, receive, send, body)
 
 
@@ -76,14 +79,15 @@ def _ending() -> HttpFailure:
     return HttpFailure(503, "unavailable_error", text, "shutting_down", headers=headers)
 
 
-@contextlib.contextmanager
-def _under_way() -> Iterator[None]:
-    now = asking.current()
-    now.hold()
-    try:
-        yield
-    finally:
-        now.release()
+def _ending_first(send: Send, under_way: contextlib.ExitStack) -> Send:
+    """A request is over before its client has the end of the answer, and may send the next."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            under_way.close()
+        await send(message)
+
+    return sending
 
 
 def _admit(holder: Holder | None, takes_place: bool) -> None:
