@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.shell import Shell
+from tests.support import PATIENCE
 from threadrunner.api.errors import InvalidParams, ParseError, Unreachable
 from threadrunner.client import aio
 
@@ -37,7 +38,7 @@ async def _given_up(answers: int) -> None:
     loop = asyncio.get_running_loop()
     connection.connection_made(Transport())
     with pytest.raises(Unreachable, match="does not answer"):
-        await asyncio.wait_for(connection.request("generate", {}), 10)
+        await asyncio.wait_for(connection.request("generate", {}), PATIENCE)
     assert asked == ["generate", *["status"] * (answers + 1)]
     assert not connection.open
 
@@ -80,8 +81,8 @@ def test_a_request_that_the_daemon_cannot_read_does_not_wait_for_ever(shell: She
             ({"prompt": "x", "keep_alive": float("inf")}, InvalidParams, "infinite"),
         ):
             with pytest.raises(error, match=says):
-                await asyncio.wait_for(connection.request("generate", params), 10)
-        assert await asyncio.wait_for(connection.request("status", {}), 10)
+                await asyncio.wait_for(connection.request("generate", params), PATIENCE)
+        assert await asyncio.wait_for(connection.request("status", {}), PATIENCE)
         await connection.close()
 
     assert shell.run("warm").returncode == 0

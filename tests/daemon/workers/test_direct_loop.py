@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import PATIENCE
 from threadrunner.daemon.workers.direct_loop import DirectLoop, add_reader
 
 Pair = tuple[socket.socket, socket.socket]
@@ -24,7 +25,7 @@ def pair() -> Iterator[Pair]:
 
 def run(main: Coroutine[Any, Any, None]) -> None:
     with asyncio.Runner(loop_factory=DirectLoop) as runner:
-        runner.run(asyncio.wait_for(main, 10))
+        runner.run(asyncio.wait_for(main, PATIENCE))
 
 
 def turns(loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
@@ -157,4 +158,4 @@ def test_another_loop_has_the_reader_as_one_of_its_own(pair: Pair) -> None:
         assert await done == b"x"
         remove()
 
-    asyncio.run(asyncio.wait_for(main(), 10))
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))

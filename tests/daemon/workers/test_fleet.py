@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemon.workers.fakes import FakeProcess, FakeSink, model_file
+from tests.support import PATIENCE
 from threadrunner import machine
 from threadrunner.api.errors import ModelLoadFailed
 from threadrunner.backends.base import ModelFacts
@@ -86,7 +87,7 @@ def scenario(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
                 "available_memory",
                 lambda: free + eviction.RESERVE - sum(resident.rss_bytes for resident in fake.loaded),
             )
-            await asyncio.wait_for(play(fake), 30)
+            await asyncio.wait_for(play(fake), PATIENCE)
             await fake.close()
 
         asyncio.run(run())

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.daemon.workers.fakes import FakeHost, FakeProcess, FakeSink
+from tests.support import PATIENCE
 from threadrunner.api.errors import ApiError, InternalError, ModelLoadFailed, WorkerCrashed
 from threadrunner.api.generation import GenerateParams
 from threadrunner.daemon.models.reference import ModelRef
@@ -22,7 +23,7 @@ from threadrunner.daemon.workers.resident import Resident
 def scenario(play: Callable[[Resident, FakeHost], Awaitable[None]]) -> None:
     async def run() -> None:
         host = FakeHost()
-        await asyncio.wait_for(play(Resident(ModelRef("m", ""), "dummy", host), host), 30)
+        await asyncio.wait_for(play(Resident(ModelRef("m", ""), "dummy", host), host), PATIENCE)
 
     asyncio.run(run())
 
