@@ -23,8 +23,8 @@ _PROBES = ((4096, 4096), (4096, 1024), (1024, 4096), (448, 448))
 
 
 NOT_HERE = (
-    "put the mmproj file of the same model beside its GGUF, or name it by `mmproj` in config.toml, and unload the"
-    " model; or use one that has it"
+    "`threadrunner models pull` of it fetches its mmproj file, if its repository has one. Or put that beside its GGUF,"
+    " or name it by `mmproj` in config.toml. Then unload the model; or use one that has it"
 )
 
 
