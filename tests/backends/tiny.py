@@ -177,11 +177,13 @@ def windowed(path: Path) -> Path:
     return _write(path, "gemma3", {**bytes_vocabulary(), **LONG, **keys}, shapes)
 
 
-def turning(path: Path) -> Path:
+def turning(path: Path, vocabulary: dict[str, Any] | None = None) -> Path:
     """Its tokens may have places by line and column (M-RoPE)."""
-    shapes = {**_ends(), **_attention("blk.0"), "blk.0.attn_output.weight": (WIDTH, WIDTH)}
+    vocabulary = vocabulary or bytes_vocabulary()
+    shapes = {**_ends(vocabulary), **_attention("blk.0"), "blk.0.attn_output.weight": (WIDTH, WIDTH)}
     shapes |= {"blk.0.ffn_gate.weight": (WIDTH, FEED), **{f"blk.0.attn_{which}.bias": (WIDTH,) for which in "qkv"}}
-    return _write(path, "qwen2vl", {**bytes_vocabulary(), **LONG, "rope.dimension_sections": [2, 3, 3, 0]}, shapes)
+    keys = {**vocabulary, **LONG, "rope.dimension_sections": [2, 3, 3, 0]}
+    return _write(path, "qwen2vl", keys, shapes)
 
 
 def cut(path: Path) -> Path:
@@ -192,8 +194,8 @@ def cut(path: Path) -> Path:
 STATES = {"cut": cut, "recurrent": mamba, "hybrid": hybrid, "windowed": windowed}
 
 
-def _ends() -> Shapes:
-    words = len(bytes_vocabulary()["tokenizer.ggml.tokens"])
+def _ends(vocabulary: dict[str, Any] | None = None) -> Shapes:
+    words = len((vocabulary or bytes_vocabulary())["tokenizer.ggml.tokens"])
     return dict.fromkeys(("token_embd.weight", "output.weight"), (WIDTH, words)) | {"output_norm.weight": (WIDTH,)}
 
 

@@ -27,15 +27,24 @@ def sliced_vocabulary() -> dict[str, Any]:
     return bytes_vocabulary(IDEFICS_MARKERS)
 
 
+def turning_vocabulary() -> dict[str, Any]:
+    """What one of the kind qwen2vl_merger needs."""
+    return bytes_vocabulary({"<|vision_start|>": CONTROL, "<|vision_end|>": CONTROL})
+
+
 def mmproj(path: Path, kind: str = "gemma3", *, width: int = WIDTH, layers: int = 1, **changes: Any) -> Path:
     """`gemma3`: 4 tokens a picture, which look at each other. `mlp`: 16, in order. `idefics3`: a picture is cut into
-    four, each 4 tokens, after the whole in small."""
+    four, each 4 tokens, after the whole in small. `qwen2vl_merger`: a token for each 16 pixels in line and column."""
+    turning = kind == "qwen2vl_merger"
     shapes: Shapes = {
         "v.patch_embd.weight": (PATCH, PATCH, 3, INNER),
         "v.position_embd.weight": (INNER, (SIDE // PATCH) ** 2 + (kind == "mlp")),
     }
     if kind == "mlp":
         shapes |= {"v.class_embd": (INNER,), "v.pre_ln.weight": (INNER,), "v.pre_ln.bias": (INNER,)}
+    elif turning:
+        shapes = dict.fromkeys(("v.patch_embd.weight", "v.patch_embd.weight.1"), (PATCH, PATCH, 3, INNER))
+        shapes |= {"v.post_ln.weight": (INNER,), "v.post_ln.bias": (INNER,)}
     else:
         shapes |= {"v.patch_embd.bias": (INNER,), "v.post_ln.weight": (INNER,), "v.post_ln.bias": (INNER,)}
     for block in (f"v.blk.{i}" for i in range(layers + (kind == "mlp"))):
@@ -64,6 +73,9 @@ def mmproj(path: Path, kind: str = "gemma3", *, width: int = WIDTH, layers: int 
     elif kind == "idefics3":
         shapes |= {"mm.model.fc.weight": (4 * INNER, width)}
         keys["clip.vision.preproc_image_size"] = 2 * SIDE
+    elif turning:
+        shapes |= {"mm.0.weight": (4 * INNER, 4 * INNER), "mm.0.bias": (4 * INNER,)}
+        shapes |= {"mm.2.weight": (4 * INNER, width), "mm.2.bias": (width,)}
     else:
         shapes |= {"mm.0.weight": (INNER, width), "mm.0.bias": (width,)}
         shapes |= {"mm.2.weight": (width, width), "mm.2.bias": (width,)}

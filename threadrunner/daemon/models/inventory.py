@@ -18,8 +18,8 @@ from threadrunner.daemon.gguf.names import printable
 from threadrunner.daemon.models import mmproj, selection
 from threadrunner.daemon.models.reference import ModelRef
 
-_TURNING = ("qwen2vl", "qwen3vl", "qwen3vlmoe", "qwen35", "qwen35moe", "paddleocr")
-"""Architectures with M-RoPE."""
+_BLIND = ("qwen35", "qwen35moe")
+"""Architectures with M-RoPE and a recurrent state, which take no pictures here."""
 
 
 class ListingContext(NamedTuple):
@@ -137,7 +137,7 @@ def _header(model: ModelRef) -> Facts | str | None:
 def _encoder(model: ModelRef, architecture: str, context: ListingContext) -> str:
     """The encoder with which it sees; empty for none, and for a kind that does not work here (backends/seeing.py)."""
     named = context.mmproj(model)
-    if architecture in _TURNING or named == mmproj.OFF:
+    if architecture in _BLIND or named == mmproj.OFF:
         return ""
     try:
         if named:
