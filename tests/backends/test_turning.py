@@ -32,11 +32,12 @@ ONE = "Look: <__media__> What is it?"
 TWO = "First <__media__> and then <__media__> Which is larger?"
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+@pytest.fixture(scope="module", params=["qwen2vl", "qwen3vl"])
+def files(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     folder = tmp_path_factory.mktemp("turning")
-    model = tiny.turning(folder / "model.gguf", tiny_sight.turning_vocabulary())
-    return str(model), str(tiny_sight.mmproj(folder / "mmproj.gguf", "qwen2vl_merger"))
+    deep = request.param == "qwen3vl"
+    model = tiny.turning(folder / "model.gguf", tiny_sight.turning_vocabulary(), deep=deep)
+    return str(model), str(tiny_sight.mmproj(folder / "mmproj.gguf", f"{request.param}_merger"))
 
 
 def opened(files: tuple[str, str], **spec: Any) -> Loaded:

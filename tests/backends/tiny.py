@@ -177,12 +177,20 @@ def windowed(path: Path) -> Path:
     return _write(path, "gemma3", {**bytes_vocabulary(), **LONG, **keys}, shapes)
 
 
-def turning(path: Path, vocabulary: dict[str, Any] | None = None) -> Path:
-    """Its tokens may have places by line and column (M-RoPE)."""
+def turning(path: Path, vocabulary: dict[str, Any] | None = None, *, deep: bool = False) -> Path:
+    """Its tokens may have places by line and column (M-RoPE): Qwen2-VL's kind. `deep`: Qwen3-VL's, in which the rows of
+    a picture bring something to the first layer, too."""
     vocabulary = vocabulary or bytes_vocabulary()
-    shapes = {**_ends(vocabulary), **_attention("blk.0"), "blk.0.attn_output.weight": (WIDTH, WIDTH)}
-    shapes |= {"blk.0.ffn_gate.weight": (WIDTH, FEED), **{f"blk.0.attn_{which}.bias": (WIDTH,) for which in "qkv"}}
-    keys = {**vocabulary, **LONG, "rope.dimension_sections": [2, 3, 3, 0]}
+    shapes, keys = _ends(vocabulary), {**vocabulary, **LONG, "rope.dimension_sections": [2, 3, 3, 0]}
+    for block in ("blk.0", "blk.1")[: 1 + deep]:
+        shapes |= {**_attention(block), f"{block}.attn_output.weight": (WIDTH, WIDTH)}
+        shapes |= {f"{block}.ffn_gate.weight": (WIDTH, FEED)}
+        if deep:
+            shapes |= {f"{block}.attn_{which}_norm.weight": (WIDTH // 2,) for which in "qk"}
+        else:
+            shapes |= {f"{block}.attn_{which}.bias": (WIDTH,) for which in "qkv"}
+    if deep:
+        return _write(path, "qwen3vl", {**keys, "block_count": 2, "n_deepstack_layers": 1}, shapes)
     return _write(path, "qwen2vl", keys, shapes)
 
 

@@ -52,7 +52,7 @@ class RowBatch:
         self._batch = batch
 
     def decode(self, seq: int, rows: Rows, begin: int, where: RowPlaces, *, causal: bool) -> int:
-        """Evaluate rows from number `begin` on, where these are; none gives logits. Answers as Context.decode. RowPlaces
+        """Evaluate rows from number `begin` on, where these are; none gives logits. Answers as Context.decode. Where
         not `causal`, they look at each other, and all must be in one n_ubatch: else llama.cpp ends the process."""
         context = self._context
         self._seq.value = seq
