@@ -8,12 +8,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import models
 from tests.support import Daemon, pip_install, running
 
 # A shell that runs us in the background ignores Ctrl-C, and so would every command that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nohup: what we start would ignore it too, we still do
+    signal.signal(signal.SIGHUP, lambda _number, _frame: None)
+
+# What must pass before a change lands gives the same examples each time: a rare one that only chance finds is worth a
+# search of its own (`pytest --hypothesis-profile=searching`), and is then made a test. Nor is there a limit of time for
+# an example: 200 ms by default, which a process that waits for a core exceeds, and one second for drawing ten.
+settings.register_profile("landing", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("searching", deadline=None, max_examples=1000, print_blob=True)
+settings.load_profile("landing")
 
 TESTS = Path(__file__).parent
 PLUGIN = TESTS / "daemon" / "plugin"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import fcntl
 import os
@@ -52,6 +53,7 @@ class Terminal:
         self.process = subprocess.Popen(argv, env=env, start_new_session=True, preexec_fn=own_terminal, **chosen)
         os.close(theirs)
         self.text = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")()  # a read may end within a character
 
     def read_until(self, wanted: str) -> str:
         while wanted not in self.text:
@@ -73,7 +75,7 @@ class Terminal:
             data = os.read(self.master, 65536)
         except OSError:  # EIO: no process has the other end open any more
             return False
-        self.text += data.decode()
+        self.text += self._decoder.decode(data)
         return bool(data)
 
     def close(self) -> None:
@@ -84,6 +86,11 @@ class Terminal:
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
             if stream is not None:
                 stream.close()
+
+
+def echoes(terminal: Terminal) -> bool:
+    """Whether a shell that is there now shows what is typed."""
+    return bool(termios.tcgetattr(terminal.master)[3] & termios.ECHO)
 
 
 class Shell:

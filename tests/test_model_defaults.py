@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
 from threadrunner import model_defaults
 from threadrunner.api.chat import Message
 from threadrunner.api.generation import ApplyTemplateParams, GenerateParams, InfillParams
-from threadrunner.api.sampling import CHOICE, Dry
+from threadrunner.api.sampling import CHOICE, Dry, SamplingParams, TokenChoice
 from threadrunner.config import Config, ConfigError, load
 from threadrunner.engine.llama.recommended import _KEYS
 from threadrunner.engine.llama.sampling import Sampling
@@ -57,8 +58,14 @@ def test_a_table_is_read_by_the_types_of_params(tmp_path: Path) -> None:
 
 
 def test_each_name_is_known_where_no_param_is() -> None:
-    assert ModelDefaults.__struct_fields__ == ANSWERS
+    assert set(ModelDefaults.__struct_fields__) == set(ANSWERS)
     assert set(CHOICE) < set(ANSWERS) and not set(ANSWERS) & set(ModelSettings._fields)
+
+
+def test_the_choice_of_tokens_is_the_same_in_requests_and_in_what_is_set_for_them() -> None:
+    said, asked = (get_type_hints(each, include_extras=True) for each in (TokenChoice, SamplingParams))
+    assert {name: asked.get(name) for name in CHOICE} == said
+    assert list(CHOICE) == [name for name in SamplingParams.__struct_fields__ if name in CHOICE]
 
 
 def test_they_fill_what_is_not_given() -> None:

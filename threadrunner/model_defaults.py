@@ -11,27 +11,14 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta
 
 from threadrunner import model_settings
 from threadrunner.api.chat import ReasoningMode, TemplateVars
-from threadrunner.api.fields import (
-    INT32_MAX,
-    MaxTokens,
-    MinP,
-    Penalty,
-    PenaltyWindow,
-    RepeatPenalty,
-    Stop,
-    Temperature,
-    TopK,
-    TopNSigma,
-    TopP,
-    TypicalP,
-)
+from threadrunner.api.fields import INT32_MAX, MaxTokens, Stop
 from threadrunner.api.generation import ApplyTemplateParams, GenerateParams, InfillParams
 from threadrunner.api.models import Origin
-from threadrunner.api.sampling import CHOICE, Dry, DynamicTemperature, Mirostat, Xtc
+from threadrunner.api.sampling import CHOICE, TokenChoice
 from threadrunner.config import Config, ConfigError
 
 MAX_TEMPLATE = 1 << 20
@@ -40,27 +27,13 @@ MAX_TEMPLATE = 1 << 20
 P = TypeVar("P", GenerateParams, InfillParams)
 
 
-class ModelDefaults(Struct, frozen=True, forbid_unknown_fields=True):
+class ModelDefaults(TokenChoice, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """None: the table says nothing of it."""
 
     template: Annotated[str, Meta(min_length=1, max_length=MAX_TEMPLATE)] | None = None
     """A file's path, or the text itself: see `is_text`."""
     system: str | None = None
     max_tokens: MaxTokens | None = None
-    temperature: Temperature | None = None
-    dynamic_temperature: DynamicTemperature | None = None
-    top_k: TopK | None = None
-    top_p: TopP | None = None
-    min_p: MinP | None = None
-    typical_p: TypicalP | None = None
-    top_n_sigma: TopNSigma | None = None
-    xtc: Xtc | None = None
-    mirostat: Mirostat | None = None
-    repeat_penalty: RepeatPenalty | None = None
-    presence_penalty: Penalty | None = None
-    frequency_penalty: Penalty | None = None
-    penalty_window: PenaltyWindow | None = None
-    dry: Dry | None = None
     stop: Stop | None = None
     reasoning: ReasoningMode | None = None
     reasoning_budget: Annotated[int, Meta(ge=0, le=INT32_MAX)] | None = None

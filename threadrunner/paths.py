@@ -69,6 +69,12 @@ def cache_dir() -> str:
     return os.path.join(home(), "cache")
 
 
+def state_dir(cache: str, model: str) -> str:
+    """In that folder, the one of a model's saved KV state."""
+    plain = "".join(c if c.isalnum() or c in "_.-" else "_" for c in model)
+    return os.path.join(cache, plain.lstrip(".") or "model")
+
+
 def learned_dir() -> str:
     """What is learned of how suggestions fare; it can be deleted at any time."""
     return os.path.join(home(), "learned")

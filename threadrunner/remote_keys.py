@@ -1,7 +1,7 @@
 """Where the key of a remote is kept, and how it is read and stored. The key itself is in no option, and in no text that
 this module raises.
 
-keyring           the system's keyring, by the package `keyring` (`pip install threadrunner[keyring]`)
+keyring           the system's keyring, by the package `keyring` (`pip install keyring`)
 file, file:/PATH  a file that only its owner can read; without a path, `keys/NAME` in THREADRUNNER_HOME
 env:NAME          a variable of the daemon's environment, which is that of the shell that started it
 command:COMMAND   the first line that a program prints; no shell is between

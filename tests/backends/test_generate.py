@@ -23,6 +23,7 @@ from threadrunner.api.generation import (
 )
 from threadrunner.backends.base import Failed, Finished, Interruptible, ModelSpec, Observable, Piece, Progress
 from threadrunner.backends.llama import LlamaBackend
+from threadrunner.engine.llama.errors import LoadError
 
 
 def test_a_load_reports_progress_and_facts(smol: Loaded) -> None:
@@ -213,6 +214,39 @@ def test_more_sequences_than_cells_end_well(tmp_path: Path) -> None:
             assert end.usage.completion_tokens == 100 or end.finish_reason == "stop"
         alone = loaded.ask(greedy("Story number 3:", max_tokens=8)).text
         assert ends[ids[3]].text.startswith(alone[:4])  # type: ignore[union-attr]
+
+
+def sized(prompt: int) -> GenerateParams:
+    """A prompt of so many tokens, with an answer that goes on for 200."""
+    return greedy("a" * prompt, max_tokens=200, ignore_eos=True)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "answers"),
+    [([200], [57]), ([100, 300, 200], [156, None, 56])],
+    ids=["as it answers", "as it comes"],
+)
+def test_what_has_no_memory_to_grow_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prompts: list[int], answers: list[int | None]
+) -> None:
+    def no_memory(_: int) -> None:
+        raise LoadError("out of memory")
+
+    monkeypatch.setattr("threadrunner.engine.sizing.FIRST_CELLS", 256)
+    with Loaded(tiny.untied(tmp_path / "tiny.gguf")) as loaded:
+        monkeypatch.setattr(loaded.engine.context, "resize", no_memory)
+        ids = [loaded.submit(sized(prompt)) for prompt in prompts]
+        ends, _ = loaded.finish(*ids)
+        for id, prompt, answer in zip(ids, prompts, answers, strict=True):
+            end = ends[id]
+            if isinstance(end, Failed):
+                assert (answer, end.data) == (None, {"kind": "ContextOverflow", "prompt_tokens": prompt, "limit": 256})
+            else:
+                assert isinstance(end, Generated)
+                assert (end.finish_reason, end.usage.completion_tokens) == ("length", answer)
+        with pytest.raises(errors.ContextOverflow):
+            loaded.submit(sized(256))
+        assert loaded.cells_in_llama() == loaded.engine.cells.used()
 
 
 def test_long_prompts_report_progress_and_short_ones_do_not(smol: Loaded) -> None:

@@ -211,7 +211,7 @@ def test_what_is_interrupted_within_a_picture_goes_on(loaded: Loaded, how: str) 
         loaded.engine.preempt(sequence)
     elif how == "grown":
         before = loaded.engine.context.n_cells
-        loaded.engine._growth._max_cells = 2 * before
+        loaded.engine._growth.max_cells = 2 * before
         loaded.engine._grow(1)
         assert loaded.engine.context.n_cells > before
     else:

@@ -126,7 +126,7 @@ class Desk:
 def beginner(quiets: bool = True) -> Learner:
     """One that knows what is shipped."""
     learner = Learner()
-    learner.allowed, learner.quiets = True, quiets
+    learner.allowed, learner.quiets, learner.glance = True, quiets, 0.0
     return learner
 
 

@@ -8,6 +8,10 @@ import socket
 import subprocess
 import time
 
+REST = 0.4
+"""Seconds of rest before a single short request is timed. People's requests come one at a time; without it each of two
+programs measured in turn is the other's busy neighbour, to which ThreadRunner gives way with a thread."""
+
 
 class Peer:
     def __init__(self, binary: str, model: str, *options: str) -> None:

@@ -26,7 +26,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.bench.peer import Peer
+from tests.bench.peer import REST, Peer
 from tests.bench.token_way import processor_us
 from tests.conftest import PLUGIN, python_path
 from tests.http.served import Served, listening, sse
@@ -107,6 +107,7 @@ def alone(what: str, took: list[float]) -> None:
 
 def first(served: Served, peer: Peer, rounds: int, what: str = "first token, warm") -> None:
     def one(port: int) -> float:
+        time.sleep(REST)
         return streamed(port, ["Write about the sea."], 1)[0]
 
     row(what, "ms", *pairs(rounds * 3, lambda: one(served.port), lambda: one(peer.port)))

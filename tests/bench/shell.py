@@ -2,7 +2,7 @@
 
     python -m tests.bench.shell MODEL.gguf LLAMA_SERVER [ROUNDS]
 
-Prints the median of ROUNDS (default 15) interleaved rounds:
+Prints the median of ROUNDS (default 15) interleaved rounds; single tokens after a rest (see peer.py):
   - `threadrunner "x" -n 1`, the whole process, and curl asking llama-server for one token of the same prompt;
   - the first token of a warm request over the socket, and over HTTP;
   - decode, 128 tokens streamed by one client, both;
@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.bench.peer import Peer
+from tests.bench.peer import REST, Peer
 from tests.support import Daemon, Wire
 
 OPTIONS = ["-t", "2", "-c", "8192", "-np", "1"]
@@ -31,6 +31,7 @@ PROMPT = "Write about the sea."
 
 def timed(action: Callable[[], object]) -> float:
     """Milliseconds."""
+    time.sleep(REST)
     began = time.perf_counter()
     action()
     return (time.perf_counter() - began) * 1e3
@@ -88,6 +89,12 @@ def theirs(port: int, tokens: int) -> tuple[float, float]:
     return (first - began) * 1e3, (count - 1) / (last - first) if tokens > 1 else 0.0
 
 
+def alone(one: Callable[..., tuple[float, float]], where: object) -> tuple[float, float]:
+    """One token, after a rest."""
+    time.sleep(REST)
+    return one(where, 1)
+
+
 def cold_ours(daemon: Daemon) -> float:
     subprocess.run([SCRIPT, "stop"], env=daemon.env, check=True, capture_output=True)
     began = time.perf_counter()
@@ -125,7 +132,7 @@ def main(model: str, binary: str, rounds: int = 15) -> None:
             process = [
                 (timed(lambda: shell(daemon, "x", "-n", "1")), timed(lambda: curl(peer.port))) for _ in range(rounds)
             ]
-            first = [(ours(wire, 1)[0], theirs(peer.port, 1)[0]) for _ in range(rounds)]
+            first = [(alone(ours, wire)[0], alone(theirs, peer.port)[0]) for _ in range(rounds)]
             decode = [(ours(wire, 128)[1], theirs(peer.port, 128)[1]) for _ in range(max(3, rounds // 3))]
         row('threadrunner "x" -n 1 | curl, whole process', *map(list, zip(*process, strict=True)), "ms")
         row("first token, warm", *map(list, zip(*first, strict=True)), "ms")

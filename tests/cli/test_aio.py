@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from threadrunner.api.errors import Unreachable
+from tests.shell import Shell
+from threadrunner.api.errors import InvalidParams, ParseError, Unreachable
 from threadrunner.client import aio
 
 
@@ -64,3 +65,26 @@ def test_a_transport_of_another_event_loop_will_do() -> None:
         return transport.written
 
     assert b'"status"' in asyncio.run(scenario())
+
+
+def test_a_request_that_the_daemon_cannot_read_does_not_wait_for_ever(shell: Shell) -> None:
+    """An answer to it has no id."""
+
+    async def scenario() -> None:
+        connection = await aio.connected()
+        deep: Any = {}
+        for _ in range(80):
+            deep = {"a": deep}
+        for params, error, says in (
+            ({"prompt": "x", "template_vars": deep}, ParseError, "nested deeper"),
+            ({"prompt": "x", "keep_alive": float("inf")}, InvalidParams, "infinite"),
+        ):
+            with pytest.raises(error, match=says):
+                await asyncio.wait_for(connection.request("generate", params), 10)
+        assert await asyncio.wait_for(connection.request("status", {}), 10)
+        await connection.close()
+
+    assert shell.run("warm").returncode == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("THREADRUNNER_SOCKET", shell.env["THREADRUNNER_SOCKET"])
+        asyncio.run(scenario())

@@ -53,6 +53,7 @@ def test_names_of_files_that_are_not_utf8(busy_shell: Shell) -> None:
     done = busy_shell.run("hi", "-m", folder + b"/m.gguf")  # type: ignore[arg-type]
     assert done.returncode == 64
     assert "the model's name is not UTF-8 text" in done.stderr and "a link" in done.stderr
+    assert "models list` shows how" in busy_shell.run("hi", "-m", LATIN1).stderr  # type: ignore[arg-type]
     path = Path((folder + b"/caf\xe9.md").decode("utf-8", "surrogateescape"))
     path.write_text(MARKDOWN)
     assert busy_shell.run("sessions", "import", str(path)).stdout == "caf\ufffd: 1 turn\n"

@@ -58,12 +58,13 @@ def test_a_daemon_that_does_not_answer_is_given_up(shell: Shell) -> None:
 
 
 def test_a_daemon_at_work_is_not_given_up(shell: Shell) -> None:
+    patient = HASTY.replace("_SILENCE_SECONDS = 0.2", "_SILENCE_SECONDS = 1")  # in which we must have answered
     with shell.listening() as listener:
-        process = subprocess.Popen([sys.executable, "-c", HASTY, "hi"], env=shell.env, stdin=-3, stdout=-1)
+        process = subprocess.Popen([sys.executable, "-c", patient, "hi"], env=shell.env, stdin=-3, stdout=-1)
         peer, _ = listener.accept()
         with peer, peer.makefile("rb") as lines:
             prompt = json.loads(lines.readline())
-            for _ in range(3):
+            for _ in range(2):
                 asked = json.loads(lines.readline())
                 assert asked["method"] == "status"
                 peer.sendall(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": {}}).encode() + b"\n")
@@ -143,11 +144,9 @@ def test_a_daemon_in_a_container_is_stopped_by_its_real_pid(shell: Shell) -> Non
 
 @pytest.mark.parametrize("flags", [[], ["--json"]])
 def test_a_timeout_runs_while_standard_input_is_silent(shell: Shell, flags: list[str]) -> None:
-    began = time.monotonic()
     process = shell.start("--timeout", "0.5", "hi", *flags, stdin=subprocess.PIPE)
     out, err = process.stdout, process.stderr
     assert process.wait(PATIENCE) == 4
-    assert time.monotonic() - began < 5
     assert out and err
     assert err.read() == b"threadrunner: standard input has not ended within 0.5 s (--timeout)\n"
     events = [json.loads(line) for line in out.read().splitlines()]
@@ -178,7 +177,11 @@ def test_json_that_is_not_read_does_not_hold_a_signal(troubled: Shell) -> None:
             os.write(write, b"x")
     except BlockingIOError:
         pass
+    assert troubled.run("warm").returncode == 0
     process = troubled.start("--json", "drip", stdout=write)
+    with troubled.wire() as wire:
+        while not wire.call("status")["models"][0]["active"]:
+            pass
     time.sleep(0.5)  # no event tells that it waits for the pipe
     process.terminate()
     assert process.wait(PATIENCE) == 143

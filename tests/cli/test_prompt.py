@@ -105,6 +105,14 @@ def test_json_error(busy_shell: Shell) -> None:
     assert done.stderr.startswith("threadrunner: ")
 
 
+def test_undo_says_where_there_is_no_turn(busy_shell: Shell) -> None:
+    assert busy_shell.run("-S", "short", "hi").returncode == 0
+    assert busy_shell.run("sessions", "undo", "short").stdout == "deleted: hi\n"
+    done = busy_shell.run("sessions", "undo", "short")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "threadrunner: short has no turn, so nothing was deleted\n"
+
+
 def test_no_stream_and_stats(busy_shell: Shell) -> None:
     done = busy_shell.run("--no-stream", "--stats", "hi")
     assert done.stdout == f"{LOREM} hi.\n"
@@ -124,6 +132,7 @@ def test_no_stream_and_stats(busy_shell: Shell) -> None:
         (["hi", "--seed"], None, "--seed needs a value: --seed N"),
         (["--schema", "nowhere.json", "hi"], None, "cannot read nowhere.json: No such file"),
         (["-m", "", "hi"], None, "the model's name is empty"),
+        (["-S", "", "hi"], None, "the conversation's name is empty"),
         ([], None, "the prompt is empty"),
         ([], " \n", "the prompt is empty"),
         ([], b"ab\xffc", "standard input is not UTF-8 text: byte 0xff at offset 2"),
@@ -136,6 +145,7 @@ def test_no_stream_and_stats(busy_shell: Shell) -> None:
         (["models"], None, "required: list|recommend|search|show|pull|rm"),
         (["status", "--jsn"], None, "there is no flag --jsn of `threadrunner status`"),
         (["load", "--backend"], None, "expected one argument"),
+        (["sessions", "show", ""], None, "threadrunner: session: Expected"),
     ],
 )
 def test_usage_errors(busy_shell: Shell, args: list[str], input: str | bytes | None, says: str) -> None:
@@ -152,6 +162,27 @@ def test_a_request_that_is_too_large_starts_no_daemon(shell: Shell, flags: list[
     assert [json.loads(line)["exit"] for line in done.stdout.splitlines()] == [64] * len(flags)
     assert "(16 MiB); send less text" in done.stderr
     assert shell.starts == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        ("--lora a=1000", "--lora: Expected `float` <= 100.0"),
+        (f"--lora {'a' * 200}", "--lora: Expected `str` of length <= 128"),
+        ("--set logit_bias.a=1", "--set logit_bias: Expected `str` matching regex"),
+        ("--set dry.multiplier=x", "--set dry.multiplier: Expected `float`"),
+        ("--tool-choice required", "--tool-choice is `required` and there are no --tools"),
+        ("--raw -s x", "--raw continues a `prompt` as it is; leave out --result, --system, --memory and --tools"),
+        ("--raw -S s", "leave out --raw, and --n where no --vote chooses among them"),
+        ("--set echo=true", "--set echo and `special` are for a prompt that is continued as it is: give --raw too"),
+        ("--vote", "leave out --n, --grammar and --schema"),
+    ],
+)
+def test_what_the_daemon_refuses_is_told_by_its_flags(busy_shell: Shell, args: str, says: str) -> None:
+    done = busy_shell.run(*args.split(), "hi")
+    assert done.returncode and not done.stdout
+    assert done.stderr.startswith("threadrunner: ")
+    assert says in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -196,10 +227,10 @@ def test_a_daemon_that_hangs_is_timed_out_too(shell: Shell) -> None:
     assert shell.run("warm").returncode == 0
     os.kill(shell.daemon_pid() or 0, 19)
     code = "import sys; from threadrunner.cli import prompt, main; prompt._GRACE_SECONDS = 0.1; sys.exit(main.main())"
-    command = [COMMAND[0], "-c", code, "hi", "--timeout", "0.1"]
+    command = [COMMAND[0], "-c", code, "hi", "--timeout", "2"]
     done = subprocess.run(command, env=shell.env, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE)
     assert (done.returncode, done.stdout) == (4, b"")
-    assert b"no answer within 0.1 s" in done.stderr
+    assert b"no answer within 2 s" in done.stderr
 
 
 def test_a_worker_that_crashes(troubled: Shell) -> None:

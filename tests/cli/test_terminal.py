@@ -12,6 +12,7 @@ import pytest
 
 from tests.shell import Shell
 from tests.support import PATIENCE
+from threadrunner.cli import render
 
 
 def test_an_answer_on_a_terminal(shell: Shell) -> None:
@@ -49,6 +50,22 @@ def test_ctrl_c_ends_quietly_and_cancels(troubled: Shell, keys: str) -> None:
     assert terminal.text.replace("drip ", "").replace("^C", "").strip() == ""
     assert terminal.text.endswith("\n")
     assert troubled.run("how many").stdout == "1 cancelled, 0 others\n"
+
+
+def test_ctrl_c_at_any_moment_of_an_answer_ends_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also before the writer has noted what it wrote; here the signal comes in the write itself."""
+    shown: list[str] = []
+
+    def interrupted(fd: int, text: str) -> None:
+        shown.append(text)
+        monkeypatch.setattr(render, "put", lambda fd, text: shown.append(text))
+        writer.break_off()
+
+    monkeypatch.setattr(render, "put", interrupted)
+    writer = render.AnswerWriter()
+    writer.terminal = True
+    writer.write("word")
+    assert shown == ["word", "\n"]
 
 
 def test_ctrl_c_while_nothing_comes(shell: Shell) -> None:

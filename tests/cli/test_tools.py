@@ -81,6 +81,20 @@ def test_each_param_has_a_flag_or_can_be_set() -> None:
     assert params - own - by_flag == set(SETTABLE)
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("`lora` names 'x'; name files by `adapters`", "--lora names 'x'; name files by `adapters`"),
+        ("at most one of `grammar` and `json_schema`", "at most one of --grammar and --schema"),
+        ("`dry.breakers`: 'x' is no text", "--set dry.breakers: 'x' is no text"),
+        ("give one of `vote.field` and `vote.pattern`", "give one of --key-field and --key-pattern"),
+        ("`prompt` and `threadrunner models list` stay", "`prompt` and `threadrunner models list` stay"),
+    ],
+)
+def test_members_of_params_are_told_as_flags(text: str, says: str) -> None:
+    assert flags.with_flags(text) == says
+
+
 @pytest.mark.parametrize(("given", "flag"), [("temperature=1", "--temperature"), ("max_tokens=3", "--max-tokens")])
 def test_what_has_a_flag_is_not_set_by_name(given: str, flag: str) -> None:
     with pytest.raises(UsageError, match=f"it has a flag of its own, {flag}"):

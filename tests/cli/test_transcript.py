@@ -140,6 +140,7 @@ def test_a_tool_round_of_a_chat_api() -> None:
         ("## Assistant\n\nx", "must follow"),
         ("{}", "not a conversation"),
         ("[1]", "not a conversation"),
+        ('[{"content": "a"}]', r"not a conversation \('role' is missing\)"),
         ("[{]", "not a conversation"),
         ('[{"role":"tool","content":"x"}]', "not expected here"),
         ('[{"role":"user","content":[1]}]', "must be text"),

@@ -101,6 +101,16 @@ class Browser:
             raise AssertionError(f"never: {what}; the page says: {self.evaluate('document.body.innerText')}") from None
         return found
 
+    def begin(self, condition: str) -> None:
+        """Wait for a condition from now on, which may hold for an instant only; `ended` returns its value."""
+        self.evaluate(f"void (window.begun = {WAIT % condition})")
+
+    def ended(self, what: str) -> Any:
+        try:
+            return self.evaluate("window.begun")
+        except TimeoutError:
+            raise AssertionError(f"never: {what}") from None
+
     def within(self, seconds: float, condition: str) -> Any:
         """The same, None if it is not true in that time."""
         late = f"new Promise((resolve) => setTimeout(() => resolve(null), {seconds * 1e3:.0f}))"

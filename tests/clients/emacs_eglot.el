@@ -3,7 +3,8 @@
 
 (require 'eglot)
 (setq make-backup-files nil auto-save-default nil require-final-newline nil mode-require-final-newline nil
-      create-lockfiles nil eglot-events-buffer-size 0 eglot-sync-connect t eglot-autoshutdown t)
+      create-lockfiles nil eglot-events-buffer-size 0 eglot-sync-connect t eglot-autoshutdown t
+      eglot-connect-timeout 60 jsonrpc-default-request-timeout 60)
 (set-language-environment "UTF-8")
 
 (let* ((arguments (mapcar (lambda (each) (decode-coding-string (encode-coding-string each 'utf-8 t) 'utf-8))

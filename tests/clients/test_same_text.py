@@ -97,7 +97,7 @@ func Check(command)
   let before = getfsize(s:log)
   let again = 0
   call %(ask)s
-  for attempt in range(6000)
+  for attempt in range(12000)
     if getfsize(s:log) > before | break | endif
     sleep 5m
     if attempt %% 20 == 19 && !isdirectory('/proc/' .. Pid())
@@ -200,7 +200,7 @@ EMACS = r"""
   (unless threadrunner-mode (threadrunner-mode 1))
   (let ((before (size)) (again nil) (tries 0))
     (threadrunner-suggest)
-    (while (and (= (size) before) (< tries 6000))
+    (while (and (= (size) before) (< tries 12000))
       (accept-process-output nil 0.005)
       (setq tries (1+ tries))
       (when (and (= (%% tries 20) 0) (not (alive)))

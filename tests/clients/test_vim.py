@@ -187,6 +187,7 @@ def test_a_server_that_ends_at_once_is_not_started_with_each_key(
     command = f"let g:threadrunner_command = ['sh', '-c', 'echo >> {starts}; exit 3']"
     vims.append(Vim(tmp_path, {**clean_env(), **standin.env}, file, command))
     vims[-1].keys(":for key in range(30) | call threadrunner#Ask(v:true) | sleep 30m | endfor\r")  # as a key does
+    vims[-1].keys(":while execute('messages') !~# 'the server ended' | sleep 30m | endwhile\r")
     vims[-1].keys(f":call writefile(split(execute('messages'), '\\n'), '{tmp_path / 'said'}')\r:wq\r")
     vims[-1].wait()
     assert 1 <= starts.read_text().count("\n") <= 4

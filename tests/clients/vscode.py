@@ -136,11 +136,15 @@ class VSCode:
         self.browser.wait(f"{GHOST} === ''", "no ghost")
 
     def wait_status(self, icon: str) -> None:
-        self.browser.wait(
-            one(f"{STATUS} .codicon-{icon.replace('~', '.codicon-modifier-')}"), f"{icon} in the status bar"
-        )
+        self.browser.wait(self.status(icon), f"{icon} in the status bar")
+
+    @staticmethod
+    def status(icon: str) -> str:
+        """JavaScript for our item in the status bar, where it has that icon."""
+        return one(f"{STATUS} .codicon-{icon.replace('~', '.codicon-modifier-')}")
 
     def save(self) -> None:
+        self.browser.wait(one(".tab.active.dirty"), "something to save")
         self.browser.press("Control+S")
         self.browser.wait("!" + one(".tab.active.dirty"), "saved")
 

@@ -60,6 +60,16 @@ def test_the_source_archive_can_be_built_from(built: Path) -> None:
     assert {"pyproject.toml", ".packaging/rendered_files.py", "LICENSE", "README.md"} | files_of_the_package() <= inside
 
 
+def test_no_text_has_us_installed_from_an_index() -> None:
+    """We are on none: whoever has our name there may be a stranger."""
+    for top in ("docs", "editors", "threadrunner"):
+        for folder, inner, files in os.walk(ROOT / top):
+            inner[:] = [name for name in inner if name not in ("node_modules", "dist", "__pycache__")]
+            for name in files:
+                assert b"pip install threadrunner" not in Path(folder, name).read_bytes(), f"{folder}/{name}"
+    assert b"pip install threadrunner" not in (ROOT / "README.md").read_bytes()
+
+
 def test_what_is_in_the_wheel_runs(built: Path, tmp_path: Path) -> None:
     """In a folder of its own, with what this environment has beside it: not a file of the checkout is used."""
     (wheel,) = built.glob("*.whl")

@@ -65,9 +65,19 @@ def test_what_others_took_while_we_were_idle_says_nothing_about_now() -> None:
     machine.run(60.0, 0, 4)
     assert threads.look(machine.clocks()) == 4
     assert settle(threads, machine, 2) == 2
-    machine.run(60.0, 0, 0)
+
+
+def test_cores_that_none_used_while_we_were_idle_are_ours() -> None:
+    """A completion now and then never fills a look: after one busy moment it had one thread for ever."""
+    machine = Machine()
+    threads = Threads(CORES, machine.clocks())
+    assert settle(threads, machine, 9) == 1
+    machine.run(0.28, 0, 2)
+    machine.run(0.02, threads.now, 2)
     assert threads.look(machine.clocks()) == 2
-    assert settle(threads, machine, 0) == 4
+    machine.run(0.28, 0, 0)
+    machine.run(0.02, threads.now, 0)
+    assert threads.look(machine.clocks()) == 4
 
 
 def test_it_looks_once_an_interval_and_never_without_clocks_or_with_one_thread() -> None:

@@ -54,8 +54,8 @@ class Tab:
         self.browser.press("Enter")
 
     def click(self, selector: str) -> None:
-        self.wait(one(selector), f"something to click on: {selector}")
-        self.js(f"{one(selector)}.click()")
+        """At the moment it is there: what is drawn anew later has it no more."""
+        self.wait(f"((found) => found && (found.click(), true))({one(selector)})", f"something to click on: {selector}")
 
     def faultless(self) -> None:
         assert self.js("faults") == [] and self.js("pwned") is False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -13,7 +14,7 @@ from threadrunner.cli import arguments, commands
 from threadrunner.client import named_keys
 from threadrunner.client.named_keys import BadKey, NamedKey
 from threadrunner.http import asking, keys, proxies
-from threadrunner.http.allowance import MinuteLimits
+from threadrunner.http.allowance import KeyLimits
 from threadrunner.http.asking import Asking
 from threadrunner.http.failures import HttpFailure
 from threadrunner.http.keys import Holder, Keys
@@ -36,7 +37,10 @@ def run(*argv: str) -> int:
 
 
 def test_a_key_is_made_shown_once_and_taken_back(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert run("keys", "add", "alice", "--requests", "60", "--tokens", "9000", "--may", "metrics") == exits.OK
+    assert (
+        run("keys", "add", "alice", "--requests", "60", "--tokens", "9000", "--at-once", "7", "--may", "metrics")
+        == exits.OK
+    )
     key = capfd.readouterr().out.strip()
     file = home / "serve.keys"
     assert key.startswith("tr-") and len(key) > 30 and key not in file.read_text()
@@ -48,9 +52,32 @@ def test_a_key_is_made_shown_once_and_taken_back(home: Path, capfd: pytest.Captu
     run("keys", "list")
     shown = capfd.readouterr().out
     assert "alice" in shown and "9000" in shown and key not in shown
+    assert "AT ONCE" in shown and "  7  " in shown
     assert run("keys", "revoke", "alice") == exits.OK
     assert known.holder(key) is None and known.asked, "at once, and the door does not open for all"
     assert run("keys", "revoke", "alice") == exits.USAGE and "there is no key 'alice'" in capfd.readouterr().err
+
+
+def test_a_full_disk_leaves_no_empty_key(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be in the way of the next try."""
+    opened = os.open
+
+    def full(path: str, flags: int, mode: int) -> int:
+        os.close(opened(path, flags, mode))
+        return opened("/dev/full", os.O_WRONLY)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", full)
+        with pytest.raises(OSError, match=r"No space left on device: .*serve\.key'"):
+            keys.read("auto")
+    assert keys.read("auto") == keys.read("auto")
+
+    def never(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", never)
+    with pytest.raises(OSError, match=r"No space left on device: .*serve\.keys'"):
+        named_keys.add(NamedKey("ci", "2026-01-01", "x"))
 
 
 def test_names_limits_and_keys_that_cannot_be(
@@ -65,7 +92,7 @@ def test_names_limits_and_keys_that_cannot_be(
     ):
         assert run("keys", "add", name) == exits.USAGE
         assert says in capfd.readouterr().err
-    for words in (("--requests", "0"), ("--tokens", "-1"), ("--may", "all")):
+    for words in (("--requests", "0"), ("--tokens", "-1"), ("--at-once", "0"), ("--may", "all")):
         with pytest.raises(arguments.UsageError):
             run("keys", "add", "bob", *words)
     assert run("keys", "add", "bob", "--from", "elsewhere") == exits.USAGE
@@ -116,15 +143,16 @@ def test_keys_by_reference(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_two_that_add_at_once_lose_no_key(home: Path) -> None:
+    pids = []
     for number in range(20):
-        pid = os.fork()
-        if not pid:
+        pids.append(os.fork())
+        if not pids[-1]:
             try:
                 named_keys.add(NamedKey(f"key{number}", "", named_keys.digest(f"{KEY}{number}")))
             finally:
                 os._exit(0)
-    for _ in range(20):
-        os.wait()
+    for pid in pids:
+        os.waitpid(pid, 0)
     assert len(named_keys.load(named_keys.file())) == 20
 
 
@@ -140,7 +168,7 @@ class _Clock:
 
 def test_requests_of_a_minute() -> None:
     clock = _Clock()
-    limits = MinuteLimits(clock)
+    limits = KeyLimits(clock)
     limits.allow(3, 0)
     assert [limits.ask() for _ in range(3)] == [None] * 3
     refused = limits.ask()
@@ -155,7 +183,7 @@ def test_requests_of_a_minute() -> None:
 
 def test_tokens_are_taken_when_they_are_known() -> None:
     clock = _Clock()
-    limits = MinuteLimits(clock)
+    limits = KeyLimits(clock)
     limits.allow(0, 600)
     assert limits.ask() is None
     limits.used(900)  # one answer may cost more than a minute has
@@ -170,9 +198,42 @@ def test_tokens_are_taken_when_they_are_known() -> None:
     assert limits.ask() is None
 
 
+def test_requests_at_once() -> None:
+    limits = KeyLimits(_Clock())
+    limits.allow(3, 0, 2)
+    assert limits.ask() is None
+    limits.began(), limits.began()
+    refused = limits.ask()
+    assert refused and (refused.limit, refused.size, refused.seconds) == ("at_once", 2, 1.0)
+    assert limits.ask(takes_place=False) is None
+    limits.allow(3, 0, 3)
+    assert limits.ask() is None and limits.ask() is not None, "one that is refused takes none of the minute's"
+    limits.allow(0, 0, 1)
+    limits.ended()
+    assert limits.ask() is not None, "what is under way stays so under another limit"
+    limits.ended()
+    assert limits.ask() is None
+
+
+def test_a_place_is_taken_once_for_all_that_is_under_way_of_a_request() -> None:
+    limits = KeyLimits(_Clock())
+    limits.allow(0, 0, 1)
+    now = Asking(place=limits)
+    now.hold()
+    now.hold()
+    now.release()
+    assert limits.ask() is not None
+    now.release()
+    assert limits.ask() is None
+    now.hold()  # an answer that begins when its client has hung up already
+    assert limits.ask() is not None
+    now.release()
+    assert limits.ask() is None
+
+
 def test_what_a_key_was_charged_for() -> None:
     counted: list[tuple[str, str, int]] = []
-    limits = MinuteLimits(_Clock())
+    limits = KeyLimits(_Clock())
     limits.allow(0, 100)
     now = Asking(counted=lambda *what: counted.append(what), holder=Holder("alice", frozenset(), limits))
     now.charge(90, 80, 50)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
@@ -241,6 +242,9 @@ def test_programs_that_listen_take_no_requests_place() -> None:
 class Impatient(PatientProtocol):
     head_seconds = 0.02
     unread_seconds = 0.02
+
+
+class Narrow(PatientProtocol):
     most = 2
 
 
@@ -261,11 +265,11 @@ class Endless:
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp) -> AsyncIterator[int]:
+async def serving(app: ASGIApp, protocol: type[PatientProtocol]) -> AsyncIterator[int]:
     """The port."""
     listener = sockets.on_port("127.0.0.1", 0)
     port = listener.getsockname()[1]
-    config = uvicorn.Config(Gate(app, Policy(port)), http=Impatient, ws="none", lifespan="off", log_config=None)
+    config = uvicorn.Config(Gate(app, Policy(port)), http=protocol, ws="none", lifespan="off", log_config=None)
     server = uvicorn.Server(config)
     config.load()
     server.lifespan = config.lifespan_class(config)
@@ -279,11 +283,12 @@ async def serving(app: ASGIApp) -> AsyncIterator[int]:
 
 async def _connections() -> None:
     app = Endless()
-    async with serving(app) as port:
+    async with serving(app, Impatient) as port:
         for head in (b"", b"GET / HTTP/1.1\r\nHo"):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(head)
-            assert await reader.read() == b"", "a head that does not come to its end"
+            with contextlib.suppress(ConnectionError):  # it may have been hung up on before it wrote
+                assert await reader.read() == b"", "a head that does not come to its end"
             writer.close()
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(f"GET / HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n".encode())
@@ -297,7 +302,7 @@ def test_a_slow_head_and_a_client_that_does_not_read_are_hung_up_on() -> None:
 
 async def _too_many() -> None:
     app = Endless()
-    async with serving(app) as port:
+    async with serving(app, Narrow) as port:
         busy = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
         for _, writer in busy:
             writer.write(f"GET / HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n".encode())

@@ -37,7 +37,7 @@ VIM: dict[str, Any] = {
     "stream": False,
     "cache_prompt": True,
     "t_max_prompt_ms": 500,
-    "t_max_predict_ms": 1000,
+    "t_max_predict_ms": 60_000,
     "model": "",
     "response_fields": [
         "content", "timings/prompt_n", "timings/prompt_ms", "timings/prompt_per_token_ms", "timings/prompt_per_second",
@@ -45,17 +45,31 @@ VIM: dict[str, Any] = {
         "timings/predicted_per_second", "truncated", "tokens_cached",
     ],
 }  # fmt: skip
-"""As llama.vim sends it."""
+"""As llama.vim sends it, but for `t_max_predict_ms`, 1000 there: a busy machine may take longer for eight tokens."""
+
+
+DEFAULTS = """
+[models."plain"]
+system = "Be brief."
+temperature = 0.25
+penalty_window = 32
+max_tokens = 300
+stop = ["END", "a\\"b"]
+mirostat = {version = 2, tau = 3.0, eta = 0.2}
+xtc = {probability = 0.25}
+template = "{% for m in messages %}{{ m.content }}{% endfor %}"
+"""
 
 
 def coder_daemon() -> Daemon:
-    """With a model that knows the markers of Qwen's Coder, and one that knows none."""
+    """With a model that knows the markers of Qwen's Coder, and one that knows none, of which config.toml says more."""
     daemon = Daemon(THREADRUNNER_BACKEND="llama", THREADRUNNER_MODEL="coder", THREADRUNNER_THREADS="1")
     models = daemon.home / "models"
     models.mkdir()
     words = tiny.bytes_vocabulary(dict.fromkeys(MARKERS, tiny.CONTROL))
     tiny.llama(models / "coder.gguf", {**words, "tokenizer.chat_template": TEMPLATE}, **tiny.LONG)
     tiny.llama(models / "plain.gguf", **tiny.LONG)
+    (daemon.home / "config.toml").write_text(DEFAULTS)
     return daemon
 
 
@@ -224,6 +238,23 @@ def test_props_load_nothing_and_slots_show_what_is_loaded(coder: Served) -> None
         assert coder.get(f"/props{query}").json["is_sleeping"] is False
     (slot,) = coder.get("/slots?model=coder").json
     assert slot["n_ctx"] == 1024 and slot["is_processing"] is False
+
+
+def test_what_config_toml_says_of_a_model_is_told(coder: Served) -> None:
+    props = coder.get("/props?model=plain&autoload=false").json
+    assert props["system_prompt"] == "Be brief." and props["chat_template"].startswith("{% for m in messages %}")
+    params = props["default_generation_settings"]["params"]
+    assert (params["temperature"], params["repeat_last_n"], params["n_predict"]) == (0.25, 32, 300)
+    assert (params["mirostat"], params["mirostat_tau"], params["xtc_probability"]) == (2, 3.0, 0.25)
+    assert params["stop"] == ["END", 'a"b'] and params["top_k"] == 40  # the usual value, of which nothing is said
+    shown = coder.post("/api/show", {"model": "plain"}).json
+    assert shown["system"] == "Be brief." and "tools" in shown["capabilities"]
+    lines = [line.split(None, 1) for line in shown["parameters"].splitlines()]
+    assert ["temperature", "0.25"] in lines and ["num_predict", "300"] in lines and ["mirostat_tau", "3.0"] in lines
+    assert [value for name, value in lines if name == "stop"] == ['"END"', r'"a\"b"']
+    assert "top_k" not in shown["parameters"]  # as Ollama: what was set, and no more
+    assert "system_prompt" not in coder.get("/props?model=coder").json
+    assert "system" not in coder.post("/api/show", {"model": "coder"}).json
 
 
 def test_health_needs_nothing_and_what_is_not_here_says_so(coder: Served) -> None:

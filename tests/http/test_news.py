@@ -62,3 +62,36 @@ async def _slow() -> None:
 
 def test_a_listener_that_takes_nothing_is_let_go(daemon: Daemon) -> None:
     asyncio.run(_slow())
+
+
+async def _one_after_the_other(daemon: Daemon) -> None:
+    await asyncio.to_thread(daemon.start)
+    news = News()
+    async with asyncio.timeout(PATIENCE):
+        for _ in range(3):  # as a tab does that is loaded again
+            async with news.heard() as listener:
+                assert await listener.get() == {"daemon": "there"}
+
+
+def test_who_comes_when_the_last_one_goes_is_told_of_no_end(daemon: Daemon) -> None:
+    asyncio.run(_one_after_the_other(daemon))
+
+
+async def _meanwhile(daemon: Daemon) -> None:
+    await asyncio.to_thread(daemon.start)
+    news = News()
+
+    async def listen() -> None:
+        async with news.heard() as listener:
+            assert await listener.get() == {"daemon": "there"}
+            await news.request("status", {})
+
+    async with asyncio.timeout(PATIENCE):
+        goes, stays = asyncio.create_task(listen()), asyncio.create_task(listen())
+        await asyncio.sleep(0)  # both wait to be told
+        goes.cancel()
+        await stays
+
+
+def test_one_that_goes_before_it_is_told_leaves_the_watch_to_the_other(daemon: Daemon) -> None:
+    asyncio.run(_meanwhile(daemon))

@@ -116,6 +116,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"options": {"temperature": -1}}, "temperature"),
     ({"format": "xml"}, "format"),
     ({"keep_alive": "soon"}, "keep_alive"),
+    ({"keep_alive": "9" * 400}, "keep_alive"),
     ({"model": None}, "model"),
 ]
 
@@ -191,7 +192,8 @@ def test_what_a_model_can_do() -> None:
     assert capabilities(coder) == ["completion", "tools", "insert"]
     assert capabilities({**coder, "fim": False, "templates": {"default": "</think>"}})[2:] == ["thinking"]
     assert capabilities({"name": "e", "architecture": "nomic-bert"}) == ["embedding"]
-    told = shown({**coder, "context": 4096, "sampling": {"temp": 0.6}, "parameters": 494032768}, "")
+    said = {"defaults": {"temperature": 0.6, "top_k": 40}, "origins": {"temperature": "file", "top_k": "default"}}
+    told = shown({**coder, **said, "context": 4096, "parameters": 494032768}, "")
     assert ".Suffix" in told["template"] and ".Suffix" not in shown({**coder, "fim": False}, "")["template"]
     assert [line.split() for line in told["parameters"].splitlines()] == [["temperature", "0.6"], ["num_ctx", "4096"]]
     assert told["model_info"]["qwen2.context_length"] == 4096 and told["details"]["parameter_size"] == "494.03M"

@@ -118,6 +118,7 @@ def hostile() -> list[bytes]:
 
 
 def test_no_picture_ends_the_worker(tiny: Served) -> None:
+    assert openai(tiny, URLS[0]).status == 200
     before = tiny.daemon.workers()
     statuses = set()
     for data in hostile():

@@ -122,6 +122,14 @@ def test_what_needs_no_key() -> None:
     assert refused(KEYED, LOCAL, method="OPTIONS") == 0
 
 
+def test_what_takes_a_place_of_its_key() -> None:
+    for path in ("/v1/chat/completions", "/api/embed", "/infill", "/ui/api/turn"):
+        assert policy.takes_place(Head("POST", path, ()))
+    for method, path in (("GET", "/v1/models"), ("GET", "/models/sse"), ("POST", "/ui/api/events"),
+                         ("POST", "/ui/api/sessions.list")):  # fmt: skip
+        assert not policy.takes_place(Head(method, path, ()))
+
+
 KINDS = {
     "application/json": 0, "application/json; charset=utf-8": 0, "Application/JSON": 0,
     "text/plain": 415, "application/x-www-form-urlencoded": 415, "multipart/form-data; boundary=x": 415, "": 415,

@@ -33,7 +33,8 @@ def serving_model(folder: Path, context: int = tiny.CONTEXT) -> Iterator[Served]
     texts = {**words, "tokenizer.chat_template": TEMPLATE}
     path = tiny.llama(folder / "tiny.gguf", texts, context_length=context)
     aliases = f'[aliases]\n"claude-*" = "tiny"\ntiny = "{path}"\n'
-    yield from serving(config=aliases, THREADRUNNER_BACKEND="llama", THREADRUNNER_MODEL="tiny")
+    env = {"THREADRUNNER_BACKEND": "llama", "THREADRUNNER_MODEL": "tiny", "THREADRUNNER_THREADS": "1"}
+    yield from serving(config=aliases, **env)
 
 
 def ask(content: Any, **more: Any) -> dict[str, Any]:
@@ -157,6 +158,9 @@ def test_vectors(served: Served) -> None:
     many = served.post("/api/embed", {**body, "input": ["a"] * 300, "dimensions": 8}).json["embeddings"]
     assert len(many) == 300 and {len(vector) for vector in many} == {8}
     assert sum(value * value for value in many[0]) == pytest.approx(1)
+    assert len(served.post("/api/embed", {**body, "dimensions": 0}).json["embeddings"][0]) == tiny.WIDTH
+    refused = served.post("/api/embed", {**body, "dimensions": tiny.WIDTH + 1})
+    assert (refused.status, refused.json["error"]) == (400, "`dimensions` is 33; this model's vectors have 32 numbers")
     assert served.post("/api/embed", {**body, "input": []}).json["embeddings"] == []
     assert len(served.post("/api/embeddings", {"model": "tiny", "prompt": "hello"}).json["embedding"]) == tiny.WIDTH
     assert served.post("/api/embed", {**body, "input": [1]}).status == 400

@@ -25,7 +25,8 @@ TEMPLATE = """\
 def serving_tiny() -> Iterator[Served]:
     """The models `tiny.gguf`, which is the default and takes pictures, and `tiny-embed.gguf`, whose vectors are
     means."""
-    daemon = Daemon(THREADRUNNER_BACKEND="llama", THREADRUNNER_MODEL="tiny.gguf")
+    # One thread: several wait for one another in a loop, a hundred times as long where others want the cores.
+    daemon = Daemon(THREADRUNNER_BACKEND="llama", THREADRUNNER_MODEL="tiny.gguf", THREADRUNNER_THREADS="1")
     models = daemon.home / "models"
     models.mkdir()
     words = tiny.bytes_vocabulary(dict.fromkeys(MARKERS, tiny.CONTROL))

@@ -61,9 +61,11 @@ class Standin:
         self.listen()
 
     def listen(self) -> None:
+        beside = f"{self.path}.new"
         self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(self.path)
+        self._listener.bind(beside)
         self._listener.listen(16)
+        os.replace(beside, self.path)  # at once in the place of one that may be there
         threading.Thread(target=self._accept, args=[self._listener], daemon=True).start()
 
     @property
@@ -115,14 +117,23 @@ class Standin:
 
     def die(self) -> None:
         """As a daemon that is killed: every stream ends, nobody listens."""
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
         Path(self.path).unlink(missing_ok=True)
-        for peer in self._peers:
+        self._end_all(self._listener)
+
+    def restart(self) -> None:
+        """As one that is killed and has a successor already: whoever looks for it finds that one."""
+        before = self._listener
+        self.listen()
+        self._end_all(before)
+
+    def _end_all(self, listener: socket.socket) -> None:
+        peers, self._peers = self._peers, []  # a successor has its own
+        with contextlib.suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        for peer in peers:
             with contextlib.suppress(OSError):
                 peer.shutdown(socket.SHUT_RDWR)
-        self._peers.clear()
 
     def close(self) -> None:
         self.die()

@@ -288,8 +288,7 @@ def test_a_daemon_that_dies_in_mid_request(editor: Editor, standin: Standin) -> 
     editor.open("x = \n")
     id = editor.begin_inline(0, 4)
     standin.wait_for(1)
-    standin.die()
-    standin.listen()
+    standin.restart()
     standin.wait_for(2)
     standin.release()
     assert editor.until(id)["items"], "asked again, of the daemon that came after"

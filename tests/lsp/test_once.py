@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -33,6 +34,18 @@ def test_a_suggestion_is_printed(standin: Standin) -> None:
 def test_nothing_prints_nothing(standin: Standin) -> None:
     assert run(standin, "x", "--at", "9:9").stdout == b""
     assert run(standin, "SECRET=", "--at", "1:8", "--path", ".env").stdout == b""
+
+
+@pytest.mark.parametrize(
+    ("redirected", "code", "says"),
+    [("> /dev/full", 1, b"cannot write: No space left on device"), ("| true", 0, b""), (">&-", 0, b"")],
+)
+def test_output_that_cannot_be_written(standin: Standin, redirected: str, code: int, says: bytes) -> None:
+    standin.says = lambda params: "1"
+    command = f"set -o pipefail; {shlex.join([*PROGRAM, '--at', '1:5', '--path', 'a.py'])} {redirected}"
+    done = run(standin, "x = ", program=["bash", "-c", command])
+    assert done.returncode == code
+    assert done.stderr == (b"threadrunner: " + says + b"\n" if says else b"")
 
 
 def test_failures_have_exit_codes(standin: Standin) -> None:

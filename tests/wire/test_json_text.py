@@ -50,6 +50,9 @@ def test_any_text_is_read_as_json_reads_it_or_refused_as_json_refuses_it(text: s
 def test_what_is_not_json_is_said_so() -> None:
     with pytest.raises(TypeError, match="a set cannot be written"):
         json_text.write({"a": {1}})
+    for write in (json_text.write, PYTHON[1]):
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            write({"a": float("inf")})
     for text in ("", "x", "[1", '{"a":1}}', "1 2"):
         with pytest.raises(ValueError, match=r"character|delimiter|char "):
             json_text.read(text)

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from tests.worker.test_messages import decoded
-from threadrunner.api.generation import Generated, GenerateParams, Timings, Usage
+from threadrunner.api.generation import Generated, GenerateParams, Timings, Tokenized, Usage
 from threadrunner.backends.base import Event, Failed, Finished, ModelFacts, NotSupported, Params, Piece, Progress
 from threadrunner.worker.loop import DaemonGone, Link, Listener, Loop
 from threadrunner.worker.messages import (
@@ -135,6 +135,22 @@ def test_a_refused_request_ends_with_the_refusal(daemon: Daemon) -> None:
     assert not backend.submitted
 
 
+def test_a_request_that_breaks_the_backend_ends_alone(daemon: Daemon) -> None:
+    class Odd(Scripted):
+        def submit(self, id: int, params: Params) -> None:
+            super().submit(id, params)
+            if id == 2:
+                daemon.listener.inbox.put(Stop())
+                raise TypeError("unhashable type: 'list'")
+
+    backend = Odd([])
+    (refused,) = daemon.run(backend, generate(1), generate(2))
+    assert isinstance(refused, Failed)
+    assert (refused.id, refused.data["kind"]) == (2, "InternalError")
+    assert "unhashable" in refused.message
+    assert (backend.submitted, backend.cancelled) == ([1, 2], [2])
+
+
 def test_a_cancelled_request_is_not_stepped_for(daemon: Daemon) -> None:
     backend = Scripted([])
     assert daemon.run(backend, generate(1), Cancel(1), Stop()) == [LetGo(1)]
@@ -230,3 +246,14 @@ def listened(message: ToWorker) -> tuple[Listener, list[bool]]:
     with pytest.raises(Over):
         listener.run()
     return listener, heard
+
+
+def test_an_answer_that_is_too_long_ends_its_request_alone(daemon: Daemon) -> None:
+    long = Tokenized("m", [], ["a"] * (1 << 24))  # the text of each token of a prompt of 16 MB
+    steps: list[list[Event]] = [[Finished(1, long)], [Finished(2, ANSWER)]]
+    refused, done = daemon.run_through(Scripted(steps), 1, 2)
+    assert isinstance(refused, Failed)
+    assert (refused.id, refused.data["kind"]) == (1, "InvalidParams")
+    assert "in parts" in refused.message
+    assert isinstance(done, Done)
+    assert done.id == 2

@@ -87,27 +87,33 @@ class DynamicTemperature(Struct, forbid_unknown_fields=True):
     exponent: Positive = 1.0
 
 
-CHOICE = (
-    "temperature",
-    "dynamic_temperature",
-    "top_k",
-    "top_p",
-    "min_p",
-    "typical_p",
-    "top_n_sigma",
-    "xtc",
-    "mirostat",
-    "repeat_penalty",
-    "presence_penalty",
-    "frequency_penalty",
-    "penalty_window",
-    "dry",
-)
-"""The params that say how a token is chosen among others: a mode may set them, and a conversation remembers them."""
+class TokenChoice(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """The params that say how a token is chosen among others: a mode and a model's table may set them, which derive
+    from this, and a conversation remembers them. None: nothing is said of it."""
+
+    temperature: Temperature | None = None
+    dynamic_temperature: DynamicTemperature | None = None
+    top_k: TopK | None = None
+    top_p: TopP | None = None
+    min_p: MinP | None = None
+    typical_p: TypicalP | None = None
+    top_n_sigma: TopNSigma | None = None
+    xtc: Xtc | None = None
+    mirostat: Mirostat | None = None
+    repeat_penalty: RepeatPenalty | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    penalty_window: PenaltyWindow | None = None
+    dry: Dry | None = None
+
+
+CHOICE = TokenChoice.__struct_fields__
+"""Their names."""
 
 
 class SamplingParams(Target, kw_only=True, forbid_unknown_fields=True):
-    """How tokens are chosen and when to end."""
+    """How tokens are chosen and when to end. Those of TokenChoice stand here again, since a struct has one base, and
+    `protocol/` has them in this order; a test compares."""
 
     stream: Annotated[bool, described("send a `token` notification for each piece")] = True
     max_tokens: MaxTokens | None = None

@@ -282,7 +282,8 @@ Event = Piece | Progress | CandidateDone | Finished | Failed
 
 
 class Backend(Protocol):
-    """See the module. Methods raise ApiError's classes; anything else is a crash of the worker."""
+    """See the module. Methods raise ApiError's classes. Anything else is a crash of the worker, but for `submit`: then
+    that request alone ends, with InternalError, once `cancel` was called for it."""
 
     def load(self, spec: ModelSpec, report: Callable[[int, int], None]) -> ModelFacts:
         """Called once, first. `report(done, total)` may be called any number of times. Raises ModelLoadFailed."""

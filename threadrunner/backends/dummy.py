@@ -151,9 +151,11 @@ class DummyBackend:
         if not isinstance(params, GenerateParams):
             raise NotSupported("the dummy backend only generates; use a model that can do more")
         if params.prompt_tokens is not None:
-            raise NotSupported("the dummy backend has no tokens; leave out prompt_tokens")
+            raise NotSupported("the dummy backend has no tokens; leave out `prompt_tokens`")
         if params.n > 1 or params.grammar is not None or params.json_schema not in (None, False):
-            raise NotSupported("the dummy backend gives one unconstrained answer; leave out n, grammar and json_schema")
+            raise NotSupported(
+                "the dummy backend gives one unconstrained answer; leave out `n`, `grammar` and `json_schema`"
+            )
         prompt = params.prompt if params.prompt is not None else (params.messages or [])[-1].text
         self._running[id] = _Running(id, params, prompt)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +32,7 @@ from threadrunner.engine.pairs import Pairs
 from threadrunner.engine.pictures import Positions
 from threadrunner.engine.prompts.template import ChatTemplate
 from threadrunner.engine.threads import Threads
+from threadrunner.paths import state_dir
 
 log = logging.getLogger("threadrunner.backends.llama")
 
@@ -231,8 +231,8 @@ def _parking(spec: ModelSpec, model: Model, context: Context, size: sizing.Size,
 def _store(spec: ModelSpec) -> KvStore | None:
     if not spec.cache_dir or spec.cache_bytes <= 0:
         return None
-    name = re.sub(r"[^\w.-]", "_", spec.name or Path(spec.path).name).lstrip(".") or "model"
+    folder = state_dir(spec.cache_dir, spec.name or Path(spec.path).name)
     stat = Path(spec.path).stat()
     model_is = spec.fingerprint or f"{spec.path} {stat.st_size} {stat.st_mtime_ns}"
     types = f"{spec.hardware.cache_type_k} {spec.hardware.cache_type_v} {spec.hardware.flash_attention}"
-    return KvStore(Path(spec.cache_dir) / name, f"{model_is} {build()} {types}", spec.cache_bytes)
+    return KvStore(Path(folder), f"{model_is} {build()} {types}", spec.cache_bytes)

@@ -6,7 +6,7 @@ import argparse
 
 import threadrunner
 from threadrunner.cli import render
-from threadrunner.cli.flags import COMMANDS, FLAGS, UsageError, number, whole_number
+from threadrunner.cli.flags import COMMANDS, FLAGS, UsageError, number, port, whole_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -122,6 +122,7 @@ def converter(convert: Callable[[str], Any]) -> Callable[[str], Any]:
 
 COUNT = converter(whole_number)
 NUMBER = converter(number)
+PORT = converter(port)
 
 
 def help_text() -> str:

@@ -102,6 +102,14 @@ def whole_number(text: str) -> int:
     return _whole(text, 2**31 - 1)
 
 
+def port(text: str) -> int:
+    """The system takes 99999 too, and listens on 34463."""
+    value = whole_number(text)
+    if value > 65535:
+        raise ValueError(f"expected a port, 0 to 65535, got {_short(text)}")
+    return value
+
+
 def seed(text: str) -> int:
     return _whole(text, 2**32 - 1)
 
@@ -223,21 +231,26 @@ _OF_VOTES = {
 
 
 def with_flags(text: str) -> str:
-    """An error's text with flags in the place of the members of params that it names."""
-    for name, flag in _OF_VOTES.items():
-        text = text.replace(f"`{name}`", flag)
-    return text
+    """An error's text with flags in the place of the members of params that it names, each between backticks."""
+    import re
+
+    return re.sub(r"`([a-z_]+(?:\.[a-z_.]+)?)`", lambda found: _flag_of(found[1]) or found[0], text)
 
 
 def named(place: str) -> str:
     """The flag that sets a member of params, or a part of one such as `dry.multiplier` or `tools[0].function`."""
+    place = place.replace("[...]", "")  # an entry of an object, whose name is not told
+    return _flag_of(place) or f"--{place.replace('_', '-')}"
+
+
+def _flag_of(place: str) -> str | None:
     name = place.partition(".")[0].partition("[")[0]
-    flag = _OF_PARAMS.get(name, f"--{name.replace('_', '-')}")
     if place in _OF_VOTES:
         return _OF_VOTES[place]
     if name in SETTABLE:
         return f"--set {place}"
-    return flag + place[len(name) :]
+    flag = _OF_PARAMS.get(name, f"--{name.replace('_', '-')}")
+    return flag + place[len(name) :] if any(flag == long for _, long, *_ in FLAGS) else None
 
 
 def read(argv: list[str]) -> Options:

@@ -22,10 +22,16 @@ Run `threadrunner --help` for flags, commands and examples."""
 
 def main() -> int:
     argv = sys.argv[1:]
-    if argv and argv[0] in flags.PROCESSES:
+    if argv and argv[0] in flags.PROCESSES and not _is_short(argv):
         return _process(argv[0], argv[1:])
     # Nothing of ours is in a buffer, and tidying up the interpreter would take 5 ms of every prompt.
     os._exit(run(argv))
+
+
+def _is_short(argv: list[str]) -> bool:
+    """Whether what has a process's name is over at once, as any command: its help, the keys of `serve`, one suggestion
+    of `lsp`."""
+    return argv[1:2] == ["keys"] or any(word in ("--help", "-h") or word.startswith("--at") for word in argv)
 
 
 def run(argv: list[str]) -> int:
@@ -87,6 +93,8 @@ def _process(name: str, argv: list[str]) -> int:
     except flags.UsageError as error:
         render.say(str(error))
         return exits.USAGE
+    except KeyboardInterrupt:  # while it is being imported; later it has a handler of its own
+        return exits.INTERRUPTED
 
 
 def _command(name: str, argv: list[str]) -> int:
@@ -126,11 +134,21 @@ def _advice(error: ApiError) -> str:
     """The error's text, with flags where the daemon names members of params."""
     text = error.message
     if error.kind == "InvalidParams":
-        fault, at, place = text.partition(" - at `$.")
-        if at:
-            text = f"{flags.named(place.rstrip('`'))}: {fault.removeprefix('generate: ')}"
+        text = _placed(text)
+    if error.kind in ("InvalidParams", "NotSupported", "InvalidGrammar"):
         text = flags.with_flags(text)
     return text or f"the daemon answered with error {error.code} ({error.kind}) and no text; see `threadrunner logs`"
+
+
+def _placed(text: str) -> str:
+    """`METHOD: FAULT - at `$.MEMBER`` with the flag of the member first; of other methods than `generate`, the member:
+    most commands have no flag for it, but a word."""
+    import re
+
+    if not (found := re.fullmatch(r"([\w.]+): (.*) - at (?:`key` in )?`\$\.([^`]+)`", text, re.DOTALL)):
+        return text
+    method, fault, place = found.groups()
+    return f"{flags.named(place) if method == 'generate' else place}: {fault}"
 
 
 def _open_standard_files() -> None:

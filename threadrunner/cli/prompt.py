@@ -126,6 +126,8 @@ def _model_and_conversation(options: Options) -> dict[str, Any]:
     if options.session is not None or options.mode is not None:
         params = request.as_defaults(params, options.model, options.backend)
     if options.session is not None:
+        if not options.session:
+            raise UsageError("the conversation's name is empty; `threadrunner sessions list` shows the names")
         params["session"] = request.words_text([options.session])
     if options.mode is not None:
         params["mode"] = request.words_text([options.mode])

@@ -79,13 +79,14 @@ class AnswerWriter:
 
     def write(self, text: str) -> None:
         if text:
+            self._open = True  # before the write: a signal that ends the process may come between the two
             out(text)
             self._open = not text.endswith("\n")
 
     def finish(self) -> None:
         if self._open:
-            self._open = False
             put(1, "\n")
+            self._open = False
 
     def break_off(self) -> None:
         """The answer ends early: on a terminal the next output starts on a new line, a program gets no newline that

@@ -65,10 +65,15 @@ def file(path: str) -> str:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
 
 
+def codec_of(data: bytes) -> str:
+    """How a text is encoded, by the mark at its beginning; UTF-8 without one."""
+    return next((codec for mark, codec in _MARKS if data.startswith(mark)), "utf-8")
+
+
 def decode(data: bytes, what: str) -> str:
     """`data` as text: UTF-8, or what a mark at its beginning says, as files from Windows have one; the mark is no part
     of the text. Raises UsageError with the offset of the first byte that is not UTF-8."""
-    codec = next((codec for mark, codec in _MARKS if data.startswith(mark)), "utf-8")
+    codec = codec_of(data)
     try:
         return data.decode(codec)
     except UnicodeDecodeError as error:

@@ -92,8 +92,9 @@ def _from_json(text: str, name: str) -> dict[str, Any]:
         messages = value["messages"] if isinstance(value, dict) else value
         return {"name": name, **from_messages(messages)}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        why = f"{error} is missing" if isinstance(error, KeyError) else error
         raise UsageError(
-            f"this JSON is not a conversation ({error!r}); expected what `threadrunner sessions export --json` writes, "
+            f"this JSON is not a conversation ({why}); expected what `threadrunner sessions export --json` writes, "
             'or a list of {"role": …, "content": …}'
         ) from None
 

@@ -51,11 +51,13 @@ async def connected(listen: Listen | None = None) -> AsyncConnection:
 
 
 def _encoded(message: dict[str, Any]) -> bytes:
-    """Raises InvalidParams for text that is not UTF-8."""
+    """Raises InvalidParams for text that is not UTF-8, and for a number that JSON does not have."""
     try:
         return messages.encode(message)
     except UnicodeEncodeError:
         return messages.encode({**message, "params": utf8.mended(message["params"])})
+    except ValueError:
+        raise errors.InvalidParams("a number of the request is infinite, or none at all; give a smaller one") from None
 
 
 class AsyncConnection(asyncio.Protocol):
@@ -167,6 +169,11 @@ class AsyncConnection(asyncio.Protocol):
             if waiting is not None and waiting[1] is not None:
                 waiting[1](message["method"], payload)
             return
+        if message.get("id") is None and "error" in message:
+            # The daemon could not read one of our requests, say one that is nested too deep. Which one it was it cannot
+            # say, and none may wait for ever.
+            self._fail(errors.from_wire(message["error"]))
+            return
         waiting = self._waiting.get(message.get("id", 0))
         if waiting is None or waiting[0].done():  # the answer to a request that was cancelled
             return
@@ -184,6 +191,10 @@ class AsyncConnection(asyncio.Protocol):
             self._watch.cancel()
         if self._transport is not None:
             self._transport.close()
+        self._fail(error)
+
+    def _fail(self, error: errors.ApiError) -> None:
+        """All requests under way."""
         for answer, _ in self._waiting.values():
             if not answer.done():
                 answer.set_exception(error)

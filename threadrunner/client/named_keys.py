@@ -38,7 +38,8 @@ class BadKey(Exception):
 
 @dataclass(frozen=True)
 class NamedKey:
-    """One of `digest` and `source` is not empty. Limits are of a minute, 0: none. `made`: a date."""
+    """One of `digest` and `source` is not empty. `requests` and `tokens` are of a minute, `at_once` is how
+    many requests may be under way; 0: no limit. `made`: a date."""
 
     name: str
     made: str
@@ -47,6 +48,7 @@ class NamedKey:
     requests: int = 0
     tokens: int = 0
     may: tuple[str, ...] = ()
+    at_once: int = 0
 
 
 def file() -> str:
@@ -110,7 +112,7 @@ def checked_name(name: str) -> str:
 def _from_line(line: str) -> NamedKey:
     given = json.loads(line)
     key = NamedKey(**{**given, "may": tuple(given.get("may", ()))})
-    numbers, texts = (key.requests, key.tokens), (key.name, key.made, key.digest, key.source)
+    numbers, texts = (key.requests, key.tokens, key.at_once), (key.name, key.made, key.digest, key.source)
     if not all(isinstance(number, int) and 0 <= number <= MAX for number in numbers):
         raise ValueError(f"the limits of {key.name!r} must be whole numbers")
     if not all(isinstance(text, str) for text in texts) or bool(key.digest) == bool(key.source):
@@ -137,11 +139,14 @@ def _changing() -> Iterator[list[NamedKey]]:
         locks.hold(lock)
         keys = load(path)
         yield keys
-        with open(f"{path}.new", "w", opener=_private) as new:
-            new.writelines(f"{json.dumps(asdict(key))}\n" for key in keys)
-            new.flush()
-            os.fsync(new.fileno())
-        os.replace(f"{path}.new", path)
+        try:
+            with open(f"{path}.new", "w", opener=_private) as new:
+                new.writelines(f"{json.dumps(asdict(key))}\n" for key in keys)
+                new.flush()
+                os.fsync(new.fileno())
+            os.replace(f"{path}.new", path)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, path) from None
 
 
 def _private(path: str, flags: int) -> int:

@@ -38,7 +38,10 @@ def _text(text: str, name: str) -> str:
         fault = f"byte 0x{error.object[error.start]:02x} at offset {error.start}"
     except UnicodeEncodeError:
         fault = "it has half of a surrogate pair"
-    hint = "; give the file or folder another name, or a link" if name == "model" and os.sep in text else ""
+    hint = ""
+    if name in ("model", "default_model"):
+        listed = "`threadrunner models list` shows how it can be typed"
+        hint = f"; {'give the file or folder another name, or a link' if os.sep in text else listed}"
     raise errors.InvalidParams(f"{what} is not UTF-8 text: {fault}{hint}")
 
 

@@ -95,7 +95,7 @@ class DaemonServer:
         handlers: dict[str, Handler] = {
             **GenerateMethods(config, Modes(), generation, conversations, recall).handlers(),
             **RemoteMethods(config, generation).handlers(),
-            **ModelMethods(config, catalog, generation, fleet, downloads, last_used).handlers(),
+            **ModelMethods(config, catalog, generation, fleet, downloads, last_used, cache_dir).handlers(),
             **SessionMethods(conversations).handlers(),
             **MemoryMethods(conversations, recall, generation, fleet).handlers(),
             **StatusMethods(self, config, fleet, tally).handlers(),

@@ -9,7 +9,7 @@ from threadrunner.engine.adapters import Turns
 from threadrunner.engine.batching import up_to_pictures
 from threadrunner.engine.candidates import CandidateMaker
 from threadrunner.engine.choosing import choose
-from threadrunner.engine.errors import PromptTooLong, QueueFull, Unsupported
+from threadrunner.engine.errors import Unsupported
 from threadrunner.engine.events import Broken, Ended, Event, Prefilled, Text
 from threadrunner.engine.interruption import Interruption
 from threadrunner.engine.kv.cells import Cells
@@ -26,7 +26,7 @@ from threadrunner.engine.sequence import Request, Sequence
 from threadrunner.engine.sight import Sight
 from threadrunner.engine.speculation import SpeculativeDecoding
 from threadrunner.engine.steady import BatchFiller, SteadyPlan
-from threadrunner.engine.waiting import Waiting, soon_known
+from threadrunner.engine.waiting import Waiting, end_outgrown, soon_known
 
 log = logging.getLogger("threadrunner.engine")
 
@@ -78,11 +78,7 @@ class Engine:
             raise Unsupported("this model has an encoder (T5 and its like); it can embed here, not generate")
         if self._model.only_embeds or not self.context.remembers:
             raise Unsupported("this model does not generate token by token; it can only embed")
-        if len(request.prompt) >= self.limits.context:
-            raise PromptTooLong(len(request.prompt), self.limits.context)
-        free = max(0, self.limits.max_running - self.active)
-        if len(self._waiting) >= self.limits.max_queued + free:
-            raise QueueFull(len(self._waiting), self.limits.max_queued)
+        self.limits.check(len(request.prompt), len(self._waiting), self.active)
         candidates = self._maker.candidates(request)
         if len(candidates) > 1:
             self._siblings[request.id] = candidates[1:]
@@ -111,6 +107,8 @@ class Engine:
         a defect.
         """
         if self._waiting:
+            if outgrown := end_outgrown(self._waiting, self.limits.context, self.cancel, self._finish):
+                return outgrown
             self.admit()
         cautious = self.interruption.begin_step()
         if self.sight is not None and (looking := self.sight.turn(self.cells.running)) is not None:
@@ -239,7 +237,8 @@ class Engine:
         events.append(self._end(sequence, reason))
 
     def _end(self, sequence: Sequence, reason: str) -> Ended:
-        self.cells.finish(sequence)
+        if sequence.seq >= 0:
+            self.cells.finish(sequence)
         self.speculation.ended(sequence)
         sequence.sampler.close()
         said, logprobs = sequence.utterance, sequence.utterance.shares(sequence.logprobs)
@@ -288,6 +287,7 @@ class Engine:
 
     def _grow(self, lacking: int) -> bool:
         left_out = self._growth.grow(lacking)
+        self.limits = self.limits.within(self._growth.max_cells)
         for sequence in left_out or ():
             self._waiting.add(sequence)
         return left_out is not None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from threadrunner.engine.errors import PromptTooLong, QueueFull
 
 MAX_RUNNING = 16
 
@@ -17,3 +19,14 @@ class Limits:
     """Sequences."""
     max_queued: int = 64
     """Requests."""
+
+    def within(self, cells: int) -> Limits:
+        """Where there can be no more cells."""
+        return self if self.context <= cells else replace(self, context=cells)
+
+    def check(self, prompt: int, waiting: int, running: int) -> None:
+        """Whether one more request is taken, with so many tokens. Raises PromptTooLong, QueueFull."""
+        if prompt >= self.context:
+            raise PromptTooLong(prompt, self.context)
+        if waiting >= self.max_queued + max(0, self.max_running - running):
+            raise QueueFull(waiting, self.max_queued)

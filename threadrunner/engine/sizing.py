@@ -102,7 +102,7 @@ def choose(wishes: Wishes) -> Size:
         sequences=states - 1 if states else MAX_SEQUENCES,
         context=context,
         cells=cells,
-        first_cells=min(cells, FIRST_CELLS) if wishes.grows else cells,
+        first_cells=min(cells, FIRST_CELLS) if wishes.grows and ram_bytes else cells,  # what runs moves by way of it
         ram_bytes=ram_bytes,
         block_tokens=max(32, min(256, BLOCK_BYTES // wishes.cell_bytes // 32 * 32)),
         reason=f"{reason}; up to {_mib(ram_bytes)} for finished requests",

@@ -11,7 +11,9 @@ from typing import Protocol
 
 LOOK_EVERY = 0.25  # seconds; the system counts idle time in hundredths
 MIN_USE = 0.25
-"""Cores; where we used less since the last look, we were idle, and what others did then tells nothing of now."""
+"""Cores; where we used less since the last look, we were idle, and what others did then tells nothing of now. That they
+did nothing does: a model that is asked for a few tokens at a time, as editors do, is never busy for a whole look, and
+would go on for ever with the one thread that a busy moment left it."""
 SPARE = 0.4
 """Cores that others may use before a thread gives way: the daemon, an editor."""
 
@@ -60,10 +62,10 @@ class Threads:
 
     def look(self, clocks: ClockReading) -> int:
         """The number of threads from now on: the cores that we used and those that no process used since the last look
-        are ours; as it was where we were idle."""
+        are ours; where we were idle, no fewer than before."""
         assert self._last is not None
         last, self._last = self._last, clocks
         wall, own, idle = clocks.wall - last.wall, clocks.own - last.own, clocks.idle - last.idle
-        if own >= MIN_USE * wall:
-            self.now = max(1, min(self.max_threads, int((own + idle) / wall + SPARE)))
+        free = max(1, min(self.max_threads, int((own + idle) / wall + SPARE)))
+        self.now = free if own >= MIN_USE * wall else max(self.now, free)
         return self.now

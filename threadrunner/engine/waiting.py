@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
+from threadrunner.engine.errors import PromptTooLong
+from threadrunner.engine.events import Broken, Event
 from threadrunner.engine.kv.prefix_cache import PrefixCache, common_length
 from threadrunner.engine.sequence import Sequence
 
@@ -36,6 +38,28 @@ class Waiting:
         forgotten = [s for s in self._sequences if s.request.id == id]
         self._sequences = [s for s in self._sequences if s.request.id != id]
         return forgotten
+
+
+def end_outgrown(
+    waiting: Waiting,
+    context: int,
+    cancel: Callable[[int], None],
+    finish: Callable[[Sequence, str, list[Event]], None],
+) -> list[Event]:
+    """The end of those that have as many tokens as a sequence can ever have cells, or more. None waits like that but
+    where the system had no memory for the cells that were planned: then it would wait for ever, and all behind it."""
+    events: list[Event] = []
+    for sequence in waiting:
+        id, tokens = sequence.request.id, len(sequence.tokens)
+        if tokens < context:
+            continue
+        if sequence.generated:
+            waiting.remove(sequence)
+            finish(sequence, "length", events)
+        else:
+            cancel(id)
+            events.append(Broken(id, PromptTooLong(tokens, context)))
+    return events
 
 
 def soon_known(sequence: Sequence, running: Iterable[Sequence], cache: PrefixCache) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from threadrunner.http.allowance import KeyLimits
 from threadrunner.http.failures import HttpFailure
 from threadrunner.http.keys import Holder
 
@@ -29,6 +30,22 @@ class Asking:
     prompt: int = 0
     cached: int = 0
     completion: int = 0
+    over: str = ""
+    """The limit of its key for which it was refused."""
+    place: KeyLimits | None = None
+    """Whose place it takes."""
+    _holds: int = 0
+
+    def hold(self) -> None:
+        """Something of it is under way, until `release`: the request, or an answer, which may outlive it."""
+        self._holds += 1
+        if self._holds == 1 and self.place is not None:
+            self.place.began()
+
+    def release(self) -> None:
+        self._holds -= 1
+        if not self._holds and self.place is not None:
+            self.place.ended()
 
     def charge(self, prompt: int, cached: int, completion: int) -> None:
         """Tokens. What comes from the cache costs the machine nothing, so no limit counts it."""

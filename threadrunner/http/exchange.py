@@ -100,6 +100,8 @@ class Exchange:
         self._last = 0.0  # when an event came, on the loop's clock
         self._timer: asyncio.TimerHandle | None = None
         self._task = asyncio.create_task(self._run(daemon, order))
+        self._asking.hold()
+        self._task.add_done_callback(lambda _task: self._asking.release())
 
     async def events(self, patience: float, at_once: AtOnce | None = None) -> list[Event]:
         """All that have come since the last call, after waiting up to `patience` seconds for one; may be empty. Those

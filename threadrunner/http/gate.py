@@ -7,7 +7,9 @@ waits for: its task ends, with it the exchange, and the daemon is told.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
+from collections.abc import Iterator
 
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -56,13 +58,13 @@ class Gate:
             if not policy.public(head.path):
                 if self._traffic.draining:
                     raise _ending()
-                _admit(policy.holder(self._rules, head))
+                _admit(policy.holder(self._rules, head), policy.takes_place(head))
             await self._answer(scope, receive, send)
         except HttpFailure as failure:
             await refused(failure, head.path)(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._traffic.entered(scope["path"] in LISTENING):
+        with self._traffic.entered(scope["path"] in LISTENING), _under_way():
             body = await _body(receive, self._body_seconds)
             if body is not None:
                 await _watched(self._app, scope, receive, send, body)
@@ -74,14 +76,32 @@ def _ending() -> HttpFailure:
     return HttpFailure(503, "unavailable_error", text, "shutting_down", headers=headers)
 
 
-def _admit(holder: Holder | None) -> None:
-    """Note whose the request is. Raises HttpFailure 429 where that key has had what it may have of this minute."""
+@contextlib.contextmanager
+def _under_way() -> Iterator[None]:
+    now = asking.current()
+    now.hold()
+    try:
+        yield
+    finally:
+        now.release()
+
+
+def _admit(holder: Holder | None, takes_place: bool) -> None:
+    """Note whose the request is. Raises HttpFailure 429 where that key has had what it may have of this minute, or has
+    as many requests under way as it may."""
     now = asking.CURRENT.get()
     now.holder = holder
-    if holder is None or holder.limits is None or (used_up := holder.limits.ask()) is None:
+    if holder is None or holder.limits is None:
         return
+    if (used_up := holder.limits.ask(takes_place)) is None:
+        now.place = holder.limits if takes_place else None
+        return
+    now.over = used_up.limit
     seconds = math.ceil(used_up.seconds)
-    text = f"the key {holder.name!r} has {used_up.size} {used_up.limit} a minute, which are used up"
+    if used_up.limit == "at_once":
+        text = f"the key {holder.name!r} may have {used_up.size} requests under way at once, and has"
+    else:
+        text = f"the key {holder.name!r} has {used_up.size} {used_up.limit} a minute, which are used up"
     facts = {"limit": used_up.limit, "size": used_up.size}
     raise HttpFailure(
         429,

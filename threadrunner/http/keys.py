@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from threadrunner import paths
 from threadrunner.client import named_keys
 from threadrunner.client.named_keys import OWNER, RIGHTS, BadKey, NamedKey
-from threadrunner.http.allowance import MinuteLimits
+from threadrunner.http.allowance import KeyLimits
 
 log = logging.getLogger("threadrunner.http")
 
@@ -42,9 +42,13 @@ def read(given: str | None) -> str | None:
         descriptor = os.open(file(), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         return _kept()
-    with os.fdopen(descriptor, "w") as made:
-        key = named_keys.generated()
-        made.write(f"{key}\n")
+    key = named_keys.generated()
+    try:
+        with os.fdopen(descriptor, "w") as made:
+            made.write(f"{key}\n")
+    except OSError as error:  # an empty file would be in the way of the next try
+        os.unlink(file())
+        raise OSError(error.errno, error.strerror, file()) from None
     return key
 
 
@@ -64,7 +68,7 @@ class Holder:
 
     name: str
     may: frozenset[str] = frozenset(RIGHTS)
-    limits: MinuteLimits | None = None
+    limits: KeyLimits | None = None
 
 
 class Keys:
@@ -75,7 +79,7 @@ class Keys:
         """Raises BadKey, OSError."""
         self._owner = None if owner is None else owner.encode()
         self._path = path
-        self._limits: dict[str, MinuteLimits] = {}
+        self._limits: dict[str, KeyLimits] = {}
         self._seen = self._mark()
         self._by_digest = self._read()
         self.asked = owner is not None or self._seen is not None
@@ -112,9 +116,9 @@ class Keys:
         return {key.digest or _digest(key): self._holder(key) for key in named_keys.load(self._path)}
 
     def _holder(self, key: NamedKey) -> Holder:
-        """What a key has used of this minute stays used."""
-        limits = self._limits.setdefault(key.name, MinuteLimits())
-        limits.allow(key.requests, key.tokens)
+        """What a key has used of this minute stays used, and what it has under way stays counted."""
+        limits = self._limits.setdefault(key.name, KeyLimits())
+        limits.allow(key.requests, key.tokens, key.at_once)
         return Holder(key.name, frozenset(key.may), limits)
 
 

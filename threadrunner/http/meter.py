@@ -47,6 +47,8 @@ class Meter:
 
         self.by_key: Counter[tuple[str, int]] = Counter()
         """Requests by the key's name and status; 429 are those over its limits, or the server's."""
+        self.over: Counter[tuple[str, str]] = Counter()
+        """Requests that were refused, by the key's name and which of its limits they were over."""
         self.tokens: Counter[tuple[str, str]] = Counter()
         """By the key's name, and `prompt`, `cached` or `completion`."""
 
@@ -85,6 +87,8 @@ class Metered:
                 self._meter.requests[dialect_of(scope["path"]), status] += 1
                 if current.holder is not None:
                     self._meter.by_key[current.holder.name, status] += 1
+                    if current.over:
+                        self._meter.over[current.holder.name, current.over] += 1
                 if self._audit is not None and not public(scope["path"]):  # probes come every few seconds
                     address = scope["client"][0] if scope.get("client") else proxies.UNIX
                     seconds = time.monotonic() - current.began

@@ -29,6 +29,7 @@ class News:
 
     def __init__(self) -> None:
         self._listeners: set[Listener] = set()
+        self._present = 0  # listeners, and those that wait to be told whether there is a daemon
         self._watch: asyncio.Task[None] | None = None
         self._connection: AsyncConnection | None = None
         self._looked = asyncio.Event()
@@ -39,6 +40,7 @@ class News:
         """Events from now on; the first says whether there is a daemon, `{"daemon": "there"}` or `"gone"`, as does one
         whenever that changes."""
         listener: Listener = asyncio.Queue()
+        self._present += 1
         if self._watch is None:
             self._looked.clear()
             self._watch = asyncio.create_task(self._watched())
@@ -49,9 +51,10 @@ class News:
             yield listener
         finally:
             self._listeners.discard(listener)
-            if not self._listeners and self._watch is not None:
+            self._present -= 1
+            if not self._present and self._watch is not None:
                 self._watch.cancel()
-                self._watch = None
+                self._watch = self._connection = None
 
     def tell(self, event: dict[str, Any]) -> None:
         for listener in list(self._listeners):
@@ -95,7 +98,8 @@ class News:
                     self._is(connection)
                     await connection.ended()
             finally:
-                self._is(None)
+                if self._watch is asyncio.current_task():  # or the next one's listeners would be told that it has gone
+                    self._is(None)
                 await connection.close()
 
     def _is(self, connection: AsyncConnection | None) -> None:

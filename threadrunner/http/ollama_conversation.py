@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -22,8 +23,9 @@ def seconds(value: Any) -> float:
         text = value.strip()
         number = text.lstrip("+-")
         if number and not _DURATION.sub("", number):
-            parts = _DURATION.findall(number)
-            return -1.0 if text.startswith("-") else sum(float(n) * _SECONDS[unit] for n, unit in parts)
+            length = sum(float(n) * _SECONDS[unit] for n, unit in _DURATION.findall(number))
+            if math.isfinite(length):
+                return -1.0 if text.startswith("-") else length
     raise invalid("`keep_alive` must be a number of seconds, or a text such as `5m`", "keep_alive")
 
 

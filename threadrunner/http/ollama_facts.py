@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -10,17 +11,21 @@ _EMBEDS = re.compile(r"bert|embedding|t5encoder")
 
 _THINKS = re.compile(r"</think|enable_thinking|reasoning_content|thinking_budget|<\|channel\|>")
 
-# llama.cpp's words for what a model's file recommends -> Ollama's.
+# Our params, and members of theirs -> Ollama's.
 _PARAMETERS = {
-    "temp": "temperature",
+    "temperature": "temperature",
     "top_k": "top_k",
     "top_p": "top_p",
     "min_p": "min_p",
-    "penalty_repeat": "repeat_penalty",
-    "penalty_last_n": "repeat_last_n",
-    "mirostat": "mirostat",
-    "mirostat_tau": "mirostat_tau",
-    "mirostat_eta": "mirostat_eta",
+    "typical_p": "typical_p",
+    "repeat_penalty": "repeat_penalty",
+    "presence_penalty": "presence_penalty",
+    "frequency_penalty": "frequency_penalty",
+    "penalty_window": "repeat_last_n",
+    "max_tokens": "num_predict",
+    "mirostat.version": "mirostat",
+    "mirostat.tau": "mirostat_tau",
+    "mirostat.eta": "mirostat_eta",
 }
 
 _TEMPLATE = "{{ if .System }}{{ .System }}\n{{ end }}{{ .Prompt }}"
@@ -54,6 +59,7 @@ def shown(model: dict[str, Any], modified: str) -> dict[str, Any]:
         "modelfile": f"# {model['name']}, as threadrunner has it\n",
         "parameters": _parameters(model),
         "template": _INFILLS if model.get("fim") else _TEMPLATE,
+        **({"system": said["system"]} if "system" in (said := model.get("defaults") or {}) else {}),
         "details": details(model),
         "model_info": _info(model),
         "capabilities": capabilities(model),
@@ -78,12 +84,16 @@ def capabilities(model: dict[str, Any]) -> list[str]:
 
 
 def _parameters(model: dict[str, Any]) -> str:
-    """Lines of a name and a value, from which Continue takes `num_ctx`."""
-    said = model.get("sampling") or {}
-    known = {theirs: said[ours] for ours, theirs in _PARAMETERS.items() if ours in said}
+    """Lines of a name and a value, from which Continue takes `num_ctx`: what its file recommends and config.toml says,
+    as Ollama has what the Modelfile says."""
+    said, origins = model.get("defaults") or {}, model.get("origins") or {}
+    given = {name: value for name, value in said.items() if origins.get(name) != "default"}
+    flat = given | {f"mirostat.{member}": value for member, value in given.get("mirostat", {}).items()}
+    known = [(theirs, flat[ours]) for ours, theirs in _PARAMETERS.items() if ours in flat]
+    known += [("stop", json.dumps(text, ensure_ascii=False)) for text in given.get("stop", ())]
     if model.get("context"):
-        known["num_ctx"] = model["context"]
-    return "\n".join(f"{name:<30} {value}" for name, value in known.items())
+        known.append(("num_ctx", model["context"]))
+    return "\n".join(f"{name:<30} {value}" for name, value in known)
 
 
 def _info(model: dict[str, Any]) -> dict[str, Any]:

@@ -130,6 +130,12 @@ def public(path: str) -> bool:
     return path in PUBLIC or path.startswith("/page/")
 
 
+def takes_place(head: Head) -> bool:
+    """Whether it may have a model work, and so counts among those of its key that are under way: neither what is only
+    read, nor what the page asks beside its prompts, nor streams of news do."""
+    return head.method == "POST" and (not head.path.startswith("/ui/api/") or head.path == "/ui/api/turn")
+
+
 def _content(head: Head) -> HttpFailure | None:
     """A page can send forms and plain text to any server without asking; JSON makes the browser ask first. The lines in
     Ollama's documentation let curl say that it sends a form, and curl says nothing of a page."""

@@ -23,14 +23,15 @@ from threadrunner.lsp.suggest.workspace import Workspace
 
 def run(at: tuple[int, int], path: str, language: str, model: str | None) -> int:
     """Print the suggestion for the text on stdin; the exit code. `at` is line and column, from 1, in bytes."""
-    source = sys.stdin.buffer.read().decode("utf-8", "replace")
+    with open(0, "rb", closefd=False) as given:
+        source = given.read().decode("utf-8", "replace")
     try:
         text = asyncio.run(_suggest(source, at, os.path.abspath(path) if path else "", language, model))
     except ApiError as error:
         sys.stderr.write(f"threadrunner: {error.message}\n")
         return exits.for_kind(error.kind)
-    sys.stdout.buffer.write(text.encode())
-    sys.stdout.buffer.flush()
+    with open(1, "wb", closefd=False) as shown:
+        shown.write(text.encode())
     return exits.OK
 
 

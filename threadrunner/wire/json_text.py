@@ -44,7 +44,7 @@ def _of_c() -> tuple[Callable[[str, int], tuple[Any, int]], Callable[[Any], str]
 
     make_scanner: Any = _json.make_scanner
     scan: Any = make_scanner(_Options)
-    chunks: Any = _json.make_encoder(None, _default, _json.encode_basestring, None, ":", ",", False, False, True)
+    chunks: Any = _json.make_encoder(None, _default, _json.encode_basestring, None, ":", ",", False, False, False)
     return scan, lambda value: "".join(chunks(value, 0))
 
 
@@ -53,7 +53,7 @@ def _of_python() -> tuple[Callable[[str, int], tuple[Any, int]], Callable[[Any],
     import json
 
     decoder: Any = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
-    encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=_default)
+    encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=_default, allow_nan=False)
     return decoder.scan_once, encoder.encode
 
 

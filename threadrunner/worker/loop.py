@@ -46,7 +46,6 @@ from threadrunner.worker.found import BUILT_IN, find_backend
 from threadrunner.worker.messages import (
     Cancel,
     Candidate,
-    Done,
     FromWorker,
     Gauges,
     Hurry,
@@ -63,6 +62,7 @@ from threadrunner.worker.messages import (
     spec_of,
     to_worker,
 )
+from threadrunner.worker.refusal import outcome, refusal
 from threadrunner.worker.vitals import Doing, VitalsPage
 
 if TYPE_CHECKING:
@@ -230,8 +230,10 @@ class Loop:
         try:
             params = _params(message)
             self._backend.submit(message.id, params)
-        except ApiError as error:
-            self._link.send(Failed(message.id, error.code, error.message, error.data))
+        except Exception as error:
+            if not isinstance(error, ApiError):
+                self._backend.cancel(message.id)
+            self._link.send(refusal(message.id, error))
         else:
             self._open.add(message.id)
             if isinstance(params, GenerateParams) and params.vote is not None:
@@ -247,7 +249,7 @@ class Loop:
     def _outgoing(self, event: Event | Candidate) -> FromWorker:
         if isinstance(event, Finished):
             self._end(event.id)
-            return Done(event.id, msgspec.json.encode(event.result))
+            return outcome(event)
         if isinstance(event, Failed):
             self._end(event.id)
         assert not isinstance(event, CandidateDone), "of a request with a vote, which is counted"

@@ -110,7 +110,7 @@ async function start(): Promise<void> {
   } catch (error) {
     show({ state: "stopped", message: `${program} could not be started: ${error}` });
     void vscode.window.showErrorMessage(
-      `ThreadRunner: ${program} could not be started. Install it with "pip install threadrunner", or set threadrunner.command.`,
+      `ThreadRunner: ${program} could not be started. Set threadrunner.command to its full path, e.g. ["/path/to/threadrunner", "lsp"].`,
     );
   }
 }

@@ -356,6 +356,10 @@ def test_embeddings_are_of_length_1_and_in_order(server: ScriptedServer, asked: 
     assert result.embeddings == [[0.6, 0.8], [0.0, 1.0]]
     assert (result.model, result.usage.prompt_tokens) == ("remote:box/m", 6)
     assert server.chats == [{"model": "m", "input": ["a", "b"], "encoding_format": "float"}]
+    short = asked.ask(EmbedParams(input=["a", "b"], dimensions=1))
+    assert short.embeddings == [[1.0], [0.0]]  # cut here: not every server knows the word
+    assert "dimensions" not in server.chats[-1]
+    assert "have 2 numbers" in asked.fail(EmbedParams(input=["a", "b"], dimensions=3)).message
     server.answers = lambda _: as_json({"data": data[:1]})
     assert asked.fail(EmbedParams(input=["a", "b"])).data["kind"] == "RemoteFailed"
     assert asked.fail(TokenizeParams(text="a")).data["kind"] == "NotSupported"

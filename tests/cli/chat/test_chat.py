@@ -8,10 +8,13 @@ import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from tests.shell import Shell, Terminal
+from tests.shell import Shell, Terminal, echoes
+from threadrunner.cli.chat import loop
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[()][AB0]|\x1b[=>]|\r")
 
@@ -62,8 +65,12 @@ def chat(shell: Shell) -> Iterator[Chat]:
 
 
 def kept(shell: Shell, name: str = "@last") -> list[tuple[str, str]]:
+    """Once no turn is open: an answer's last word is on the screen before its end is in the file."""
     with shell.wire() as wire:
-        return [(turn["prompt"], turn["state"]) for turn in wire.call("sessions.show", session=name)["turns"]]
+        while True:
+            turns = wire.call("sessions.show", session=name)["turns"]
+            if all(turn["state"] != "open" for turn in turns):
+                return [(turn["prompt"], turn["state"]) for turn in turns]
 
 
 def test_a_conversation_from_hello_to_the_next_day(chat: Chat) -> None:
@@ -103,6 +110,49 @@ def test_ctrl_c_stops_the_answer_and_keeps_the_conversation(shell: Shell, plugin
     assert first["answer"]
 
 
+def test_ctrl_c_before_the_first_line_ends_it_quietly(shell: Shell) -> None:
+    with shell.listening() as server:
+        chat = Chat(shell, "kept")
+        connection, _ = server.accept()
+        with connection:  # that never answers, as a daemon that is being started
+            connection.recv(1)
+            chat.terminal.type("\x03")
+            assert chat.terminal.finish() == 130
+    assert chat.terminal.text == "^C"
+
+
+def test_ctrl_c_while_the_last_one_is_dealt_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person who means it presses it more than once."""
+    lines = iter(["one", "/quit"])
+    chat = SimpleNamespace(over=False, take_draft=str, said=[])
+    line = SimpleNamespace(ask=lambda *_: next(lines))
+
+    def say(text: str) -> None:
+        chat.said.append(text)
+        raise KeyboardInterrupt
+
+    def answer(chat: Any, text: str) -> None:
+        if text == "one":
+            raise KeyboardInterrupt
+        chat.over = True
+
+    chat.say = say
+    monkeypatch.setattr(loop, "_answer", answer)
+    monkeypatch.setattr(loop.elsewhere, "prompt", lambda _chat: "> ")
+    loop.converse(chat, line)  # type: ignore[arg-type]
+    assert chat.said == ["stopped"]
+    assert chat.over
+
+
+def test_sigterm_leaves_the_terminal_as_it_was(chat: Chat) -> None:
+    chat.keys("half a line")
+    assert not echoes(chat.terminal)
+    chat.terminal.process.terminate()
+    assert chat.terminal.finish() == 143
+    assert echoes(chat.terminal)
+    assert chat.terminal.text.endswith("\x1b[?2004l\r\n")
+
+
 def test_retry_edit_undo(chat: Chat) -> None:
     chat.type("one")
     chat.see("amet one.")
@@ -121,6 +171,49 @@ def test_retry_edit_undo(chat: Chat) -> None:
     chat.see("deleted: one")
     chat.type("/undo")
     chat.see("no turn yet")
+    assert chat.quit() == 0
+
+
+def test_an_edit_that_is_left_replaces_no_turn(chat: Chat) -> None:
+    """Neither here nor in the conversation that it was left for: the turn would be gone for good."""
+    chat.type("one")
+    chat.see("amet one.")
+    chat.type("/edit")
+    chat.see("change it")
+    chat.keys(" and more\x03")
+    chat.type("two")
+    chat.see("amet two.")
+    chat.type("/edit")
+    chat.see("change it")
+    chat.type("\x15/undo")
+    chat.see("deleted: two")
+    chat.type("three")
+    chat.see("amet three.")
+    assert kept(chat.shell, "one") == [("one", "done"), ("three", "done")]
+    assert chat.shell.run("-S", "other", "hello").returncode == 0
+    chat.type("/edit")
+    chat.see("change it")
+    chat.type("\x15/session other")
+    chat.see("amet hello.")
+    chat.type("four")
+    chat.see("amet four.")
+    assert kept(chat.shell, "other") == [("hello", "done"), ("four", "done")]
+    assert chat.quit() == 0
+
+
+def test_a_retry_that_is_refused_leaves_the_turn(chat: Chat) -> None:
+    (chat.shell.home / "config.toml").write_text('[modes.bad]\ntemperature = "hot"\n')
+    chat.type("one")
+    chat.see("amet one.")
+    chat.type("/mode bad")
+    chat.see("from the next answer on")
+    chat.type("/retry")
+    chat.see("modes.bad")
+    chat.type("/mode chat")
+    chat.see("from the next answer on")
+    chat.type("two")
+    chat.see("amet two.")
+    assert kept(chat.shell) == [("one", "done"), ("two", "done")]
     assert chat.quit() == 0
 
 

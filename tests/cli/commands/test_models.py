@@ -138,6 +138,16 @@ def test_status_reads_like_ps(shell: Shell) -> None:
     assert row.split()[:3] == ["dummy", "dummy", "ready"]
 
 
+def test_a_name_does_nothing_to_the_terminal(shell: Shell) -> None:
+    """A file may be called so, and be a stranger's."""
+    name = "e\x1b]0;x\x07vil"
+    for args in (("load", name), ("status",), ("unload",)):
+        terminal = shell.terminal(*args)
+        assert terminal.finish() == 0
+        assert "e␛]0;x␇vil" in terminal.text
+        assert "\x1b" not in terminal.text
+
+
 def test_status_again_and_again(shell: Shell) -> None:
     assert shell.run("hi").returncode == 0
     process = shell.start("status", "--watch", "0.1")

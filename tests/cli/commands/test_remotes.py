@@ -11,7 +11,7 @@ import pytest
 
 from tests.backends.remote.scripted import Recorded, Reply, ScriptedServer, as_json, models, says
 from tests.daemon.test_remotes import own_address
-from tests.shell import Shell
+from tests.shell import Shell, echoes
 from threadrunner import exits
 from threadrunner.cli.chat import elsewhere
 
@@ -65,6 +65,15 @@ def test_login_without_echo_on_a_terminal(away: Shell) -> None:
     assert terminal.finish() == 0
     assert "sk-unseen" not in terminal.text
     assert (away.home / "keys" / "box").read_text() == "sk-unseen\n"
+
+
+def test_ctrl_c_at_the_question_for_a_key_brings_the_echo_back(away: Shell) -> None:
+    terminal = away.terminal("remotes", "login", "box")
+    terminal.read_until("key of box")
+    assert not echoes(terminal)
+    terminal.type("\x03")
+    assert terminal.finish() == 130
+    assert echoes(terminal)
 
 
 @pytest.mark.parametrize(

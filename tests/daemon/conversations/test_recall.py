@@ -116,6 +116,19 @@ def test_nothing_is_recalled_unasked_and_sources_are_told(daemon: Daemon) -> Non
     assert wire.call("generate", prompt="the wifi password?", memory=True)["sources"] == []
 
 
+def test_nothing_is_put_before_a_tools_result_or_an_answer(daemon: Daemon) -> None:
+    wire = daemon.wire()
+    id = wire.call("memory.add", text="minka is a cat")["id"]
+    call = {"id": "c", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    asked = {"role": "user", "content": "minka"}
+    result = [{"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": "c", "content": "minka"}]
+    for said in ([asked, *result], [asked, {"role": "assistant", "content": "minka"}]):
+        answer = wire.call("generate", messages=said, memory=True)
+        assert (answer["text"], answer["sources"]) == (f"{LOREM} minka.", [])
+    assert "cat." in wire.call("generate", messages=[asked], memory=True)["text"]
+    wire.call("memory.delete", note=id)
+
+
 def test_a_conversation_keeps_what_was_recalled_for_it(daemon: Daemon) -> None:
     """The model is shown the same text again: what is cached of it stays a prefix."""
     wire = daemon.wire()

@@ -113,6 +113,22 @@ def test_rename_fork_undo_delete(store: Store) -> None:
     assert [info.name for info in sessions.listing(store, 10, 0).sessions] == ["b-2"]
 
 
+def test_a_window_that_has_lost_all_of_its_turns_begins_anew(store: Store) -> None:
+    first, _, third, _ = (turns.open_turn(store, "a", prompt, SessionUpdate()) for prompt in "1234")
+    turns.save_window(store, first.session, third.turn, 100)
+
+    def begin() -> int:
+        """Where the model's view begins, after an undo and for the next turn."""
+        sessions.undo(store, "a", 1)
+        history = turns.history(store, turns.open_turn(store, "a", "5", SessionUpdate()))
+        assert history is not None
+        return history.window_start
+
+    assert begin() == third.turn
+    sessions.undo(store, "a", 1)
+    assert begin() == 0
+
+
 def test_what_is_deleted_is_not_left_in_the_file(store: Store, path: Path) -> None:
     add(store, "a", "xyzzyplugh", "frobnicate")
     add(store, "b", "stays")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,14 @@ def vote(wire: Wire, prompt: str, vote: dict[str, Any], **params: Any) -> tuple[
 
 def active(wire: Wire) -> int:
     return sum(model["active"] for model in wire.call("status")["models"])
+
+
+def until_active(wire: Wire, name: str, count: int) -> dict[str, Any]:
+    """What `status` has of a model that works for so many requests."""
+    while True:
+        for model in wire.call("status")["models"]:
+            if (model["name"], model["active"]) == (name, count):
+                return model  # type: ignore[no-any-return]
 
 
 def test_the_vote_ends_as_soon_as_its_lead_cannot_be_lost(wire: Wire) -> None:
@@ -102,6 +112,18 @@ def test_the_larger_model_is_asked_where_they_do_not_agree(wire: Wire) -> None:
     assert result["vote"]["otherwise"] == "large"
     assert result["vote"]["completion_tokens"] == 2
     assert "chosen" not in result["vote"]
+
+
+def test_a_crash_of_it_tells_its_other_requests_nothing_of_the_answers(wire: Wire, _several: Daemon) -> None:
+    ours = wire.begin("generate", prompt="7 | 8", n=2, vote={"least": 0.6, "otherwise": "silent"})
+    silent = until_active(wire, "silent", 1)
+    with Wire(_several.socket) as other:
+        theirs = other.begin("generate", prompt="x", model="silent")
+        until_active(wire, "silent", 2)
+        os.kill(silent["pid"], signal.SIGKILL)
+        error = other.until(theirs)[0]["error"]
+    assert wire.until(ours)[0]["error"]["data"] == {**error["data"], "choices": ["7", "8"]}
+    assert (error["data"]["signal"], "choices" in error["data"]) == ("SIGKILL", False)
 
 
 def test_it_is_not_asked_where_they_do(wire: Wire) -> None:

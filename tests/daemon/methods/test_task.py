@@ -61,7 +61,7 @@ def test_a_table_may_name_some() -> None:
 
 
 def test_the_route_is_taken_where_nothing_else_names_a_model() -> None:
-    daemon = Daemon(THREADRUNNER_BACKEND="llama", THREADRUNNER_CONTEXT="256")
+    daemon = Daemon(THREADRUNNER_BACKEND="llama", THREADRUNNER_CONTEXT="256", THREADRUNNER_THREADS="1")
     models = {name: str(tiny.llama(daemon.home / f"{name}.gguf")) for name in ("usual", "long")}
     config = daemon.home / "config.toml"
     config.write_text(f'model_path = "{models["usual"]}"\n[route]\nlong = "{models["long"]}"\nlong_from = 20\n')
@@ -87,7 +87,7 @@ def test_the_route_is_taken_where_nothing_else_names_a_model() -> None:
 
 
 def test_memory_looks_up_by_the_model_for_vectors() -> None:
-    daemon = Daemon(THREADRUNNER_BACKEND="llama", THREADRUNNER_CONTEXT="256")
+    daemon = Daemon(THREADRUNNER_BACKEND="llama", THREADRUNNER_CONTEXT="256", THREADRUNNER_THREADS="1")
     usual = tiny.llama(daemon.home / "usual.gguf")
     vectors = tiny.bert(daemon.home / "vectors.gguf", tiny.MEAN)
     (daemon.home / "config.toml").write_text(f'model_path = "{usual}"\n[route]\nembed = "{vectors}"\n')

@@ -119,7 +119,7 @@ def test_a_prompt_goes_on_without_a_result_and_says_so(thinking: Daemon) -> None
 def test_results_that_wait_behind_a_turn_are_looked_at_when_it_has_ended(thinking: Daemon) -> None:
     wire = thinking.wire()
     first = wire.begin("generate", prompt="think it over; hang", session="behind")
-    while wire.read()["method"] != "token":
+    while "over" not in (wire.read()["params"].get("text") or ""):
         pass
     waiting = wire.begin("generate", messages=[result("c1")], session="behind")
     assert len(turns(thinking, "behind")) == 2

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from threadrunner.api.generation import GenerateParams
 from threadrunner.daemon.workers.hang import GRACE, LOOK_EVERY, MAX_GRACE, NUDGE_AFTER, STOP_WITHIN, HangWatch, Verdict
-from threadrunner.daemon.workers.quarantine import Quarantine
+from threadrunner.daemon.workers.quarantine import Quarantine, identity
 from threadrunner.worker.vitals import Doing, Vitals
 
 STUCK = Vitals(7, Doing.STEP, 0, 0.0)
@@ -140,3 +141,10 @@ class TestQuarantine:
         for n in range(1000):
             kept.hung([n], 0)
         assert (kept.times(999), kept.times(0)) == (1, 0)
+
+    def test_what_was_asked_is_not_kept(self) -> None:
+        asked = GenerateParams(prompt="my pin is 4711 " * 1000)
+        kept = identity("generate", asked)
+        assert kept == identity("generate", GenerateParams(prompt=asked.prompt))
+        assert kept not in (identity("generate", GenerateParams(prompt="my pin")), identity("embed", asked))
+        assert "4711" not in repr(kept) and len(repr(kept)) < 1000

@@ -101,6 +101,7 @@ def test_requests_wait_until_a_file_is_whole(watching: Daemon, model: Path) -> N
         file.write("tw")
         file.flush()
         events.event("model.unloaded")
+        os.utime(model)  # the worker's end may have taken longer than a file must rest
         waiting = wire.begin("generate", prompt="file", model=str(model))
         for piece in ("o", ", ", "whole"):
             file.write(piece)

@@ -57,6 +57,21 @@ def test_two_that_come_while_it_loads_share_the_load() -> None:
     scenario(play)
 
 
+def test_a_request_that_is_cancelled_as_its_load_fails_gives_nothing_back() -> None:
+    async def play(resident: Resident, host: FakeHost) -> None:
+        use = asyncio.create_task(used(resident))
+        process = await host.started.get()
+        resident.load_failed(ModelLoadFailed("no"))
+        use.cancel()  # before it hears of the failure
+        await asyncio.wait([use])
+        process.end()
+        assert (use.cancelled(), resident.lifecycle.active) == (True, 0)
+        await ready(resident, host)
+        assert resident.lifecycle.idle
+
+    scenario(play)
+
+
 def test_keep_alive_zero_stops_the_worker_after_its_last_request() -> None:
     async def play(resident: Resident, host: FakeHost) -> None:
         process = await ready(resident, host)

@@ -1,9 +1,10 @@
 """Six clients, three models, memory for two, random cancels, kills and replaced files: every request is answered, by
 the right model, and nothing hangs.
 
-THREADRUNNER_STRESS_SECONDS (default 20) says for how long.
+THREADRUNNER_STRESS_SECONDS (default 20) says for how long, at least.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -18,11 +19,13 @@ from typing import Any
 import pytest
 
 from tests.conftest import python_path
-from tests.support import Daemon, Wire, running
+from tests.support import PATIENCE, Daemon, Wire, running
 
 SECONDS = float(os.environ.get("THREADRUNNER_STRESS_SECONDS", "20"))
 BALLAST = 40 << 20
 NAMES = ("one", "two", "three")
+ENOUGH = 50
+"""Answers without which nothing is shown; a busy machine is given longer for them."""
 
 
 @pytest.fixture
@@ -43,7 +46,7 @@ def write(path: Path, version: int) -> None:
 
 
 class Crowd:
-    """What clients ask of a daemon, and what is done to it meanwhile, each on a thread of its own until `end`."""
+    """What clients ask of a daemon, and what is done to it meanwhile, each on a thread of its own until `over`."""
 
     def __init__(self, daemon: Daemon, models: list[Path]) -> None:
         self.daemon = daemon
@@ -53,13 +56,18 @@ class Crowd:
         self.wrong: list[object] = []
         self._lock = threading.Lock()
 
+    @property
+    def over(self) -> bool:
+        late = time.monotonic() - self.end
+        return late > 0 and (self.seen["answered"] > ENOUGH or late > 2 * PATIENCE)
+
     def note(self, what: str) -> None:
         with self._lock:
             self.seen[what] += 1
 
     def client(self, seed: int) -> None:
         rng, wire = random.Random(seed), Wire(self.daemon.socket)
-        while time.monotonic() < self.end:
+        while not self.over:
             model, what = rng.choice(self.models), rng.random()
             if what < 0.15:  # asked for and cancelled
                 id = wire.begin("generate", prompt="drip", model=str(model))
@@ -88,12 +96,13 @@ class Crowd:
 
     def trouble(self) -> None:
         rng, wire, version = random.Random(99), Wire(self.daemon.socket), 0
-        while time.monotonic() < self.end:
+        while not self.over:
             version += 1
             if rng.random() < 0.5:
                 write(rng.choice(self.models), version)
             elif pids := [m["pid"] for m in wire.call("status")["models"] if m["pid"] and m["state"] == "ready"]:
-                os.kill(rng.choice(pids), signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # it may have been unloaded since
+                    os.kill(rng.choice(pids), signal.SIGKILL)
             heavy = [m for m in wire.call("status")["models"] if m["rss_bytes"] > BALLAST]
             self.note(f"{len(heavy)} models in memory")
             threading.Event().wait(0.3)  # the rhythm of the trouble
@@ -113,7 +122,7 @@ def test_every_request_is_answered_by_the_right_model(small: Daemon, tmp_path: P
     for thread in threads:
         thread.join()
     assert crowd.wrong == []
-    assert crowd.seen["answered"] > 50, crowd.seen
+    assert crowd.seen["answered"] > ENOUGH, crowd.seen
     assert crowd.seen["RequestCancelled"], crowd.seen
     final = small.wire()
     for model in models:

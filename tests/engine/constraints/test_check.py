@@ -26,10 +26,29 @@ def test_an_older_drafts_tuples() -> None:
     assert "at #/0" in str(check.problem('["a", 1]'))
 
 
-@pytest.mark.parametrize("schema", [{"type": "nonsense"}, {"properties": 3}, {"minLength": -1}])
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "nonsense"},
+        {"properties": 3},
+        {"minLength": -1},
+        {"$schema": 5},
+        {"$schema": []},
+        {"$schema": "http://["},
+    ],
+)
 def test_what_is_no_schema(schema: dict[str, object]) -> None:
     with pytest.raises(BadGrammar, match="not a schema, at #"):
         SchemaCheck(schema)
+
+
+def test_a_reference_into_what_is_no_object() -> None:
+    with pytest.raises(BadGrammar, match="cannot be checked"):
+        SchemaCheck({"$ref": "#/$defs/a", "$defs": []}).problem("1")
+
+
+def test_an_answer_that_nests_too_deep_does_not_fit() -> None:
+    assert SchemaCheck({}).problem("[" * 5000 + "]" * 5000) == "it nests deeper than can be read"
 
 
 @pytest.mark.parametrize("ref", ["http://127.0.0.1:9/x.json", "file:///etc/passwd", "#/$defs/none"])

@@ -169,6 +169,8 @@ def test_patterns(pattern: str, yes: list[str], no: list[str]) -> None:
         ({"type": "string", "minLength": 5, "maxLength": 2}, "minLength (5)"),
         ({"dependentRequired": {"a": ["b"]}}, "#/dependentRequired"),
         ({"propertyNames": {"maxLength": 3}}, "#/propertyNames"),
+        ({"propertyNames": {"enum": None}}, "#/propertyNames"),
+        ({"propertyNames": {"pattern": ["a"]}}, "#/propertyNames"),
         ({"x-guidance": {"lenient": True}, "not": {}}, "#/not"),
         ({"const": "\ud800"}, "not a schema"),
         ({"properties": {str(i): STRING for i in range(5000)}}, "more than 4000 parts"),

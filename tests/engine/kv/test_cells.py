@@ -282,9 +282,13 @@ def test_nor_when_sequences_come_back_from_disk(recurrent: bool, window: int, ra
 # moments that random lives come to rarely
 
 
+def waiting(tokens: list[int]) -> Sequence:
+    return Sequence(Request(0, tokens, None), 0, None, None, 0, list(tokens))  # type: ignore[arg-type]
+
+
 def evaluated(memory: FakeMemory, cells: Cells, tokens: list[int], size: int | None = None) -> Sequence:
     """A running sequence, its first `size` tokens evaluated, all of them by default and published then."""
-    sequence = Sequence(Request(0, tokens, None), 0, None, None, 0, list(tokens))  # type: ignore[arg-type]
+    sequence = waiting(tokens)
     assert cells.place(sequence)
     size_ = len(tokens) if size is None else size
     while size_ - sequence.evaluated > cells.free():
@@ -349,6 +353,40 @@ def test_what_comes_from_disk_pushes_out_what_is_idle(tmp_path: Path) -> None:
     assert sequence.cached == 6
     assert len(cells.cache.idle()) == 1
     assert cells.used() == memory.used == 10
+
+
+@pytest.mark.usefixtures("_small_numbers")
+def test_a_state_that_is_refused_is_not_taken_for_the_one_of_the_cells_beside_it() -> None:
+    """The cells have all rows that the point needs: nothing is missing but the state, and that is of a longer text."""
+    memory = FakeMemory(40, 4, recurrent=True)
+    cells = cells_on(memory, ram=1 << 20, recurrent=True)
+    long = evaluated(memory, cells, [1, 2, 3, 4, 5, 6, 7], size=6)
+    cells.checkpoint(long)
+    evaluate(memory, long, 7)
+    cells.publish(long)
+    memory.refuses = True
+    short = evaluated(memory, cells, [1, 2, 3, 4, 5, 6, 0], size=0)
+    assert short.cached == short.evaluated == memory.last_position(short.seq) + 1 == 0
+    evaluate(memory, short, 7)
+
+
+@pytest.mark.usefixtures("_small_numbers")
+def test_a_window_from_disk_that_has_moved_on_is_not_put_behind_a_beginning_from_the_cells(tmp_path: Path) -> None:
+    """Whole from its first position on, as it seemed, and yet without the tokens just before the next one."""
+    memory = FakeMemory(40, 4, window=2)
+    cells = cells_on(memory, tmp_path, window=2)
+    long = evaluated(memory, cells, [1, 2, 3, 4, 5, 6, 7])
+    memory.overwrite(long.seq)
+    cells.finish(long)
+    assert cells.save() == 1
+    memory = FakeMemory(40, 4, window=2)
+    cells = cells_on(memory, tmp_path, window=2)
+    cells.finish(evaluated(memory, cells, [1, 2]))
+    cut = waiting([1, 2, 3, 4, 9])
+    assert cells.place(cut)
+    evaluate(memory, cut, 5)
+    assert memory.tokens(cut.seq) == cut.tokens
+    assert cells.used() == memory.used
 
 
 # what is parked
@@ -437,3 +475,21 @@ def test_a_state_that_is_refused_is_forgotten_and_evaluated_again() -> None:
     memory.refuses = True
     sequence = evaluated(memory, cells, [1] * 10, size=0)
     assert sequence.cached == 0 == memory.used == cells.parking.tier.bytes
+
+
+@pytest.mark.usefixtures("_small_numbers")
+@pytest.mark.parametrize("recurrent", [False, True])
+@pytest.mark.parametrize(("pages", "kept"), [(2, 0), (3, 4)])
+def test_what_makes_room_may_push_out_what_the_room_is_for(recurrent: bool, pages: int, kept: int) -> None:
+    """Memory holds that many blocks of four tokens: those of the one that must leave its cells are saved first."""
+    memory = FakeMemory(8, 4, recurrent=recurrent)
+    cells = cells_on(memory, ram=pages * PAGE * (1 + recurrent), recurrent=recurrent)
+    first = evaluated(memory, cells, [1] * 8)
+    cells.finish(first)
+    assert cells.evict_one()
+    finished(memory, cells, [2] * 7)
+    again = waiting([1] * 8 + [0])
+    assert cells.place(again)
+    assert again.cached == (0 if recurrent else kept) == memory.used == cells.used()
+    evaluate(memory, again, 8)
+    assert memory.tokens(again.seq) == [1] * 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 
@@ -86,6 +87,32 @@ def test_a_prompt_may_have_opened_the_thought() -> None:
         "",
         (),
     )
+
+
+DEEP = "[" * 5000 + "]" * 5000
+
+
+@pytest.mark.parametrize(
+    ("family", "text"),
+    [
+        (
+            "qwen-coder",
+            f"<tool_call>\n<function=weather>\n<parameter=days>\n{DEEP}\n</parameter>\n</function>\n</tool_call>",
+        ),
+        ("lfm2", f"<|tool_call_start|>[weather(city={DEEP})]<|tool_call_end|>"),
+        ("hermes", f'<tool_call>\n{{"function": {{"name": "weather", "arguments": {DEEP}}}}}\n</tool_call>'),
+        ("hermes", f'<tool_call>\n{{"name": "weather", "arguments": {{"city": {DEEP}}}}}\n</tool_call>'),
+    ],
+)
+def test_what_nests_too_deep_is_text(family: str, text: str) -> None:
+    said, _, calls = joined(parts(layout(family), [text]))
+    assert [json.loads(arguments) for _, arguments in calls] in ([], [{"days": DEEP}])
+    assert DEEP in said or calls
+
+
+def test_what_is_no_json_though_python_takes_it_is_text() -> None:
+    text = '<tool_call>\n{"name": "weather", "arguments": {"city": NaN}}\n</tool_call>'
+    assert joined(parts(layout("hermes"), text))[2] == ()
 
 
 def test_without_tools_calls_are_text() -> None:

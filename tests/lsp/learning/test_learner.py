@@ -61,7 +61,9 @@ class Scene:
         window = around(self.document, self.place, 4000, 1000)
         return self.learner.shows(Ask(self.document, self.place, **ask), window, Suggestion(id, text))
 
-    def types(self, text: str) -> None:
+    def types(self, text: str, after: float = 1.0) -> None:
+        """`after` so many seconds."""
+        self.now += after
         here = lsp.Position(self.place.line, self.place.column)
         self.document.change(lsp.Range(here, here), text)
         self.place = self.document.focus
@@ -98,6 +100,35 @@ def test_on_request_all_is_shown() -> None:
 
 def test_an_item_chosen_in_a_menu_is_always_completed() -> None:
     assert Scene().shows("alpha", selected="be")
+
+
+def test_what_was_typed_over_before_it_could_be_seen_says_nothing() -> None:
+    """Or else fast typing alone would make the server quiet."""
+    scene = Scene()
+    before = scene.learner.habits.copy()
+    for n in range(30):
+        scene.place = Place(0, 4)
+        scene.shows("alpha", SURE if n % 2 else UNSURE, id=f"{n:08x}")
+        scene.types("m", after=0.1)
+    assert scene.counts == {} and scene.learner.outcomes == 0
+    assert scene.learner.habits.told() == before.told()
+
+
+def test_a_suggestion_that_is_typed_along_stands_from_its_first_key() -> None:
+    scene = Scene()
+    scene.shows("alpha", SURE)
+    for typed, rest in (("a", "lpha"), ("l", "pha"), ("p", "ha")):
+        scene.types(typed, after=0.1)
+        scene.shows(rest, SURE)
+    scene.types("m", after=0.1)
+    assert scene.counts == {"shown": 1, "wrong": 1}
+
+
+def test_one_that_is_taken_at_once_was_seen() -> None:
+    scene = Scene()
+    scene.shows("alpha", SURE)
+    scene.types("alpha", after=0.1)
+    assert scene.counts == {"shown": 1, "taken": 1}
 
 
 def test_a_few_unlikely_ones_are_shown_to_see_what_becomes_of_them() -> None:
@@ -147,6 +178,7 @@ def test_what_the_editor_tells_is_counted_once() -> None:
     documents = Documents()
     documents.open(scene.document)
     scene.shows("alpha", SURE)
+    scene.now += 1
     scene.learner.told(documents, "00000001", "dismissed")
     scene.learner.told(documents, "00000001", "dismissed")
     scene.types("z")

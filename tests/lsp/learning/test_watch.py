@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from lsprotocol import types as lsp
 
-from threadrunner.lsp.learning.watch import Became, Open, became
+from threadrunner.lsp.learning.watch import GLANCE, Became, Open, became, is_outcome
 from threadrunner.lsp.suggest.documents import Document, Place
 
 URI = "file:///work/a.py"
@@ -19,7 +19,7 @@ class Scene:
         self.document = Document(URI, "/work/a.py", "python", 1, before + behind)
         self.place = Place(before.count("\n"), len(before) - before.rfind("\n") - 1)
         tail, lines = self.document.tail(self.place), len(self.document.lines)
-        self.open = Open("0a", suggestion, self.place, tail, lines, [], 0.5, shown)
+        self.open = Open("0a", suggestion, self.place, tail, lines, [], 0.5, shown, 0.0)
 
     def types(self, *texts: str) -> list[Became | None]:
         """What is known after each of the texts has come."""
@@ -84,3 +84,19 @@ def test_a_change_of_the_whole_text_far_away_says_nothing() -> None:
     scene = Scene("a\nx = |\n", "alpha")
     scene.document.change(None, "b\n")
     assert became(scene.open, scene.document, None) == "gone"
+
+
+@pytest.mark.parametrize(
+    ("end", "stood", "said"),
+    [
+        ("wrong", GLANCE, True),
+        ("wrong", GLANCE - 0.01, False),
+        ("wrong", 0.0, False),
+        ("typed", GLANCE, True),
+        ("typed", GLANCE - 0.01, False),
+        ("taken", 0.0, True),
+        ("gone", 60.0, False),
+    ],
+)
+def test_what_was_typed_before_a_look_was_possible_says_nothing(end: Became, stood: float, said: bool) -> None:
+    assert is_outcome(end, stood) is said

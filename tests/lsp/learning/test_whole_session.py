@@ -39,11 +39,19 @@ async def begin(home: Path, daemon: FakeDaemon, **settings: object) -> Session:
 
 
 async def take_one(session: Session, daemon: FakeDaemon, text: str) -> None:
+    await see_one(session, daemon, text)
+    types(session, text)
+
+
+async def see_one(session: Session, daemon: FakeDaemon, text: str) -> None:
     document = session.documents.get(URI)
     assert document
     asked = asyncio.create_task(session.suggester.suggest(Ask(document, Place(1, 4), manual=True)))
     (await daemon.sent()).end(text, logprobs=[{"text": text, "logprob": -0.1}])
     assert [each.text for each in await asked] == [text]
+
+
+def types(session: Session, text: str) -> None:
     here = lsp.Position(1, 4)
     change = lsp.TextDocumentContentChangePartial(lsp.Range(here, here), text)
     session.changed(lsp.DidChangeTextDocumentParams(lsp.VersionedTextDocumentIdentifier(version=2, uri=URI), [change]))
@@ -67,6 +75,23 @@ def test_what_was_taken_is_kept_with_the_file(home: Path) -> None:
     assert "radius" not in json.dumps(told)  # counts have no text
     (snippets,) = (home / "learned" / "snippets").glob("*.json")
     assert "math.pi * radius" in json.loads(snippets.read_text())["snippets"][0]["text"]
+
+
+@pytest.mark.parametrize(("seconds", "wrong"), [(0.1, 0), (0.5, 1)])
+def test_what_is_typed_over_counts_as_wrong_only_if_it_could_be_seen(home: Path, seconds: float, wrong: int) -> None:
+    async def scenario() -> None:
+        daemon = FakeDaemon()
+        session = await begin(home, daemon)
+        now = 1000.0
+        session.learner._clock = lambda: now
+        await see_one(session, daemon, "return math.pi * radius ** 2")
+        now += seconds
+        types(session, "x")
+        assert session.learner.habits.counts.get("python", {}).get("wrong", 0) == wrong
+        assert session.learner.outcomes == wrong
+        await session.end()
+
+    asyncio.run(scenario())
 
 
 def test_an_editor_that_is_not_to_count_learns_nothing(home: Path) -> None:

@@ -158,7 +158,7 @@ class Asker:
         reply = await self._connection.ask(
             "POST", "/embeddings", bodies.embedding(model, texts), headers, _left(params)
         )
-        found = vectors(reply.event, len(texts), self._connection.host)
+        found = vectors(reply.event, len(texts), self._connection.host, params.dimensions)
         tokens = count(table(reply.event.get("usage")).get("prompt_tokens"))
         self.sent_tokens += tokens
         return Embedded(self._named(model), found, Usage(prompt_tokens=tokens))
@@ -248,8 +248,9 @@ def _left(params: Params) -> float:
     return math.inf if timeout is None else timeout
 
 
-def vectors(event: dict[str, Any], count: int, host: str) -> list[list[float]]:
-    """One for each text, of length 1, in their order. Raises RemoteFailed where the server gives others."""
+def vectors(event: dict[str, Any], count: int, host: str, dimensions: int | None = None) -> list[list[float]]:
+    """One for each text, of length 1, in their order; cut to so many dimensions here, since few servers do it. Raises
+    RemoteFailed where the server gives others, InvalidParams where its vectors have fewer numbers."""
     try:
         entries = sorted(event["data"], key=lambda one: one.get("index", 0))
         found = [[float(number) for number in one["embedding"]] for one in entries]
@@ -257,7 +258,9 @@ def vectors(event: dict[str, Any], count: int, host: str) -> list[list[float]]:
         found = []
     if len(found) != count:
         raise RemoteFailed(f"{host} answered without a vector for each text; can this model embed?", host=host)
-    return [_of_length_1(vector) for vector in found]
+    if (dimensions or 0) > (width := min(map(len, found), default=0)):
+        raise InvalidParams(f"`dimensions` is {dimensions}; this model's vectors have {width} numbers")
+    return [_of_length_1(vector[:dimensions]) for vector in found]
 
 
 def _of_length_1(vector: list[float]) -> list[float]:

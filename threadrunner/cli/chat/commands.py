@@ -105,7 +105,10 @@ def _retry(chat: Chat, _: str) -> None:
     turn = chat.last_turn()
     chat.replace, chat.results, chat.keeps_pictures = 1, _results(turn), True
     chat.corrected(turn, "retried")
-    chat.turn(turn["prompt"])
+    try:
+        chat.turn(turn["prompt"])
+    finally:
+        chat.replace_none()
 
 
 def _results(turn: dict[str, Any]) -> list[dict[str, Any]]:
@@ -124,6 +127,7 @@ def _edit(chat: Chat, _: str) -> None:
 def _undo(chat: Chat, _: str) -> None:
     turn = chat.last_turn()
     (text,) = request.ask("sessions.undo", {"session": chat.session})["prompts"]
+    chat.replace_none()  # after an /edit; that turn is gone
     chat.corrected(turn, "undone")
     chat.say(f"deleted: {render.one_line(text) or 'the results of calls'}")
     chat.take_up()

@@ -95,10 +95,16 @@ class Chat:
 
     def go_to(self, name: str) -> None:
         """Another conversation, new or old; of what the next turn changes only /memory is kept."""
+        self.replace_none()
         self.session, self.result, self._truncated, self._remembered, self._mode = name, {}, 0, "", ""
         self.results, self._open = [], []
         self.settings = {key: value for key, value in self.settings.items() if key == "memory"}
         self.greet()
+
+    def replace_none(self) -> None:
+        """The next turn takes no other's place after all: an edit was left, a retry refused."""
+        if self.replace:
+            self.replace, self.keeps_pictures, self.results = 0, False, []
 
     def turn(self, message: str, images: Sequence[dict[str, Any]] = ()) -> None:
         """Ask, and show the answer as it arrives; `message` may be empty where there are results.

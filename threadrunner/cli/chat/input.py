@@ -13,7 +13,8 @@ from prompt_toolkit.history import FileHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
 from threadrunner import paths
-from threadrunner.system import files
+from threadrunner.cli import render, signals
+from threadrunner.system import files, terminal
 
 
 class InputLine:
@@ -21,6 +22,7 @@ class InputLine:
 
     def __init__(self, commands: dict[str, str]) -> None:
         """`commands` are names to help."""
+        self._restore = terminal.restorer()
         self._session: PromptSession[str] = PromptSession(
             history=_History(_history_file()),
             completer=_Completer(commands),
@@ -32,7 +34,13 @@ class InputLine:
 
     def ask(self, default: str = "", prompt: str = "> ") -> str:
         """What the user typed, from `default` on. Raises EOFError for Ctrl-D, KeyboardInterrupt for Ctrl-C."""
+        signals.before_end(self._leave)
         return self._session.prompt(prompt, default=default, prompt_continuation="  ")
+
+    def _leave(self) -> None:
+        """As prompt_toolkit would, had it the time: SIGTERM ends the process at once, and the shell needs its echo."""
+        self._restore()
+        render.put(1, "\x1b[?2004l\r\n")
 
 
 class _History(FileHistory):

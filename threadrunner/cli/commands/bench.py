@@ -43,7 +43,7 @@ def run(options: Namespace) -> int:
         figures = [{"what": what, "value": round(value, 2), "unit": unit} for what, value, unit in rows]
         render.put(1, json.dumps({"model": model, "figures": figures}, ensure_ascii=False) + "\n")
     else:
-        render.put(1, f"{model}\n" + "".join(f"  {what:38} {value:9.1f} {unit}\n" for what, value, unit in rows))
+        render.out(f"{model}\n" + "".join(f"  {what:38} {value:9.1f} {unit}\n" for what, value, unit in rows))
     return exits.OK
 
 

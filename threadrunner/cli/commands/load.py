@@ -20,5 +20,5 @@ def run(options: Namespace) -> int:
     loaded = request.ask("models.load", params)
     seconds = loaded["load_ms"] / 1e3
     context = f", {loaded['context']} tokens of context" if loaded["context"] else ""  # another machine's is not known
-    render.put(1, f"{loaded['model']}: ready in {seconds:.1f} s{context}\n")
+    render.out(f"{loaded['model']}: ready in {seconds:.1f} s{context}\n")
     return exits.OK

@@ -31,7 +31,10 @@ def arguments(parser: Parser) -> None:
 def run(options: Namespace) -> int:
     path = newest()
     if path is None and not options.follow:
-        raise UsageError(f"there is no log in {paths.cache_dir()} yet; the daemon writes one when it starts")
+        raise UsageError(
+            f"nothing was logged in {paths.cache_dir()} yet; what goes wrong is, and more by the option `log`, say "
+            "THREADRUNNER_LOG=info when the daemon is started"
+        )
     lines = options.lines if options.lines is not None else _TAIL_LINES if options.follow else None
     reader = _Reader(path, lines)
     reader.copy()

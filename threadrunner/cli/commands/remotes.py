@@ -7,7 +7,7 @@ import sys
 
 from threadrunner import config, exits, remote_keys, remote_settings
 from threadrunner.api.errors import ApiError, InvalidParams
-from threadrunner.cli import render, request
+from threadrunner.cli import render, request, signals
 from threadrunner.cli.arguments import Actions, Parser, add_json, run_action
 from threadrunner.client import autostart
 
@@ -103,6 +103,9 @@ def _typed(remote: RemoteSettings) -> str:
         return os.read(0, _KEY_BYTES).decode("utf-8", "replace").strip()
     import getpass
 
+    from threadrunner.system import terminal
+
+    signals.before_end(terminal.restorer())  # Ctrl-C would leave the shell without an echo
     try:
         return getpass.getpass(f"key of {remote.name} ({remote.host}): ", stream=sys.stderr).strip()
     except EOFError:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from threadrunner.cli.arguments import COUNT, Actions, Parser, converter
+from threadrunner.cli.arguments import PORT, Actions, Parser, converter
 from threadrunner.cli.flags import DAY, number
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _REPEATED = "may be repeated"
 
@@ -16,7 +20,7 @@ def arguments(parser: Parser) -> None:
     parser.add_argument(
         "--host", default="127.0.0.1", metavar="ADDRESS", help="where to listen; any but this machine's own needs --key"
     )
-    parser.add_argument("--port", type=COUNT, default=8765, metavar="PORT", help="8765; 0: one that is free")
+    parser.add_argument("--port", type=PORT, default=8765, metavar="PORT", help="8765; 0: one that is free")
     parser.add_argument("--socket", metavar="PATH", help="listen on a Unix socket instead, which only you can open")
     parser.add_argument(
         "--key",
@@ -25,7 +29,7 @@ def arguments(parser: Parser) -> None:
     )
     parser.add_argument("--tls-cert", metavar="FILE", help="speak HTTPS, with the certificates of this PEM file")
     parser.add_argument("--tls-key", metavar="FILE", help="their key; by itself in the same file")
-    _repeated(parser, "--allow-origin", "URL", "a web page that may ask, by its origin")
+    _repeated(parser, "--allow-origin", "URL", "a web page that may ask, by its origin", converter(_origin))
     _repeated(parser, "--allow-host", "NAME", "a name that this machine is reached by")
     _repeated(parser, "--trusted-proxy", "ADDRESS", "a reverse proxy that is believed, or a network; unix: of --socket")
     parser.add_argument(
@@ -43,8 +47,19 @@ def arguments(parser: Parser) -> None:
     serve_keys.arguments(actions.add("keys", "keys with names and limits, for a team", run))
 
 
-def _repeated(parser: Parser, flag: str, metavar: str, help: str) -> None:
-    parser.add_argument(flag, action="append", default=[], metavar=metavar, help=f"{help}; {_REPEATED}")
+def _repeated(parser: Parser, flag: str, metavar: str, help: str, convert: Callable[[str], str] = str) -> None:
+    parser.add_argument(flag, action="append", default=[], metavar=metavar, type=convert, help=f"{help}; {_REPEATED}")
+
+
+def _origin(text: str) -> str:
+    """As a browser sends it: anything else would allow no page, and nothing would say so."""
+    origin = text.removesuffix("/").lower()
+    scheme, _, host = origin.partition("://")
+    if origin != "null" and (not scheme or not host or not host.isascii() or set(origin) & set(' /?#*"<>') != {"/"}):
+        raise ValueError(f"expected an origin such as https://chat.example, got {text[:80]!r}")
+    if origin.count("/") > 2:
+        raise ValueError(f"an origin has no path: {scheme}://{host.partition('/')[0]}, not {text[:80]!r}")
+    return origin
 
 
 def _base(text: str) -> str:

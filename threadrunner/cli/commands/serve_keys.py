@@ -31,6 +31,7 @@ def arguments(parser: Parser) -> None:
         metavar="N",
         help="at most so many tokens a minute, in and out; cached ones are free",
     )
+    action.add_argument("--at-once", type=_LIMIT, default=0, metavar="N", help="at most so many requests under way")
     action.add_argument(
         "--may",
         action="append",
@@ -67,9 +68,7 @@ def _said(action: Callable[[Namespace], int]) -> Callable[[Namespace], int]:
             return action(options)
         except BadKey as error:
             render.say(str(error))
-        except OSError as error:
-            render.say(f"{error.filename}: {error.strerror}")
-        return exits.USAGE
+            return exits.USAGE
 
     return run
 
@@ -81,9 +80,10 @@ def add(options: Namespace) -> int:
     key = "" if source else named_keys.generated() if given is None else given
     digest = "" if source else named_keys.digest(named_keys.usable(key, named_keys.LEAST))
     made = time.strftime("%Y-%m-%d")
-    named_keys.add(NamedKey(name, made, digest, source, options.requests, options.tokens, tuple(options.may)))
+    limits = (options.requests, options.tokens)
+    named_keys.add(NamedKey(name, made, digest, source, *limits, tuple(options.may), options.at_once))
     if key and given is None:
-        render.out(f"{key}\n")
+        _handed_over(name, key)
         render.say("this is shown once, and kept as a hash only")
     else:
         render.say(f"the key of {name} is valid")
@@ -94,6 +94,15 @@ def add(options: Namespace) -> int:
     return exits.OK
 
 
+def _handed_over(name: str, key: str) -> None:
+    """Print it. Where that fails it is taken back: no key should be valid that its maker never saw. Raises OSError."""
+    try:
+        render.out(f"{key}\n")
+    except OSError:
+        named_keys.revoke(name)
+        raise
+
+
 def listing(options: Namespace) -> int:
     keys = named_keys.load(named_keys.file())
     if options.json:
@@ -102,7 +111,7 @@ def listing(options: Namespace) -> int:
     if not keys:
         render.say("no key has a name yet; `threadrunner serve keys add NAME` makes one")
         return exits.OK
-    rows = [("NAME", "MADE", "REQUESTS/MIN", "TOKENS/MIN", "MAY", "KEPT")]
+    rows = [("NAME", "MADE", "REQUESTS/MIN", "TOKENS/MIN", "AT ONCE", "MAY", "KEPT")]
     render.out(render.table([*rows, *map(_row, keys)]))
     return exits.OK
 
@@ -115,6 +124,7 @@ def revoke(options: Namespace) -> int:
 
 def _shown(key: NamedKey) -> dict[str, object]:
     limits = {"requests_per_minute": key.requests or None, "tokens_per_minute": key.tokens or None}
+    limits["at_once"] = key.at_once or None
     return {"name": key.name, "made": key.made, **limits, "may": list(key.may), "source": key.source or None}
 
 
@@ -124,6 +134,7 @@ def _row(key: NamedKey) -> tuple[str, ...]:
         key.made,
         str(key.requests or _UNLIMITED),
         str(key.tokens or _UNLIMITED),
+        str(key.at_once or _UNLIMITED),
         ", ".join(("models", *key.may)),
         key.source or "as a hash",
     )

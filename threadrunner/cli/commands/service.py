@@ -12,7 +12,7 @@ import re
 
 from threadrunner import exits
 from threadrunner.cli import render
-from threadrunner.cli.arguments import COUNT, Actions, Parser, run_action
+from threadrunner.cli.arguments import PORT, Actions, Parser, run_action
 from threadrunner.cli.commands.service_units import Launchd, Systemd, http_command
 from threadrunner.cli.flags import UsageError
 from threadrunner.client import autostart
@@ -33,7 +33,7 @@ def arguments(parser: Parser) -> None:
     installed = actions.add("install", "have the system's service manager start it, for you alone", install)
     installed.add_argument("--print", action="store_true", help="only show the files that would be written")
     installed.add_argument("--http", action="store_true", help="`threadrunner serve` too, at 127.0.0.1")
-    installed.add_argument("--port", type=COUNT, default=8765, metavar="PORT", help="of --http: 8765")
+    installed.add_argument("--port", type=PORT, default=8765, metavar="PORT", help="of --http: 8765")
     installed.add_argument("--key", action="store_true", help="of --http: ask clients for the key in serve.key")
     actions.add("uninstall", "undo that", uninstall)
     actions.add("status", "whether it is installed, and runs", status)

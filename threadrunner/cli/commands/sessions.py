@@ -151,7 +151,10 @@ def fork(options: Namespace) -> int:
 def undo(options: Namespace) -> int:
     if options.turns < 1:
         raise UsageError("-n: expected 1 or more turns")
-    for text in request.ask("sessions.undo", {"session": options.session, "turns": options.turns})["prompts"]:
+    deleted = request.ask("sessions.undo", {"session": options.session, "turns": options.turns})["prompts"]
+    if not deleted:
+        render.say(f"{options.session} has no turn, so nothing was deleted")
+    for text in deleted:
         render.out(f"deleted: {render.one_line(text, 100) or 'the results of calls'}\n")
     return exits.OK
 

@@ -42,12 +42,14 @@ def _interval(text: str) -> float:
 def run(options: Namespace) -> int:
     connection = autostart.find()
     if connection is None:
-        render.put(1, "" if options.json or options.metrics else served())
+        render.out("" if options.json or options.metrics else served())
         raise errors.Unreachable("no daemon is running; the first prompt starts one")
     form = render.json_line if options.json else metrics if options.metrics else everything
-    clear = _CLEAR if options.watch and os.isatty(1) else ""
+    terminal = os.isatty(1)
+    clear = _CLEAR if options.watch and terminal else ""
     while True:
-        render.put(1, clear + form(connection.call("status", {})))
+        shown = form(connection.call("status", {}))
+        render.put(1, clear + (render.printable(shown) if terminal else shown))
         if not options.watch:
             return exits.OK
         time.sleep(options.watch)

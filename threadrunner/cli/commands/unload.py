@@ -23,7 +23,7 @@ def run(options: Namespace) -> int:
         return exits.OK
     params = {} if options.model is None else {"model": request.model_name(options.model)}
     names = connection.call("models.unload", params)["models"]
-    render.put(1, "".join(f"{name}: unloaded\n" for name in names))
+    render.out("".join(f"{name}: unloaded\n" for name in names))
     if not names:
         render.say("nothing is loaded")
     return exits.OK

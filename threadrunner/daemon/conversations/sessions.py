@@ -241,11 +241,14 @@ def insert_turn(db: sqlite3.Connection, session: int, prompt: str, parts: Parts,
 
 
 def drop_last(db: sqlite3.Connection, session: int, turns: int) -> list[str]:
-    """Delete the last `turns` turns inside a transaction; their prompts, the last one last."""
+    """Delete the last `turns` turns inside a transaction; their prompts, the last one last. Where the model was shown
+    none of those before any more, it is shown them again, as far as they fit."""
     rows = db.execute(
         "SELECT id, prompt FROM turns WHERE session = ? ORDER BY id DESC LIMIT ?", (session, turns)
     ).fetchall()
     db.executemany("DELETE FROM turns WHERE id = ?", [(row["id"],) for row in rows])
+    last = "SELECT coalesce(max(id), 0) FROM turns WHERE session = sessions.id"
+    db.execute(f"UPDATE sessions SET window_start = 0 WHERE id = ? AND window_start > ({last})", (session,))
     return [row["prompt"] for row in reversed(rows)]
 
 

@@ -6,6 +6,7 @@ The worker counts keys (backends/votes); here is decided what comes of the count
 from __future__ import annotations
 
 import asyncio
+import copy
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
@@ -87,8 +88,9 @@ class Ballot:
         try:
             larger = await ask(choice, alone, sink)
         except ApiError as error:  # the answers that there are must not be lost for that
-            error.facts.setdefault("choices", texts(result))
-            raise
+            own = copy.copy(error)  # the end of a worker is one error for all of its requests
+            own.facts = {"choices": texts(result), **error.facts}
+            raise own from None
         assert result.vote
         tokens = result.usage.completion_tokens
         voted = msgspec.structs.replace(result.vote, chosen=UNSET, otherwise=larger.model, completion_tokens=tokens)

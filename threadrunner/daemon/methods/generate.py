@@ -112,13 +112,15 @@ class GenerateMethods:
     async def _remembering(
         self, request: Applied[GenerateParams], embedder: ModelEmbedder, sink: Sink, ballot: Ballot | None
     ) -> Generated:
-        """`generate` with `memory` and no session: passages go before the prompt, or before the last message."""
+        """`generate` with `memory` and no session: passages go before the prompt, or before what the user said last. A
+        result of a call, and an answer that is to be continued, are no question."""
         params = request.params
         self._generation.permit(self._generation.choose(params, request.preference), "memory")
         if ballot is not None and ballot.otherwise is not None:
             self._generation.permit(ballot.otherwise, "memory")
         messages = list(params.messages or [said_by_user(params.prompt or "", params.images)])
-        sources = await self._recall.search(messages[-1].text, embedder)
+        asks = messages[-1].role == "user"
+        sources = await self._recall.search(messages[-1].text, embedder) if asks else []
         if sources:
             messages[-1] = _recalling(messages[-1], recalled_text(sources))
             params = msgspec.structs.replace(params, prompt=None, images=[], messages=messages)

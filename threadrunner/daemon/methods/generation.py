@@ -316,9 +316,11 @@ def _to_be_mended() -> Iterator[None]:
 
 @contextlib.asynccontextmanager
 async def deadline(seconds: float | None) -> AsyncIterator[None]:
-    """asyncio.timeout whose end is our Timeout error."""
+    """asyncio.timeout whose end is our Timeout error; a TimeoutError of another's, say a network disk's, stays that."""
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(seconds) as limit:
             yield
     except TimeoutError:
+        if not limit.expired():
+            raise
         raise Timeout(f"no answer within {seconds:g} s; raise --timeout") from None

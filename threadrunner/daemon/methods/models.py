@@ -40,6 +40,7 @@ from threadrunner.daemon.models.catalog import Catalog
 from threadrunner.daemon.models.inventory import ListingContext
 from threadrunner.daemon.models.last_used import LastUsed
 from threadrunner.daemon.models.reference import ModelRef
+from threadrunner.daemon.workers import kept_state
 from threadrunner.daemon.workers.fleet import Fleet
 from threadrunner.remote_settings import find
 
@@ -55,6 +56,7 @@ class ModelMethods:
         fleet: Fleet,
         downloads: Downloads,
         last_used: LastUsed,
+        cache_dir: str,
     ) -> None:
         self._config = config
         self._catalog = catalog
@@ -62,6 +64,7 @@ class ModelMethods:
         self._fleet = fleet
         self._downloads = downloads
         self._last_used = last_used
+        self._cache_dir = cache_dir
 
     def handlers(self) -> dict[str, Handler]:
         return {
@@ -120,7 +123,8 @@ class ModelMethods:
         answers = model_defaults.in_force(own, shown.sampling, usual=not elsewhere)
         if own.template is not None:
             text = templates.find(own.template, where)
-            shown = msgspec.structs.replace(shown, templates={"default": text} if shown.templates else UNSET)
+            asked = shown.templates is not UNSET
+            shown = msgspec.structs.replace(shown, chat_template=True, templates={"default": text} if asked else UNSET)
         options: dict[str, Origin] = {name: "config.toml" if name in table else "all models" for name in settings}
         return msgspec.structs.replace(
             shown,
@@ -136,7 +140,10 @@ class ModelMethods:
     async def remove(self, params: NamedModel) -> Removed:
         model = await self._here(params.model)
         removal.check_removable(model, self._catalog.folder)
-        await self._fleet.unload(self._fleet.holding(model))
+        holding = self._fleet.holding(model)
+        await self._fleet.unload(holding)
+        for name in {model.name, *(resident.model.name for resident in holding)}:
+            await asyncio.to_thread(kept_state.forget, self._cache_dir, name)
         options = self._config.current
         named = [table.get("mmproj") for table in options.models.values() if isinstance(table, dict)]
         return await asyncio.to_thread(removal.remove, model, self._catalog.folder, [*named, options.mmproj])

@@ -10,31 +10,15 @@ import os
 from typing import Annotated, Generic, NamedTuple, TypeVar
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta
 
 from threadrunner import config, paths
 from threadrunner.api.chat import ReasoningMode, TemplateVars
 from threadrunner.api.conversations import ModeInfo
 from threadrunner.api.errors import InvalidParams
-from threadrunner.api.fields import (
-    INT32_MAX,
-    Adapters,
-    MaxTokens,
-    MinP,
-    ModelName,
-    Penalty,
-    PenaltyWindow,
-    RepeatPenalty,
-    Seed,
-    Stop,
-    Temperature,
-    TopK,
-    TopNSigma,
-    TopP,
-    TypicalP,
-)
+from threadrunner.api.fields import INT32_MAX, Adapters, MaxTokens, ModelName, Seed, Stop
 from threadrunner.api.generation import GenerateParams, InfillParams
-from threadrunner.api.sampling import CHOICE, Dry, DynamicTemperature, Mirostat, Xtc
+from threadrunner.api.sampling import CHOICE, TokenChoice
 from threadrunner.daemon.methods.choice import NOTHING, Preference
 
 log = logging.getLogger("threadrunner.daemon.modes")
@@ -42,7 +26,7 @@ log = logging.getLogger("threadrunner.daemon.modes")
 INPUT = "{input}"
 
 
-class Mode(Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=True):
+class Mode(TokenChoice, kw_only=True, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a mode may set. Ranges are those of the params that it sets."""
 
     description: str = ""
@@ -53,20 +37,6 @@ class Mode(Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=True):
     """`{input}` in it becomes the prompt."""
     memory: bool | None = None
     max_tokens: MaxTokens | None = None
-    temperature: Temperature | None = None
-    dynamic_temperature: DynamicTemperature | None = None
-    top_k: TopK | None = None
-    top_p: TopP | None = None
-    min_p: MinP | None = None
-    typical_p: TypicalP | None = None
-    top_n_sigma: TopNSigma | None = None
-    xtc: Xtc | None = None
-    mirostat: Mirostat | None = None
-    repeat_penalty: RepeatPenalty | None = None
-    presence_penalty: Penalty | None = None
-    frequency_penalty: Penalty | None = None
-    penalty_window: PenaltyWindow | None = None
-    dry: Dry | None = None
     reasoning: ReasoningMode | None = None
     reasoning_budget: Annotated[int, Meta(ge=0, le=INT32_MAX)] | None = None
     template_vars: TemplateVars | None = None

@@ -6,6 +6,7 @@ for others is lost. The first time may be chance. The second time the request mu
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Hashable, Iterable
 
 import msgspec
@@ -48,5 +49,5 @@ class Quarantine:
 
 
 def identity(method: str, params: msgspec.Struct) -> Hashable:
-    """The same for a request that is sent again."""
-    return method, msgspec.json.encode(params)
+    """The same for a request that is sent again. A digest: what was asked is kept nowhere, and a prompt may be long."""
+    return method, hashlib.sha256(msgspec.json.encode(params)).digest()

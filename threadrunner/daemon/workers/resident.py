@@ -133,7 +133,8 @@ class Resident:
             self._apply(self.lifecycle.acquire(ticket, _now(), keep_alive))
             await ticket
         except asyncio.CancelledError:
-            if ticket.done() and not ticket.cancelled():  # granted, and cancelled before we woke
+            granted = ticket.done() and not ticket.cancelled() and not ticket.exception()
+            if granted:  # and cancelled before we woke
                 self._apply(self.lifecycle.release(_now()))
             else:
                 self.lifecycle.abandon(ticket, _now())

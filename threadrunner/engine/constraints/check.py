@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 from threadrunner.engine.constraints.bounded import TooLong, bounded
@@ -27,18 +26,18 @@ class SchemaCheck:
     def problem(self, text: str) -> str | None:
         """What is wrong with an answer, None for one that fits. Raises BadGrammar for a schema that cannot be checked,
         or not in time."""
-        from referencing.exceptions import Unresolvable
-
         try:
             value = json.loads(text)
         except ValueError as error:
             return f"no JSON: {error}"
+        except RecursionError:
+            return "it nests deeper than can be read"
         try:
             with bounded(MAX_SECONDS):
                 found = next(iter(self._validator.iter_errors(value)), None)
         except TooLong:
             raise BadGrammar(f"the schema cannot be checked within {MAX_SECONDS:.0f} s") from None
-        except (re.error, RecursionError, Unresolvable) as error:
+        except Exception as error:  # what a schema is wrong with may be met only here, as a TypeError for one
             raise BadGrammar(f"the schema cannot be checked: {str(error) or type(error).__name__}") from None
         return None if found is None else f"at {_pointer(found.absolute_path)}: {found.message[:200]}"
 
@@ -49,7 +48,12 @@ def _kind(schema: dict[str, Any] | bool) -> Any:
     from jsonschema import Draft7Validator, Draft202012Validator, SchemaError
     from jsonschema.validators import validator_for
 
-    newest = validator_for(schema, default=Draft202012Validator)
+    if isinstance(schema, dict) and not isinstance(schema.get("$schema", ""), str):
+        raise BadGrammar("not a schema, at #/$schema: it is no text")
+    try:
+        newest = validator_for(schema, default=Draft202012Validator)
+    except ValueError as error:  # it is split as an address
+        raise BadGrammar(f"not a schema, at #/$schema: {error}") from None
     problem: SchemaError | None = None
     for kind in (newest, Draft7Validator):  # in the older one, tuples are a list under `items`
         try:

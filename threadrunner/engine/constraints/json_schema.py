@@ -70,7 +70,7 @@ def to_grammar(schema: dict[str, Any] | bool, *, lenient: bool = False) -> tuple
         if error := problem(grammar):
             place = _place(whole, error, lenient)
             said = _first_line(error)
-            advice = 'leave that out, or ask for json_schema_check "after", which checks the finished answer'
+            advice = 'leave that out, or ask for `json_schema_check` "after", which checks the finished answer'
             raise BadGrammar(f"the schema cannot be held, at {place}: {said}; {advice}")
         return grammar
 

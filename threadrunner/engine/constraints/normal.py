@@ -90,10 +90,11 @@ def _without_names(schema: dict[str, Any]) -> None:
     kind, values = names.get("type", "string"), schema.get("additionalProperties", True)
     if kind != "string":
         return
-    if names.keys() <= {"type", "pattern"}:
-        schema["patternProperties"] = {names["pattern"]: values}
-    elif names.keys() <= {"type", "enum"} and all(isinstance(name, str) for name in names["enum"]):
-        schema["properties"] = dict.fromkeys(names["enum"], values)
+    pattern, listed = names.get("pattern"), names.get("enum")  # of any type: the schema was not checked yet
+    if names.keys() <= {"type", "pattern"} and isinstance(pattern, str):
+        schema["patternProperties"] = {pattern: values}
+    elif names.keys() <= {"type", "enum"} and isinstance(listed, list) and all(isinstance(one, str) for one in listed):
+        schema["properties"] = dict.fromkeys(listed, values)
     else:
         return
     schema["additionalProperties"] = False

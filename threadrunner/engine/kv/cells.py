@@ -128,7 +128,9 @@ class Cells:
         self._leaving.before(steps, keep=source)
         found = self._found(known, shared, source)
         if found is not None:
-            shared, source = self._rows(known[: found.length])
+            # behind rows of another, what the window of a state that was saved whole has lost could not be seen
+            alone = self._window and found.point is None
+            shared, source = (0, None) if alone else self._rows(known[: found.length])
         if self.running and self._lacking(sequence, shared, source) > 0:
             return False
         if not self._free_seqs and not self.evict_one(keep=source):
@@ -285,8 +287,7 @@ class Cells:
             self._leaving.at_once(sequence.seq)
         else:
             self._forget(sequence.seq)
-        sequence.seq = -1
-        sequence.evaluated = 0
+        sequence.seq, sequence.evaluated = -1, 0
 
     def _retire(self, seq: int) -> None:
         # a sequence that kept doubles to itself is dropped with them: the tree has them from another one

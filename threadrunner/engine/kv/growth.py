@@ -33,26 +33,27 @@ class Growth:
     def __init__(self, context: Resizable, cells: Cells, max_cells: int) -> None:
         self._context = context
         self._cells = cells
-        self._max_cells = max_cells
+        self.max_cells = max_cells
+        """To which it may grow: as many as there are, once there was no memory for more."""
 
     def grow(self, lacking: int) -> list[Sequence] | None:
         """By at least `lacking` cells where that is allowed. The sequences that ran and have no place any more; None
         when the context stays as it is."""
         before = self._context.n_cells
-        if before >= self._max_cells or not self._cells.parking.keeps:
+        if before >= self.max_cells or not self._cells.parking.keeps:
             return None
         running = list(self._cells.running)
         for sequence in running:
             self._cells.preempt(sequence)
         while self._cells.evict_one():
             pass
-        wanted = next_size(before, lacking, self._max_cells)
+        wanted = next_size(before, lacking, self.max_cells)
         try:
             self._context.resize(wanted)
             log.info("the context grows from %d to %d cells", before, wanted)
         except LoadError as error:
             log.warning("no memory for %d cells: %s", wanted, error)
-            self._max_cells = before
+            self.max_cells = before
         return [sequence for sequence in running if not self._cells.place(sequence)]
 
 

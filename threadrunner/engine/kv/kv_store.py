@@ -7,12 +7,13 @@ checksum.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
 import struct
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -75,7 +76,7 @@ class KvStore:
             return
         for path in files:
             if path.suffix == ".tmp":
-                path.unlink(missing_ok=True)  # a write that a crash cut short
+                _delete(path)  # a write that a crash cut short
             elif path.suffix == ".kv":
                 self._index(path)
 
@@ -130,12 +131,19 @@ class KvStore:
             if size:
                 room -= size
                 kept.add(path)
-        for path in sorted(self._folder.glob("*.kv"), key=lambda p: p.stat().st_mtime, reverse=True):
-            if path not in kept:
-                room -= path.stat().st_size
-                if room < 0:
-                    path.unlink(missing_ok=True)
+        for _, size, path in sorted(self._others(kept), reverse=True):
+            room -= size
+            if room < 0:
+                _delete(path)
         return len(kept)
+
+    def _others(self, kept: set[Path]) -> Iterator[tuple[float, int, Path]]:
+        """When each of the other files was written, and its bytes; another process may be deleting them."""
+        for path in self._folder.glob("*.kv"):
+            if path not in kept:
+                with contextlib.suppress(OSError):
+                    status = path.stat()
+                    yield status.st_mtime, status.st_size, path
 
     def _write(self, path: Path, tokens: list[int], pieces: Iterable[StatePiece], room: int) -> int:
         """Bytes of the file; 0 where it is over `room`, or not all of the state was there. Raises OSError."""
@@ -153,7 +161,12 @@ class KvStore:
     @staticmethod
     def _discard(path: Path, why: str) -> None:
         log.warning("dropping the KV file %s: %s", path.name, why)
-        path.unlink(missing_ok=True)
+        _delete(path)
+
+
+def _delete(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def _fill(file: BinaryIO, key: bytes, tokens: list[int], pieces: Iterable[StatePiece], room: int) -> int:

@@ -181,6 +181,7 @@ class Parking:
             )
         if length < more_than + MIN_GAIN:
             return None
+        self.tier.touch(blocks)  # or room would be made for them by forgetting them
         return Found(length, blocks, blocks[-1].end - first)
 
     def _find_point(self, tokens: Sequence[int], rows: int, more_than: int) -> Found | None:
@@ -196,37 +197,46 @@ class Parking:
         if at <= rows:
             return Found(at, [], 0, point)
         blocks = [block for block in blocks if block.begin < at]
+        self.tier.touch(blocks)
         return Found(at, blocks, blocks[-1].end - self._block_begin(rows), point)
 
     def _block_begin(self, position: int) -> int:
         return position // self.tier.block_tokens * self.tier.block_tokens
 
     def bring_back(self, seq: int, tokens: Sequence[int], begin: int, found: Found) -> int:
-        """Give the sequence, which has tokens[:begin], those that were found; how many it has now. Where it has a point
-        and that is refused, or a block before it, what the sequence has is of no use."""
+        """Give the sequence, which has tokens[:begin], those that were found, less what was forgotten since: what left
+        the cells to make room for them is kept in the same memory. How many it has now. Where it has a point and that
+        is gone or refused, or a block before it, what the sequence has is of no use."""
         if found.point is None and not found.blocks:
             return self._from_disk(seq, tokens, begin, found.length)
-        self.tier.touch(found.blocks)
+        blocks = self.tier.still(found.blocks)
+        if found.point is not None and not self._has_all(tokens, found, blocks):
+            return 0
         at = begin
-        for depth, block in enumerate(found.blocks, 1):
+        for depth, block in enumerate(blocks, 1):
             end = min(block.end, found.length)
             if end <= at or block.state is None:
                 continue
             if not self._restore(seq, tokens, block.state, at, end):
                 log.warning("llama.cpp refused the state of %d tokens in memory", end - at)
-                self.tier.drop(found.blocks[:depth])
+                self.tier.drop(blocks[:depth])
                 return at
             at = end
         if found.point is not None and not self._memory.restore_point(seq, found.point.view()):
             log.warning("llama.cpp refused the state after %d tokens", found.length)
             assert self.points is not None
             self.points.drop(tokens[: found.length])
-            return begin
+            return 0  # not `begin`, which is all of them where only the point was missing
         return at
 
     def _restore(self, seq: int, tokens: Sequence[int], state: Buffer, begin: int, end: int) -> bool:
         begin, end = self.positions.of(tokens, begin, end)
         return self._memory.restore(seq, state.view(), begin, end)
+
+    def _has_all(self, tokens: Sequence[int], found: Found, blocks: list[Block]) -> bool:
+        """Whether what was found is still here, its point among it."""
+        assert self.points is not None and found.point is not None
+        return blocks == found.blocks and self.points.keeps(tokens[: found.length], found.point)
 
     def _from_disk(self, seq: int, tokens: Sequence[int], begin: int, length: int) -> int:
         """As bring_back; what was read is in memory then, as far as it fits."""

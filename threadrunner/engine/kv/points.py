@@ -28,6 +28,10 @@ class Points:
     def has(self, tokens: Sequence[int]) -> bool:
         return _key(tokens) in self._states
 
+    def keeps(self, tokens: Sequence[int], state: Buffer) -> bool:
+        """Whether this very state, which was found for these tokens, was not forgotten since."""
+        return self._states.get(_key(tokens)) is state
+
     def best(self, tokens: Sequence[int], limit: int) -> tuple[int, Buffer | None]:
         """The longest beginning of `tokens`, of at most `limit`, whose state is here, as its length; and the state."""
         known = _key(tokens[:limit])

@@ -93,6 +93,10 @@ class RamTier:
             node = node.parent
         return path[::-1]
 
+    def still(self, path: Sequence[Block]) -> list[Block]:
+        """Those of these blocks, from the root on, that were not forgotten since they were found."""
+        return [block for block in path if block in self._order]
+
     # changes
 
     def touch(self, path: Sequence[Block]) -> None:

@@ -161,7 +161,7 @@ def _nested(source: TextSource, sink: CallSink, key: str) -> Reading[str]:
         return text
     try:
         inner = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Malformed("no JSON") from None
     if not isinstance(inner.get("name"), str):
         raise Malformed("no name")

@@ -110,7 +110,7 @@ def _to_json(text: str) -> str:
     """A value as JSON or as Python writes it. Raises Malformed."""
     try:
         json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     else:
         return text

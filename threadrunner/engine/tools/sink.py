@@ -72,8 +72,8 @@ def as_json(text: str, schema: object) -> str:
     kinds = types_of(schema)
     if kinds != {"string"}:
         try:
-            value = json.loads(text, parse_constant=_no_constant)
-        except ValueError:
+            value = json.loads(text, parse_constant=no_constant)
+        except (ValueError, RecursionError):
             pass
         else:
             if not isinstance(value, str) or "string" not in kinds:
@@ -81,8 +81,9 @@ def as_json(text: str, schema: object) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def _no_constant(name: str) -> None:
-    raise ValueError(name)  # NaN and Infinity are no JSON
+def no_constant(name: str) -> None:
+    """For json.loads: NaN and Infinity are no JSON. Raises ValueError."""
+    raise ValueError(name)
 
 
 def types_of(schema: object) -> set[str]:

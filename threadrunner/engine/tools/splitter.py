@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 
 from threadrunner.engine.tools.layout import AnswerPart, CallHead, CallListener, Layout
-from threadrunner.engine.tools.sink import ToolSpec
+from threadrunner.engine.tools.sink import ToolSpec, no_constant
 from threadrunner.engine.tools.source import Literals, Malformed, Reading, TextEnded, TextSource
 
 
@@ -293,7 +293,7 @@ class Splitter:
 
 def _check_arguments(text: str) -> None:
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_constant=no_constant)
     except (ValueError, RecursionError):
         raise Malformed("arguments are no JSON") from None
     if not isinstance(value, dict):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import math
 import struct
 from typing import Any
 
@@ -30,14 +29,16 @@ def routes(gateway: Gateway) -> list[Route]:
         body = await fields(request)
         model = body.need_text("model")
         texts = read_texts(body)
-        cut, as_base64 = _dimensions(body), _as_base64(body)
+        as_base64 = _as_base64(body)
         ours = sampling.read_ours(body)
         params: dict[str, Any] = {name: ours[name] for name in ("keep_alive", "timeout", "priority") if name in ours}
         params |= await gateway.target(model)
+        if (size := body.whole("dimensions")) is not None:
+            params["dimensions"] = size
         vectors, tokens, answered = await embed(gateway, params, texts)
         listed = [
             {"object": "embedding", "index": i, "embedding": _encoded(vector) if as_base64 else vector}
-            for i, vector in enumerate(shortened(vectors, cut))
+            for i, vector in enumerate(vectors)
         ]
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         return JSONResponse({"object": "list", "data": listed, "model": model or answered, "usage": usage})
@@ -68,30 +69,6 @@ def read_texts(body: Fields) -> list[str]:
     if not all(isinstance(text, str) for text in texts):
         raise invalid("`input` must be a text, or a list of texts", "input")
     return texts
-
-
-def shortened(vectors: list[list[float]], dimensions: int | None) -> list[list[float]]:
-    """The first numbers of each, at length 1 again: what models that were trained for it lose little by. Raises
-    HttpFailure."""
-    if dimensions is None:
-        return vectors
-    if dimensions > len(vectors[0]):
-        raise invalid(
-            f"`dimensions` is {dimensions}; this model's vectors have {len(vectors[0])} numbers", "dimensions"
-        )
-    return [_normalized(vector[:dimensions]) for vector in vectors]
-
-
-def _normalized(vector: list[float]) -> list[float]:
-    length = math.sqrt(math.fsum(x * x for x in vector)) or 1.0
-    return [x / length for x in vector]
-
-
-def _dimensions(body: Fields) -> int | None:
-    given = body.whole("dimensions")
-    if given is not None and given < 1:
-        raise invalid("`dimensions` must be 1 or more", "dimensions")
-    return given
 
 
 def _as_base64(body: Fields) -> bool:

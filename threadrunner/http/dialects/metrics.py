@@ -71,10 +71,12 @@ def _of_keys(meter: Meter) -> list[Metric]:
     """Where keys are asked for."""
     asked: list[Sample] = [({"key": key, "status": status}, n) for (key, status), n in sorted(meter.by_key.items())]
     used: list[Sample] = [({"key": key, "kind": kind}, n) for (key, kind), n in sorted(meter.tokens.items())]
+    over: list[Sample] = [({"key": key, "limit": limit}, n) for (key, limit), n in sorted(meter.over.items())]
     if not asked:
         return []
     return [
         Metric("threadrunner_http_key_requests_total", "counter", "Requests of each key, by status.", asked),
+        Metric("threadrunner_http_key_refused_total", "counter", "Requests over a limit of their key, by limit.", over),
         Metric("threadrunner_http_key_tokens_total", "counter", "Tokens of each key; cached are of prompt.", used),
     ]
 

@@ -10,15 +10,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from threadrunner.http import conversation, images, infill_markers, ollama_conversation
+from threadrunner.http.dialects.embeddings import embed
 from threadrunner.http.exchange import Order, whole
 from threadrunner.http.failures import invalid
 from threadrunner.http.gateway import Gateway, fields
 from threadrunner.http.ollama_objects import Lines
 from threadrunner.http.reading import Fields
 from threadrunner.http.streams import Stream
-
-_TEXTS = 256
-"""That one request to the daemon may embed."""
 
 
 def routes(gateway: Gateway) -> list[Route]:
@@ -34,13 +32,13 @@ def routes(gateway: Gateway) -> list[Route]:
             return await _load(gateway, body, chat=True)
         return await _answer(gateway, body, await read_chat(gateway, body), chat=True)
 
-    async def embed(request: Request) -> Response:
+    async def several(request: Request) -> Response:
         return JSONResponse(await _embed(gateway, await fields(request)))
 
-    async def embeddings(request: Request) -> Response:
+    async def single(request: Request) -> Response:
         return JSONResponse(await _embedding(gateway, await fields(request)))
 
-    handlers = {"generate": generate, "chat": chat, "embed": embed, "embeddings": embeddings}
+    handlers = {"generate": generate, "chat": chat, "embed": several, "embeddings": single}
     return [Route(f"/api/{name}", handler, methods=["POST"]) for name, handler in handlers.items()]
 
 
@@ -129,22 +127,11 @@ async def _embedding(gateway: Gateway, body: Fields) -> dict[str, Any]:
 
 
 async def _vectors(gateway: Gateway, body: Fields, model: str, texts: list[str]) -> tuple[list[list[float]], int]:
-    """One for each text, and how many tokens they had. `dimensions` keeps the first of each, as models that are made
-    for that allow, and gives them the length 1 again."""
+    """One for each text, and how many tokens they had."""
     params = await gateway.target(model)
     if (kept := body.get("keep_alive")) is not None:
         params["keep_alive"] = ollama_conversation.seconds(kept)
-    size = body.whole("dimensions")
-    vectors: list[list[float]] = []
-    tokens = 0
-    for i in range(0, len(texts), _TEXTS):
-        embedded = await gateway.request("embed", {**params, "input": texts[i : i + _TEXTS]})
-        vectors += embedded["embeddings"]
-        tokens += embedded["usage"]["prompt_tokens"]
-    return [_shortened(vector, size) for vector in vectors] if size and size > 0 else vectors, tokens
-
-
-def _shortened(vector: list[float], size: int) -> list[float]:
-    kept = vector[:size]
-    length = sum(value * value for value in kept) ** 0.5
-    return [value / length for value in kept] if length else kept
+    if (size := body.whole("dimensions") or 0) > 0:  # Ollama takes 0 for what is not given
+        params["dimensions"] = size
+    vectors, tokens, _ = await embed(gateway, params, texts)
+    return vectors, tokens

@@ -1,5 +1,7 @@
 // The way to `threadrunner serve`: questions, and answers that come as lines.
 
+import { decode } from "./names.js";
+
 const KEY = "threadrunner.key";
 
 /** Which tab this is, so that it does not take its own changes for another's. */
@@ -18,7 +20,7 @@ export class Failure extends Error {
 export function takeKey() {
   const found = /^#key=(.+)$/.exec(location.hash);
   if (!found) return false;
-  sessionStorage.setItem(KEY, decodeURIComponent(found[1]));
+  sessionStorage.setItem(KEY, decode(found[1]));
   history.replaceState(null, "", location.pathname);
   return true;
 }

@@ -5,7 +5,7 @@ import { Composer } from "./composer.js";
 import { h, iconButton } from "./dom.js";
 import { key } from "./keys.js";
 import { List } from "./list.js";
-import { address, title } from "./names.js";
+import { address, decode, title } from "./names.js";
 import { closePanel, dialog, menu, MOD, toast } from "./overlay.js";
 import { Speaker } from "./speaker.js";
 import { Talk } from "./talk.js";
@@ -261,13 +261,5 @@ class App extends Speaker {
 }
 
 const draftKey = (name) => `threadrunner.draft.${name ?? ""}`;
-
-function decode(text) {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
-}
 
 new App().start();

@@ -8,6 +8,15 @@ export function title(name) {
 
 export const address = (name) => `#/${encodeURIComponent(name)}`;
 
+/** What is behind the #, which a person may have typed: a % need not begin an escape there. */
+export function decode(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
 /** A model's name without its folder, and without what every name of its kind ends in. */
 export function shortModel(name) {
   const file = name.replace(/^.*\//, "");

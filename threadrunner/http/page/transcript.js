@@ -53,12 +53,36 @@ export function fromJson(text, name) {
   }
   const messages = Array.isArray(value) ? value : value?.messages;
   if (!Array.isArray(messages)) throw new Error("This JSON is not a conversation: expected an export of ours, or a list of messages.");
+  const read = fromMessages(messages);
+  if (!read.turns.length) throw new Error("There is no message of a user in it.");
+  return { name, ...read };
+}
+
+/** Several messages of one role in a row are one. */
+function fromMessages(messages) {
+  const system = [];
   const turns = [];
-  for (const { role, content } of messages) {
-    if (role === "user") turns.push({ prompt: String(content ?? "") });
-    else if (role === "assistant" && turns.length) turns.at(-1).answer = String(content ?? "");
+  const open = () => {
+    const last = turns.at(-1);
+    if (!last || ["answer", "tool_calls", "reasoning"].some((part) => part in last)) turns.push({ prompt: "" });
+    return turns.at(-1);
+  };
+  const joined = (...texts) => texts.filter(Boolean).join("\n\n");
+  for (const [i, message] of messages.entries()) {
+    const { role, content, tool_calls: calls } = message ?? {};
+    const text = content ?? (calls ? "" : null);
+    if (typeof text !== "string") throw new Error(`Message ${i + 1} has no text: parts and pictures are not imported.`);
+    const last = turns.at(-1);
+    if (role === "system" || role === "developer") system.push(text);
+    else if (role === "user") open().prompt = joined(open().prompt, text);
+    else if (role === "tool" && last) (open().tool_results ??= []).push({ tool_call_id: message.tool_call_id, content: text });
+    else if (role === "assistant" && last) {
+      last.answer = joined(last.answer, text);
+      const thought = [message.reasoning_content, message.reasoning].find((each) => typeof each === "string");
+      if (thought !== undefined) last.reasoning = thought;
+      const made = (calls ?? []).map(({ id, function: { name, arguments: given } }) => ({ id, type: "function", function: { name, arguments: given } }));
+      if (made.length) last.tool_calls = [...(last.tool_calls ?? []), ...made];
+    } else throw new Error(`Message ${i + 1}: one of role ${role} is not expected there.`);
   }
-  if (!turns.length) throw new Error("There is no message of a user in it.");
-  const system = messages.filter(({ role }) => role === "system").map(({ content }) => content).join("\n\n");
-  return { name, turns, ...(system ? { system } : {}) };
+  return { turns, ...(system.length ? { system: system.join("\n\n") } : {}) };
 }

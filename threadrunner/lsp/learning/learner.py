@@ -16,7 +16,7 @@ from threadrunner.learning.quiet import explores
 from threadrunner.lsp.learning.features import LONG_AGO, Habit, Scores, first_line, vector
 from threadrunner.lsp.learning.keeping import Keeping
 from threadrunner.lsp.learning.prior import habits
-from threadrunner.lsp.learning.watch import Became, Open, became
+from threadrunner.lsp.learning.watch import GLANCE, Became, Open, became, is_outcome
 from threadrunner.lsp.suggest.ask import Ask, Judge, Suggestion
 from threadrunner.lsp.suggest.context import Snippet, names_near
 from threadrunner.lsp.suggest.documents import Document, Documents, Place
@@ -57,6 +57,8 @@ class Learner(Judge):
         """By the editor's `count`."""
         self.quiets = True
         """Whether unlikely suggestions are held back."""
+        self.glance = GLANCE
+        """Seconds that a suggestion must stand to count as seen; 0 for simulated people, who see each at once."""
         self.habits = habits()
         self.keeping = Keeping(clock)
         self.outcomes = 0
@@ -121,7 +123,7 @@ class Learner(Judge):
         chance = self.habits.model.chance(features)
         shown = ask.manual or not self.quiets or chance >= self._threshold or explores(suggestion.id)
         tail, lines = document.tail(place), len(document.lines)
-        return Open(suggestion.id, suggestion.text, place, tail, lines, features, chance, shown)
+        return Open(suggestion.id, suggestion.text, place, tail, lines, features, chance, shown, self._clock())
 
     def remembered(
         self, document: Document, window: TextWindow, chosen: Sequence[Snippet], room: int
@@ -172,7 +174,7 @@ class Learner(Judge):
 
     def _ended(self, document: Document, one: Open, end: Became) -> None:
         self._open.pop(document.uri, None)
-        if end == "gone" or not self.enabled:
+        if not self.enabled or not is_outcome(end, self._clock() - one.since, self.glance):
             return
         self._done[one.id] = one.shown
         if len(self._done) > REMEMBERED:

@@ -1,7 +1,8 @@
 """What becomes of suggestions, from what the editor changes: few editors tell. Pure.
 
 A suggestion is right when a piece of it arrives at once, or when its first line is typed; it is wrong at the first
-character that is another. Where the cursor goes elsewhere, it is neither.
+character that is another. Where the cursor goes elsewhere, or the next key comes sooner than it can be seen, it is
+neither.
 """
 
 from __future__ import annotations
@@ -16,6 +17,11 @@ PIECE = 2
 """Characters, blanks aside, that arrive in one change: fewer are a key, as Enter with an indentation is."""
 _PAIRS = ("()", "[]", "{}", '""', "''", "``")
 """What an editor makes of one key."""
+
+GLANCE = 0.3
+"""Seconds that a suggestion must stand to count as seen: some 50 ms until it is drawn, and 250 ms from seeing something
+to not pressing the key that was meant. Roo takes 300 ms too; Cody takes 750 ms, which would leave out those that are
+refused at the first look."""
 
 Became = Literal["taken", "typed", "wrong", "gone"]
 """`typed`: its whole first line, by hand."""
@@ -35,6 +41,8 @@ class Open:
     features: list[float]
     chance: float
     shown: bool
+    since: float
+    """When it was shown, in seconds of the learner's clock, or would have been."""
     typed: int = 0
     """Characters of it that are there."""
 
@@ -57,6 +65,13 @@ def became(one: Open, document: Document, edited: Place | None) -> Became | None
     if len("".join(gained.split())) >= PIECE:
         return "taken"
     return "typed" if common >= len(first_line(one.text)) else None
+
+
+def is_outcome(end: Became, stood: float, glance: float = GLANCE) -> bool:
+    """Whether this end says anything of the suggestion, which stood for so many seconds: what was typed before it could
+    be seen is no answer to it. To take one is always an answer. One that was held back is judged as if it were shown,
+    or else fast typing would make what is held back look worse than what is not."""
+    return end == "taken" or (end != "gone" and stood >= glance)
 
 
 def _since(one: Open, document: Document, edited: Place | None) -> str | None:

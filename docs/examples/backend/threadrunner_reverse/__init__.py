@@ -2,7 +2,8 @@
 
 The daemon starts a process for each loaded model, makes one backend in it and calls it from one thread: `load` once,
 then `submit`, `step` and `cancel` as requests come and go, and last `close`. So nothing here needs a lock, and a crash
-ends this process only. What a method may raise is in threadrunner.api.errors; any other exception is a crash.
+ends this process only. What a method may raise is in threadrunner.api.errors; any other exception is a crash, but in
+`submit`, where it ends that request alone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A backend with several answers, which the prompt tells it: `7 | 8 | hold` are those of candidates 0, 1 and 2.
 
 They are complete one after another, one a step; `hold` never is, and those behind it come all the same. One answer (n
-is 1) is the model's name and the prompt.
+is 1) is the model's name and the prompt; the model `silent` never gives it.
 """
 
 import time
@@ -16,7 +16,7 @@ class _Answers:
     def __init__(self, model: str, params: GenerateParams) -> None:
         said = params.prompt if params.prompt is not None else (params.messages or [])[-1].text
         self.texts = [text.strip() for text in said.split("|")] if params.n > 1 else [f"{model}: {said}"]
-        self.waiting = [i for i, text in enumerate(self.texts) if text != "hold"]
+        self.waiting = [i for i, text in enumerate(self.texts) if text != "hold" and model != "silent"]
         self.n = params.n
         self.votes = params.vote is not None
         self.done = 0

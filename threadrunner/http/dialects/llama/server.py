@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from threadrunner import __version__
 from threadrunner.http import conversation
+from threadrunner.http.dialects.llama import words
 from threadrunner.http.failures import HttpFailure
 from threadrunner.http.gateway import Gateway, fields
 from threadrunner.http.known import sees
@@ -80,9 +81,10 @@ class _About:
         templates = shown.get("templates") or {}
         template = templates.get("default", "")
         context = int(status["context"]) if status else shown.get("context") or 0
+        said = shown.get("defaults") or {}
         caps = _caps(template, templates.get("tool_use"))
         props = {
-            "default_generation_settings": {"n_ctx": context, "params": {**shown.get("sampling", {}), "n_predict": -1}},
+            "default_generation_settings": {"n_ctx": context, "params": {"n_predict": -1, **words.told(said)}},
             "total_slots": _slots(status),
             "model_alias": without_path(shown.get("name", "") or (status["name"] if status else "")),
             # Its name only: where it is on this machine is nothing to a client.
@@ -93,6 +95,7 @@ class _About:
             "endpoint_metrics": True,
             "chat_template": template,
             "chat_template_caps": caps,
+            **({"system_prompt": said["system"]} if "system" in said else {}),
             "build_info": BUILD,
             "is_sleeping": status is None or status["state"] != "ready",
         }
