@@ -26,8 +26,8 @@ from threadrunner.engine.sequence import Sequence
 
 BLOCK = 32
 """Tokens of state that are saved at a time: fewer than most pictures here have, so that blocks end within them."""
-SMALL, WIDE, TALL = png(), png(200, 120, seed=2), png(48, 480, seed=3)
-"""Of 12, 104 and 90 rows."""
+SMALL, WIDE, TALL, LARGE = png(), png(200, 120, seed=2), png(48, 480, seed=3), png(480, 400, seed=4)
+"""Of 12, 104, 90 and 750 rows; the last is more than a batch."""
 ONE = "Look: <__media__> What is it?"
 TWO = "First <__media__> and then <__media__> Which is larger?"
 
@@ -82,7 +82,7 @@ def evict(loaded: Loaded) -> None:
 
 @pytest.mark.parametrize(
     ("prompt", "pictures"),
-    [(ONE, (SMALL,)), (ONE, (WIDE,)), (ONE, (TALL,)), (TWO, (WIDE, TALL)), (TWO, (SMALL, SMALL))],
+    [(ONE, (SMALL,)), (ONE, (WIDE,)), (ONE, (TALL,)), (ONE, (LARGE,)), (TWO, (WIDE, TALL)), (TWO, (SMALL, SMALL))],
 )
 def test_it_says_what_llama_cpps_own_helper_says(
     loaded: Loaded, files: tuple[str, str], prompt: str, pictures: tuple[bytes, ...]
