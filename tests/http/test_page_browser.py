@@ -149,6 +149,37 @@ def test_a_conversation_is_renamed_deleted_and_brought_back(tab: Tab, served: Se
     tab.faultless()
 
 
+# The answer to a new name comes after another look at the conversation, which finds none under the old one.
+LATE = """(() => {
+  const { fetch } = window;
+  let looked;
+  window.fetch = async (url, options) => {
+    const response = await fetch(url, options);
+    if (url.pathname.endsWith("sessions.show") && response.status === 404) setTimeout(looked, 200);
+    if (url.pathname.endsWith("sessions.rename")) {
+      await new Promise((resolve) => {
+        looked = resolve;
+        document.dispatchEvent(new Event("visibilitychange"));
+      });
+    }
+    return response;
+  };
+})()"""
+
+
+def test_who_looks_while_a_conversation_is_renamed_loses_it_not(tab: Tab, served: Served) -> None:
+    tab.open(imported(served, "before", ("a", "b")))
+    tab.wait(DONE, "the conversation")
+    tab.js(LATE)
+    tab.click("#head .title")
+    tab.wait("document.querySelector('dialog input')", "the dialog")
+    tab.browser.call("Input.insertText", text="behind")
+    tab.browser.press("Enter")
+    tab.wait(f"!document.querySelector('dialog') && document.title.startsWith('Behind') && {DONE}", "the new name")
+    assert tab.js("location.hash") == "#/behind"
+    tab.faultless()
+
+
 def test_files_are_sent_as_text_under_their_names(tab: Tab, served: Served) -> None:
     tab.open()
     files = json.dumps([[f"{EVIL}.txt", "line one\n```\n"], ["big.txt", "x" * ((1 << 20) + 1)], ["no.bin", "\x00"]])

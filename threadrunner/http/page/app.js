@@ -21,6 +21,7 @@ class App extends Speaker {
   status = null;
   daemon = null;
   deleting = new Map(); // what ends the time to think again, by conversation
+  renaming = new Set(); // who renames one opens it, if it is open, under its new name
 
   constructor() {
     super();
@@ -137,7 +138,7 @@ class App extends Speaker {
       await this.open(name);
       if (!sticks) this.talk.scroll.scrollTop = scrollTop;
     } catch (failure) {
-      if (failure.kind === "SessionNotFound") this.go(null);
+      if (failure.kind === "SessionNotFound" && this.current === name && !this.renaming.has(name)) this.go(null);
     }
   }
 
@@ -174,8 +175,9 @@ class App extends Speaker {
     try {
       await this.talk.load(name, turn);
     } catch (failure) {
-      if (this.current !== name) return;
-      if (failure.kind === "SessionNotFound") this.go(null);
+      const gone = failure.kind === "SessionNotFound";
+      if (this.current !== name || (gone && this.renaming.has(name))) return;
+      if (gone) this.go(null);
       else this.talk.fault(failure, () => this.route());
       return this.failed(failure);
     }

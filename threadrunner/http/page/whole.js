@@ -24,18 +24,22 @@ export function rename(app, name) {
   const form = h("form", { onsubmit: async (event) => {
     event.preventDefault();
     const wanted = input.value.trim();
+    if (wanted === name) return box.close();
+    app.renaming.add(name);
     try {
-      if (wanted !== name) await call("sessions.rename", { session: name, name: wanted });
+      await call("sessions.rename", { session: name, name: wanted });
     } catch (failure) {
+      app.renaming.delete(name);
       problem.textContent = failure.message;
       return;
     }
     box.close();
-    await app.reload();
-    if (app.current === name && wanted !== name) {
+    if (app.current === name) {
       history.replaceState(null, "", address(wanted));
-      await app.open(wanted);
+      app.open(wanted);
     }
+    app.renaming.delete(name);
+    app.reload();
   } }, input, h("p", { class: "hint" }, "In a shell: ", h("code", {}, `threadrunner -S '${name}' "…"`)), h("button", { type: "submit", class: "main" }, "Rename"));
   const problem = h("p", { class: "problem", role: "alert" });
   form.append(problem);
