@@ -25,8 +25,9 @@ from threadrunner.engine.llama.model import Model
 from threadrunner.engine.png import inflates_too_far
 
 PROMPT = "Look at this: <__media__> What is in the picture?"
-KINDS = ("mlp", "gemma3", "idefics3", "windowed")
-"""Of the encoder; `windowed`: the kind gemma3, and a model some of whose layers look back 48 tokens."""
+KINDS = ("mlp", "gemma3", "idefics3", "windowed", "turning")
+"""Of the encoder; `windowed`: the kind gemma3, and a model some of whose layers look back 48 tokens; `turning`:
+Qwen2-VL's, whose rows have positions by line and column (M-RoPE; see test_turning.py)."""
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +36,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]
     for kind in KINDS:
         path = folder / f"{kind}.gguf"
         words = tiny_sight.sliced_vocabulary() if kind == "idefics3" else None
-        model = tiny.windowed(path) if kind == "windowed" else tiny.untied(path, words, context_length=1024)
-        encoder = "gemma3" if kind == "windowed" else kind
+        if kind == "turning":
+            model = tiny.turning(path, tiny_sight.turning_vocabulary())
+        else:
+            model = tiny.windowed(path) if kind == "windowed" else tiny.untied(path, words, context_length=1024)
+        encoder = {"windowed": "gemma3", "turning": "qwen2vl_merger"}.get(kind, kind)
         made[kind] = {"path": str(model), "mmproj_path": str(tiny_sight.mmproj(folder / f"mm-{kind}.gguf", encoder))}
     return made
 
@@ -56,25 +60,26 @@ def encoded(loaded: Loaded) -> int:
     return loaded.engine.sight.encoded
 
 
-def by_the_helper(path: str, mmproj_path: str, data: bytes, count: int) -> tuple[list[int], list[float]]:
-    """The likeliest tokens behind PROMPT, and the first ones' logits, as llama.cpp's command for pictures gets them."""
+def by_the_helper(path: str, mmproj_path: str, count: int, prompt: str, *pictures: bytes) -> list[int]:
+    """The likeliest tokens behind the prompt, as llama.cpp's command for pictures gets them."""
     mtmd: Any = library.submodule("mtmd_cpp")
     model = Model(path)
-    context = Context(model, n_cells=1024, n_seq=1, n_batch=512, n_ubatch=512, threads=1)
+    context = Context(model, n_cells=2048, n_seq=1, n_batch=512, n_ubatch=512, threads=1)
     params = mtmd.mtmd_context_params_default()
     params.use_gpu, params.n_threads, params.warmup = False, 1, False
     sight = mtmd.mtmd_init_from_file(mmproj_path.encode(), model.handle, params)
     chunks = mtmd.mtmd_input_chunks_init()
-    text = mtmd.mtmd_input_text(PROMPT.encode(), len(PROMPT), True, True)
-    buffer = (ctypes.c_uint8 * len(data)).from_buffer_copy(data)
-    bitmap = mtmd.mtmd_helper_bitmap_init_from_buf(sight, buffer, len(data), False)
-    assert mtmd.mtmd_tokenize(sight, chunks, ctypes.byref(text), (ctypes.c_void_p * 1)(bitmap), 1) == 0
+    text = mtmd.mtmd_input_text(prompt.encode(), len(prompt), True, True)
+    bitmaps = (ctypes.c_void_p * len(pictures))()
+    for i, data in enumerate(pictures):
+        buffer = (ctypes.c_uint8 * len(data)).from_buffer_copy(data)
+        bitmaps[i] = mtmd.mtmd_helper_bitmap_init_from_buf(sight, buffer, len(data), False)
+    assert mtmd.mtmd_tokenize(sight, chunks, ctypes.byref(text), bitmaps, len(pictures)) == 0
     position = ctypes.c_int32()
     status = mtmd.mtmd_helper_eval_chunks(sight, context.handle, chunks, 0, 0, 512, True, ctypes.byref(position))
     assert status == 0
     said: list[int] = []
     row = context.row(-1).copy()
-    first = row.tolist()
     while len(said) < count:
         said.append(int(row.argmax()))
         context.clear_batch()
@@ -84,12 +89,12 @@ def by_the_helper(path: str, mmproj_path: str, data: bytes, count: int) -> tuple
     mtmd.mtmd_free(sight)
     context.close()
     model.close()
-    return said, first
+    return said
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_says_what_llama_cpps_own_helper_says(kind: str, files: dict[str, dict[str, str]]) -> None:
-    said, _ = by_the_helper(**files[kind], data=png(), count=16)
+    said = by_the_helper(*files[kind].values(), 16, PROMPT, png())
     with Loaded(Path(files[kind]["path"]), mmproj_path=files[kind]["mmproj_path"]) as loaded:
         id = loaded.submit(look(special=True))
         loaded.backend.step()
@@ -189,7 +194,7 @@ def test_a_cancel_is_heard_after_the_encoding(seeing: Loaded) -> None:
 
 
 def test_parked_in_memory_and_on_disk(tmp_path: Path, files: dict[str, dict[str, str]]) -> None:
-    for kind in ("mlp", "gemma3"):
+    for kind in ("mlp", "gemma3", "turning"):
         spec = {**files[kind], "cache_dir": str(tmp_path), "cache_bytes": 1 << 24}
         path, long = Path(spec.pop("path")), PROMPT + " It is a long question, so that it is worth a file." * 2
         with Loaded(path, **spec) as loaded:
@@ -283,17 +288,6 @@ def test_an_encoder_of_another_width(tmp_path: Path) -> None:
         loaded.submit(look())
     with pytest.raises(ApiError, match="mismatch between text model"):
         Loaded(model, mmproj_path=other, mmproj_named=True)
-
-
-def test_an_encoder_with_places_by_line_and_column_is_refused_in_words(tmp_path: Path) -> None:
-    """Its rows would be computed with places that are wrong, and more of these be read than there are."""
-    model, encoder = tiny.turning(tmp_path / "model.gguf"), str(tiny_sight.mmproj(tmp_path / "mmproj.gguf"))
-    with Loaded(model, mmproj_path=encoder) as loaded:
-        assert isinstance(loaded.ask(greedy("text goes on")), Generated)
-        with pytest.raises(NotSupported, match="M-RoPE"):
-            loaded.submit(look())
-    with pytest.raises(ApiError, match="M-RoPE"):
-        Loaded(model, mmproj_path=encoder, mmproj_named=True)
 
 
 def test_penalties_and_drafts_see_no_numbers_of_pictures(seeing: Loaded) -> None:

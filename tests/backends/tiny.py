@@ -177,11 +177,21 @@ def windowed(path: Path) -> Path:
     return _write(path, "gemma3", {**bytes_vocabulary(), **LONG, **keys}, shapes)
 
 
-def turning(path: Path) -> Path:
-    """Its tokens may have places by line and column (M-RoPE)."""
-    shapes = {**_ends(), **_attention("blk.0"), "blk.0.attn_output.weight": (WIDTH, WIDTH)}
-    shapes |= {"blk.0.ffn_gate.weight": (WIDTH, FEED), **{f"blk.0.attn_{which}.bias": (WIDTH,) for which in "qkv"}}
-    return _write(path, "qwen2vl", {**bytes_vocabulary(), **LONG, "rope.dimension_sections": [2, 3, 3, 0]}, shapes)
+def turning(path: Path, vocabulary: dict[str, Any] | None = None, *, deep: bool = False) -> Path:
+    """Its tokens may have places by line and column (M-RoPE): Qwen2-VL's kind. `deep`: Qwen3-VL's, in which the rows of
+    a picture bring something to the first layer, too."""
+    vocabulary = vocabulary or bytes_vocabulary()
+    shapes, keys = _ends(vocabulary), {**vocabulary, **LONG, "rope.dimension_sections": [2, 3, 3, 0]}
+    for block in ("blk.0", "blk.1")[: 1 + deep]:
+        shapes |= {**_attention(block), f"{block}.attn_output.weight": (WIDTH, WIDTH)}
+        shapes |= {f"{block}.ffn_gate.weight": (WIDTH, FEED)}
+        if deep:
+            shapes |= {f"{block}.attn_{which}_norm.weight": (WIDTH // 2,) for which in "qk"}
+        else:
+            shapes |= {f"{block}.attn_{which}.bias": (WIDTH,) for which in "qkv"}
+    if deep:
+        return _write(path, "qwen3vl", {**keys, "block_count": 2, "n_deepstack_layers": 1}, shapes)
+    return _write(path, "qwen2vl", keys, shapes)
 
 
 def cut(path: Path) -> Path:
@@ -192,8 +202,8 @@ def cut(path: Path) -> Path:
 STATES = {"cut": cut, "recurrent": mamba, "hybrid": hybrid, "windowed": windowed}
 
 
-def _ends() -> Shapes:
-    words = len(bytes_vocabulary()["tokenizer.ggml.tokens"])
+def _ends(vocabulary: dict[str, Any] | None = None) -> Shapes:
+    words = len((vocabulary or bytes_vocabulary())["tokenizer.ggml.tokens"])
     return dict.fromkeys(("token_embd.weight", "output.weight"), (WIDTH, words)) | {"output_norm.weight": (WIDTH,)}
 
 

@@ -14,6 +14,8 @@ from tests.backends.tiny import CONTROL, NORMAL, WIDTH, Shapes, bytes_vocabulary
 SIDE, PATCH, INNER = 32, 8, 16
 """Pixels of the square that is looked at, and of a patch; floats within the encoder."""
 
+_APART = tuple(f"v.blk.0.attn_{which}." for which in "qkv")
+
 IDEFICS_MARKERS = {
     "\u010a\u010a": NORMAL,  # two line breaks, in GPT-2's letters
     "<fake_token_around_image>": CONTROL,
@@ -27,21 +29,39 @@ def sliced_vocabulary() -> dict[str, Any]:
     return bytes_vocabulary(IDEFICS_MARKERS)
 
 
+def turning_vocabulary() -> dict[str, Any]:
+    """What one of the kind qwen2vl_merger needs."""
+    return bytes_vocabulary({"<|vision_start|>": CONTROL, "<|vision_end|>": CONTROL})
+
+
 def mmproj(path: Path, kind: str = "gemma3", *, width: int = WIDTH, layers: int = 1, **changes: Any) -> Path:
     """`gemma3`: 4 tokens a picture, which look at each other. `mlp`: 16, in order. `idefics3`: a picture is cut into
-    four, each 4 tokens, after the whole in small."""
+    four, each 4 tokens, after the whole in small. `qwen2vl_merger`: a token for each 16 pixels in line and column.
+    `qwen3vl_merger`: the same, and each has a second half for the model's first layer."""
+    turning, deep = kind in ("qwen2vl_merger", "qwen3vl_merger"), kind == "qwen3vl_merger"
     shapes: Shapes = {
         "v.patch_embd.weight": (PATCH, PATCH, 3, INNER),
         "v.position_embd.weight": (INNER, (SIDE // PATCH) ** 2 + (kind == "mlp")),
     }
     if kind == "mlp":
         shapes |= {"v.class_embd": (INNER,), "v.pre_ln.weight": (INNER,), "v.pre_ln.bias": (INNER,)}
+    elif turning:
+        shapes = dict.fromkeys(("v.patch_embd.weight", "v.patch_embd.weight.1"), (PATCH, PATCH, 3, INNER))
+        shapes |= {"v.post_ln.weight": (INNER,), "v.post_ln.bias": (INNER,)}
+        if deep:
+            shapes |= {"v.patch_embd.bias": (INNER,), "v.position_embd.weight": (INNER, (SIDE // PATCH) ** 2)}
+            shapes |= {"v.deepstack.0.norm.weight": (4 * INNER,), "v.deepstack.0.norm.bias": (4 * INNER,)}
+            shapes |= {"v.deepstack.0.fc1.weight": (4 * INNER, 4 * INNER), "v.deepstack.0.fc1.bias": (4 * INNER,)}
+            shapes |= {"v.deepstack.0.fc2.weight": (4 * INNER, width), "v.deepstack.0.fc2.bias": (width,)}
     else:
         shapes |= {"v.patch_embd.bias": (INNER,), "v.post_ln.weight": (INNER,), "v.post_ln.bias": (INNER,)}
     for block in (f"v.blk.{i}" for i in range(layers + (kind == "mlp"))):
         for name in ("attn_q", "attn_k", "attn_v", "attn_out", "ffn_up", "ffn_down"):
             shapes |= {f"{block}.{name}.weight": (INNER, INNER), f"{block}.{name}.bias": (INNER,)}
         shapes |= {f"{block}.{name}.{part}": (INNER,) for name in ("ln1", "ln2") for part in ("weight", "bias")}
+        if deep:
+            shapes = {name: shape for name, shape in shapes.items() if not name.startswith(_APART)}
+            shapes |= {f"{block}.attn_qkv.weight": (INNER, 3 * INNER), f"{block}.attn_qkv.bias": (3 * INNER,)}
     keys: dict[str, Any] = {
         "general.type": "mmproj",
         "clip.has_vision_encoder": True,
@@ -64,6 +84,9 @@ def mmproj(path: Path, kind: str = "gemma3", *, width: int = WIDTH, layers: int 
     elif kind == "idefics3":
         shapes |= {"mm.model.fc.weight": (4 * INNER, width)}
         keys["clip.vision.preproc_image_size"] = 2 * SIDE
+    elif turning:
+        shapes |= {"mm.0.weight": (4 * INNER, 4 * INNER), "mm.0.bias": (4 * INNER,)}
+        shapes |= {"mm.2.weight": (4 * INNER, width), "mm.2.bias": (width,)}
     else:
         shapes |= {"mm.0.weight": (INNER, width), "mm.0.bias": (width,)}
         shapes |= {"mm.2.weight": (width, width), "mm.2.bias": (width,)}

@@ -39,7 +39,9 @@ class CatalogModel(Struct, kw_only=True):
     vocabulary: Annotated[int, described("how many tokens it knows")] | None = None
     fim: Annotated[bool, described("whether it can infill")] | None = None
     chat_template: Annotated[bool, described("whether it was made for conversations")] | None = None
-    vision: Annotated[bool, described("whether an encoder of pictures lies beside it")] | None = None
+    vision: (
+        Annotated[bool, described("whether an encoder of pictures lies beside it, or is named by config.toml")] | None
+    ) = None
     last_used: Annotated[float, described("Unix time")] | None = None
     keeper: Annotated[
         str, described("which program's store the file is in, for example Ollama; empty: ours, or the user's own")
@@ -82,6 +84,9 @@ class ModelShown(CatalogModel, kw_only=True):
         described("what its file recommends, in llama.cpp's words; holds where request, mode and session say nothing"),
     ] = field(default_factory=dict)
     source: Annotated[str, described("where it is fetched from; empty: nowhere")] = ""
+    mmproj: Annotated[
+        str, described("the encoder with which it sees pictures: a file beside it, or one that config.toml names")
+    ] = ""
     templates: (
         Annotated[dict[str, str], described('its chat templates by name, "default" first; where they were asked for')]
         | UnsetType
@@ -109,6 +114,9 @@ class Removed(Struct):
     model: str
     files: list[str]
     size_bytes: int
+    mmproj: (
+        Annotated[str, described("of `files`, its encoder of pictures: no other model here uses it")] | UnsetType
+    ) = UNSET
 
 
 class Loaded(Struct):
@@ -130,9 +138,18 @@ class PullParams(Struct, forbid_unknown_fields=True):
         described("a catalog name, hf:owner/repo[:quantization or file], or the full path of a file or folder to copy",
              min_length=1, max_length=4096),
     ]  # fmt: skip
+    mmproj: Annotated[
+        bool,
+        described("with the encoder of pictures that its repository or folder may have, also of a model that is here"),
+    ] = True
 
 
 class Pulled(Struct):
     model: str
     path: str
-    size_bytes: int
+    size_bytes: Annotated[int, described("all its files together, and `mmproj`")]
+    mmproj: Annotated[str, described("the encoder of pictures that lies beside it")] | UnsetType = UNSET
+    missing: (
+        Annotated[str, described("what its repository has for it beside the model and could not be fetched, and why")]
+        | UnsetType
+    ) = UNSET

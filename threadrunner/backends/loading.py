@@ -29,6 +29,7 @@ from threadrunner.engine.llama.model import Model
 from threadrunner.engine.llama.recommended import recommended
 from threadrunner.engine.llama.vocab import Vocab
 from threadrunner.engine.pairs import Pairs
+from threadrunner.engine.pictures import Positions
 from threadrunner.engine.prompts.template import ChatTemplate
 from threadrunner.engine.threads import Threads
 from threadrunner.paths import state_dir
@@ -138,7 +139,8 @@ def _load(
             attention=attempt.attention,
         )
         made.enter_context(contextlib.closing(context))
-        loaded = _whole(spec, model, context, size, threads)
+        positions = Positions(turning=projector is not None and projector.turns)
+        loaded = _whole(spec, model, context, size, threads, positions)
         loaded.requests.adapters = adapters
         if projector is not None:
             loaded.requests.sight = loaded.engine.sight = seeing.sight(spec, projector, context)
@@ -177,7 +179,9 @@ def _measured(model: Model, threads: int, attention: Attention) -> tuple[int, in
         return max(1, cell), max(1, probe.point_size(0) - empty)
 
 
-def _whole(spec: ModelSpec, model: Model, context: Context, size: sizing.Size, threads: int) -> LoadedModel:
+def _whole(
+    spec: ModelSpec, model: Model, context: Context, size: sizing.Size, threads: int, positions: Positions
+) -> LoadedModel:
     vocab = Vocab(model)
     max_tokens = size.context
     limits = Limits(
@@ -188,7 +192,7 @@ def _whole(spec: ModelSpec, model: Model, context: Context, size: sizing.Size, t
     )
     counter = Threads(threads, machine.clocks(), min(spec.hardware.threads_batch, MAX_THREADS))
     context.set_threads(counter.decode, counter.prefill)
-    engine = Engine(model, vocab, context, limits, _parking(spec, model, context, size))
+    engine = Engine(model, vocab, context, limits, _parking(spec, model, context, size, positions))
     engine.speculation.choose(spec.hardware.drafts)
     return LoadedModel(
         name=spec.name,
@@ -210,7 +214,7 @@ def _whole(spec: ModelSpec, model: Model, context: Context, size: sizing.Size, t
     )
 
 
-def _parking(spec: ModelSpec, model: Model, context: Context, size: sizing.Size) -> Parking:
+def _parking(spec: ModelSpec, model: Model, context: Context, size: sizing.Size, positions: Positions) -> Parking:
     cut = not model.recurrent and not model.n_swa
     # without memory for the points, a window is kept whole, and a recurrent state not at all
     whole = not cut and size.ram_bytes <= 0
@@ -220,6 +224,7 @@ def _parking(spec: ModelSpec, model: Model, context: Context, size: sizing.Size)
         max_bytes=size.ram_bytes,
         block_tokens=sizing.MAX_CONTEXT if whole else size.block_tokens,
         points=not cut and not whole,
+        positions=positions,
     )
 
 

@@ -23,8 +23,8 @@ _PROBES = ((4096, 4096), (4096, 1024), (1024, 4096), (448, 448))
 
 
 NOT_HERE = (
-    "put the mmproj file of the same model beside its GGUF, or name it by `mmproj` in config.toml, and unload the"
-    " model; or use one that has it"
+    "`threadrunner models pull` of it fetches its mmproj file, if its repository has one. Or put that beside its GGUF,"
+    " or name it by `mmproj` in config.toml. Then unload the model; or use one that has it"
 )
 
 
@@ -34,7 +34,7 @@ def load_projector(spec: ModelSpec, model: Model, threads: int) -> tuple[Project
     if not spec.mmproj_path or model.only_embeds:
         return None, NOT_HERE
     try:
-        return _usable(Projector(spec.mmproj_path, model, threads)), ""
+        return _usable(Projector(spec.mmproj_path, model, threads), model), ""
     except LoadError as error:
         if spec.mmproj_named:
             raise
@@ -42,11 +42,11 @@ def load_projector(spec: ModelSpec, model: Model, threads: int) -> tuple[Project
         return None, str(error)
 
 
-def _usable(projector: Projector) -> Projector:
+def _usable(projector: Projector, model: Model) -> Projector:
     """Raises LoadError."""
     text = ""
-    if projector.turns:
-        text = "encoders that give rows and columns places of their own (M-RoPE, as Qwen-VL's) are not supported yet"
+    if projector.turns and (model.recurrent or model.n_swa):
+        text = "pictures by line and column (M-RoPE) for a model with a recurrent state or a window are not supported"
     elif not projector.sees:
         text = "the encoder is for sound alone, which is not supported"
     if text:

@@ -8,7 +8,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from threadrunner.engine.adapters import PLAIN, Blend
-from threadrunner.engine.pictures import Span
+from threadrunner.engine.pictures import Span, Turned, position
 from threadrunner.engine.prompts.detokenizer import Cutter
 
 if TYPE_CHECKING:
@@ -123,6 +123,21 @@ class Sequence:
         request = self.request
         wanted = request.scored is not None and self.index == request.first
         return wanted and len(self.prompt_logprobs) < len(request.prompt) - 1
+
+    def position(self, place: int) -> int:
+        """Where llama.cpp has what is at a place of the tokens."""
+        if not self.request.spans:
+            return place
+        return position([Turned(s.begin, s.end, s.positions) for s in self.request.spans if s.positions], place)
+
+    def reaching(self, last: int) -> int:
+        """How many tokens are evaluated after a batch that failed, of which llama.cpp has some, up to position `last`.
+        Of a picture whose rows have one position it has none then: it forgets all from the first that failed on."""
+        if (span := self.span) is not None and span.positions:
+            return span.begin
+        if not any(span.positions for span in self.request.spans):
+            return last + 1
+        return self.evaluated + max(0, last + 1 - self.position(self.evaluated))
 
     @property
     def span(self) -> Span | None:

@@ -14,7 +14,7 @@ from threadrunner.engine.errors import Unsupported
 from threadrunner.engine.llama.context import OK, Context
 from threadrunner.engine.llama.errors import UnreadablePicture
 from threadrunner.engine.llama.mtmd import Chunks, Part, Projector, Rows
-from threadrunner.engine.llama.row_batch import RowBatch
+from threadrunner.engine.llama.row_batch import RowBatch, by_line, in_order
 from threadrunner.engine.pictures import Picture, Span, places
 from threadrunner.engine.png import inflates_too_far
 from threadrunner.engine.scheduler import Pace, Scheduler
@@ -60,8 +60,9 @@ class Sight:
         for part in self._layout(width, height):
             if isinstance(part, Part):
                 self._check(part)
-                spans.append(Span(picture, len(spans), begin + len(tokens), part.size))
-                tokens += places(picture, spans[-1].part, part.size)
+                positions = part.positions if part.columns else 0
+                spans.append(Span(picture, len(spans), begin + len(tokens), part.size, positions, part.columns))
+                tokens += places(picture, spans[-1].part, part.size, positions)
             else:
                 tokens += part
         return tokens, spans
@@ -75,7 +76,7 @@ class Sight:
         return known
 
     def _check(self, part: Part) -> None:
-        if part.size > self._context.n_batch or not (self.projector.causal or part.size <= self._context.n_ubatch):
+        if not self.projector.causal and part.size > self._context.n_ubatch:
             raise Unsupported(
                 f"the picture takes {part.size} tokens, more than can be looked at at once; make it smaller"
             )
@@ -128,9 +129,10 @@ class Sight:
         assert span is not None
         key = (span.picture.digest, span.part)
         self._rows.move_to_end(key)
-        begin = sequence.evaluated
-        causal, began = self.projector.causal, time.monotonic()
-        status = self._batch.decode(sequence.seq, begin, self._rows[key], begin - span.begin, size, causal=causal)
+        first, position = sequence.evaluated - span.begin, sequence.position(sequence.evaluated)
+        where = by_line(position, first, size, span.columns) if span.columns else in_order(position, size)
+        began = time.monotonic()
+        status = self._batch.decode(sequence.seq, self._rows[key], first, where, causal=self.projector.causal)
         if status == OK:
             pace.learn(size, time.monotonic() - began)
         return status

@@ -64,19 +64,19 @@ class BatchFiller:
         context = self._context
         if chunks is self._filled:
             for sequence, _, place, _ in chunks:
-                context.replace(place or 0, sequence.evaluated, sequence.tokens[-1])
+                context.replace(place or 0, sequence.position(sequence.evaluated), sequence.tokens[-1])
             return
         self._filled = ()
         context.clear_batch()
         for sequence, size, logits_at, draft in chunks:
             begin = sequence.evaluated
-            tokens = sequence.tokens[begin : begin + size]
+            tokens, position = sequence.tokens[begin : begin + size], sequence.position(begin)
             if sequence.scoring:
-                context.add_all_outputs(sequence.seq, begin, tokens)
+                context.add_all_outputs(sequence.seq, position, tokens)
             else:
-                context.add(sequence.seq, begin, tokens, logits_at is not None)
+                context.add(sequence.seq, position, tokens, logits_at is not None)
             if draft:
-                context.add_all_outputs(sequence.seq, begin + size, draft)
+                context.add_all_outputs(sequence.seq, position + size, draft)
                 sequence.drafted = len(draft)
         if all(chunk.size == 1 and not chunk.draft and chunk.logits_at is not None for chunk in chunks):
             self._filled = chunks

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.backends import tiny as models
+from tests.backends import tiny_sight
 from tests.daemon.gguf.ggufs import made
 from tests.shell import Shell
 
@@ -99,6 +100,22 @@ def test_pulling_a_file_and_a_folder_from_where_the_shell_stands(shell: Shell) -
     again = shell.run("models", "pull", "given/one.gguf")
     assert again.returncode == 3
     assert "has a file one.gguf already" in again.stderr
+
+
+def test_an_encoder_of_pictures_comes_and_goes_with_its_model_in_words(shell: Shell) -> None:
+    given = shell.work / "given"
+    given.mkdir()
+    (given / "Eye-Q4_0.gguf").write_bytes(made())
+    tiny_sight.mmproj(given / "mmproj-model-f16.gguf")
+    assert "kB, with its encoder of pictures)" in shell.run("models", "pull", "given").stdout
+    encoder = shell.home / "models" / "mmproj-Eye-f16.gguf"
+    lines = shell.run("models", "show", "Eye-Q4_0").stdout.splitlines()
+    assert ["pictures", "by", str(encoder)] in [line.split() for line in lines]
+    assert ["can", "infill,pictures"] in [line.split() for line in lines]
+    removed = shell.run("models", "rm", "Eye-Q4_0").stdout
+    assert f"{encoder}: removed (its encoder of pictures, which no other model here uses)" in removed
+    shell.run("models", "pull", "--no-mmproj", "given")
+    assert not encoder.exists()
 
 
 def test_pulling_a_model_that_nobody_knows(shell: Shell) -> None:

@@ -199,7 +199,7 @@ def test_a_full_disk_is_found_out_before_a_byte_is_fetched(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = hub_process.File("Tiny-Q4_K_M.gguf", 1 << 40, "")
-    monkeypatch.setattr(hub_process, "ask", lambda repo, wanted: ("0" * 40, [file]))
+    monkeypatch.setattr(hub_process, "ask", lambda repo, _: hub_process.Wanted(repo, "0" * 40, [file]))
     monkeypatch.setattr(staging.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1 << 30}))
     with pytest.raises(FetchFailed, match=r"1048640 MB more are needed in .*, 1024 MB are free") as caught:
         hub_process.fetch(REPO, "", tmp_path)

@@ -33,7 +33,7 @@ def quiet(done: int, total: int) -> None: ...
 
 
 def copied(source: Path, models: Path) -> str:
-    return asyncio.run(Downloads().copy(str(source), str(models), quiet))
+    return asyncio.run(Downloads().copy(str(source), str(models), quiet)).path
 
 
 def test_nothing_is_fetched_through_a_link_that_leads_out(models: Path, elsewhere: Path) -> None:
@@ -76,7 +76,8 @@ def test_what_arrives_is_not_written_through_a_link(models: Path, elsewhere: Pat
 
 def test_a_commit_is_never_a_path(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (models / "repo" / ".pull-").mkdir(parents=True)
-    monkeypatch.setattr(hub_process, "ask", lambda *_: ("/../../../..", [hub_process.File("m.gguf", 1, "")]))
+    asked = hub_process.Wanted("owner/repo", "/../../../..", [hub_process.File("m.gguf", 1, "")])
+    monkeypatch.setattr(hub_process, "ask", lambda *_: asked)
     monkeypatch.setattr(hub_process.Transfer, "run", lambda _: (_ for _ in ()).throw(FetchFailed("enough")))
     with pytest.raises(FetchFailed, match="enough"):
         hub_process.fetch("owner/repo", "", models / "repo")

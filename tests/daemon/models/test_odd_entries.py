@@ -79,6 +79,12 @@ def test_only_the_odd_ones_are_left_out(odd: Path) -> None:
     assert catalog.resolve("good", str(odd)).present
 
 
+def test_of_a_fetch_under_way_nothing_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / ".pull-0123-m.gguf").mkdir()
+    assert folders.models_in(str(tmp_path)) == []
+    assert caplog.messages == []
+
+
 def test_each_is_said_once(odd: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         for _ in range(3):

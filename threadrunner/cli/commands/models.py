@@ -41,7 +41,11 @@ def arguments(parser: Parser) -> None:
     )
     add_json(action)
     source = "a catalog name, hf:owner/repo[:quantization or file], or a file or folder to copy"
-    actions.add("pull", "fetch one", pull).add_argument("model", metavar="MODEL", help=source)
+    action = actions.add("pull", "fetch one", pull)
+    action.add_argument("model", metavar="MODEL", help=source)
+    action.add_argument(
+        "--no-mmproj", action="store_true", help="without the encoder of pictures that may be beside it"
+    )
     action = actions.add("rm", "delete one's files from the models folder", remove)
     action.add_argument("model", metavar="MODEL", help="a name that `threadrunner models list` shows")
 
@@ -131,6 +135,7 @@ def show(options: Namespace) -> int:
         ("kept by", model["keeper"]),
         ("source", model["source"]),
         *(("file", file) for file in model["files"]),
+        ("pictures by", model.get("mmproj") or ""),
         *_options(model),
         *((name, str((model.get("facts") or {}).get(name, ""))) for name in ("gpu", "cache")),
     ]
@@ -221,15 +226,22 @@ def _one_line(value: Any) -> str:
 
 def pull(options: Namespace) -> int:
     name = request.model_name(options.model, folders=True)
-    pulled = request.ask("models.pull", {"model": name})
-    render.out(f"{pulled['model']}: {pulled['path']} ({render.size(pulled['size_bytes'])})\n")
-    return exits.OK
+    pulled = request.ask("models.pull", {"model": name, **({"mmproj": False} if options.no_mmproj else {})})
+    eyes = ", with its encoder of pictures" if "mmproj" in pulled else ""
+    render.out(f"{pulled['model']}: {pulled['path']} ({render.size(pulled['size_bytes'])}{eyes})\n")
+    if "missing" not in pulled:
+        return exits.OK
+    render.say(
+        f"the model is here, and takes no pictures: {pulled['missing']}. (With --no-mmproj the model alone is fetched.)"
+    )
+    return exits.MODEL
 
 
 def remove(options: Namespace) -> int:
     removed = request.ask("models.remove", {"model": request.model_name(options.model)})
     for file in removed["files"]:
-        render.out(f"{file}: removed\n")
+        why = " (its encoder of pictures, which no other model here uses)" if file == removed.get("mmproj") else ""
+        render.out(f"{file}: removed{why}\n")
     render.say(f"{render.size(removed['size_bytes'])} are free again")
     return exits.OK
 

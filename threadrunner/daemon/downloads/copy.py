@@ -12,23 +12,32 @@ from threadrunner.api.errors import ModelLoadFailed
 from threadrunner.daemon.downloads import staging
 from threadrunner.daemon.gguf.check import Facts
 from threadrunner.daemon.gguf.names import printable
+from threadrunner.daemon.gguf.parts import file_size
+from threadrunner.daemon.models import encoder_names
 
 BLOCK = 16 << 20
 
 
-async def copy_model(facts: Facts, folder: Path, report: staging.Report) -> str:
-    """Returns the copy's path. Raises ModelLoadFailed if its place is taken, FetchFailed, OSError."""
+async def copy_model(facts: Facts, encoder: str, folder: Path, report: staging.Report) -> str:
+    """Returns the copy's path; `encoder` is that of its pictures, or empty.
+
+    Raises ModelLoadFailed if its place is taken, FetchFailed, OSError.
+    """
     names = [os.path.basename(file) for file in facts.files]
     if taken := [name for name in names if os.path.lexists(folder / name)]:
         raise _taken(folder, taken[0])
-    staging.check_space(folder, facts.size)
+    sources = dict(zip(names, facts.files, strict=True))
+    if encoder and not os.path.lexists(folder / (name := encoder_names.local_name(encoder, names[0]))):
+        sources[name] = encoder  # else another size of the model has brought it
+    total = sum(map(file_size, sources.values()))
+    staging.check_space(folder, total)
     loop, cancelled = asyncio.get_running_loop(), threading.Event()
 
     def tell(done: int) -> None:
-        loop.call_soon_threadsafe(report, done, facts.size)
+        loop.call_soon_threadsafe(report, done, total)
 
     try:
-        await asyncio.to_thread(_copy, facts.files, folder, tell, cancelled)
+        await asyncio.to_thread(_copy, sources, folder, tell, cancelled)
     except FileExistsError as error:  # another copy was quicker
         raise _taken(folder, str(error.filename2 or error.filename)) from None
     finally:
@@ -41,11 +50,12 @@ def _taken(folder: Path, name: str) -> ModelLoadFailed:
     return ModelLoadFailed(f"{folder} has a file {shown} already; `threadrunner models rm` it first, or rename")
 
 
-def _copy(files: tuple[str, ...], folder: Path, tell: Callable[[int], None], cancelled: threading.Event) -> None:
+def _copy(sources: dict[str, str], folder: Path, tell: Callable[[int], None], cancelled: threading.Event) -> None:
+    """`sources` are paths, by the names that the copies get."""
     done = 0
     with staging.workspace(folder) as work:
-        for file in files:
-            copied = work / os.path.basename(file)
+        for name, file in sources.items():
+            copied = work / name
             with open(file, "rb") as source, copied.open("wb") as target:
                 # The kernel copies, and if the file system can, it only shares the blocks.
                 while not cancelled.is_set() and (
@@ -58,4 +68,4 @@ def _copy(files: tuple[str, ...], folder: Path, tell: Callable[[int], None], can
             if cancelled.is_set():
                 return
             staging.settle(copied, sha256="")
-        staging.add(work, [os.path.basename(file) for file in files], folder)
+        staging.add(work, [*sources], folder)

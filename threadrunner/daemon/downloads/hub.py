@@ -13,21 +13,22 @@ from pathlib import Path
 from typing import Any
 
 from threadrunner.api.errors import FetchFailed, from_wire
-from threadrunner.daemon.downloads.staging import Report
+from threadrunner.daemon.downloads.staging import Fetched, Parts, Report
 from threadrunner.daemon.models.reference import Hub
 
 _LINE_LIMIT = 1 << 20
 """Bytes of one line of the process's output."""
 
 
-async def pull(hub: Hub, folder: Path, report: Report) -> str:
-    """Returns the (first) file's path once all are there.
+async def pull(hub: Hub, folder: Path, report: Report, parts: Parts) -> Fetched:
+    """The (first) file's path, once all are there.
 
     Raises what hub_process.py reports: FetchFailed, ModelNotFound or ModelLoadFailed, whose text says what to do; it
     ends by itself without a report only if it is killed or has a defect, which is a FetchFailed without a reason.
     """
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-m", "threadrunner.daemon.downloads.hub_process", hub.repo, hub.wanted, str(folder),
+        sys.executable, "-P", "-m", "threadrunner.daemon.downloads.hub_process",
+        hub.repo, hub.wanted, str(folder), parts,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -50,7 +51,7 @@ async def pull(hub: Hub, folder: Path, report: Report) -> str:
             await process.wait()
         complaints.cancel()
     if "path" in message:
-        return str(message["path"])
+        return Fetched(message["path"], message["missing"])
     if "error" in message:
         raise from_wire(message["error"])
     last_words = stderr.splitlines() or [f"the fetch ended with code {process.returncode}"]

@@ -1,10 +1,11 @@
-"""`python -m threadrunner.daemon.downloads.hub_process REPO WANTED FOLDER`: fetch a model from the Hugging Face hub.
+"""`python -m threadrunner.daemon.downloads.hub_process REPO WANTED FOLDER PARTS`: fetch a model from the Hugging Face
+hub; PARTS is one of staging.Parts.
 
-Writes one JSON object a line: {"done", "total"} as it goes, and at its end {"path"} or {"error"}, which is an error as
-on the wire (code, message, data). If it is ended or the connection is cut, what has arrived stays in a `.pull-*`
-folder, and the next run continues from there. huggingface_hub knows the endpoint (HF_ENDPOINT), the user's token
-(HF_TOKEN, or the one `hf auth login` has stored) and the proxy; the transfer is ours, because huggingface_hub keeps
-nothing of a transfer that was cut.
+Writes one JSON object a line: {"done", "total"} as it goes, and at its end {"path", "missing"} or {"error"}, which is
+an error as on the wire (code, message, data). If it is ended or the connection is cut, what has arrived stays in a
+`.pull-*` folder, and the next run continues from there. huggingface_hub knows the endpoint (HF_ENDPOINT), the user's
+token (HF_TOKEN, or the one `hf auth login` has stored) and the proxy; the transfer is ours, because huggingface_hub
+keeps nothing of a transfer that was cut.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ import time
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from threadrunner.api.errors import ApiError, FetchFailed, ModelNotFound
+from threadrunner.api.errors import ApiError, FetchFailed, ModelLoadFailed, ModelNotFound
 from threadrunner.daemon.downloads import staging
-from threadrunner.daemon.downloads.staging import arrived
+from threadrunner.daemon.downloads.staging import Fetched, Parts, arrived
 from threadrunner.daemon.gguf.check import check_gguf
-from threadrunner.daemon.models import selection
+from threadrunner.daemon.gguf.mmproj import check_mmproj
+from threadrunner.daemon.models import encoder_names, mmproj, selection
 from threadrunner.system import files
 
 TRIES = 5
@@ -48,11 +50,27 @@ class File(NamedTuple):
         return PurePosixPath(self.name).name
 
 
-def main(repo: str, wanted: str, folder: str) -> int:
+class Wanted(NamedTuple):
+    """What a name means in a repository."""
+
+    repo: str
+    commit: str
+    files: list[File]
+    """The model's, the first part first."""
+    encoder: File | None = None
+    """Of pictures, for this model."""
+
+    def workspace(self, file: str) -> str:
+        """Where that waits until it is whole. The commit is what the server says, and becomes a part of a path."""
+        return f"{re.sub('[^0-9a-z]', '', self.commit)[:12]}-{file}"
+
+
+def main(repo: str, wanted: str, folder: str, parts: Parts = "both") -> int:
     """Fetch, and write lines. Returns the exit code."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
-        _write(path=fetch(repo, wanted, Path(folder)))
+        fetched = fetch(repo, wanted, Path(folder), parts)
+        _write(path=fetched.path, missing=fetched.missing)
     except OSError as error:
         return _failed(staging.disk_failure(error, Path(folder)))
     except ApiError as error:
@@ -69,28 +87,64 @@ def _write(**line: object) -> None:
     print(json.dumps(line), flush=True)
 
 
-def fetch(repo: str, wanted: str, folder: Path) -> str:
-    """Returns the (first) file's path.
+def fetch(repo: str, wanted: str, folder: Path, parts: Parts = "both") -> Fetched:
+    """The (first) file's path, and why the encoder of pictures that the repository has beside it could not be had: a
+    model without one is of use too.
 
     Raises FetchFailed, ModelNotFound, ModelLoadFailed for a file that is not a usable model, OSError of the disk.
     """
-    commit, files = ask(repo, wanted)
-    names = [file.local_name for file in files]
-    # The commit is what the server says, and becomes a part of a path.
-    with staging.resumable(folder, f"{re.sub('[^0-9a-z]', '', commit)[:12]}-{names[0]}") as work:
-        if all(arrived(folder / file.local_name) == file.size for file in files):
-            return str(folder / names[0])  # another request has just brought the same files
-        staging.check_space(work, sum(file.size - arrived(work / file.local_name) for file in files) + SPARE)
-        before, total = 0, sum(file.size for file in files)
-        for file in files:
-            Transfer(repo, commit, file, work / file.local_name, TransferProgress(before, total)).run()
-            before += file.size
-        check_gguf(str(work / names[0]))
-        return staging.publish(work, names, folder)
+    asked = ask(repo, wanted)
+    names = [file.local_name for file in asked.files]
+    first = folder / names[0]
+    with staging.resumable(folder, asked.workspace(names[0])) as work:
+        # else another request has just brought the same files
+        new = parts != "encoder" and not all(arrived(folder / file.local_name) == file.size for file in asked.files)
+        files = asked.files if new else []
+        encoder = asked.encoder if parts != "model" and not mmproj.beside(str(first)) else None
+        sizes = [file.size for file in (*files, *filter(None, [encoder]))]
+        staging.check_space(work, sum(sizes) - sum(arrived(work / file.local_name) for file in files) + SPARE)
+        for number, file in enumerate(files):
+            progress = TransferProgress(sum(sizes[:number]), sum(sizes))
+            Transfer(asked, file, work / file.local_name, progress).run()
+        if files:
+            check_gguf(str(work / names[0]))
+        missing = ""
+        if encoder is not None:  # before the model has its name: it would be loaded blind
+            progress = TransferProgress(sum(sizes[: len(files)]), sum(sizes))
+            missing = _bring_encoder(asked, encoder, first, progress)
+        if files:
+            staging.publish(work, names, folder)
+    return Fetched(str(first), missing)
 
 
-def ask(repo: str, wanted: str) -> tuple[str, list[File]]:
-    """The repository's commit, and the files to fetch. Raises FetchFailed, ModelNotFound."""
+def _bring_encoder(asked: Wanted, encoder: File, model: Path, progress: TransferProgress) -> str:
+    """Put it beside the model. Returns why that could not be done; what has come of it is kept for the next time."""
+    name = encoder_names.local_name(encoder.name, model.name)
+    try:
+        # A workspace of its own: two sizes of a model share one encoder.
+        with staging.resumable(model.parent, asked.workspace(name)) as work:
+            if not mmproj.beside(str(model)):
+                Transfer(asked, encoder, work / name, progress).run()
+                _check_encoder(work / name)
+                staging.publish(work, [name], model.parent)
+    except (ApiError, OSError) as error:
+        failure = error if isinstance(error, ApiError) else staging.disk_failure(error, model.parent)
+        return f"the encoder of pictures {encoder.name}: {failure.message}"
+    return ""
+
+
+def _check_encoder(path: Path) -> None:
+    """Raises ModelLoadFailed, and removes it, for one that is of no use here."""
+    try:
+        if not check_mmproj(str(path)).vision:
+            raise ModelLoadFailed("it is for sound alone, which is not supported")
+    except ModelLoadFailed:
+        path.unlink()
+        raise
+
+
+def ask(repo: str, wanted: str) -> Wanted:
+    """What to fetch. Raises FetchFailed, ModelNotFound."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 
@@ -120,10 +174,12 @@ def ask(repo: str, wanted: str) -> tuple[str, list[File]]:
         raise ModelNotFound(str(error)) from None
     if absent := [name for name in chosen if name not in siblings]:
         raise ModelNotFound(f"the repository lacks {absent[0]}, a part of {chosen[0]}")
-    return info.sha or "main", [
+    encoder = encoder_names.along(chosen[0], siblings)
+    files = [
         File(name, siblings[name].size or 0, siblings[name].lfs.sha256 if siblings[name].lfs else "")  # type: ignore[union-attr]
-        for name in chosen
+        for name in [*chosen, *filter(None, [encoder])]
     ]
+    return Wanted(repo, info.sha or "main", files[: len(chosen)], files[-1] if encoder else None)
 
 
 def _gated(repo: str) -> FetchFailed:
@@ -155,9 +211,8 @@ class TransferProgress:
 class Transfer:
     """One file: from what is here already to its end, over as many connections as it takes."""
 
-    def __init__(self, repo: str, commit: str, file: File, path: Path, progress: TransferProgress) -> None:
-        self._repo = repo
-        self._commit = commit
+    def __init__(self, asked: Wanted, file: File, path: Path, progress: TransferProgress) -> None:
+        self._asked = asked
         self._file = file
         self._path = path
         self._progress = progress
@@ -191,7 +246,7 @@ class Transfer:
         from huggingface_hub import get_session, hf_hub_url
         from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # public by its documentation
 
-        url = hf_hub_url(self._repo, self._file.name, revision=self._commit)
+        url = hf_hub_url(self._asked.repo, self._file.name, revision=self._asked.commit)
         # Compressed on the way, an offset would mean something else on both ends.
         headers = {**build_hf_headers(), "Accept-Encoding": "identity", "Range": f"bytes={have}-"}
         with get_session().stream("GET", url, headers=headers, follow_redirects=True, timeout=TIMEOUT) as answer:
@@ -210,7 +265,7 @@ class Transfer:
     def _check_status(self, status: int, code: str) -> None:
         """Raises what an answer without the file means: OSError for one that may be better next time."""
         if code == "GatedRepo":  # the list of its files is open to everybody, the files are not
-            raise _gated(self._repo)
+            raise _gated(self._asked.repo)
         if status in (401, 403):
             text = f"the hub refuses {self._file.name} (status {status}); set HF_TOKEN and restart the daemon"
             raise FetchFailed(text, reason="forbidden")
@@ -226,4 +281,4 @@ def _no_link(path: str, flags: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(main(*sys.argv[1:]))  # type: ignore[arg-type]  # as hub.py writes them

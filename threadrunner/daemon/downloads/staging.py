@@ -17,12 +17,24 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from threadrunner.api.errors import FetchFailed
 from threadrunner.system import files, locks
 
 Report = Callable[[int, int], None]
 """Called with the bytes that have arrived, and with all that are expected."""
+
+Parts = Literal["model", "encoder", "both"]
+"""What of a repository is fetched: the model's files, or what else it has for it (its encoder of pictures), or both."""
+
+
+class Fetched(NamedTuple):
+    path: str
+    """Of the (first) file."""
+    missing: str = ""
+    """What else of the repository could not be had, and why."""
+
 
 PREFIX = ".pull-"
 STALE = 7 * 24 * 3600

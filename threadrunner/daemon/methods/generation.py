@@ -29,6 +29,7 @@ from threadrunner.api.models import LoadParams
 from threadrunner.api.sampling import SamplingParams, Target
 from threadrunner.config import ConfigError
 from threadrunner.daemon.downloads.downloads import Downloads
+from threadrunner.daemon.downloads.staging import Parts
 from threadrunner.daemon.live_config import LiveConfig
 from threadrunner.daemon.methods import consent
 from threadrunner.daemon.methods.choice import NOTHING, ModelChoice, Preference, Reason, choose_model
@@ -167,7 +168,9 @@ class Generation:
         if model.remote is not None:
             self._config.check()  # it may forbid to ask
             consent.check_online(model.name, offline=offline or self._config.current.offline)
-        return model if choice.backend != "llama" else await self._fetched(model, offline, sink)
+        if choice.backend != "llama":
+            return model
+        return await self._fetched(model, offline, sink, "model" if self._fleet.encoder_named(model) else "both")
 
     async def _with_companions(self, model: ModelRef, backend: str, offline: bool, sink: Sink) -> ModelRef:
         """With the small model and the adapters that config.toml has for it, and with its encoder of pictures, where it
@@ -175,7 +178,7 @@ class Generation:
         small, encoder, listed, template = self._fleet.companions(model, backend)
         if small:
             try:
-                draft = await self._fetched(await self._catalog.resolve(small), offline, sink)
+                draft = await self._fetched(await self._catalog.resolve(small), offline, sink, "model")
             except ApiError as error:
                 raise type(error)(f"the draft_model of {model.name}: {error.message}", **error.facts) from None
             model = model._replace(draft=draft.path)
@@ -190,7 +193,7 @@ class Generation:
             return model
         return model._replace(mmproj=await asyncio.to_thread(mmproj.find, model.path, encoder, self._catalog.folder))
 
-    async def _fetched(self, model: ModelRef, offline: bool, sink: Sink) -> ModelRef:
+    async def _fetched(self, model: ModelRef, offline: bool, sink: Sink, parts: Parts) -> ModelRef:
         if model.present:
             return model
         self._config.check()  # it may forbid to fetch
@@ -200,7 +203,8 @@ class Generation:
                 f"{model.name}` with a network, or use a GGUF file of yours: -m /path/to/model.gguf",
                 model=model.name,
             )
-        return await self._downloads.ensure(model, lambda done, total: sink.progress("download", done, total))
+        fetched = await self._downloads.ensure(model, partial(sink.progress, "download"), parts=parts)
+        return model._replace(path=fetched.path)
 
 
 class Chosen(NamedTuple):

@@ -30,11 +30,12 @@ from threadrunner.api.models import (
 )
 from threadrunner.config import ConfigError
 from threadrunner.daemon.downloads.downloads import Downloads
-from threadrunner.daemon.gguf.names import meant
+from threadrunner.daemon.downloads.staging import Fetched, Report
+from threadrunner.daemon.gguf.names import meant, printable
 from threadrunner.daemon.live_config import LiveConfig
 from threadrunner.daemon.methods.context import Call, Handler, plain
 from threadrunner.daemon.methods.generation import Generation
-from threadrunner.daemon.models import inventory, remotes, removal, templates
+from threadrunner.daemon.models import inventory, mmproj, remotes, removal, templates
 from threadrunner.daemon.models.catalog import Catalog
 from threadrunner.daemon.models.inventory import ListingContext
 from threadrunner.daemon.models.last_used import LastUsed
@@ -143,7 +144,9 @@ class ModelMethods:
         await self._fleet.unload(holding)
         for name in {model.name, *(resident.model.name for resident in holding)}:
             await asyncio.to_thread(kept_state.forget, self._cache_dir, name)
-        return await asyncio.to_thread(removal.remove, model, self._catalog.folder)
+        options = self._config.current
+        named = [table.get("mmproj") for table in options.models.values() if isinstance(table, dict)]
+        return await asyncio.to_thread(removal.remove, model, self._catalog.folder, [*named, options.mmproj])
 
     async def load(self, call: Call, params: LoadParams) -> Loaded:
         async with self._generation.use(self._generation.choose(params), params, call.outlet) as used:
@@ -163,14 +166,31 @@ class ModelMethods:
         def report(done: int, total: int) -> None:
             call.outlet.progress("download", done, total)
 
+        fetched = Fetched("")
         if os.path.isabs(params.model):
-            path = ""
             for file in await asyncio.to_thread(inventory.models_at, meant(params.model)):
-                path = await self._downloads.copy(file, self._catalog.folder, report)
+                fetched = await self._downloads.copy(file, self._catalog.folder, report, encoder=params.mmproj)
         else:
-            path = (await self._downloads.ensure(await self._here(params.model), report)).path
-        pulled = ModelRef("", path)
-        return Pulled(params.model, pulled.shown_path, pulled.size_bytes)
+            fetched = await self._brought(await self._here(params.model), report, encoder=params.mmproj)
+        beside = await asyncio.to_thread(mmproj.beside, fetched.path)
+        pulled = ModelRef("", fetched.path, mmproj=beside)
+        return Pulled(
+            params.model,
+            pulled.shown_path,
+            pulled.size_bytes,
+            mmproj=printable(beside) or UNSET,
+            missing=fetched.missing or UNSET,
+        )
+
+    async def _brought(self, model: ModelRef, report: Report, *, encoder: bool) -> Fetched:
+        """With the encoder of pictures that its repository has, if config.toml names no other."""
+        encoder = encoder and not self._fleet.encoder_named(model)
+        if not model.present:
+            return await self._downloads.ensure(model, report, parts="both" if encoder else "model")
+        ours = model.hub is not None and not model.keeper and not self._config.current.offline
+        if encoder and ours and not await asyncio.to_thread(mmproj.beside, model.path):
+            return await self._downloads.complete(model, report)
+        return Fetched(model.path)
 
     async def _here(self, name: str) -> ModelRef:
         """Raises InvalidParams for a model on another machine."""
@@ -187,4 +207,6 @@ class ModelMethods:
             loaded={resident.model.path for resident in self._fleet.loaded},
             default=default,
             last_used=self._last_used.times(),
+            folder=self._catalog.folder,
+            mmproj=self._fleet.encoder_named,
         )

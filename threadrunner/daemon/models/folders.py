@@ -58,6 +58,8 @@ def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
 def _is_file(entry: os.DirEntry[str]) -> bool:
     if _answers(entry, entry.is_file):
         return True
+    if entry.name.startswith(".") and entry.is_dir(follow_symlinks=False):
+        return False  # what is being fetched: nothing to say of it
     try:
         kind = _KINDS.get(stat.S_IFMT(entry.stat().st_mode), "not a file")
         say_once(entry.path, f"is left out of the models: it is {kind}")

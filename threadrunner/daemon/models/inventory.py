@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -17,8 +18,8 @@ from threadrunner.daemon.gguf.names import printable
 from threadrunner.daemon.models import mmproj, selection
 from threadrunner.daemon.models.reference import ModelRef
 
-_TURNING = ("qwen2vl", "qwen3vl", "qwen3vlmoe", "qwen35", "qwen35moe", "paddleocr")
-"""Architectures with M-RoPE."""
+_BLIND = ("qwen35", "qwen35moe")
+"""Architectures with M-RoPE and a recurrent state, which take no pictures here."""
 
 
 class ListingContext(NamedTuple):
@@ -30,6 +31,10 @@ class ListingContext(NamedTuple):
     """The path of the model that answers if a request names none."""
     last_used: dict[str, float]
     """Unix time by path."""
+    folder: str = ""
+    """Of models."""
+    mmproj: Callable[[ModelRef], str] = lambda _: ""
+    """What config.toml says of a model's encoder of pictures; empty: nothing."""
 
     def by_files(self) -> ListingContext:
         """The same by real paths, since a file may have several names. Blocking."""
@@ -38,7 +43,8 @@ class ListingContext(NamedTuple):
             real = os.path.realpath(path)
             last_used[real] = max(when, last_used.get(real, 0.0))
         default = os.path.realpath(self.default) if self.default else ""
-        return ListingContext({os.path.realpath(path) for path in self.loaded if path}, default, last_used)
+        loaded = {os.path.realpath(path) for path in self.loaded if path}
+        return self._replace(loaded=loaded, default=default, last_used=last_used)
 
 
 def listed(models: list[ModelRef], context: ListingContext) -> list[CatalogModel]:
@@ -55,6 +61,7 @@ def shown(model: ModelRef, context: ListingContext, *, templates: bool = False) 
         title=facts.name if facts else "",
         sampling={**facts.sampling} if facts else {},
         files=[printable(file) for file in model.files] if model.present else [],
+        mmproj=printable(_encoder(model, facts.architecture, context)) if facts else "",
         source=model.package.requirement if model.package else f"hf:{model.hub.repo}" if model.hub else "",
         templates=chat_templates(model.files[0]) if templates and facts else UNSET,
     )
@@ -91,7 +98,7 @@ def _described(model: ModelRef, context: ListingContext) -> CatalogModel:
         vocabulary=header.vocabulary,
         fim=header.fim,
         chat_template=header.chat_template,
-        vision=_sees(model, header.architecture),
+        vision=bool(_encoder(model, header.architecture, context)),
         description=described.description or header.name,
     )
 
@@ -127,19 +134,21 @@ def _header(model: ModelRef) -> Facts | str | None:
         return error.message
 
 
-def _sees(model: ModelRef, architecture: str) -> bool:
-    """Whether an encoder for it lies beside it, of a kind that works here (backends/seeing.py)."""
-    if architecture in _TURNING:
-        return False
+def _encoder(model: ModelRef, architecture: str, context: ListingContext) -> str:
+    """The encoder with which it sees; empty for none, and for a kind that does not work here (backends/seeing.py)."""
+    named = context.mmproj(model)
+    if architecture in _BLIND or named == mmproj.OFF:
+        return ""
     try:
-        changed = os.stat(os.path.dirname(model.path)).st_mtime_ns
-    except OSError:
-        return False
-    return bool(_encoder(model.path, changed))
+        if named:
+            return mmproj.find(model.path, named, context.folder)
+        return _beside(model.path, os.stat(os.path.dirname(model.path)).st_mtime_ns)
+    except (ModelNotFound, OSError):
+        return ""
 
 
 @functools.lru_cache(maxsize=512)
-def _encoder(path: str, _changed: int) -> str:
+def _beside(path: str, _changed: int) -> str:
     """Looked for once for each state of the folder."""
     return mmproj.beside(path)
 

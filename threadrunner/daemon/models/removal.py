@@ -10,12 +10,17 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+
+from msgspec import UNSET
 
 from threadrunner.api.errors import InvalidParams, ModelNotFound
 from threadrunner.api.models import Removed
 from threadrunner.daemon.gguf.names import printable
+from threadrunner.daemon.models import mmproj
+from threadrunner.daemon.models.folders import models_in
 from threadrunner.daemon.models.reference import ModelRef
+from threadrunner.daemon.models.selection import firsts
 from threadrunner.system import files
 
 _FOLDER = os.O_RDONLY | files.DIRECTORY | files.NOFOLLOW | files.OWN
@@ -31,15 +36,19 @@ def check_removable(model: ModelRef, folder: str) -> None:
         _folders_to(file, folder)
 
 
-def remove(model: ModelRef, folder: str) -> Removed:
+def remove(model: ModelRef, folder: str, encoders: Iterable[object] = ()) -> Removed:
     """Delete its files, and the folders of a hub's model that are empty then. What a link points to stays.
+
+    Its encoder of pictures goes with the last model that it lies beside, unless it is one of those that config.toml
+    names, by path or by file (`encoders`).
 
     `size_bytes` of the result is what is free on the disk: a link's target, or a file that has other hard links, frees
     nothing. Raises as check_removable does, and InvalidParams for a file that the system does not let us delete.
     """
     check_removable(model, folder)
     removed, freed = [], 0
-    for file in model.entries:  # the first part first: without it the model does not exist
+    encoder = mmproj.beside(model.path)
+    for file in _leaving(model, encoder, encoders):
         try:
             with _opened(file, folder) as place:
                 freed += _frees(os.path.basename(file), place)
@@ -51,7 +60,18 @@ def remove(model: ModelRef, folder: str) -> Removed:
         removed.append(printable(file))
     if model.hub:
         _remove_empty(model, folder)
-    return Removed(model.name, removed, freed)
+    return Removed(model.name, removed, freed, mmproj=printable(encoder) if printable(encoder) in removed else UNSET)
+
+
+def _leaving(model: ModelRef, encoder: str, named: Iterable[object]) -> Iterator[str]:
+    """The first part first: without it the model does not exist. The encoder last, when it is clear which models are
+    left."""
+    yield from model.entries
+    folder = os.path.dirname(model.path)
+    if not encoder or any(name in (encoder, os.path.basename(encoder)) for name in named):
+        return
+    if all(mmproj.beside(os.path.join(folder, other)) != encoder for other in firsts(models_in(folder))):
+        yield encoder
 
 
 def _frees(name: str, place: int) -> int:

@@ -157,6 +157,12 @@ class Fleet:
         """The options in force for a model, under any of its names. Raises ConfigError."""
         return model_settings.settings(self.config, self.table_names(model))
 
+    def encoder_named(self, model: ModelRef) -> str:
+        """What config.toml says of its encoder of pictures; empty: nothing."""
+        with contextlib.suppress(ConfigError):  # `use` raises it
+            return self.settings(model).mmproj
+        return ""
+
     def defaults(self, model: ModelRef) -> ModelDefaults:
         """What config.toml says of its answers. Raises ConfigError."""
         if not self.config.models:
@@ -165,8 +171,7 @@ class Fleet:
 
     def table_names(self, model: ModelRef) -> list[str]:
         """Those that its table may have, the most particular first."""
-        aliases = self.config.aliases
-        file = os.path.basename(model.shown_path)
+        aliases, file = self.config.aliases, os.path.basename(model.shown_path)
         names = [model.name, aliases.get(model.name, ""), model.shown_path, file, file.removesuffix(".gguf")]
         names += [alias for alias, target in aliases.items() if target in names]
         return [name for name in names if name]

@@ -14,6 +14,8 @@ from typing import Protocol
 from threadrunner.engine.kv.leaving import Leaving
 from threadrunner.engine.kv.parking import Found, Parking, StateMemory
 from threadrunner.engine.kv.prefix_cache import PrefixCache
+from threadrunner.engine.kv.wholeness import Ends, Wholeness
+from threadrunner.engine.pictures import whole
 from threadrunner.engine.scheduler import Chunk, batch_of
 from threadrunner.engine.sequence import Sequence
 
@@ -25,7 +27,7 @@ POINT_EVERY = 512
 """Tokens of a prompt between two checkpoints of what cannot be cut."""
 
 
-class KvMemory(StateMemory, Protocol):
+class KvMemory(StateMemory, Ends, Protocol):
     """The cells themselves, each at a position and seen by one or more sequence ids (llama.Context is one). Positions
     are [begin, end); without them, all that the sequence has."""
 
@@ -41,12 +43,6 @@ class KvMemory(StateMemory, Protocol):
 
     def remove(self, seq: int, begin: int = -1, end: int = -1) -> None:
         """`seq` sees these cells no more; those that no sequence sees are free."""
-
-    def first_position(self, seq: int) -> int:
-        """The first that is whole in all layers; -1 for none."""
-
-    def last_position(self, seq: int) -> int:
-        """-1 for none."""
 
 
 class Cells:
@@ -70,6 +66,7 @@ class Cells:
         self._memory = memory
         self._recurrent = recurrent
         self._window = window
+        self._wholeness = Wholeness(memory, recurrent=recurrent, window=window)
         self._free_seqs = list(range(memory.n_seq))[::-1]
         self._leaving = Leaving(self.cache, parking, self._forget)
 
@@ -169,36 +166,23 @@ class Cells:
     def _known(self, tokens: list[int]) -> tuple[int, int | None]:
         """How many of these tokens the cells have, and a sequence to fork them from."""
         length, holders = self.cache.match(tokens)
-        source = self._whole_source(length, holders)
+        source = self._wholeness.source(length, holders)
         return (0, None) if source is None else (length, source)
-
-    def _whole_source(self, length: int, holders: list[int]) -> int | None:
-        """The most recently used holder whose cells are all that the next token looks at: not one whose window has
-        moved on, or whose recurrent state has."""
-        if not length:
-            return None
-        if self._recurrent:
-            return next((s for s in reversed(holders) if self._memory.last_position(s) == length - 1), None)
-        if not self._window:
-            return holders[-1]
-        needed_from = max(0, length - self._window)
-        return next((s for s in reversed(holders) if self._is_whole(s, needed_from)), None)
-
-    def _is_whole(self, seq: int, position: int) -> bool:
-        """Whether a sequence of a windowed model has all of its cells from this position on."""
-        return 0 <= self._memory.first_position(seq) <= position
 
     def _bring_back(self, sequence: Sequence, found: Found) -> None:
         begin = sequence.evaluated
         now = self.parking.bring_back(sequence.seq, sequence.known_as(-1), begin, found)
         broken = now < found.length and (self._recurrent or self._window)
         # a state that was saved whole, and is cut, may have lost what the next token looks at: its window had moved on
-        lost = self._window and found.point is None and not self._is_whole(sequence.seq, max(0, now - self._window))
+        lost = self._window and found.point is None and not self._wholeness.goes_on(sequence.seq, now)
         if broken or lost:
             self._memory.remove(sequence.seq)
             self.cache.drop(sequence.seq)
             self.cache.fork(sequence.seq, [], 0)
             now = 0
+        elif (cut := whole(sequence.tokens, now)) < now:
+            now = cut
+            self._memory.remove(sequence.seq, sequence.position(now))
         sequence.evaluated = now
         self._extend(sequence.seq, sequence.known_as(now))
 
@@ -216,7 +200,7 @@ class Cells:
     def _give(self, sequence: Sequence, source: int | None, length: int) -> None:
         sequence.seq = self._free_seqs.pop()
         if source is not None:
-            self._memory.share(source, sequence.seq, 0, length)
+            self._memory.share(source, sequence.seq, 0, sequence.position(length))
         self.cache.fork(sequence.seq, sequence.known_as(length), length)
         sequence.evaluated = length
         self.running.append(sequence)
@@ -250,7 +234,7 @@ class Cells:
         """Give back the cells of a draft that did not come true."""
         if sequence.drafted:
             sequence.drafted = 0
-            self._memory.remove(sequence.seq, sequence.evaluated)
+            self._memory.remove(sequence.seq, sequence.position(sequence.evaluated))
 
     def resync(self, sequence: Sequence) -> None:
         """A batch was aborted or failed: what llama.cpp has of the sequence is what counts. One whose state cannot go
@@ -261,32 +245,28 @@ class Cells:
             self._forget(sequence.seq)
             sequence.seq, sequence.evaluated = -1, 0
             return
-        sequence.evaluated = self._memory.last_position(sequence.seq) + 1
+        sequence.evaluated = sequence.reaching(self._memory.last_position(sequence.seq))
         if sequence.evaluated == len(sequence.tokens):
             # its last token is in the cache, but its logits are lost: that token is done again
             sequence.evaluated -= 1
-            self._memory.remove(sequence.seq, sequence.evaluated)
+            self._memory.remove(sequence.seq, sequence.position(sequence.evaluated))
 
     def rewind(self, sequence: Sequence, evaluated: int) -> None:
         """Forget what a running sequence that was never published has evaluated beyond this many tokens."""
         if evaluated < sequence.evaluated:
             sequence.evaluated = evaluated
-            self._memory.remove(sequence.seq, evaluated)
+            self._memory.remove(sequence.seq, sequence.position(evaluated))
 
     def _extend(self, seq: int, tokens: list[int]) -> None:
-        for source, begin, end in self.cache.extend(seq, tokens, partial(self._may_share, seq)):
+        for source, *places in self.cache.extend(seq, tokens, partial(self._wholeness.may_share, seq)):
+            begin, end = self.parking.positions.of(tokens, *places)
             self._memory.remove(seq, begin, end)
             self._memory.share(source, seq, begin, end)
 
-    def _may_share(self, seq: int, source: int, begin: int) -> bool:
-        """A windowed cache overwrites what has left the window; from `begin` on, have both lost nothing? With the
-        source's cells before a part that it lost itself, `seq` would look whole from its first position on. Nothing can
-        be taken out of a sequence with a recurrent state."""
-        if self._recurrent:
-            return False
-        if not self._window:
-            return True
-        return self._is_whole(source, begin) and self._is_whole(seq, begin)
+    def _leave_picture(self, sequence: Sequence) -> None:
+        """Where the rows of a picture have one position, a part of them is no range of cells: none of it is kept."""
+        if (span := sequence.span) is not None and span.positions:
+            self.rewind(sequence, span.begin)
 
     # it goes
 
@@ -294,6 +274,7 @@ class Cells:
         """It has ended; what it evaluated is kept until room is short."""
         self.running.remove(sequence)
         self.trim(sequence)
+        self._leave_picture(sequence)
         self.publish(sequence)
         self._retire(sequence.seq)
         sequence.seq = -1

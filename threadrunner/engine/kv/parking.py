@@ -17,7 +17,7 @@ from threadrunner.engine.kv.buffers import Buffer, Buffers
 from threadrunner.engine.kv.kv_store import MIN_TOKENS, KvStore, StatePiece
 from threadrunner.engine.kv.points import Points
 from threadrunner.engine.kv.ram_tier import Block, RamTier
-from threadrunner.engine.pictures import whole
+from threadrunner.engine.pictures import PLAIN, Positions, whole
 
 log = logging.getLogger("threadrunner.engine")
 
@@ -67,11 +67,20 @@ class Parking:
     """What is kept outside of the cells: in memory, and below that on disk. Cells calls it."""
 
     def __init__(
-        self, memory: StateMemory, store: KvStore | None, *, max_bytes: int, block_tokens: int, points: bool = False
+        self,
+        memory: StateMemory,
+        store: KvStore | None,
+        *,
+        max_bytes: int,
+        block_tokens: int,
+        points: bool = False,
+        positions: Positions = PLAIN,
     ) -> None:
         """`max_bytes` of memory, 0 for none; blocks of `block_tokens`. `points`: a part of the state cannot be cut, so
         that a sequence can only be brought back to where that was saved; half of the bytes are for it."""
         self.store = store
+        self.positions = positions
+        """Of cells, by the tokens in them."""
         self._memory = memory
         self._buffers = Buffers(min(SPARE_BYTES, max_bytes // 8))
         for_points = max_bytes // 2 if points else 0
@@ -103,10 +112,10 @@ class Parking:
             return False
         if (span := self.tier.missing(tokens)) is None:
             return self.points is not None and not self.points.has(tokens) and self.save_point(seq, tokens)
-        size = self._memory.state_size(seq, *span)
+        size = self._state_size(seq, tokens, span)
         if not self.tier.fits(tokens, span[0], size):
             return False
-        state = self._copy(seq, *span, size)
+        state = self._copy(seq, tokens, span, size)
         return state is not None and self.tier.add(tokens, *span, state)
 
     def save_point(self, seq: int, tokens: Sequence[int]) -> bool:
@@ -127,17 +136,22 @@ class Parking:
     def is_quick(self, seq: int, tokens: Sequence[int]) -> bool:
         """Whether the next block has memory to go to that was touched before."""
         span = self.tier.missing(tokens)
-        return span is not None and self._buffers.has(self._memory.state_size(seq, *span))
+        return span is not None and self._buffers.has(self._state_size(seq, tokens, span))
 
     def prepare(self) -> bool:
         """Touch some memory ahead of the next save; whether there is more to do."""
         return self._buffers.prepare(self.tier.max_bytes - self.tier.bytes)
 
-    def _copy(self, seq: int, begin: int, end: int, size: int) -> Buffer | None:
+    def _state_size(self, seq: int, tokens: Sequence[int], span: tuple[int, int]) -> int:
+        begin, end = self.positions.of(tokens, *span)
+        return self._memory.state_size(seq, begin, end)
+
+    def _copy(self, seq: int, tokens: Sequence[int], span: tuple[int, int], size: int) -> Buffer | None:
+        begin, end = self.positions.of(tokens, *span)
         state = self._taken(size)
         if state is None or self._memory.save(seq, begin, end, state.view()):
             return state
-        log.warning("llama.cpp did not save the state of %d tokens", end - begin)
+        log.warning("llama.cpp did not save the state of %d tokens", span[1] - span[0])
         self._buffers.give(state)
         return None
 
@@ -158,7 +172,7 @@ class Parking:
         length, blocks = self.tier.match(tokens)
         if (at := whole(tokens, length)) < length:
             length, blocks = at, [block for block in blocks if block.begin < at]
-        first = self._block_begin(rows)
+        first = whole(tokens, self._block_begin(rows))  # a block has all of a picture that ends in it
         stored, entry = self.store.match(tokens) if self.store is not None else (0, None)
         stored = whole(tokens, stored)
         if entry is not None and stored >= max(length, more_than) + MIN_TOKENS:
@@ -203,7 +217,7 @@ class Parking:
             end = min(block.end, found.length)
             if end <= at or block.state is None:
                 continue
-            if not self._memory.restore(seq, block.state.view(), at, end):
+            if not self._restore(seq, tokens, block.state, at, end):
                 log.warning("llama.cpp refused the state of %d tokens in memory", end - at)
                 self.tier.drop(blocks[:depth])
                 return at
@@ -214,6 +228,10 @@ class Parking:
             self.points.drop(tokens[: found.length])
             return 0  # not `begin`, which is all of them where only the point was missing
         return at
+
+    def _restore(self, seq: int, tokens: Sequence[int], state: Buffer, begin: int, end: int) -> bool:
+        begin, end = self.positions.of(tokens, begin, end)
+        return self._memory.restore(seq, state.view(), begin, end)
 
     def _has_all(self, tokens: Sequence[int], found: Found, blocks: list[Block]) -> bool:
         """Whether what was found is still here, its point among it."""
@@ -227,7 +245,7 @@ class Parking:
         for piece in pieces:
             end = min(piece.end, length)
             if end > at:
-                if not self._memory.restore(seq, piece.state.view(), at, end):
+                if not self._restore(seq, tokens, piece.state, at, end):
                     log.warning("llama.cpp refused the state of %d tokens from disk", end - at)
                     self.tier.drop(self.tier.match(tokens[:end])[1])
                     return at
@@ -276,7 +294,7 @@ class Parking:
             end = min(begin + self.tier.block_tokens, len(tokens))
             if saved := by_span.get((begin, end)):
                 yield StatePiece(begin, end, saved)
-            elif copied := self._copy(seq, begin, end, self._memory.state_size(seq, begin, end)):
+            elif copied := self._copy(seq, tokens, (begin, end), self._state_size(seq, tokens, (begin, end))):
                 yield StatePiece(begin, end, copied)
                 self._buffers.give(copied)
             else:

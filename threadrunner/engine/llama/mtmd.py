@@ -38,6 +38,8 @@ class Part:
     """Rows, of which each takes a cell."""
     positions: int
     """How many positions further the text after it is."""
+    columns: int = 0
+    """Rows in a line of it, where they have positions by line and column (M-RoPE)."""
 
 
 @dataclass(slots=True)
@@ -119,7 +121,11 @@ class Projector:
         calls = self._mtmd
         if calls.mtmd_input_chunk_get_type(chunk) != _TEXT:
             size = calls.mtmd_input_chunk_get_n_tokens(chunk)
-            return Part(size, calls.mtmd_input_chunk_get_n_pos(chunk))
+            positions = calls.mtmd_input_chunk_get_n_pos(chunk)
+            if not self.turns:
+                return Part(size, positions)
+            image = calls.mtmd_input_chunk_get_tokens_image(chunk)
+            return Part(size, positions, calls.mtmd_image_tokens_get_decoder_pos(image, 0, size - 1).x + 1)
         count = ctypes.c_size_t()
         tokens = calls.mtmd_input_chunk_get_tokens_text(chunk, ctypes.byref(count))
         return [int(token) for token in tokens[: count.value]]

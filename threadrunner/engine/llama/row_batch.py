@@ -3,10 +3,31 @@
 from __future__ import annotations
 
 import ctypes
+from typing import NamedTuple
 
 from threadrunner.engine.llama.context import Context
 from threadrunner.engine.llama.library import llama_cpp
 from threadrunner.engine.llama.mtmd import Rows
+
+
+class RowPlaces(NamedTuple):
+    """So many rows, and their positions as llama.cpp reads them."""
+
+    rows: int
+    positions: list[int]
+
+
+def in_order(position: int, count: int) -> RowPlaces:
+    """Each row behind the one before it."""
+    return RowPlaces(count, [*range(position, position + count)])
+
+
+def by_line(position: int, begin: int, count: int, columns: int) -> RowPlaces:
+    """Rows from number `begin` on of a picture with so many in a line, under M-RoPE: all at one position, with their
+    line and column counted from it, and a fourth number of no use. By mtmd-helper.cpp, `set_position_mrope_2d`."""
+    rows = range(begin, begin + count)
+    lines, across = [position + row // columns for row in rows], [position + row % columns for row in rows]
+    return RowPlaces(count, [*[position] * count, *lines, *across, *[0] * count])
 
 
 class RowBatch:
@@ -17,7 +38,7 @@ class RowBatch:
         size = context.n_batch
         self._context = context
         self._width = width
-        self._positions = (ctypes.c_int32 * size)()
+        self._positions = (ctypes.c_int32 * (4 * size))()
         self._outputs = (ctypes.c_int8 * size)()
         self._counts = (ctypes.c_int32 * size)(*([1] * size))
         self._seq = ctypes.c_int32()
@@ -30,13 +51,13 @@ class RowBatch:
         batch.logits = ctypes.cast(self._outputs, ctypes.POINTER(ctypes.c_int8))
         self._batch = batch
 
-    def decode(self, seq: int, position: int, rows: Rows, begin: int, count: int, *, causal: bool) -> int:
-        """Evaluate `count` of the rows, from number `begin` on, at positions from `position` on; none gives logits.
-        Answers as Context.decode. Where not `causal`, they look at each other, and all must be in one n_ubatch: else
-        llama.cpp ends the process."""
+    def decode(self, seq: int, rows: Rows, begin: int, where: RowPlaces, *, causal: bool) -> int:
+        """Evaluate rows from number `begin` on, where these are; none gives logits. Answers as Context.decode. Where
+        not `causal`, they look at each other, and all must be in one n_ubatch: else llama.cpp ends the process."""
         context = self._context
         self._seq.value = seq
-        self._positions[:count] = [*range(position, position + count)]
+        count, positions = where
+        self._positions[: len(positions)] = [*positions]
         at = ctypes.byref(rows, begin * self._width * ctypes.sizeof(ctypes.c_float))
         self._batch.embd = ctypes.cast(at, ctypes.POINTER(ctypes.c_float))
         self._batch.n_tokens = count
