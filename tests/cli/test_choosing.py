@@ -191,4 +191,4 @@ def test_what_the_flags_refuse(several: Shell, args: list[str], says: str) -> No
 def test_a_model_that_gives_one_answer_says_so(busy_shell: Shell) -> None:
     done = busy_shell.run("--vote", "x")
     assert done.returncode == 3
-    assert "leave out n" in done.stderr
+    assert "leave out --n" in done.stderr

@@ -6,6 +6,7 @@ Over `--remote-debugging-pipe` (a JSON object and a NUL a message), so that neit
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import select
@@ -36,6 +37,8 @@ KEYS = {
 """By where they are on the keyboard: what they say, and their number."""
 MODIFIERS = {"Alt": 1, "Control": 2, "Shift": 8}
 
+ANEW = 5.0
+"""Seconds after which a condition is asked for anew."""
 WAIT = """
 new Promise((resolve) => {
   const observer = new MutationObserver(look);
@@ -95,11 +98,13 @@ class Browser:
 
     def wait(self, condition: str, what: str) -> Any:
         """The value of a JavaScript expression once it is true; it is looked at with each change of the document."""
-        try:
-            found = self.evaluate(WAIT % condition)
-        except TimeoutError:
-            raise AssertionError(f"never: {what}; the page says: {self.evaluate('document.body.innerText')}") from None
-        return found
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            # Anew now and then: a promise can be lost with a document that goes, and no observer is told of a focus, a
+            # value, a title that changes without its element.
+            if (found := self.within(ANEW, condition)) is not None:  # an element is {}
+                return found
+        raise AssertionError(f"never: {what}; the page says: {self.evaluate('document.body.innerText')}")
 
     def begin(self, condition: str) -> None:
         """Wait for a condition from now on, which may hold for an instant only; `ended` returns its value."""
@@ -112,12 +117,14 @@ class Browser:
             raise AssertionError(f"never: {what}") from None
 
     def within(self, seconds: float, condition: str) -> Any:
-        """The same, None if it is not true in that time."""
+        """The same, None if it is not true in that time, or the page has not answered in twice as long."""
         late = f"new Promise((resolve) => setTimeout(() => resolve(null), {seconds * 1e3:.0f}))"
-        return self.evaluate(f"Promise.race([{(WAIT % condition).strip()}, {late}])")
+        with contextlib.suppress(TimeoutError):
+            return self.evaluate(f"Promise.race([{(WAIT % condition).strip()}, {late}])", patience=2 * seconds)
 
-    def evaluate(self, expression: str) -> Any:
-        done = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+    def evaluate(self, expression: str, patience: float = PATIENCE) -> Any:
+        asked = {"expression": expression, "awaitPromise": True, "returnByValue": True}
+        done = self._asked("Runtime.evaluate", asked, patience)
         assert "exceptionDetails" not in done, done
         return done["result"].get("value")
 
@@ -149,12 +156,15 @@ class Browser:
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
         """Raises TimeoutError, and AssertionError for an error."""
+        return self._asked(method, params, PATIENCE)
+
+    def _asked(self, method: str, params: dict[str, Any], patience: float) -> dict[str, Any]:
         self._calls += 1
         message: dict[str, Any] = {"id": self._calls, "method": method, "params": params}
         if self._session and not method.startswith("Target."):
             message["sessionId"] = self._session
         os.write(self._writes, json.dumps(message).encode() + b"\0")
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + patience
         while True:
             answer = self._read(until)
             if answer.get("id") == self._calls:
