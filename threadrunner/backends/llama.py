@@ -40,6 +40,7 @@ from threadrunner.engine.llama.errors import EngineError, LoadError
 from threadrunner.engine.llama.recommended import recommended
 from threadrunner.engine.llama.vocab import Vocab
 from threadrunner.engine.sequence import Request
+from threadrunner.system import cores
 
 log = logging.getLogger("threadrunner.backends.llama")
 
@@ -61,6 +62,8 @@ class LlamaBackend:
         """What makes matchers."""
         self._postponed: dict[int, Request] = {}
         """They have a constraint, and wait for that."""
+        self._rested = False
+        """Nothing was computed before the requests that there are."""
 
     @property
     def loaded(self) -> LoadedModel:
@@ -110,6 +113,7 @@ class LlamaBackend:
     def submit(self, id: int, params: Params) -> None:
         loaded = self.loaded
         loaded.engine.interruption.arrived()
+        self._rested = self._rested or not (loaded.engine.busy or loaded.embedder.busy)
         try:
             match params:
                 case GenerateParams() | InfillParams():
@@ -175,6 +179,14 @@ class LlamaBackend:
         return failures
 
     def step(self) -> list[Event]:
+        if self._rested:
+            self._rested = False
+            if self.loaded.threads.max_threads > 1:
+                with cores.others_elsewhere():
+                    return self._step()
+        return self._step()
+
+    def _step(self) -> list[Event]:
         loaded = self.loaded
         if loaded.threads.due(time.monotonic()):
             self._count_threads()
