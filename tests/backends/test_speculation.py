@@ -13,6 +13,7 @@ from tests.backends.harness import EXACT, Loaded, assert_same_or_close, greedy
 from threadrunner.api.generation import Generated
 from threadrunner.backends.base import Hardware
 from threadrunner.engine.drafting.drafter import FORCED, OWN, RECENT, Drafter
+from threadrunner.engine.scheduler import Chunk
 
 PASSAGE = "the grey cat sat by the sea and looked at the ships until the night came. "
 PROMPT = PASSAGE * 4
@@ -108,3 +109,23 @@ def test_the_option_reaches_the_engine(tmp_path: Path, policy: Literal["auto", "
 def test_a_state_that_cannot_be_rolled_back_gets_no_drafts(tmp_path: Path) -> None:
     with Loaded(tiny.mamba(tmp_path / "m.gguf"), hardware=Hardware(drafts="always")) as loaded:
         assert loaded.engine.speculation.policy == "off"
+
+
+@pytest.mark.parametrize(
+    ("more", "never"),
+    [
+        ({}, True),
+        ({"temperature": 1.0}, False),
+        ({"temperature": 1.0, "seed": 3}, True),
+        ({"grammar": "root ::= [a-z ]+"}, False),
+    ],
+)
+def test_a_step_looks_for_drafts_only_where_there_can_be_some(
+    exact: Loaded, more: dict[str, object], never: bool
+) -> None:
+    id = exact.submit(greedy(PROMPT, max_tokens=8, **more))
+    while not exact.engine.cells.running or not exact.engine.cells.running[0].generated:
+        exact.backend.step()
+    (sequence,) = exact.engine.cells.running
+    assert exact.engine.speculation.never([Chunk(sequence, 1, 0)]) is never
+    exact.finish(id)

@@ -54,7 +54,7 @@ def said(sequence: Sequence, token: int) -> None:
 
 def planned(cells: Cells, plan: SteadyPlan) -> list[Chunk[Sequence]]:
     chunks = Scheduler().schedule(cells.running)
-    plan.planned(chunks)
+    plan.planned(chunks, plain=False)
     return chunks
 
 
@@ -105,7 +105,7 @@ def test_a_plan_that_leaves_one_out_is_no_plan_for_the_next_step() -> None:
     cells = cells_on(FakeMemory(n_cells=100))
     first, _ = decoding(cells, [1, 2], [3, 4])
     plan = SteadyPlan(cells)
-    plan.planned(Scheduler().schedule([first]))
+    plan.planned(Scheduler().schedule([first]), plain=False)
     assert plan.next() is None
 
 

@@ -36,6 +36,7 @@ from threadrunner.backends.loading import LoadedModel, load
 from threadrunner.backends.requests import priority_of
 from threadrunner.engine.embedder import EmbedJob
 from threadrunner.engine.events import Broken, Ended, Prefilled, Text
+from threadrunner.engine.llama import arrays
 from threadrunner.engine.llama.errors import EngineError, LoadError
 from threadrunner.engine.llama.recommended import recommended
 from threadrunner.engine.llama.vocab import Vocab
@@ -272,7 +273,10 @@ class LlamaBackend:
             self._loaded.engine.interruption.announce_cancel(id)
 
     def tidy(self) -> bool:
-        return self._loaded is not None and self._loaded.engine.cells.tidy()
+        if self._loaded is None or self._loaded.engine.cells.tidy():
+            return self._loaded is not None
+        arrays.prepare()
+        return False
 
     def gauges(self) -> dict[str, int | float]:
         if self._loaded is None:

@@ -7,9 +7,8 @@ import time
 
 from threadrunner.engine.adapters import Turns
 from threadrunner.engine.batching import up_to_pictures
-from threadrunner.engine.candidates import CandidateMaker
+from threadrunner.engine.candidates import CandidateMaker, must_generate
 from threadrunner.engine.choosing import choose
-from threadrunner.engine.errors import Unsupported
 from threadrunner.engine.events import Broken, Ended, Event, Prefilled, Text
 from threadrunner.engine.interruption import Interruption
 from threadrunner.engine.kv.cells import Cells
@@ -74,10 +73,7 @@ class Engine:
     def add(self, request: Request) -> None:
         """Take a request; its end is an Ended for each candidate, or one Broken, from later steps. Raises
         PromptTooLong, QueueFull, BadGrammar, and Unsupported for a model that only embeds."""
-        if self._model.has_encoder:
-            raise Unsupported("this model has an encoder (T5 and its like); it can embed here, not generate")
-        if self._model.only_embeds or not self.context.remembers:
-            raise Unsupported("this model does not generate token by token; it can only embed")
+        must_generate(self._model, remembers=self.context.remembers)
         self.limits.check(len(request.prompt), len(self._waiting), self.active)
         candidates = self._maker.candidates(request)
         if len(candidates) > 1:
@@ -116,22 +112,22 @@ class Engine:
         chunks = self._next_batch(cautious)
         if not chunks:
             return []
-        context = self.context
-        self._filler.fill(chunks)
-        context.apply(chunks[0].sequence.request.blend.parts)
+        context, same = self.context, self._filler.fill(chunks)
+        if not same:
+            context.apply(chunks[0].sequence.request.blend.parts)
         began = time.monotonic()
-        if not self.interruption.begin_batch(chunks):
+        if not self.interruption.begin_batch(() if same else chunks):  # of tokens alone it needs to know nothing
             return []
         status = context.decode()
         self.interruption.end_batch()
         if status != OK:
             self._steady.forget()
             return self._recover(chunks, status)
-        seconds = time.monotonic() - began
-        if context.n_tokens > len(chunks):
-            self.scheduler.pace.learn(context.n_tokens, seconds)
-        self.speculation.learn(chunks, context.n_tokens, seconds)
-        if chunks is not self._steady.chunks:
+        if not (same and self._steady.plain):
+            seconds = time.monotonic() - began
+            self.scheduler.pace.learn(context.n_tokens, seconds, len(chunks))
+            self.speculation.learn(chunks, context.n_tokens, seconds)
+        if not same:
             score_prompts(context, chunks)
         events: list[Event] = []
         for chunk in chunks:
@@ -144,7 +140,9 @@ class Engine:
         """What there is room for: last time's, where nothing has changed."""
         if (chunks := self._steady.next()) is None:
             chunks = self._make_room(self._plan(cautious))
-            self._steady.planned(chunks)
+            self._steady.planned(chunks, self.speculation.never(chunks))
+        elif self._steady.plain:
+            return chunks
         longer = self.speculation.extend(chunks)
         if longer is not chunks:
             self._steady.forget()

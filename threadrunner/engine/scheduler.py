@@ -75,8 +75,9 @@ class Pace:
 
     tokens_per_second: float = 200.0
 
-    def learn(self, tokens: int, seconds: float) -> None:
-        if tokens >= 16 and seconds > 0:
+    def learn(self, tokens: int, seconds: float, sequences: int = 1) -> None:
+        """A batch of tokens of so many sequences; where it is one of each, none is a prompt's."""
+        if tokens >= 16 and tokens > sequences and seconds > 0:
             self.tokens_per_second += 0.3 * (tokens / seconds - self.tokens_per_second)
 
     def tokens_in(self, seconds: float) -> int:

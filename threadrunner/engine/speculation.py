@@ -45,6 +45,15 @@ class SpeculativeDecoding:
         known: dict[str, Policy] = {"off": "off", "always": "always"}
         self.policy = known.get(policy, "auto") if self._can else "off"
 
+    def never(self, chunks: list[Chunk[Sequence]]) -> bool:
+        """Whether none of the batch's sequences can have a draft, whatever it will say."""
+        return self.policy == "off" or not any(self._ever(chunk.sequence) for chunk in chunks)
+
+    def _ever(self, sequence: Sequence) -> bool:
+        request = sequence.request
+        may_be_kept_to = request.sampling.constraint or request.rules or request.thought_budget is not None
+        return bool(may_be_kept_to) or self._may_guess(sequence)
+
     def extend(self, chunks: list[Chunk[Sequence]]) -> list[Chunk[Sequence]]:
         """The batch with drafts, where each of its sequences only says its next token: beside a prompt's tokens a step
         is long enough."""

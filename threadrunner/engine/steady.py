@@ -24,6 +24,8 @@ class SteadyPlan:
         self._cells = cells
         self.chunks: list[Chunk[Sequence]] = []
         """Each is one token of a sequence that decodes."""
+        self.plain = False
+        """None of them will ever have a draft: there is nothing to look for, nothing to learn."""
         self._who = (-1, 0)
         """The sequences, by how many had come and how many ran: where both are the same, all are."""
         self._left = 0
@@ -36,12 +38,12 @@ class SteadyPlan:
         self._left -= 1
         return self.chunks
 
-    def planned(self, chunks: list[Chunk[Sequence]]) -> None:
+    def planned(self, chunks: list[Chunk[Sequence]], plain: bool) -> None:
         """A batch was planned, without drafts, and has room. It is the next one too if it is a token of each that runs:
         cells are then taken by these sequences alone, until another comes or goes."""
         running = len(self._cells.running)
         if chunks and len(chunks) == running and all(chunk.sequence.decoding for chunk in chunks):
-            self.chunks, self._who = chunks, (self._cells.came, running)
+            self.chunks, self._who, self.plain = chunks, (self._cells.came, running), plain
             self._left = self._cells.free() // len(chunks) - 1
         else:
             self.forget()
@@ -59,13 +61,13 @@ class BatchFiller:
         self._context = context
         self._filled: Chunks = ()
 
-    def fill(self, chunks: Chunks) -> None:
-        """The whole batch; of one that is there already (see SteadyPlan), what is new in it."""
+    def fill(self, chunks: Chunks) -> bool:
+        """The whole batch; of one that is there already (see SteadyPlan), what is new in it. Whether it was."""
         context = self._context
         if chunks is self._filled:
             for sequence, _, place, _ in chunks:
                 context.replace(place or 0, sequence.position(sequence.evaluated), sequence.tokens[-1])
-            return
+            return True
         self._filled = ()
         context.clear_batch()
         for sequence, size, logits_at, draft in chunks:
@@ -80,3 +82,4 @@ class BatchFiller:
                 sequence.drafted = len(draft)
         if all(chunk.size == 1 and not chunk.draft and chunk.logits_at is not None for chunk in chunks):
             self._filled = chunks
+        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 from threadrunner.engine.kv.parking import Parking
@@ -23,6 +24,8 @@ class Leaving:
         self._parking = parking
         self._forget = forget
         self._steps = 0
+        self._due = 0
+        """The step before which none can be due to leave: to look for one costs each token 80 us."""
         self._since: dict[int, int] = {}
         """The step at which a sequence ended, or was looked at in vain for something to save."""
         self._unsaved: dict[int, None] = {}
@@ -32,6 +35,7 @@ class Leaving:
         """It is kept from now on."""
         self._since[seq] = self._steps
         self._unsaved[seq] = None
+        self._due = min(self._due, self._steps + WORTH_A_RETURN)
 
     def gone(self, seq: int) -> None:
         """It is kept no more."""
@@ -49,19 +53,29 @@ class Leaving:
         """Those that have cost running sequences as much as it takes to save them, and to bring them back, leave: of
         one that is not saved yet one block at a time."""
         self._steps += 1
-        if not self._parking.keeps:
-            return
+        if self._steps >= self._due:
+            self._due = self._let_one_go() if self._parking.keeps else sys.maxsize
+
+    def _let_one_go(self) -> int:
+        """As far as one step may. The step at which to look again."""
+        next_due = sys.maxsize
         for seq in self._cache.idle():
-            waited = self._steps - self._since[seq]
+            since = self._since[seq]
+            waited = self._steps - since
             if waited < WORTH_A_RETURN:
+                next_due = min(next_due, since + WORTH_A_RETURN)
                 continue
             tokens = self._cache.tokens(seq)
             if self._parking.is_saved(tokens):
                 self._forget(seq)
             elif waited >= WORTH_A_SAVE or self._parking.is_quick(seq, tokens):
-                saved = self._parking.save_next(seq, tokens)
-                self._since[seq] = self._since[seq] if saved else self._steps  # it does not fit: ask again later
-            return
+                if not self._parking.save_next(seq, tokens):
+                    self._since[seq] = self._steps  # it does not fit: ask again later
+            else:
+                next_due = min(next_due, since + WORTH_A_SAVE)
+                continue
+            return self._steps + 1
+        return next_due
 
     def in_idle_time(self) -> bool:
         """Save a block of the sequence that was used last. Whether there is more to do."""
@@ -70,6 +84,7 @@ class Leaving:
         while self._unsaved:
             seq = next(reversed(self._unsaved))
             if self._parking.save_next(seq, self._cache.tokens(seq)):
+                self._due = 0
                 return True
             del self._unsaved[seq]
         return self._parking.prepare()

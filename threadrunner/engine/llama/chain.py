@@ -35,6 +35,12 @@ def window_of(tokens: int) -> int:
     return MAX_WINDOW if tokens < 0 else min(tokens, MAX_WINDOW)
 
 
+def is_greedy(sampling: Sampling) -> bool:
+    """Whether the chain takes the token of the highest score, whatever was said before, and does nothing else."""
+    changes = sampling.logit_bias or sampling.penalizes or sampling.dry_multiplier
+    return not changes and not sampling.temperature >= MIN_TEMPERATURE
+
+
 def samplers(sampling: Sampling, seed: int, model: Model) -> list[llama_cpp.llama_sampler_p]:
     """The chain's, first to last; each belongs to the caller."""
     made = [*_biases(sampling, model.n_vocab), *_penalties(sampling, model)]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # in functions only: numpy takes 60 ms to load
 
 OK, NO_ROOM, ABORTED = 0, 1, 2
 """What llama_decode answers, beside negative numbers for failures."""
+MANY_ROWS = 64
 NOT_POOLED, MEAN, FIRST, LAST, RANK = range(5)
 """How a model makes one vector of a text's: llama.cpp's numbers. RANK is a score, no vector."""
 
@@ -85,6 +86,8 @@ class Context:
         self.abortable = not self._model.where.devices
         """Whether `set_abort` stops a batch. A GPU looks at no flag, so where one computes batches must be short."""
         self._applied: tuple[tuple[int, float], ...] = ()
+        self._rows: dict[int, NDArray[np.float32]] = {}
+        """Views of logits by their address: to make one takes longer than to look for the highest score."""
         self._nothing: bytearray | None = None
         if self._model.recurrent and not self._params.embeddings:
             self._nothing = bytearray(self.point_size(self._scratch))
@@ -202,9 +205,15 @@ class Context:
 
     def row(self, index: int) -> NDArray[np.float32]:
         """The same as an array, no copy."""
-        import numpy as np
+        logits = self.logits(index)
+        address = ctypes.addressof(logits.contents)
+        if (row := self._rows.get(address)) is None:
+            import numpy as np
 
-        return np.ctypeslib.as_array(self.logits(index), shape=(self._n_vocab,))
+            if len(self._rows) >= MANY_ROWS:
+                self._rows.clear()
+            row = self._rows[address] = np.ctypeslib.as_array(logits, shape=(self._n_vocab,))
+        return row
 
     def pooled_embedding(self, seq: int) -> list[float]:
         """Of all the tokens of a sequence, where `pooling` says how (but not RANK, whose buffer is shorter): n_embd_out

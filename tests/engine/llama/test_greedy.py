@@ -1,0 +1,99 @@
+"""The greedy choice, with numpy and without: the same token, the same refusals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.backends import tiny
+from threadrunner.engine.llama import arrays, chain
+from threadrunner.engine.llama.context import OK, Context
+from threadrunner.engine.llama.errors import DamagedModel
+from threadrunner.engine.llama.model import Model
+from threadrunner.engine.llama.sampler import Sampler
+from threadrunner.engine.llama.sampling import Sampling
+from threadrunner.engine.llama.vocab import Vocab
+
+Scored = Callable[[dict[int, float]], Context]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
+    made = Model(str(tiny.llama(tmp_path_factory.mktemp("tiny") / "m.gguf")))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def scored(model: Model) -> Iterator[Scored]:
+    """A context whose last batch has given these scores, and 0 to all other tokens."""
+    context = Context(model, n_cells=256, n_seq=1, n_batch=8, n_ubatch=8, threads=1)
+    context.add(0, 0, [1], True)
+    assert context.decode() == OK
+
+    def written(scores: dict[int, float]) -> Context:
+        row = context.row(0)
+        row[:] = 0.0
+        for token, score in scores.items():
+            row[token] = score
+        return context
+
+    yield written
+    context.close()
+
+
+@pytest.fixture(params=[True, False], ids=["numpy", "C"])
+def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrays, "ready", lambda: request.param)
+
+
+def greedy(model: Model) -> Sampler:
+    return Sampler(model, Vocab(model), Sampling(temperature=0), 1)
+
+
+@pytest.mark.usefixtures("_way")
+@pytest.mark.parametrize(
+    ("scores", "token"),
+    [
+        ({5: 1.0}, 5),
+        ({5: 1.0, 9: 1.0}, 5),  # the first of two
+        ({5: -1.0}, 0),
+        ({5: 2.0, 7: -math.inf}, 5),
+        (dict.fromkeys(range(8), -3.0), 8),
+    ],
+)
+def test_the_first_of_the_highest(model: Model, scored: Scored, scores: dict[int, float], token: int) -> None:
+    assert greedy(model).sample(scored(scores), 0) == (token, None)
+
+
+@pytest.mark.usefixtures("_way")
+@pytest.mark.parametrize("scores", [{0: math.nan}, {3: math.inf}, dict.fromkeys(range(10_000), -math.inf)])
+def test_scores_that_are_no_numbers_are_refused(model: Model, scored: Scored, scores: dict[int, float]) -> None:
+    within = {token: score for token, score in scores.items() if token < model.n_vocab}
+    with pytest.raises(DamagedModel, match="NaN"):
+        greedy(model).sample(scored(within), 0)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"temperature": 0.1},
+        {"temperature": 0, "logit_bias": {3: 1.0}},
+        {"temperature": 0, "repeat_penalty": 1.1},
+        {"temperature": 0, "presence_penalty": 0.1},
+        {"temperature": 0, "dry_multiplier": 0.5},
+    ],
+)
+def test_what_changes_the_scores_is_not_greedy(params: dict[str, Any]) -> None:
+    assert chain.is_greedy(Sampling(temperature=0))
+    assert chain.is_greedy(Sampling(temperature=0, top_k=3, mirostat=2))
+    assert not chain.is_greedy(Sampling(**params))
+
+
+def test_a_row_is_one_view_for_as_long_as_the_scores_are_in_one_place(scored: Scored) -> None:
+    context = scored({4: 7.0})
+    assert context.row(0) is context.row(0)
+    assert context.row(0)[4] == 7.0
