@@ -101,6 +101,20 @@ def test_a_plan_that_evaluates_more_than_a_token_of_each_is_no_plan_for_the_next
     assert plan.next() is None
 
 
+def test_a_plain_plan_is_plain_no_longer_than_it_is_a_plan() -> None:
+    """Else the cells of another plan's drafts would not be given back."""
+    cells = cells_on(FakeMemory(n_cells=100))
+    first, _ = decoding(cells, [1, 2], [3, 4])
+    plan = SteadyPlan(cells)
+    plan.planned(Scheduler().schedule(cells.running), plain=True)
+    assert plan.plain
+    plan.planned(Scheduler().schedule([first]), plain=True)
+    assert not plan.plain
+    plan.planned(Scheduler().schedule(cells.running), plain=True)
+    plan.forget()
+    assert not plan.plain
+
+
 def test_a_plan_that_leaves_one_out_is_no_plan_for_the_next_step() -> None:
     cells = cells_on(FakeMemory(n_cells=100))
     first, _ = decoding(cells, [1, 2], [3, 4])

@@ -116,7 +116,7 @@ class Engine:
         if not same:
             context.apply(chunks[0].sequence.request.blend.parts)
         began = time.monotonic()
-        if not self.interruption.begin_batch(() if same else chunks):  # of tokens alone it needs to know nothing
+        if not self.interruption.begin_batch(() if same else chunks):
             return []
         status = context.decode()
         self.interruption.end_batch()
@@ -185,7 +185,8 @@ class Engine:
         if chunk.draft:
             for place in self.speculation.accepted(chunk):
                 self._sample(sequence, place, events)
-        self.speculation.sampled(sequence)
+        if not self._steady.plain:
+            self.speculation.sampled(sequence)
 
     def _advance(self, sequence: Sequence, logits_at: int | None, events: list[Event]) -> None:
         """A part of its prompt, or of what must be evaluated again, was evaluated: its next token, if that was all."""

@@ -50,7 +50,7 @@ class SteadyPlan:
 
     def forget(self) -> None:
         """The next batch must be planned."""
-        self.chunks, self._left = [], 0
+        self.chunks, self._left, self.plain = [], 0, False
 
 
 class BatchFiller:
