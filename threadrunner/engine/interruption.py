@@ -100,7 +100,7 @@ class Interruption:
 
     def begin_batch(self, chunks: Seq[Chunk[Sequence]]) -> bool:
         """The batch can be seen, and stopped, from now on. False when it must not be evaluated: a message was announced
-        since the step began, whose thread may have looked before there was a batch to see. Where no prompt is in it, the
+        since the step began, whose thread may have looked before there was a batch to see. Without prompts in it, the
         chunks may be left out."""
         # before the look, or an announcement between the two would be lost
         self._batch = RunningBatch.of(chunks) if chunks else DECODING
