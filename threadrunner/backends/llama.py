@@ -273,9 +273,13 @@ class LlamaBackend:
             self._loaded.engine.interruption.announce_cancel(id)
 
     def tidy(self) -> bool:
-        if self._loaded is None or self._loaded.engine.cells.tidy():
-            return self._loaded is not None
-        arrays.prepare()
+        if self._loaded is None:
+            return False
+        cells = self._loaded.engine.cells
+        if cells.tidy():
+            return True
+        if cells.came:  # not before the first request, which is on its way when a model was loaded for it
+            arrays.prepare()
         return False
 
     def gauges(self) -> dict[str, int | float]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -97,3 +100,32 @@ def test_a_row_is_one_view_for_as_long_as_the_scores_are_in_one_place(scored: Sc
     context = scored({4: 7.0})
     assert context.row(0) is context.row(0)
     assert context.row(0)[4] == 7.0
+
+
+LIFE = """
+import sys
+from threadrunner.api.generation import GenerateParams
+from threadrunner.backends.base import Finished, ModelSpec
+from threadrunner.backends.llama import LlamaBackend
+
+backend = LlamaBackend()
+backend.load(ModelSpec(name="m", path=sys.argv[1], threads=1), lambda done, total: None)
+while backend.tidy():
+    pass
+loaded = ["numpy" in sys.modules]
+backend.submit(1, GenerateParams(prompt="abc", raw=True, max_tokens=2, temperature=0))
+while not any(isinstance(event, Finished) for event in backend.step()):
+    pass
+loaded.append("numpy" in sys.modules)
+while backend.tidy():
+    pass
+print([*loaded, "numpy" in sys.modules])
+backend.close()
+"""
+
+
+def test_numpy_is_loaded_once_the_first_answer_is_told(tmp_path: Path) -> None:
+    """Idle time before it is not idle: the prompt for which the model was loaded is on its way."""
+    path = tiny.llama(tmp_path / "m.gguf", tiny.bytes_vocabulary({}))
+    ran = subprocess.run([sys.executable, "-c", LIFE, str(path)], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[False, False, True]"
