@@ -189,8 +189,6 @@ class LlamaBackend:
 
     def _step(self) -> list[Event]:
         loaded = self.loaded
-        if loaded.threads.due(time.monotonic()):
-            self._count_threads()
         failures = self._add_postponed() if self._making else []
         ready, self._ready = [*failures, *self._ready], []
         if loaded.embedder.busy:
@@ -208,6 +206,8 @@ class LlamaBackend:
             elif isinstance(event, Broken):
                 del self._answers[event.id]
                 ready.append(failed(event.id, event.error))
+        if loaded.threads.due(time.monotonic()):  # not before it: after a rest a first token would wait for the files
+            self._count_threads()
         return ready
 
     def _end(self, answer: AnswerBuilder, event: Ended) -> list[Event]:

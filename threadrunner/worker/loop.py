@@ -184,9 +184,9 @@ class Loop:
             self._vitals.stepped(began)
             counted = self._polls.counted(events) if self._polls else events
             messages = [event if type(event) is Piece else self._outgoing(event) for event in counted]
-            self._report()  # first: who has an answer and asks how the worker is, is told of it
+            messages[:0] = self._due()  # first: who has an answer and asks how the worker is, is told of it
             if messages:
-                self._link.send(*messages)
+                self._link.send(*messages)  # at once: each write wakes the daemon, which the token would wait for
 
     def _take_messages(self) -> bool:
         """Handle what is there; wait for a message when nothing is open. False once the worker must end."""
@@ -212,14 +212,14 @@ class Loop:
             self._polls.forget(id)
         self._backend.cancel(id)
         self._gauged = 0.0
-        self._report()
-        self._link.send(LetGo(id))
+        self._link.send(*self._due(), LetGo(id))
         self._gauged = 0.0
 
     def _awaited(self) -> ToWorker | None:
         """The next message, where none of the requests is open: until one arrives, the backend tidies up."""
         inbox = self._listener.inbox
-        self._report()  # a cancel has no step behind it: `status` said for good that others were queued
+        for gauges in self._due():  # a cancel has no step behind it: `status` said for good that others were queued
+            self._link.send(gauges)
         self._vitals.now(Doing.WAITING)
         while inbox.empty() and self._tidy is not None and self._tidy.tidy():
             pass
@@ -259,10 +259,11 @@ class Loop:
         self._open.discard(id)
         self._gauged = 0.0  # the gauges have changed: they are due
 
-    def _report(self) -> None:
-        if self._observable is not None and (now := time.monotonic()) - self._gauged > GAUGES_EVERY:
-            self._gauged = now
-            self._link.send(Gauges(self._observable.gauges()))
+    def _due(self) -> list[FromWorker]:
+        if self._observable is None or (now := time.monotonic()) - self._gauged <= GAUGES_EVERY:
+            return []
+        self._gauged = now
+        return [Gauges(self._observable.gauges())]
 
 
 def _params(message: Submit) -> Params:
