@@ -36,7 +36,7 @@ def sleeper() -> Iterator[int]:
 
 
 def test_the_others_are_kept_off_one_core_and_only_meanwhile(sleeper: int) -> None:
-    with others_elsewhere():
+    with others_elsewhere(2):
         assert len(os.sched_getaffinity(sleeper)) == len(OURS) - 1
         assert os.sched_getaffinity(sleeper) < OURS
         assert os.sched_getaffinity(0) == OURS
@@ -48,21 +48,27 @@ def test_with_one_core_for_all_nothing_moves(sleeper: int) -> None:
     os.sched_setaffinity(0, only)
     os.sched_setaffinity(sleeper, only)
     try:
-        with others_elsewhere():
+        with others_elsewhere(2):
             assert os.sched_getaffinity(sleeper) == only
     finally:
         os.sched_setaffinity(0, OURS)
 
 
+@pytest.mark.parametrize("threads", [1, len(OURS) + 1])
+def test_nor_where_one_computes_or_more_than_there_are_cores(sleeper: int, threads: int) -> None:
+    with others_elsewhere(threads):
+        assert os.sched_getaffinity(sleeper) == OURS
+
+
 def test_a_thread_whose_cores_were_chosen_keeps_them(sleeper: int) -> None:
     chosen = {max(OURS)}
     os.sched_setaffinity(sleeper, chosen)
-    with others_elsewhere():
+    with others_elsewhere(2):
         assert os.sched_getaffinity(sleeper) == chosen
     assert os.sched_getaffinity(sleeper) == chosen
 
 
 def test_they_are_let_go_when_the_work_fails(sleeper: int) -> None:
-    with pytest.raises(ZeroDivisionError), others_elsewhere():
+    with pytest.raises(ZeroDivisionError), others_elsewhere(2):
         raise ZeroDivisionError
     assert os.sched_getaffinity(sleeper) == OURS

@@ -182,9 +182,8 @@ class LlamaBackend:
     def step(self) -> list[Event]:
         if self._rested:
             self._rested = False
-            if self.loaded.threads.max_threads > 1:
-                with cores.others_elsewhere():
-                    return self._step()
+            with cores.others_elsewhere(self.loaded.threads.now):
+                return self._step()
         return self._step()
 
     def _step(self) -> list[Event]:

@@ -118,10 +118,6 @@ class Exchange:
         taken, self._events = self._events, []
         return taken
 
-    def put_back(self, events: list[Event]) -> None:
-        """Events that were looked at and are to come again."""
-        self._events[:0] = events
-
     def fail(self, error: ApiError) -> None:
         """End it with this error, whatever the daemon says."""
         if self._task.cancel():

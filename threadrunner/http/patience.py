@@ -8,13 +8,33 @@ and so could one that is to be closed and does not read what is left for it.
 from __future__ import annotations
 
 import asyncio
-from typing import ClassVar
+import contextlib
+from collections.abc import Iterator
+from typing import Any, ClassVar, cast
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 CONNECTION = "connection"
 """In a scope's `state`: the PatientProtocol that the request came by."""
+
+
+class _Gathering:
+    """A transport that keeps what is written."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._written: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self._written.append(data)
+
+    def let_go(self) -> None:
+        if self._written:
+            self._transport.write(b"".join(self._written))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 class PatientProtocol(H11Protocol):
@@ -46,6 +66,19 @@ class PatientProtocol(H11Protocol):
             self._head_timer = None
         elif waits and self._head_timer is None:
             self._head_timer = self.loop.call_later(self.head_seconds, self.transport.close)
+
+    @contextlib.contextmanager
+    def gathered(self) -> Iterator[None]:
+        """What is written within goes out in one piece: a head, say, and the first chunks. Each write wakes the client,
+        which takes longer than to make what is written. An answer must not end within."""
+        cycle, transport = self.cycle, self.transport
+        gathering = _Gathering(transport)
+        self.transport = cycle.transport = cast(asyncio.Transport, gathering)
+        try:
+            yield
+        finally:
+            self.transport = cycle.transport = transport
+            gathering.let_go()
 
     async def write_chunk(self, body: bytes) -> None:
         """A piece of a body whose head has been sent by h11 without a length, to a client of HTTP/1.1: past ASGI's

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import msgspec
@@ -88,20 +89,21 @@ class Stream(Response):
         """Raises ApiError while no status has been sent."""
         write, at_once = outlet(scope, send), self._at_once(scope)
         async with self._exchanges.opened(self._order) as exchange:
-            await _first_word(exchange, self._writer.tells_progress)
-            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            if begin := self._writer.begin():
-                await write(begin)
-            ended = False
-            while not ended:
+            events = await _first_word(exchange, self._writer.tells_progress)
+            with gathered(scope):
+                await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+                if begin := self._writer.begin() + self._joined(events):
+                    await write(begin)
+            while not self._ended(events):
                 events = await exchange.events(self._silence, at_once)
                 if self._defect:
                     break
-                body = self._joined(events) if events else self._writer.silence
-                ended = self._defect or any(isinstance(event, (Generated, ApiError)) for event in events)
-                if body:
+                if body := self._joined(events) if events else self._writer.silence:
                     await write(body)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _ended(self, events: list[Event]) -> bool:
+        return self._defect or any(isinstance(event, (Generated, ApiError)) for event in events)
 
     def _at_once(self, scope: Scope) -> AtOnce | None:
         """How pieces are written in the very call of the event loop that has read them, where the client reads: to wake
@@ -139,8 +141,8 @@ class Stream(Response):
                 return self._writer.failed(failures.of(event))
 
 
-async def _first_word(exchange: Exchange, progress: bool) -> None:
-    """Wait until the answer begins, or for FIRST_WORD seconds. Raises the ApiError that comes instead."""
+async def _first_word(exchange: Exchange, progress: bool) -> list[Event]:
+    """What comes until the answer begins, or for FIRST_WORD seconds. Raises the ApiError that comes instead."""
     seen: list[Event] = []
     loop = asyncio.get_running_loop()
     deadline = loop.time() + FIRST_WORD
@@ -152,7 +154,7 @@ async def _first_word(exchange: Exchange, progress: bool) -> None:
                 raise event
         if any(progress or not isinstance(event, Progressed) for event in events):
             break
-    exchange.put_back(seen)
+    return seen
 
 
 def outlet(scope: Scope, send: Send) -> Callable[[bytes], Awaitable[None]]:
@@ -165,6 +167,12 @@ def outlet(scope: Scope, send: Send) -> Callable[[bytes], Awaitable[None]]:
         await send({"type": "http.response.body", "body": body, "more_body": True})
 
     return write
+
+
+def gathered(scope: Scope) -> AbstractContextManager[None]:
+    """What is written within is one write, where that can be."""
+    connection = direct(scope)
+    return nullcontext() if connection is None else connection.gathered()
 
 
 def direct(scope: Scope) -> PatientProtocol | None:

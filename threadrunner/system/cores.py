@@ -12,16 +12,16 @@ from threadrunner.system.c_library import c_library
 
 
 @contextlib.contextmanager
-def others_elsewhere() -> Iterator[None]:
-    """While within, all other threads of this process are kept off the core that the calling thread is on.
+def others_elsewhere(threads: int) -> Iterator[None]:
+    """While within, all other threads of this process are kept off the core that the calling thread is on; not where
+    more `threads` compute than there are cores, which must share them.
 
     For threads that have slept and are to compute side by side. Where the system wakes one on the core of the thread
     that waits for it, which spins meanwhile, both take turns until the system looks again: on a virtual machine, whose
-    kernel takes a core that sleeps for one that is not there, that made the first token after a rest take 20 ms in
-    place of 9.5 three times out of four. A thread whose cores somebody has chosen keeps them. Systems other than Linux
-    have no such call: nothing happens there.
+    kernel packs what wakes up onto few cores, the first token after a rest took 20 ms in place of 9.5 three times of
+    four. A thread whose cores were chosen keeps them. Other systems than Linux have no such call, and nothing happens.
     """
-    moved = _keep_off_this_core()
+    moved = _keep_off_this_core(threads)
     try:
         yield
     finally:
@@ -29,13 +29,13 @@ def others_elsewhere() -> Iterator[None]:
             _allow(thread, cores)
 
 
-def _keep_off_this_core() -> dict[int, set[int]]:
+def _keep_off_this_core(threads: int) -> dict[int, set[int]]:
     """The threads that are kept off it, with the cores that each could use before."""
     moved: dict[int, set[int]] = {}
     if sys.platform == "linux":
         me, ours = threading.get_native_id(), os.sched_getaffinity(0)
         rest = ours - {c_library().sched_getcpu()}
-        if not rest or len(rest) == len(ours):
+        if not 1 < threads <= len(ours) or len(rest) == len(ours):
             return moved
         with contextlib.suppress(OSError):  # no /proc, or no file descriptor left for it
             for thread in map(int, os.listdir("/proc/self/task")):
