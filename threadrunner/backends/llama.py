@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from msgspec import UNSET
-
 from threadrunner import machine
 from threadrunner.api import errors
 from threadrunner.api.generation import (
@@ -24,7 +22,6 @@ from threadrunner.api.generation import (
     Ranked,
     Reranked,
     RerankParams,
-    Tokenized,
     TokenizeParams,
     Usage,
 )
@@ -34,12 +31,12 @@ from threadrunner.backends.base import Event, Finished, ModelFacts, ModelSpec, P
 from threadrunner.backends.failures import api_error, failed
 from threadrunner.backends.loading import LoadedModel, load
 from threadrunner.backends.requests import priority_of
+from threadrunner.backends.tokens import text_of, tokenized
 from threadrunner.engine.embedder import EmbedJob
 from threadrunner.engine.events import Broken, Ended, Prefilled, Text
 from threadrunner.engine.llama import arrays
 from threadrunner.engine.llama.errors import EngineError, LoadError
 from threadrunner.engine.llama.recommended import recommended
-from threadrunner.engine.llama.vocab import Vocab
 from threadrunner.engine.sequence import Request
 from threadrunner.system import cores
 
@@ -120,9 +117,9 @@ class LlamaBackend:
                 case GenerateParams() | InfillParams():
                     self._submit_generation(id, params)
                 case TokenizeParams():
-                    self._ready.append(Finished(id, _tokenized(loaded.name, loaded.vocab, params)))
+                    self._ready.append(Finished(id, tokenized(loaded.name, loaded.vocab, params)))
                 case DetokenizeParams():
-                    self._ready.append(Finished(id, Detokenized(loaded.name, _text(loaded.vocab, params.tokens))))
+                    self._ready.append(Finished(id, Detokenized(loaded.name, text_of(loaded.vocab, params.tokens))))
                 case ApplyTemplateParams():
                     prompt = loaded.requests.apply_template(params)
                     applied = AppliedTemplate(loaded.name, prompt.text, len(prompt.tokens))
@@ -297,30 +294,6 @@ class LlamaBackend:
             "drafted_tokens": sum(record.drafted for record in drafts),
             "accepted_tokens": sum(record.accepted for record in drafts),
         }
-
-
-def _text(vocab: Vocab, tokens: list[int]) -> str:
-    for token in (min(tokens, default=0), max(tokens, default=0)):
-        if not 0 <= token < vocab.n_tokens:
-            raise errors.InvalidParams(f"there is no token {token}: the vocabulary has {vocab.n_tokens}")
-    return vocab.detokenize(tokens)
-
-
-def _tokenized(model: str, vocab: Vocab, params: TokenizeParams) -> Tokenized:
-    tokens = (
-        vocab.whole(params.text, special=params.special)
-        if params.ends
-        else vocab.tokenize(params.text, special=params.special)
-    )
-    return Tokenized(model, tokens, [_shown(vocab, token) for token in tokens] if params.pieces else UNSET)
-
-
-def _shown(vocab: Vocab, token: int) -> str | list[int]:
-    piece = vocab.piece(token) or vocab.marker(token).encode()
-    try:
-        return piece.decode()
-    except UnicodeDecodeError:
-        return list(piece)
 
 
 def _embed_job(id: int, params: EmbedParams, loaded: LoadedModel) -> EmbedJob:
