@@ -266,7 +266,7 @@ def test_a_context_that_cannot_be_had_again_is_freed_once_and_ends_all(
         id = loaded.submit(sized(200))
         with pytest.raises(ContextLost, match="no memory for the 256 cells"):
             loaded.finish(id)
-        assert context.handle is None
+        assert not context.handle
     assert len(freed) == 1
     assert any(path.is_file() for path in (tmp_path / "kv").rglob("*")), "what was evaluated is kept"
 

@@ -312,7 +312,7 @@ class Context:
         return llama_cpp.llama_state_seq_set_data_ext(self.handle, _bytes(state), len(state), seq, flags) != 0
 
     def close(self) -> None:
-        handle, self.handle, self._memory = self.handle, None, None
+        handle, self.handle = self.handle, llama_cpp.llama_context_p(0)
         if handle:
             llama_cpp.llama_free(handle)
 

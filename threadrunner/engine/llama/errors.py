@@ -12,8 +12,8 @@ class LoadError(EngineError):
 
 
 class ContextLost(Exception):
-    """There is no context any more, nor the memory to make it again. Not an EngineError, which ends one request: none can
-    go on, so that the process must end."""
+    """There is no context any more, nor the memory to make it again. Not an EngineError, which ends one request: none
+    can go on, so the process must end."""
 
 
 class UnreadablePicture(EngineError):
