@@ -96,7 +96,8 @@ def test_names_limits_and_keys_that_cannot_be(
         with pytest.raises(arguments.UsageError):
             run("keys", "add", "bob", *words)
     assert run("keys", "add", "bob", "--from", "elsewhere") == exits.USAGE
-    monkeypatch.setattr("os.read", lambda _descriptor, _size: b"short\n")  # pytest has taken standard input away
+    parts = iter([b"sh", b"ort\n", b""])
+    monkeypatch.setattr("os.read", lambda _descriptor, _size: next(parts))  # pytest has taken standard input away
     assert run("keys", "add", "bob", "--from", "-") == exits.USAGE
     assert "at least 20" in capfd.readouterr().err
     assert [key.name for key in named_keys.load(named_keys.file())] == ["alice"]
