@@ -288,6 +288,7 @@ class Context:
         """Give the sequence, which has no cells at these positions, those of a saved state that may have more; False
         when llama.cpp refuses it. The bytes are trusted."""
         if not llama_cpp.llama_state_seq_set_data(self.handle, _bytes(state), len(state), self._scratch):
+            self.remove(self._scratch)  # of two caches the second may have had no room: what is in the first stays
             return False
         self.share(self._scratch, seq, begin, end)
         self.remove(self._scratch)
