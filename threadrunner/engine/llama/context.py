@@ -102,17 +102,11 @@ class Context:
             self._open()
         except LoadError:
             self._params.n_ctx = before
-            self._open_again()
+            try:
+                self._open()
+            except LoadError as error:
+                raise ContextLost(f"no memory for the {before} cells that the context had: {error}") from error
             raise
-
-    def _open_again(self) -> None:
-        """Raises ContextLost."""
-        try:
-            self._open()
-        except LoadError as error:
-            raise ContextLost(
-                f"no memory for the {self._params.n_ctx} cells that the context had until now: {error}"
-            ) from error
 
     def _make_batch(self, size: int) -> None:
         """Arrays of our own under llama_batch: ctypes fills a slice of an array at once, a pointer item by item."""
