@@ -52,6 +52,30 @@ def test_a_bad_variable_is_refused_by_name(file: Path, value: str) -> None:
         load({"THREADRUNNER_KEEP_ALIVE": value}, str(file))
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("LOG", "loud", "'loud' is not a level; use one of debug"),
+        ("ALIASES", "small", "dict, such as small=smollm2:135m"),
+        ("TENSOR_SPLIT", "a", "list, such as 3,1"),
+    ],
+)
+def test_what_a_bad_variable_may_be_is_told(file: Path, name: str, value: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=f"^THREADRUNNER_{name}.*{says}"):
+        load({f"THREADRUNNER_{name}": value}, str(file))
+
+
+@pytest.mark.parametrize("name", config.options())
+def test_no_variable_takes_what_it_cannot_mean(file: Path, name: str) -> None:
+    """A word that is a number of no kind and no level: it is a name or a path, or refused by the variable's name."""
+    try:
+        load({f"THREADRUNNER_{name.upper()}": "1e999"}, str(file))
+    except ConfigError as error:
+        assert str(error).startswith(f"THREADRUNNER_{name.upper()}")
+    else:
+        assert name in (*config.FILES, "backend", "devices", "adapters")
+
+
 def test_values_of_variables(file: Path) -> None:
     got = load(
         {"THREADRUNNER_OFFLINE": "Yes", "THREADRUNNER_ALIASES": "a=b.gguf, c=hf:d/e", "THREADRUNNER_CONTEXT": "1_024"},

@@ -121,6 +121,10 @@ FILES = ("model", "model_path", "mmproj", "draft_model")
 """Options that may be a file's path: `~` is expanded, and its bytes need not be UTF-8."""
 
 
+_TYPED: dict[type, str] = {dict: "dict, such as small=smollm2:135m", list: "list, such as 3,1"}
+"""Types whose name does not say what is written into a variable."""
+
+
 class Option(NamedTuple):
     """What `Config` declares of one option, and how its value is read from each source."""
 
@@ -158,7 +162,8 @@ class Option(NamedTuple):
         except ValueError as error:
             if self.kind is bool:
                 raise ConfigError(f"{where}: {error}") from None
-            raise ConfigError(f"{where} must be of type {self.kind.__name__}, not {_short(text)}") from None
+            kind = _TYPED.get(self.kind, self.kind.__name__)
+            raise ConfigError(f"{where} must be of type {kind}, not {_short(text)}") from None
         return self._checked(value, where)
 
     def _parsed(self, text: str) -> Any:
@@ -179,6 +184,8 @@ class Option(NamedTuple):
             self._check_items(value, where)
         if isinstance(value, (int, float)) and (expected := self._expected(value)):
             raise ConfigError(f"{where}: {self.name} must be {expected}, not {_short(value)}")
+        if self.name == "log":
+            log_levels(value, where)
         if isinstance(value, str) and "\0" in value:
             raise ConfigError(f"{where}: {self.name} has a NUL character in it; remove that")
         return os.path.expanduser(value) if self.name in FILES else value
@@ -249,9 +256,7 @@ def readable(environ: Mapping[str, str] = os.environ, file: str | None = None) -
         variable = f"THREADRUNNER_{name.upper()}"
         if text := environ.get(variable, ""):
             values[name] = option.from_text(text, variable)
-    config = Config(**values)
-    log_levels(config.log)
-    return config, fault
+    return Config(**values), fault
 
 
 def _from_file(path: str) -> tuple[dict[str, Any], str]:
@@ -273,10 +278,7 @@ def _from_file(path: str) -> tuple[dict[str, Any], str]:
             continue
         try:
             values[key] = options()[key].from_toml(value, path)
-            if key == "log":
-                log_levels(value)
         except ConfigError as error:
-            values.pop(key, None)
             faults.append(str(error))
     return values, next(iter(faults), "")
 
@@ -293,13 +295,13 @@ def mode_tables(file: str | None = None) -> dict[str, Any]:
     return tables
 
 
-def log_levels(spec: str) -> dict[str, int]:
+def log_levels(spec: str, where: str = "THREADRUNNER_LOG") -> dict[str, int]:
     """`warning,threadrunner.daemon=debug` as logger to level; the bare one is the package's. Raises ConfigError."""
     levels = {"threadrunner": LOG_LEVELS["warning"]}
     for part in filter(None, (part.strip() for part in spec.split(","))):
         name, _, level = part.rpartition("=")
         if level.lower() not in LOG_LEVELS:
-            raise ConfigError(f"log: {_short(level)} is not a level; use one of {', '.join(LOG_LEVELS)}")
+            raise ConfigError(f"{where}: log: {_short(level)} is not a level; use one of {', '.join(LOG_LEVELS)}")
         levels[name.strip() or "threadrunner"] = LOG_LEVELS[level.lower()]
     return levels
 

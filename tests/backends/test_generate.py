@@ -23,7 +23,8 @@ from threadrunner.api.generation import (
 )
 from threadrunner.backends.base import Failed, Finished, Interruptible, ModelSpec, Observable, Piece, Progress
 from threadrunner.backends.llama import LlamaBackend
-from threadrunner.engine.llama.errors import LoadError
+from threadrunner.engine.llama.errors import ContextLost, LoadError
+from threadrunner.engine.llama.library import llama_cpp
 
 
 def test_a_load_reports_progress_and_facts(smol: Loaded) -> None:
@@ -247,6 +248,27 @@ def test_what_has_no_memory_to_grow_ends(
         with pytest.raises(errors.ContextOverflow):
             loaded.submit(sized(256))
         assert loaded.cells_in_llama() == loaded.engine.cells.used()
+
+
+def test_a_context_that_cannot_be_had_again_is_freed_once_and_ends_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process has taken its memory between freeing the old one and making it again. It went on with what was
+    freed, and freed it a second time."""
+    monkeypatch.setattr("threadrunner.engine.sizing.FIRST_CELLS", 256)
+    freed: list[object] = []
+    kept = {"cache_dir": str(tmp_path / "kv"), "cache_bytes": 1 << 28, "fingerprint": "f"}
+    with Loaded(tiny.untied(tmp_path / "tiny.gguf"), **kept) as loaded:
+        context, free = loaded.engine.context, llama_cpp.llama_free
+        assert context.handle
+        monkeypatch.setattr(llama_cpp, "llama_init_from_model", lambda *_: None)
+        monkeypatch.setattr(llama_cpp, "llama_free", lambda handle: (freed.append(handle), free(handle)))
+        id = loaded.submit(sized(200))
+        with pytest.raises(ContextLost, match="no memory for the 256 cells"):
+            loaded.finish(id)
+        assert not context.handle
+    assert len(freed) == 1
+    assert any(path.is_file() for path in (tmp_path / "kv").rglob("*")), "what was evaluated is kept"
 
 
 def test_long_prompts_report_progress_and_short_ones_do_not(smol: Loaded) -> None:

@@ -11,6 +11,7 @@ import pytest
 from tests.backends import tiny
 from tests.backends.harness import EXACT, Loaded, assert_same_or_close, greedy
 from threadrunner.engine.events import Ended, Event
+from threadrunner.engine.llama.context import OK
 from threadrunner.engine.llama.sampling import Sampling
 from threadrunner.engine.sequence import Request
 
@@ -98,3 +99,25 @@ def test_candidates_of_a_prompt_whose_leaf_has_lost_its_beginning(tmp_path: Path
         ended = [event for event in run(long[:60] + some(10), max_tokens=4, n=3) if isinstance(event, Ended)]
         assert sorted(event.index for event in ended) == [0, 1, 2]
         assert all(event.sequence.generated for event in ended)
+
+
+def test_a_state_that_only_one_of_the_two_caches_has_room_for_leaves_no_cells(tmp_path: Path) -> None:
+    """The layers with a window have cells of their own, of which each sequence that was brought back to a point has
+    some that it does not share: they can be full before the others are."""
+    with Loaded(tiny.windowed(tmp_path / "tiny.gguf"), context=256) as loaded:
+        context, tokens = loaded.engine.context, list(range(3, 63))
+        context.add(0, 0, tokens, output=False)
+        assert context.decode() == OK
+        rows = memoryview(bytearray(context.state_size(0, 0, len(tokens))))
+        point = memoryview(bytearray(context.point_size(0)))
+        assert context.save(0, 0, len(tokens), rows) and context.save_point(0, point)
+        others = 0
+        while others < 16:
+            context.share(0, others + 1, 0, len(tokens))
+            others += 1
+            if not context.restore_point(others, point):
+                context.remove(others)
+                break
+        assert loaded.cells_in_llama() == len(tokens), "one of the caches has all its cells free but these"
+        assert not context.restore(others + 1, rows, 0, len(tokens))
+        assert loaded.cells_in_llama() == len(tokens)

@@ -170,7 +170,14 @@ def test_a_folder_that_others_can_enter(shell: Shell) -> None:
 def test_a_daemon_that_cannot_start_says_why(shell: Shell) -> None:
     done = shell.run("hi", THREADRUNNER_LOG="loudly")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "threadrunner: the daemon could not start: log: 'loudly' is not a level" in done.stderr
+    assert "threadrunner: the daemon could not start: THREADRUNNER_LOG: log: 'loudly' is not a level" in done.stderr
+
+
+@pytest.mark.parametrize(("command", "name"), [("lsp", "THREADRUNNER_LSP_LOG"), ("serve", "THREADRUNNER_HTTP_LOG")])
+def test_a_level_that_is_none(shell: Shell, command: str, name: str) -> None:
+    done = shell.run(command, **{name: "loudly"})
+    assert (done.returncode, done.stdout) == (64, "")
+    assert done.stderr.startswith(f"threadrunner: {name}: 'loudly' is not a level; use one of critical")
 
 
 def test_a_daemon_that_dies_without_a_word(shell: Shell) -> None:

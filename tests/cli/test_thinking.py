@@ -104,10 +104,12 @@ def test_off_is_what_the_model_is_told(shell: Shell) -> None:
     assert json.loads(shell.run("--thinking", "hide", "shown").stdout)["reasoning"] == "split"
 
 
-def test_a_setting_that_means_nothing(shell: Shell) -> None:
-    done = shell.run(PROMPT, THREADRUNNER_THINKING="loud")
-    assert (done.returncode, done.stdout) == (64, "")
-    assert done.stderr == "threadrunner: THREADRUNNER_THINKING: expected show or hide, got 'loud'\n"
+@pytest.mark.parametrize("how", ["loud", "off"])
+def test_a_setting_that_means_nothing_is_refused_whether_the_model_thinks_or_not(shell: Shell, how: str) -> None:
+    for arguments in (["say x"], ["--json", PROMPT]):
+        done = shell.run(*arguments, THREADRUNNER_THINKING=how)
+        assert (done.returncode, done.stdout) == (64, "") or "--json" in arguments
+        assert f"THREADRUNNER_THINKING: expected show or hide, got {how!r}" in done.stderr
 
 
 def test_a_call_with_text_loses_nothing(shell: Shell) -> None:

@@ -3,11 +3,13 @@
 import json
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from threadrunner.api.chat import CallPart
 from threadrunner.api.status import TokenNotice
+from threadrunner.daemon import outbox as outbox_module
 from threadrunner.daemon.outbox import Outbox
 from threadrunner.daemon.replies import JsonRpc
 from threadrunner.daemon.workers.sink import encoded
@@ -72,6 +74,23 @@ def test_the_newest_progress_replaces_the_one_that_waits() -> None:
     for done in range(100):
         outbox.progress(1, messages.notification("progress", {"request": 1, "done": done}))
     assert [message["params"]["done"] for message in read(outbox)] == [99]
+
+
+def test_what_waits_is_counted_and_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox_module, "FULL_BYTES", 10_000)
+    monkeypatch.setattr(outbox_module, "MOST_BYTES", 20_000)
+    outbox = Outbox()
+    for _ in range(100):
+        outbox.piece(1, encoded(0, "x" * 50), JsonRpc(1))
+    outbox.progress(1, messages.notification("progress", {"request": 1, "done": 1}))
+    assert 5_000 < outbox.size < 6_000 and not outbox.full
+    outbox.message({"id": 1, "result": "y" * 6_000})
+    assert outbox.full and outbox.too_much(0) is None
+    error = outbox.too_much(20_000)
+    assert error is not None and error.facts["limit"] == 20_000 and error.facts["queued"] > 30_000
+    outbox.take()
+    assert outbox.size == 0 and not outbox.full
+    assert outbox.too_much(20_000) is None
 
 
 @given(st.lists(st.tuples(st.integers(1, 3), st.sampled_from("abc"), st.booleans()), max_size=60))

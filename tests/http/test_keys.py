@@ -5,10 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.support import PATIENCE
 from threadrunner import exits
 from threadrunner.cli import arguments, commands
 from threadrunner.client import named_keys
@@ -20,6 +24,7 @@ from threadrunner.http.failures import HttpFailure
 from threadrunner.http.keys import Holder, Keys
 from threadrunner.http.reading import Fields
 from threadrunner.http.sampling import read_ours
+from threadrunner.system import locks, private_files
 
 KEY = "a-key-of-twenty-letters"
 
@@ -80,6 +85,34 @@ def test_a_full_disk_leaves_no_empty_key(home: Path, monkeypatch: pytest.MonkeyP
         named_keys.add(NamedKey("ci", "2026-01-01", "x"))
 
 
+def test_two_that_start_at_the_same_time_have_the_key_that_is_kept(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one found the file of the first while it was empty, and refused to start."""
+    arrived, second = threading.Event(), ThreadPoolExecutor(1)
+    waiting: list[Future[str | None]] = []
+
+    def read() -> str | None:
+        try:
+            return keys.read("auto")
+        finally:
+            arrived.set()
+
+    def hold(lock: Any) -> None:
+        if waiting and threading.current_thread() is not threading.main_thread():
+            arrived.set()
+        held(lock)
+
+    def written(path: str, text: str, lasting: bool = False) -> None:
+        waiting.append(second.submit(read))
+        assert arrived.wait(PATIENCE)
+        write(path, text, lasting)
+
+    held, write = locks.hold, private_files.write
+    monkeypatch.setattr(locks, "hold", hold)
+    monkeypatch.setattr(private_files, "write", written)
+    key = keys.read("auto")
+    assert key == waiting[0].result(PATIENCE) == (home / "serve.key").read_text().strip()
+
+
 def test_names_limits_and_keys_that_cannot_be(
     home: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,7 +129,8 @@ def test_names_limits_and_keys_that_cannot_be(
         with pytest.raises(arguments.UsageError):
             run("keys", "add", "bob", *words)
     assert run("keys", "add", "bob", "--from", "elsewhere") == exits.USAGE
-    monkeypatch.setattr("os.read", lambda _descriptor, _size: b"short\n")  # pytest has taken standard input away
+    parts = iter([b"sh", b"ort\n", b""])
+    monkeypatch.setattr("os.read", lambda _descriptor, _size: next(parts))  # pytest has taken standard input away
     assert run("keys", "add", "bob", "--from", "-") == exits.USAGE
     assert "at least 20" in capfd.readouterr().err
     assert [key.name for key in named_keys.load(named_keys.file())] == ["alice"]

@@ -129,8 +129,12 @@ def test_what_is_wrong_is_a_text(served: Served, more: dict[str, Any], place: st
 
 
 def test_an_empty_prompt_loads_and_unloads(served: Served) -> None:
-    for path, body in (("/api/generate", {"prompt": ""}), ("/api/chat", {"messages": []})):
-        loaded = served.post(path, {"model": "dummy", **body, "keep_alive": "10m"}).json
+    for path, body, kept in (
+        ("/api/generate", {"prompt": ""}, "10m"),
+        ("/api/chat", {"messages": []}, 1e308),
+        ("/api/chat", {"messages": []}, 10**400),
+    ):
+        loaded = served.post(path, {"model": "dummy", **body, "keep_alive": kept}).json
         assert loaded["done"] and loaded["done_reason"] == "load"
         (running,) = served.get("/api/ps").json["models"]
         assert running["name"] == "dummy" and running["context_length"] == 4096

@@ -31,7 +31,7 @@ from threadrunner.backends.base import Event, Finished, ModelFacts, ModelSpec, P
 from threadrunner.backends.failures import api_error, failed
 from threadrunner.backends.loading import LoadedModel, load
 from threadrunner.backends.requests import priority_of
-from threadrunner.backends.tokens import text_of, tokenized
+from threadrunner.backends.tokens import text_of, tokens_of
 from threadrunner.engine.embedder import EmbedJob
 from threadrunner.engine.events import Broken, Ended, Prefilled, Text
 from threadrunner.engine.llama import arrays
@@ -117,7 +117,7 @@ class LlamaBackend:
                 case GenerateParams() | InfillParams():
                     self._submit_generation(id, params)
                 case TokenizeParams():
-                    self._ready.append(Finished(id, tokenized(loaded.name, loaded.vocab, params)))
+                    self._ready.append(Finished(id, tokens_of(loaded.name, loaded.vocab, params)))
                 case DetokenizeParams():
                     self._ready.append(Finished(id, Detokenized(loaded.name, text_of(loaded.vocab, params.tokens))))
                 case ApplyTemplateParams():

@@ -17,7 +17,7 @@ def text_of(vocab: Vocab, tokens: list[int]) -> str:
     return vocab.detokenize(tokens)
 
 
-def tokenized(model: str, vocab: Vocab, params: TokenizeParams) -> Tokenized:
+def tokens_of(model: str, vocab: Vocab, params: TokenizeParams) -> Tokenized:
     tokens = (
         vocab.whole(params.text, special=params.special)
         if params.ends

@@ -57,6 +57,16 @@ class Parser(argparse.ArgumentParser):
         raise HelpShown
 
 
+def check_log_level(variable: str) -> None:
+    """Of a process that has its level in a variable of its own. Raises UsageError."""
+    import logging
+    import os
+
+    known = logging.getLevelNamesMapping()
+    if (level := os.environ.get(variable, "ERROR")).upper() not in known:
+        raise UsageError(f"{variable}: {level[:40]!r} is not a level; use one of {', '.join(known).lower()}")
+
+
 class Actions:
     """The actions of a command such as `threadrunner models`: each is declared once, with its help and its function."""
 

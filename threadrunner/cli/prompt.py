@@ -54,6 +54,8 @@ def gather(options: Options) -> dict[str, Any]:
         params["grammar"] = stdin.file(options.grammar)
     if options.thinking is not None:
         params["reasoning"] = "off" if options.thinking == "off" else "split"
+    else:
+        request.thinking()  # what means nothing is refused now, not when the model begins to think
     return {**params, **_model_and_conversation(options), **request.keep_alive(), **_rare(options), **_several(options)}
 
 

@@ -65,6 +65,14 @@ def keep_alive() -> dict[str, float]:
         raise UsageError(f"THREADRUNNER_KEEP_ALIVE: {error}; it means seconds, -1 for good") from None
 
 
+def thinking() -> str | None:
+    """What the environment says of what the model thinks: show or hide. Raises UsageError."""
+    how = os.environ.get("THREADRUNNER_THINKING")
+    if how and how not in ("show", "hide"):
+        raise UsageError(f"THREADRUNNER_THINKING: expected show or hide, got {how[:40]!r}")
+    return how or None
+
+
 def model_name(text: str, folders: bool = False) -> str:
     """A path as an absolute one, since the daemon runs in another folder; any other name as it is. `folders`: where a
     folder will do too.

@@ -12,6 +12,7 @@ from threadrunner.wire.framing import FRAME_LIMIT
 
 _READ = 1 << 16
 _SILENCE_SECONDS = 2
+_KEY_BYTES = 16384
 _MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
 
@@ -31,10 +32,21 @@ def read(expected: bool) -> str:
     if pipe and not expected and os.isatty(2) and not select.select([0], [], [], _SILENCE_SECONDS)[0]:
         sys.stderr.write("threadrunner: reading standard input; end it, or add </dev/null to do without it\n")
         sys.stderr.flush()
-    return decode(_bytes(), "standard input")
+    most = f"{FRAME_LIMIT} bytes ({FRAME_LIMIT >> 20} MiB), the maximum of a prompt; pipe in a part of it"
+    return decode(_bytes(FRAME_LIMIT, most), "standard input")
 
 
-def _bytes() -> bytes:
+def key() -> str:
+    """A key: all of standard input, in however many parts it comes; of a terminal one line. Raises UsageError."""
+    if os.isatty(0):
+        data = os.read(0, _KEY_BYTES)
+    else:
+        data = _bytes(_KEY_BYTES, f"{_KEY_BYTES} bytes, the maximum of a key; pipe in the key alone")
+    return data.decode("utf-8", "replace").strip()
+
+
+def _bytes(limit: int, most: str) -> bytes:
+    """`most` says what the limit is, and what to do."""
     chunks: list[bytes] = []
     size = 0
     while True:
@@ -48,11 +60,8 @@ def _bytes() -> bytes:
         if not chunk:
             return b"".join(chunks)
         size += len(chunk)
-        if size > FRAME_LIMIT:
-            raise UsageError(
-                f"standard input has more than {FRAME_LIMIT} bytes ({FRAME_LIMIT >> 20} MiB), the maximum of a "
-                "prompt; pipe in a part of it"
-            )
+        if size > limit:
+            raise UsageError(f"standard input has more than {most}")
         chunks.append(chunk)
 
 

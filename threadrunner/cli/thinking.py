@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import os
 
-from threadrunner.cli import render
-from threadrunner.cli.flags import UsageError
+from threadrunner.cli import render, request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,9 +15,7 @@ if TYPE_CHECKING:
 def shown(how: str | None) -> bool:
     """Whether it is shown, by what --thinking says, else by the environment, else where a person sees it beside the
     answer. Raises UsageError."""
-    how = how or os.environ.get("THREADRUNNER_THINKING")
-    if how and how not in ("show", "hide", "off"):
-        raise UsageError(f"THREADRUNNER_THINKING: expected show or hide, got {how!r}")
+    how = how or request.thinking()
     return how == "show" if how else os.isatty(1) and os.isatty(2)
 
 

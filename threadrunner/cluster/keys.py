@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import hmac
 import os
@@ -12,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from threadrunner.cluster.settings import ClusterSettings
 from threadrunner.http.keys import Holder
+from threadrunner.system import private_files
 
 
 class BadKeyFile(Exception):
@@ -20,10 +20,7 @@ class BadKeyFile(Exception):
 
 def made(path: str, prefix: str = "") -> None:
     """Make a secret in a file of our own, where there is none. Raises OSError."""
-    with contextlib.suppress(FileExistsError):
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(fd, "w") as file:
-            file.write(f"{prefix}{secrets.token_urlsafe(32)}\n")
+    private_files.make_once(path, f"{prefix}{secrets.token_urlsafe(32)}\n")
 
 
 def private(path: str) -> str:

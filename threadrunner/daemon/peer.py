@@ -33,7 +33,7 @@ log = logging.getLogger("threadrunner.daemon.peer")
 
 REQUESTS_LIMIT = 256  # open at the same time for one client
 BATCH_LIMIT = 64
-UNREAD_LIMIT = 256  # messages that wait for a client before we stop reading what it sends
+UNREAD_SECONDS = 30.0  # for one that leaves too much unread, until what it was sent before is forgotten too
 
 
 class _Outlet:
@@ -163,12 +163,26 @@ class Peer(asyncio.Protocol):
     def flush(self) -> None:
         """Send what waits, unless the client does not read: then it waits here, joined."""
         if self._transport.is_closing():
-            return
-        if not self._paused:
+            self.outbox.clear()
+        elif not self._paused:
             if self.outbox:
                 self._transport.write(self.outbox.take())
-        elif len(self.outbox) > UNREAD_LIMIT:
+        elif (error := self.outbox.too_much(self._transport.get_write_buffer_size())) is not None:
+            self._give_up(error)
+        elif self.outbox.full:
             self._transport.pause_reading()
+
+    def _give_up(self, error: ApiError) -> None:
+        """The client reads nothing of what it asks for: end its requests and hang up. If it reads after all, why is the
+        last thing that it finds."""
+        log.warning("%r is hung up on: %s", self, error)
+        self.outbox.clear()
+        self.outbox.message(JsonRpc(None).error(error))
+        self._transport.write(self.outbox.take())
+        self.close()
+        for task in self._tasks.values():
+            _cancel(task)
+        asyncio.get_running_loop().call_later(UNREAD_SECONDS, self._transport.abort)
 
     def send(self, message: Any) -> None:
         self.outbox.message(message)

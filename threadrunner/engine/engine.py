@@ -6,6 +6,7 @@ import logging
 import time
 
 from threadrunner.engine.adapters import Turns
+from threadrunner.engine.admission import admit
 from threadrunner.engine.batching import up_to_pictures
 from threadrunner.engine.candidates import CandidateMaker, must_generate
 from threadrunner.engine.choosing import choose
@@ -25,7 +26,7 @@ from threadrunner.engine.sequence import Request, Sequence
 from threadrunner.engine.sight import Sight
 from threadrunner.engine.speculation import SpeculativeDecoding
 from threadrunner.engine.steady import BatchFiller, SteadyPlan
-from threadrunner.engine.waiting import Waiting, end_outgrown, soon_known
+from threadrunner.engine.waiting import Waiting, end_outgrown
 
 log = logging.getLogger("threadrunner.engine")
 
@@ -247,17 +248,7 @@ class Engine:
 
     def admit(self) -> None:
         """Let those that wait run, as far as there is room; each `step` begins with it."""
-        for sequence in self._waiting:
-            if self.active >= self.limits.max_running:
-                return
-            if soon_known(sequence, self.cells.running, self.cells.cache):
-                continue
-            if (lacking := self.cells.lacking(sequence)) > 0:
-                self._grow(lacking)
-            if not self.cells.place(sequence):
-                return
-            self._waiting.remove(sequence)
-            sequence.started_at = sequence.started_at or time.monotonic()
+        admit(self._waiting, self.cells, self.limits.max_running, self._grow, self.preempt)
 
     def _start_siblings(self, sequence: Sequence, logits_at: int, events: list[Event]) -> None:
         """The other candidates fork the prompt and take their first token from the same logits."""

@@ -11,6 +11,7 @@ from threadrunner import paths
 from threadrunner.client import named_keys
 from threadrunner.client.named_keys import OWNER, RIGHTS, BadKey, NamedKey
 from threadrunner.http.allowance import KeyLimits
+from threadrunner.system import private_files
 
 log = logging.getLogger("threadrunner.http")
 
@@ -38,18 +39,8 @@ def read(given: str | None) -> str | None:
         except BadKey as error:
             raise BadKey(f"{error}; `--key auto` makes one") from None
     paths.make_home()
-    try:
-        descriptor = os.open(file(), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return _kept()
-    key = named_keys.generated()
-    try:
-        with os.fdopen(descriptor, "w") as made:
-            made.write(f"{key}\n")
-    except OSError as error:  # an empty file would be in the way of the next try
-        os.unlink(file())
-        raise OSError(error.errno, error.strerror, file()) from None
-    return key
+    private_files.make_once(file(), f"{named_keys.generated()}\n")
+    return _kept()
 
 
 def _kept() -> str:

@@ -6,6 +6,7 @@ import math
 import re
 from typing import Any
 
+from threadrunner.api.fields import INT64_MAX
 from threadrunner.http import conversation, images, sampling
 from threadrunner.http.failures import invalid
 from threadrunner.http.reading import Fields
@@ -18,7 +19,7 @@ def seconds(value: Any) -> float:
     """Of `keep_alive`: a number of seconds, or a text such as "5m" or "1h30m"; below zero: for ever, which is -1 here.
     Raises HttpFailure."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value) if value >= 0 else -1.0
+        return float(min(value, INT64_MAX)) if value >= 0 else -1.0
     if isinstance(value, str):
         text = value.strip()
         number = text.lstrip("+-")

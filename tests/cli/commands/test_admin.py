@@ -150,7 +150,7 @@ def test_doctor_looks_at_the_engine(shell: Shell) -> None:
     [
         ("THREADRUNNER_MODEL_PATH", "/nowhere.gguf", 3, "FAIL model: /nowhere.gguf: No such file"),
         ("THREADRUNNER_MODEL_PATH", "/etc/passwd", 3, "FAIL model: /etc/passwd is not a GGUF file"),
-        ("THREADRUNNER_LOG", "loudly", 1, "FAIL config: log: 'loudly' is not a level"),
+        ("THREADRUNNER_LOG", "loudly", 1, "FAIL config: THREADRUNNER_LOG: log: 'loudly' is not a level"),
         ("THREADRUNNER_SOCKET", f"/tmp/{'x' * 120}/d.sock", 1, "FAIL socket: the socket's path has"),
     ],
 )

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import subprocess
+import termios
+from array import array
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +15,8 @@ import pytest
 
 from tests.backends.remote.scripted import Recorded, Reply, ScriptedServer, as_json, models, says
 from tests.daemon.test_remotes import own_address
-from tests.shell import Shell, echoes
+from tests.shell import COMMAND, Shell, echoes
+from tests.support import PATIENCE
 from threadrunner import exits
 from threadrunner.cli.chat import elsewhere
 
@@ -58,6 +63,27 @@ def test_login_keeps_the_key_where_the_table_says(away: Shell, server: ScriptedS
     assert server.requests[1].headers["authorization"] == "Bearer sk-newer"
 
 
+def test_a_key_that_comes_in_parts_is_stored_whole(away: Shell) -> None:
+    """As a slow password manager may write it; only its first part was stored, and called a key."""
+    (away.home / "keys" / "box").unlink()
+    login = subprocess.Popen([*COMMAND, "remotes", "login", "box"], env=away.env, stdin=subprocess.PIPE, bufsize=0)
+    assert login.stdin
+    login.stdin.write(b"sk-first")
+    while pending(login.stdin.fileno()):  # until it has read that
+        pass
+    login.stdin.write(b"-last\n")
+    login.stdin.close()
+    assert login.wait(PATIENCE) == 0
+    assert (away.home / "keys" / "box").read_text() == "sk-first-last\n"
+
+
+def pending(descriptor: int) -> int:
+    """Bytes in a pipe."""
+    count = array("i", [0])
+    fcntl.ioctl(descriptor, termios.FIONREAD, count)
+    return count[0]
+
+
 def test_login_without_echo_on_a_terminal(away: Shell) -> None:
     terminal = away.terminal("remotes", "login", "box")
     terminal.read_until("key of box")
@@ -84,6 +110,7 @@ def test_ctrl_c_at_the_question_for_a_key_brings_the_echo_back(away: Shell) -> N
         (["login", "wrong"], "sk-1", "it needs a url"),
         (["login", "box"], "two words", "cannot be a key"),
         (["login", "box"], "", "cannot be a key"),
+        (["login", "box"], "s" * 16385, "the maximum of a key"),
     ],
 )
 def test_login_that_cannot_be(away: Shell, arguments: list[str], given: str, says_: str) -> None:

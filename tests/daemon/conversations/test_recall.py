@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support import Daemon
+from tests.support import PATIENCE, Daemon
 from threadrunner.api.chat import FunctionCall, ToolCall
 from threadrunner.api.conversations import ToolResult
 from threadrunner.api.errors import InvalidParams
 from threadrunner.daemon.conversations import notes, turns
-from threadrunner.daemon.conversations.recall import vector_space
+from threadrunner.daemon.conversations.queue import Conversations
+from threadrunner.daemon.conversations.recall import Recall, vector_space
 from threadrunner.daemon.conversations.store import Store
 from threadrunner.daemon.conversations.turns import Outcome, SessionUpdate
 
@@ -100,6 +102,33 @@ def test_long_passages_are_cut_and_their_sum_bounded(store: Store) -> None:
     texts = found(store, "needle", limit=6)
     assert all(len(text) <= notes.PASSAGE_CHARS for text in texts)
     assert sum(map(len, texts)) <= notes.TOTAL_CHARS
+
+
+class TooFew:
+    """Gives a vector for fewer texts than it was given."""
+
+    async def embed(self, texts: list[str], priority: str) -> tuple[str, list[list[float]]]:
+        return "m", [[1.0]] * (len(texts) - 1)
+
+
+def test_a_defect_in_idle_time_is_logged_and_does_not_keep_the_daemon_from_ending(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It came up again in `close`, so models were not told to save, and the socket was left behind."""
+
+    async def scenario() -> None:
+        conversations = Conversations(str(tmp_path / "sessions.db"))
+        await conversations.run(lambda store: note(store, "alpha"))
+        recall = Recall(conversations)
+        recall.fill(TooFew())
+        while not caplog.records:
+            await asyncio.sleep(0)
+        await recall.close()
+        assert await conversations.run(lambda store: len(notes.without_vector(store, "m", 10))) == 1
+        await conversations.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), PATIENCE))
+    assert "zip() argument" in caplog.text
 
 
 def test_nothing_is_recalled_unasked_and_sources_are_told(daemon: Daemon) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -293,6 +294,7 @@ class TestOverTheSocket:
         daemon.kill()
         daemon.start()
         assert daemon.wire().call("models.show", model=str(path))["last_used"] == used
+        assert stat.S_IMODE((daemon.home / "cache" / "last-used.json").stat().st_mode) == 0o600
 
     def test_removed(self, daemon: Daemon) -> None:
         path = self.put(daemon)

@@ -58,7 +58,7 @@ def test_a_request_that_comes_while_stopping_is_served_by_the_next_worker(worker
     assert worker.loaded(4) == [Grant(1)]
 
 
-@pytest.mark.parametrize(("keep_alive", "expires"), [(0, 7), (5, 12), (-1, None), (None, 307)])
+@pytest.mark.parametrize(("keep_alive", "expires"), [(0, 7), (5, 12), (-1, None), (None, 307), (1e308, None)])
 def test_keep_alive_of_the_last_request_holds(worker: Lifecycle, keep_alive: float | None, expires: float) -> None:
     ready(worker)
     worker.acquire(1, 6, keep_alive)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from threadrunner.cli.arguments import Parser
+from threadrunner.cli.arguments import Parser, check_log_level
 from threadrunner.cli.flags import whole_number
 
 
@@ -22,6 +22,7 @@ def run(options: argparse.Namespace) -> int:
         from threadrunner.lsp import once
 
         return once.run(options.at, options.path, options.language, options.model)
+    check_log_level("THREADRUNNER_LSP_LOG")
     from threadrunner.lsp import server
 
     return server.run()

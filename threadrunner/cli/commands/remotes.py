@@ -7,7 +7,7 @@ import sys
 
 from threadrunner import config, exits, remote_keys, remote_settings
 from threadrunner.api.errors import ApiError, InvalidParams
-from threadrunner.cli import render, request, signals
+from threadrunner.cli import render, request, signals, stdin
 from threadrunner.cli.arguments import Actions, Parser, add_json, run_action
 from threadrunner.client import autostart
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from threadrunner.remote_settings import RemoteSettings
 
 _TEST_SECONDS = 30.0
-_KEY_BYTES = 16384
 
 run = run_action
 
@@ -100,7 +99,7 @@ def _table(name: str) -> RemoteSettings:
 def _typed(remote: RemoteSettings) -> str:
     """From a terminal without echo, or else all of standard input."""
     if not os.isatty(0):
-        return os.read(0, _KEY_BYTES).decode("utf-8", "replace").strip()
+        return stdin.key()
     import getpass
 
     from threadrunner.system import terminal

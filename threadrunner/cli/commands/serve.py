@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from threadrunner.cli.arguments import PORT, Actions, Parser, converter
+from threadrunner.cli.arguments import PORT, Actions, Parser, check_log_level, converter
 from threadrunner.cli.flags import DAY, number
 
 TYPE_CHECKING = False
@@ -80,6 +80,7 @@ def run(options: argparse.Namespace) -> int:
     if "run_action" in options:
         code: int = options.run_action(options)
         return code
+    check_log_level("THREADRUNNER_HTTP_LOG")
     from threadrunner.http import serve
 
     return serve.run(

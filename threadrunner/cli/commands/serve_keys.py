@@ -8,13 +8,11 @@ from argparse import Namespace
 from collections.abc import Callable
 
 from threadrunner import exits
-from threadrunner.cli import render
+from threadrunner.cli import render, stdin
 from threadrunner.cli.arguments import Actions, Parser, add_json, converter
 from threadrunner.cli.flags import whole_number
 from threadrunner.client import named_keys, servings
 from threadrunner.client.named_keys import BadKey, NamedKey
-
-_KEY_BYTES = 16384
 
 _UNLIMITED = "-"
 
@@ -76,7 +74,7 @@ def _said(action: Callable[[Namespace], int]) -> Callable[[Namespace], int]:
 def add(options: Namespace) -> int:
     """The key goes to standard output, all else to standard error: `threadrunner serve keys add ci > ci.key`."""
     name = named_keys.checked_name(options.name)
-    source, given = _source(options.source), _piped() if options.source == "-" else None
+    source, given = _source(options.source), stdin.key() if options.source == "-" else None
     key = "" if source else named_keys.generated() if given is None else given
     digest = "" if source else named_keys.digest(named_keys.usable(key, named_keys.LEAST))
     made = time.strftime("%Y-%m-%d")
@@ -148,7 +146,3 @@ def _source(given: str | None) -> str:
         raise BadKey("--from takes file:PATH, env:NAME (of the environment that `serve` starts in), or -")
     kind, _, rest = given.partition(":")
     return f"file:{os.path.abspath(os.path.expanduser(rest))}" if kind == "file" else given
-
-
-def _piped() -> str:
-    return os.read(0, _KEY_BYTES).decode("utf-8", "replace").strip()

@@ -74,13 +74,14 @@ class Recall:
                 await run(functools.partial(notes.save_vectors, model=model, vectors=vectors))
         except ApiError as error:
             log.debug("no embeddings: %s", error.message)
+        except Exception:  # a defect, which no request waits for; these passages get their vectors another time
+            log.exception("embedding what is remembered")
 
     async def close(self) -> None:
-        """End what happens in the background."""
+        """End what happens in the background; however that ended, it is no reason not to end the rest."""
         if self._filling is not None:
             self._filling.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._filling
+            await asyncio.wait({self._filling})
 
 
 def vector_space(model: str) -> str:

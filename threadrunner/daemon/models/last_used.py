@@ -7,6 +7,8 @@ import json
 import os
 import time
 
+from threadrunner.system import private_files
+
 _MAX_DELAY = 60.0
 """Seconds by which the file may be behind."""
 _MAX_MODELS = 1000
@@ -42,6 +44,4 @@ class LastUsed:
     def _write(self, times: dict[str, float]) -> None:
         latest = dict(sorted(times.items(), key=lambda item: -item[1])[:_MAX_MODELS])
         with contextlib.suppress(OSError):
-            with open(f"{self._file}.new", "w") as file:
-                json.dump(latest, file)
-            os.replace(f"{self._file}.new", self._file)
+            private_files.write(self._file, json.dumps(latest))

@@ -24,6 +24,9 @@ from threadrunner.daemon.workers.hang import HANG
 
 MAX_BACKOFF = 60.0
 """Seconds."""
+LONGEST = 10 * 365 * 86400.0
+"""Seconds of a keep-alive; a longer one is for good, as one below 0 is: 1e308 stood in `status` with 305 digits, and is
+no date for Ollama's clients."""
 
 
 class State(Enum):
@@ -91,7 +94,7 @@ class Lifecycle:
     @property
     def expires_at(self) -> float | None:
         """When `tick` must be called; None while nothing happens by time."""
-        if self.state not in (State.STARTING, State.READY) or not self.idle or self._keep_alive < 0:
+        if self.state not in (State.STARTING, State.READY) or not self.idle or not 0 <= self._keep_alive <= LONGEST:
             return None
         return self.idle_since + self._keep_alive
 

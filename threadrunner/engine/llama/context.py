@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from threadrunner.engine.llama import library
 from threadrunner.engine.llama.adapters import apply
 from threadrunner.engine.llama.attention import Attention
-from threadrunner.engine.llama.errors import EngineError, LoadError
+from threadrunner.engine.llama.errors import ContextLost, EngineError, LoadError
 from threadrunner.engine.llama.library import llama_cpp
 from threadrunner.engine.llama.model import Model
 from threadrunner.system.c_library import c_library
@@ -59,7 +59,7 @@ class Context:
         if pooling is not None:
             params.pooling_type = pooling
         params.no_perf = True
-        self._model, self._params, self._closed = model, params, False
+        self._model, self._params = model, params
         self.n_batch, self.n_ubatch, self.n_seq = n_batch, n_ubatch, n_seq
         self._scratch = n_seq
         """A sequence id of our own: holds cells while they are copied."""
@@ -96,15 +96,19 @@ class Context:
 
     def resize(self, n_cells: int) -> None:
         """Another number of cells, all of them empty. Raises LoadError where there is no memory for so many; it has as
-        many as before then."""
+        many as before then. Raises ContextLost where not even these can be had again, since another process has taken
+        the memory meanwhile; nothing but `close` may follow."""
         before = self._params.n_ctx
-        llama_cpp.llama_free(self.handle)
+        self.close()
         try:
             self._params.n_ctx = n_cells
             self._open()
         except LoadError:
             self._params.n_ctx = before
-            self._open()
+            try:
+                self._open()
+            except LoadError as error:
+                raise ContextLost(f"no memory for the {before} cells that the context had: {error}") from error
             raise
 
     def _make_batch(self, size: int) -> None:
@@ -287,6 +291,7 @@ class Context:
         """Give the sequence, which has no cells at these positions, those of a saved state that may have more; False
         when llama.cpp refuses it. The bytes are trusted."""
         if not llama_cpp.llama_state_seq_set_data(self.handle, _bytes(state), len(state), self._scratch):
+            self.remove(self._scratch)  # of two caches the second may have had no room: what is in the first stays
             return False
         self.share(self._scratch, seq, begin, end)
         self.remove(self._scratch)
@@ -311,9 +316,9 @@ class Context:
         return llama_cpp.llama_state_seq_set_data_ext(self.handle, _bytes(state), len(state), seq, flags) != 0
 
     def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            llama_cpp.llama_free(self.handle)
+        handle, self.handle = self.handle, llama_cpp.llama_context_p(0)
+        if handle:
+            llama_cpp.llama_free(handle)
 
 
 def _bytes(view: memoryview) -> ctypes.Array[ctypes.c_uint8]:

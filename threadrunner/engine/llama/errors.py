@@ -11,6 +11,11 @@ class LoadError(EngineError):
     """The model could not be loaded; the text is llama.cpp's reason."""
 
 
+class ContextLost(Exception):
+    """There is no context any more, nor the memory to make it again. Not an EngineError, which ends one request: none
+    can go on, so the process must end."""
+
+
 class UnreadablePicture(EngineError):
     """A picture that cannot be decoded."""
 
