@@ -13,6 +13,7 @@ from threadrunner.engine.choosing import choose
 from threadrunner.engine.events import Broken, Ended, Event, Prefilled, Text
 from threadrunner.engine.interruption import Interruption
 from threadrunner.engine.kv.cells import Cells
+from threadrunner.engine.kv.compaction import Compaction
 from threadrunner.engine.kv.growth import Growth
 from threadrunner.engine.kv.parking import Parking
 from threadrunner.engine.limits import Limits
@@ -48,13 +49,14 @@ class Engine:
         self.guide = self._maker.guide
         self.scheduler = Scheduler(abortable=context.abortable and not model.recurrent)
         self.cells = Cells(context, parking, recurrent=model.recurrent, window=model.n_swa)
-        self._growth = Growth(context, self.cells, limits.cells)
         self.speculation = SpeculativeDecoding(self.cells, limits.context, recurrent=model.recurrent)
         self._turns: Turns[Sequence] = Turns()
         self.sight: Sight | None = None  # for a model that takes pictures; ours from then on
         self._steady = SteadyPlan(self.cells)
         self._filler = BatchFiller(context)
         self._waiting = Waiting()
+        self._growth = Growth(context, self.cells, limits.cells, self._waiting.add)
+        self._compaction = Compaction(self.cells, self._waiting.add, allowed=context.abortable)
         self._siblings: dict[int, list[Sequence]] = {}
         """By request, the candidates that wait for the first one's prompt to be evaluated."""
         self.interruption = Interruption(context, min_prefill=self.scheduler.min_chunk, recurrent=model.recurrent)
@@ -134,7 +136,8 @@ class Engine:
         for chunk in chunks:
             if chunk.sequence.seq >= 0:  # else its request broke on another candidate a moment ago
                 self._evaluated(chunk, events)
-        self.cells.after_batch()
+        if self.cells.after_batch():
+            self._compaction.turn()
         return events
 
     def _next_batch(self, cautious: bool) -> list[Chunk[Sequence]]:
@@ -276,11 +279,9 @@ class Engine:
         return chunks
 
     def _grow(self, lacking: int) -> bool:
-        left_out = self._growth.grow(lacking)
+        moved = self._growth.grow(lacking)
         self.limits = self.limits.within(self._growth.max_cells)
-        for sequence in left_out or ():
-            self._waiting.add(sequence)
-        return left_out is not None
+        return moved
 
     def preempt(self, sequence: Sequence) -> None:
         """Send a running sequence back to the queue: it loses its cells, not its text."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass, field
 
 
 @dataclass
 class Cell:
+    place: int
+    """Its number; llama.cpp takes the lowest that is free."""
     position: int
     token: int
     seqs: set[int] = field(default_factory=set)
@@ -81,7 +84,7 @@ class FakeMemory:
             return False
         for position, token, whole in saved:
             if begin <= position < end:
-                self._add(Cell(position, token, {seq}, {seq} if whole else set()))
+                self._add(position, token, seq, whole=whole)
         self._states.pop(seq, None)
         return True
 
@@ -122,7 +125,7 @@ class FakeMemory:
         if self._recurrent:
             assert self._states.get(seq, []) == self.tokens(seq), "a state of other tokens"
             self._states[seq] = [*self._states.get(seq, []), token]
-        self._add(Cell(position, token, {seq}, {seq}))
+        self._add(position, token, seq, whole=True)
 
     def abort(self, seq: int) -> None:
         """Its batch has ended before its end."""
@@ -135,15 +138,22 @@ class FakeMemory:
         for cell in self._of(seq, end=max(0, self.last_position(seq) - self._window)):
             cell.whole_for.discard(seq)
 
-    def _add(self, cell: Cell) -> None:
+    def _add(self, position: int, token: int, seq: int, *, whole: bool) -> None:
         assert len(self._cells) < self.n_cells, "no room"
-        self._cells.append(cell)
+        taken = {cell.place for cell in self._cells}
+        place = next(place for place in itertools.count() if place not in taken)
+        self._cells.append(Cell(place, position, token, {seq}, {seq} if whole else set()))
 
     # what a test asks
 
     @property
     def used(self) -> int:
         return len(self._cells)
+
+    @property
+    def height(self) -> int:
+        """Cells up to the highest that is used."""
+        return max((cell.place + 1 for cell in self._cells), default=0)
 
     def tokens(self, seq: int) -> list[int]:
         return [token for _, token in sorted((cell.position, cell.token) for cell in self._of(seq))]

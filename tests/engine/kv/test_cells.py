@@ -21,16 +21,19 @@ from hypothesis.stateful import (
 
 from tests.engine.kv.memory import FakeMemory
 from threadrunner.engine.kv import cells as cells_module
-from threadrunner.engine.kv import kv_store, leaving
+from threadrunner.engine.kv import heights, kv_store, leaving
 from threadrunner.engine.kv import parking as parking_module
 from threadrunner.engine.kv.buffers import PAGE
 from threadrunner.engine.kv.cells import Cells
+from threadrunner.engine.kv.compaction import Compaction
 from threadrunner.engine.kv.kv_store import KvStore
 from threadrunner.engine.kv.parking import Parking
 from threadrunner.engine.scheduler import Chunk
 from threadrunner.engine.sequence import Request, Sequence
 
 N_CELLS, N_SEQ, WINDOW = 24, 5, 2
+ROOMY = 1 << 20
+"""Bytes in which all that a life has seen can be parked."""
 TOKEN = st.integers(0, 1)
 STEMS = [[5, 6, 7, 8, 9, 5, 6, 7, 8, 9], [5, 6, 7, 9, 8, 7, 6, 5]]
 PROMPT = st.builds(
@@ -71,6 +74,7 @@ class Lives(RuleBasedStateMachine):
     def _new_process(self) -> None:
         self.memory = FakeMemory(N_CELLS, N_SEQ, window=self.window, recurrent=self.recurrent)
         self.cells = cells_on(self.memory, self.folder, ram=self.ram, recurrent=self.recurrent, window=self.window)
+        self.compaction = Compaction(self.cells, self.waiting.append, allowed=True)
 
     # a sequence comes
 
@@ -101,10 +105,14 @@ class Lives(RuleBasedStateMachine):
             return
         self._compute(sequence, size)
         sequence.evaluated += size
-        self.cells.after_batch()
         if sequence.remaining:
             self.cells.checkpoint(sequence)
-            return
+        else:
+            self._say(sequence, following, siblings)
+        if self.cells.after_batch():
+            self.compaction.turn()
+
+    def _say(self, sequence: Sequence, following: int, siblings: int) -> None:
         if not sequence.generated:
             self.cells.publish(sequence)
             for _ in range(siblings):
@@ -180,6 +188,16 @@ class Lives(RuleBasedStateMachine):
         before = self.cells.used()
         if self.cells.evict_one():
             assert self.cells.used() <= before
+
+    @precondition(lambda self: self.ram and self.cells.cuttable and self.cells.free() > 4 + N_SEQ)
+    @rule()
+    def move_down(self) -> None:
+        """Whether it pays or not; where it does, there is a gap of free cells."""
+        before = {s: s.evaluated for s in self.cells.running}
+        self.compaction.move()
+        assert self.cells.running == list(before)
+        if self.ram == ROOMY and not self.memory.refuses:
+            assert all(s.evaluated >= evaluated for s, evaluated in before.items())
 
     @precondition(lambda self: self.ram)
     @rule(pieces=st.integers(1, 3))
@@ -258,12 +276,14 @@ def _small_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cells_module, "POINT_EVERY", 3)
     monkeypatch.setattr(leaving, "WORTH_A_RETURN", 2)
     monkeypatch.setattr(leaving, "WORTH_A_SAVE", 4)
+    for name, number in {"MIN_GAP": 1, "WORTH_A_MOVE": 1, "A_WHILE": 2}.items():
+        monkeypatch.setattr(heights, name, number)
     for module in (parking_module, kv_store):
         monkeypatch.setattr(module, "MIN_TOKENS", 2)
 
 
 @pytest.mark.usefixtures("_small_numbers")
-@pytest.mark.parametrize("ram", [5 * PAGE, 1 << 20])
+@pytest.mark.parametrize("ram", [5 * PAGE, ROOMY])
 @pytest.mark.parametrize(("recurrent", "window"), [(False, 0), (True, 0), (False, WINDOW)])
 def test_nor_when_they_are_parked(ram: int, recurrent: bool, window: int) -> None:
     live(ram=ram, recurrent=recurrent, window=window)
@@ -272,7 +292,7 @@ def test_nor_when_they_are_parked(ram: int, recurrent: bool, window: int) -> Non
 @pytest.mark.usefixtures("_small_numbers")
 @pytest.mark.parametrize(
     ("recurrent", "window", "ram"),
-    [(False, 0, 0), (False, WINDOW, 0), (False, 0, 5 * PAGE), (True, 0, 1 << 20), (False, WINDOW, 1 << 20)],
+    [(False, 0, 0), (False, WINDOW, 0), (False, 0, 5 * PAGE), (True, 0, ROOMY), (False, WINDOW, ROOMY)],
 )
 def test_nor_when_sequences_come_back_from_disk(recurrent: bool, window: int, ram: int) -> None:
     with tempfile.TemporaryDirectory() as folder:

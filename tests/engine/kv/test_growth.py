@@ -6,6 +6,7 @@ from tests.engine.kv.memory import FakeMemory
 from tests.engine.kv.test_cells import cells_on, evaluated
 from threadrunner.engine.kv.growth import Growth, next_size
 from threadrunner.engine.llama.errors import LoadError
+from threadrunner.engine.sequence import Sequence
 
 
 @pytest.mark.parametrize(
@@ -35,12 +36,13 @@ def test_what_runs_goes_on_in_the_larger_context_and_what_is_kept_is_not_lost() 
     cells = cells_on(memory, ram=1 << 20, block=32)
     cells.finish(evaluated(memory, cells, [1] * 100))
     running = [evaluated(memory, cells, [2] * 100, size=50), evaluated(memory, cells, [3] * 80, size=79)]
-    growth = Growth(memory, cells, 1000)
-    assert growth.grow(1) == []
+    left_out: list[Sequence] = []
+    growth = Growth(memory, cells, 1000, left_out.append)
+    assert growth.grow(1) and not left_out
     assert memory.n_cells == 1000
     assert [(s.evaluated, len(memory.tokens(s.seq))) for s in running] == [(50, 50), (79, 79)]
     assert evaluated(memory, cells, [1] * 101, size=100).cached == 100
-    assert growth.grow(1) is None, "it is as large as it may be"
+    assert not growth.grow(1), "it is as large as it may be"
 
 
 def test_where_there_is_no_memory_all_goes_on_as_before() -> None:
@@ -48,14 +50,15 @@ def test_where_there_is_no_memory_all_goes_on_as_before() -> None:
     memory.fails = True
     cells = cells_on(memory, ram=1 << 20, block=32)
     running = evaluated(memory, cells, [2] * 100, size=50)
-    growth = Growth(memory, cells, 1000)
-    assert growth.grow(1) == []
+    left_out: list[Sequence] = []
+    growth = Growth(memory, cells, 1000, left_out.append)
+    assert growth.grow(1) and not left_out
     assert (memory.n_cells, running.evaluated) == (600, 50)
-    assert growth.grow(1) is None
+    assert not growth.grow(1)
 
 
 def test_a_context_whose_sequences_cannot_be_moved_stays_as_it_is() -> None:
     memory = Larger(600, 4)
     cells = cells_on(memory)
     evaluated(memory, cells, [2] * 100, size=50)
-    assert Growth(memory, cells, 1000).grow(1) is None
+    assert not Growth(memory, cells, 1000, [].append).grow(1)

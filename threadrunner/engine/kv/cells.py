@@ -11,6 +11,7 @@ import logging
 from functools import partial
 from typing import Protocol
 
+from threadrunner.engine.kv.heights import Heights
 from threadrunner.engine.kv.leaving import Leaving
 from threadrunner.engine.kv.parking import Found, Parking, StateMemory
 from threadrunner.engine.kv.prefix_cache import PrefixCache
@@ -59,10 +60,13 @@ class Cells:
         sliding window look back, 0 for a model without them."""
         self.cache = PrefixCache()
         self.parking = parking
+        self.heights = Heights()
         self.running: list[Sequence] = []
         """Those with a sequence id, in the order in which they got it. Changed here only."""
         self.came = 0
         """How many sequences have got an id so far."""
+        self.cuttable = not (recurrent or window)
+        """Whether a sequence is its cells and nothing else."""
         self._memory = memory
         self._recurrent = recurrent
         self._window = window
@@ -96,16 +100,19 @@ class Cells:
                 return True
         return False
 
-    def after_batch(self) -> None:
-        """Each batch: kept sequences that slow down those that run may leave."""
+    def after_batch(self) -> bool:
+        """Each batch: kept sequences that slow down those that run may leave. Whether it is Compaction's turn."""
         if self.running:
             self._leaving.after_batch()
+        self.heights.wait -= 1
+        return self.heights.wait == 0
 
     def tidy(self) -> bool:
         """In idle time: save a block of what is kept in cells. Whether there is more to do."""
         return self._leaving.in_idle_time()
 
     def _forget(self, seq: int) -> None:
+        self.heights.falls(self.used())
         self.cache.drop(seq)
         self._release(seq)
 
@@ -202,6 +209,7 @@ class Cells:
         if source is not None:
             self._memory.share(source, sequence.seq, 0, sequence.position(length))
         self.cache.fork(sequence.seq, sequence.known_as(length), length)
+        self.heights.came(sequence.seq, source)
         sequence.evaluated = length
         self.running.append(sequence)
         self.came += 1

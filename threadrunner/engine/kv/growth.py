@@ -8,6 +8,7 @@ memory, 4 us a token.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Protocol
 
 from threadrunner.engine.kv.cells import Cells
@@ -30,18 +31,19 @@ class Resizable(Protocol):
 class Growth:
     """Makes the context larger, up to `max_cells`."""
 
-    def __init__(self, context: Resizable, cells: Cells, max_cells: int) -> None:
+    def __init__(self, context: Resizable, cells: Cells, max_cells: int, send_back: Callable[[Sequence], None]) -> None:
+        """`send_back`: for a sequence that ran and has no place any more."""
+        self._send_back = send_back
         self._context = context
         self._cells = cells
         self.max_cells = max_cells
         """To which it may grow: as many as there are, once there was no memory for more."""
 
-    def grow(self, lacking: int) -> list[Sequence] | None:
-        """By at least `lacking` cells where that is allowed. The sequences that ran and have no place any more; None
-        when the context stays as it is."""
+    def grow(self, lacking: int) -> bool:
+        """By at least `lacking` cells where that is allowed. Whether it was tried, and all that runs has moved."""
         before = self._context.n_cells
         if before >= self.max_cells or not self._cells.parking.keeps:
-            return None
+            return False
         running = list(self._cells.running)
         for sequence in running:
             self._cells.preempt(sequence)
@@ -54,7 +56,10 @@ class Growth:
         except LoadError as error:
             log.warning("no memory for %d cells: %s", wanted, error)
             self.max_cells = before
-        return [sequence for sequence in running if not self._cells.place(sequence)]
+        for sequence in running:
+            if not self._cells.place(sequence):
+                self._send_back(sequence)
+        return True
 
 
 def next_size(cells: int, lacking: int, max_cells: int) -> int:
