@@ -208,6 +208,8 @@ def test_what_a_turn_is_made_with_is_remembered(served: Served) -> None:
     (first, *_) = say(served, "settings", system="Be brief.", temperature=0.3, memory=False, mode="chat")
     session = ask(served, "sessions.show", session=first["session"])["session"]
     assert session["system"] == "Be brief." and session["params"]["temperature"] == 0.3 and session["mode"] == "chat"
+    say(served, "on", session=first["session"], mode="")
+    assert ask(served, "sessions.show", session=first["session"])["session"]["mode"] is None
 
 
 def test_a_failure_is_a_line_with_its_kind(served: Served) -> None:
