@@ -342,8 +342,11 @@ def test_other_tabs_hear_of_changes_and_of_the_daemons_models(served: Served) ->
     (first, *_) = say(served, "heard elsewhere")
     assert tab.until("session") == {"session": first["session"], "change": "begun", "by": None}
     assert tab.until("session")["change"] == "ended"
-    served.post("/ui/api/sessions.delete", {"session": first["session"]}, **{"X-Tab": "t1"})
-    assert tab.until("session") == {"session": first["session"], "change": "sessions.delete", "by": "t1"}
+    served.post("/ui/api/sessions.rename", {"session": first["session"], "name": "new"}, **{"X-Tab": "t1"})
+    about = {"session": first["session"], "change": "sessions.rename", "by": "t1", "name": "new"}
+    assert tab.until("session") == about
+    served.post("/ui/api/sessions.delete", {"session": "new"}, **{"X-Tab": "t1"})
+    assert tab.until("session") == {"session": "new", "change": "sessions.delete", "by": "t1"}
     served.daemon.wire().call("models.unload")
     assert tab.until("event")["event"] == "model.unloaded"
     tab.close()
