@@ -76,6 +76,18 @@ def test_an_answer_goes_on_under_its_conversations_new_name(tab: Tab, served: Se
     tab.faultless()
 
 
+def test_one_that_went_while_the_tab_heard_nothing_is_left_with_a_word(tab: Tab, served: Served) -> None:
+    wire = served.daemon.wire()
+    wire.call("sessions.import", name="unheard", turns=[{"prompt": "a", "answer": "b"}])
+    tab.open("#/unheard")
+    tab.wait(DONE, "the conversation")
+    wire.call("sessions.delete", session="unheard")
+    tab.js("document.dispatchEvent(new Event('visibilitychange'))")
+    tab.wait("document.querySelector('.hello') && location.hash === '#/'", "the page without it")
+    assert "unheard" in tab.text(".toast")
+    tab.faultless()
+
+
 HOLD = """(() => {
   const { fetch } = window;
   window.fetch = async (url, options) => {

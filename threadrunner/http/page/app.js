@@ -137,7 +137,9 @@ class App extends Speaker {
       await this.open(name);
       if (!sticks) this.talk.scroll.scrollTop = scrollTop;
     } catch (failure) {
-      if (failure.kind === "SessionNotFound" && this.current === name && !this.renaming.has(name)) this.go(null);
+      if (failure.kind !== "SessionNotFound" || this.current !== name || this.renaming.has(name)) return;
+      this.go(null);
+      this.failed(failure);
     }
   }
 
