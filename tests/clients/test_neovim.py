@@ -121,6 +121,70 @@ def test_chat_streams_into_a_buffer(nvim: Opener, standin: Standin) -> None:
     editor.quit()
 
 
+CHAT = "table.concat(vim.api.nvim_buf_get_lines(vim.fn.bufnr('ThreadRunner'), 0, -1, false), '\\n')"
+TROUBLE = "vim.api.nvim_exec2('messages', {output = true}).output"
+
+
+def half_answered(editor: Nvim, standin: Standin) -> None:
+    standin.says = lambda params: f"to {params['messages'][-1]['content']}"
+    standin.hold()
+    editor.keys(":ThreadRunner one<CR>")
+    standin.speak(standin.wait_for(1, "generate")[0], "half\n")
+    editor.wait(f"vim.fn.bufnr('ThreadRunner') ~= -1 and {CHAT} == '## one\\n\\nhalf\\n'", "half an answer")
+
+
+def test_a_new_question_ends_the_answer_to_the_last_one(nvim: Opener, standin: Standin) -> None:
+    """The end of that one is told while the new one's answer is coming already."""
+    editor = nvim(b"\n")
+    half_answered(editor, standin)
+    editor.keys(":ThreadRunner two<CR>")
+    standin.wait_for(1, "generate", "cancelled")
+    new = standin.wait_for(2, "generate")[1]
+    standin.speak(new, "begun\n")
+    editor.wait(f"{CHAT}:find('begun', 1, true)", "its beginning")
+    standin.speak(new, "more\n")
+    editor.wait(f"{CHAT} == '## one\\n\\nhalf\\n\\n*stopped*\\n\\n## two\\n\\nbegun\\nmore\\n'", "what goes on")
+    editor.keys(":ThreadRunner stop<CR>")
+    editor.wait(f"{CHAT}:find('more\\n\\n*stopped*\\n', 1, true)", "its end")
+    standin.release()
+    editor.keys(":ThreadRunner three<CR>")
+    editor.wait(f"{CHAT}:find('## three\\n\\nto three', 1, true)", "the next answer")
+    editor.quit()
+
+
+@pytest.mark.parametrize("close", ["bdelete", "bwipeout"])
+def test_a_chat_that_is_closed_in_mid_answer(nvim: Opener, standin: Standin, close: str) -> None:
+    editor = nvim(b"\n")
+    half_answered(editor, standin)
+    editor.do(f"vim.cmd('{close}! ' .. vim.fn.bufnr('ThreadRunner'))")
+    standin.speak(standin.of("generate")[0], "more\n")
+    standin.release()
+    standin.wait_for(1, "generate", "answered")
+    editor.keys(":ThreadRunner two<CR>")
+    editor.wait(f"{CHAT} == '## two\\n\\nto two\\n\\n'", "a chat of its own")
+    assert len(standin.of("generate")[-1].params["messages"]) == 1
+    assert editor.lua("vim.bo[vim.fn.bufnr('ThreadRunner')].buftype") == "nofile"
+    assert "Error" not in editor.lua(TROUBLE)
+    editor.quit()
+
+
+def test_a_server_that_ends_in_mid_answer(nvim: Opener, standin: Standin) -> None:
+    editor = nvim(b"\n")
+    half_answered(editor, standin)
+    editor.kill_server()
+    editor.wait(f"{CHAT}:find('*the server ended*', 1, true)", "a word of that")
+    editor.wait("(require('threadrunner').client() or {}).initialized", "another one")
+    standin.release()
+    # For an instant there is a client without a server: this is what it says of requests then.
+    editor.do("client = require('threadrunner').client(); client.request = function() return false end")
+    editor.keys(":ThreadRunner unheard<CR>")
+    editor.wait(f"{CHAT}:find('## unheard\\n\\n\\n*the server has ended', 1, true)", "a word of that")
+    editor.do("client.request = nil")
+    editor.keys(":ThreadRunner two<CR>")
+    editor.wait(f"{CHAT}:find('## two\\n\\nto two\\n\\n', 1, true)", "an answer")
+    editor.quit()
+
+
 def test_rewriting_lines(nvim: Opener, standin: Standin) -> None:
     standin.says = lambda params: "Sure:\n```python\nx += 1\n```\n"
     editor = nvim(b"if y:\n    x = x + 1\n")

@@ -24,6 +24,7 @@ FILES = {
     "count.py": b"counted =\n",
     "again.py": b"again =\n",
     "late.txt": b"late = \n",
+    "busy.txt": b"busy = \n",
 }
 """All there before the window opens: VS Code's search of files by name does not look again at once."""
 
@@ -134,6 +135,26 @@ def test_a_suggestion_that_comes_late(window: VSCode, said: Standin, folder: Pat
     window.browser.press("Tab")
     window.save()
     assert file.read_bytes() == b"late = alpha\n"
+
+
+def test_a_suggestion_that_a_busy_window_overlooks(window: VSCode, said: Standin, folder: Path) -> None:
+    """It came in time, but when the window got to it, its 750 ms were over, and it had given up without a word of that.
+
+    (No word of the open files begins so: there would be a menu.)"""
+    said.says = lambda params: "appa" if str(params["prefix"]).endswith("busy = k") else ""
+    file = folder / "busy.txt"
+    window.open(file, 0, 7)
+    said.hold()
+    try:
+        window.browser.type("k")
+        said.wait(lambda: any(seen.params["prefix"] == "busy = k" for seen in said.of("infill")), "a request")
+        window.busy(1.5)
+    finally:
+        said.release()
+    window.wait_ghost("appa", by_itself=True)
+    window.browser.press("Tab")
+    window.save()
+    assert file.read_bytes() == b"busy = kappa\n"
 
 
 def test_what_was_taken_is_counted(window: VSCode, said: Standin, folder: Path) -> None:

@@ -118,11 +118,17 @@ class VSCode:
         """An input box."""
         self._ask(text)
 
-    def wait_ghost(self, text: str) -> None:
-        """Blanks count as one, for tabs are drawn as blanks."""
+    def wait_ghost(self, text: str, *, by_itself: bool = False) -> None:
+        """Blanks count as one, for tabs are drawn as blanks. `by_itself`: it is not asked for again."""
         squeezed = "\n".join(" ".join(line.split()) for line in text.split("\n"))
         drawn = f"{GHOST}.split('\\n').map((line) => line.trim().replace(/\\s+/g, ' ')).join('\\n')"
-        self.wait_suggestion(f"{drawn} === {json.dumps(squeezed)}", f"ghost {text!r}")
+        wait = self.browser.wait if by_itself else self.wait_suggestion
+        wait(f"{drawn} === {json.dumps(squeezed)}", f"ghost {text!r}")
+
+    def busy(self, seconds: float) -> None:
+        """From now on the window does nothing for so long."""
+        until = f"performance.now() + {seconds * 1e3:.0f}"
+        self.browser.evaluate(f"void setTimeout(() => {{ const end = {until}; while (performance.now() < end); }})")
 
     def wait_suggestion(self, condition: str = GHOST, what: str = "a suggestion") -> Any:
         """The value of a JavaScript expression that a suggestion makes true."""

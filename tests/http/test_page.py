@@ -208,6 +208,8 @@ def test_what_a_turn_is_made_with_is_remembered(served: Served) -> None:
     (first, *_) = say(served, "settings", system="Be brief.", temperature=0.3, memory=False, mode="chat")
     session = ask(served, "sessions.show", session=first["session"])["session"]
     assert session["system"] == "Be brief." and session["params"]["temperature"] == 0.3 and session["mode"] == "chat"
+    say(served, "on", session=first["session"], mode="")
+    assert ask(served, "sessions.show", session=first["session"])["session"]["mode"] is None
 
 
 def test_a_failure_is_a_line_with_its_kind(served: Served) -> None:
@@ -340,8 +342,11 @@ def test_other_tabs_hear_of_changes_and_of_the_daemons_models(served: Served) ->
     (first, *_) = say(served, "heard elsewhere")
     assert tab.until("session") == {"session": first["session"], "change": "begun", "by": None}
     assert tab.until("session")["change"] == "ended"
-    served.post("/ui/api/sessions.delete", {"session": first["session"]}, **{"X-Tab": "t1"})
-    assert tab.until("session") == {"session": first["session"], "change": "sessions.delete", "by": "t1"}
+    served.post("/ui/api/sessions.rename", {"session": first["session"], "name": "new"}, **{"X-Tab": "t1"})
+    about = {"session": first["session"], "change": "sessions.rename", "by": "t1", "name": "new"}
+    assert tab.until("session") == about
+    served.post("/ui/api/sessions.delete", {"session": "new"}, **{"X-Tab": "t1"})
+    assert tab.until("session") == {"session": "new", "change": "sessions.delete", "by": "t1"}
     served.daemon.wire().call("models.unload")
     assert tab.until("event")["event"] == "model.unloaded"
     tab.close()

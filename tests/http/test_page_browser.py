@@ -108,6 +108,27 @@ def test_a_turn_is_edited_forked_and_its_later_ones_go(tab: Tab, served: Served)
     tab.faultless()
 
 
+def test_a_mode_is_chosen_and_left(tab: Tab, served: Served) -> None:
+    def choose(name: str) -> None:
+        tab.click(".pick:not(.model)")
+        found = f"[...document.querySelectorAll('.menu button')].find((each) => each.innerText.startsWith('{name}'))"
+        tab.wait(f"((found) => found && (found.click(), true))({found})", f"the mode {name}")
+
+    tab.open()
+    choose("writing")
+    tab.ask("modes come and go")
+    tab.wait(DONE, "an answer")
+    session = tab.js("document.location.hash.slice(2)")
+    for name, shown, mode in (("No mode", "Mode", None), ("code", "code", "code")):
+        choose(name)
+        tab.wait(f"document.querySelector('.pick:not(.model)').innerText === '{shown}'", "the choice")
+        tab.ask("on")
+        tab.wait(f"{DONE} && document.querySelector('.send').title === 'Send'", "an answer")
+        kept = served.daemon.wire().call("sessions.show", session=session)["session"]
+        assert kept["mode"] == mode and ("programmer" in str(kept["system"])) == (mode == "code")
+    tab.faultless()
+
+
 def test_search_finds_turns_and_goes_there(tab: Tab, served: Served) -> None:
     imported(
         served, "harbour", *[(f"question {i}", f"answer {i}") for i in range(60)], ("where", "at the zanzibar quay")

@@ -197,8 +197,10 @@ def test_chat_streams(editor: Editor, standin: Standin) -> None:
 
 def test_a_cancelled_chat_ends_in_the_daemon(editor: Editor, standin: Standin) -> None:
     standin.hold()
-    id = editor.begin("workspace/executeCommand", {"command": "threadrunner.chat", "arguments": [{"prompt": "hi"}]})
-    standin.wait_for(1, "generate")
+    plain = {"prompt": "hi", "mode": ""}
+    id = editor.begin("workspace/executeCommand", {"command": "threadrunner.chat", "arguments": [plain]})
+    (seen,) = standin.wait_for(1, "generate")
+    assert seen.params["mode"] == ""
     editor.cancel(id)
     with pytest.raises(LspError) as caught:
         editor.until(id)

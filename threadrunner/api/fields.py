@@ -78,7 +78,14 @@ SessionName = Annotated[
     str, described("a conversation's name; `@last` is the one used last", min_length=1, max_length=128)
 ]
 NewName = Annotated[str, described("a name that no conversation has yet", min_length=1, max_length=128)]
-ModeName = Annotated[str, described("a mode from config.toml or one of the built-in ones", min_length=1, max_length=64)]
+ModeName = Annotated[
+    str,
+    described(
+        "a mode from config.toml or one of the built-in ones; empty: none, and a conversation forgets the one that it "
+        "had, and what that has set",
+        max_length=64,
+    ),
+]
 NoteText = Annotated[str, described("the text to remember", min_length=1, max_length=65536)]
 Query = Annotated[str, described("words; those that end in * match any ending", min_length=1, max_length=4096)]
 SessionParams = Annotated[dict[str, Any], described("sampling params that each turn of it is generated with")]

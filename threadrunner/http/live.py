@@ -39,8 +39,10 @@ class LiveAnswer:
     def __init__(self, exchanges: Exchanges, session: str, order: Order, ended: Callable[[str], None]) -> None:
         self.session = session
         self._ended = ended
-        self._lines = [line({"session": session, "prompt": order.params.get("prompt", "")})]
+        self._prompt = order.params.get("prompt", "")
+        self._lines = [self._head()]
         self._over = False
+        self._end: dict[str, Any] = {"stopped": True}
         self._news = asyncio.Event()
         self._watchers = 0
         self._unwatched: asyncio.TimerHandle | None = None
@@ -67,11 +69,20 @@ class LiveAnswer:
             if not self._watchers and not self._over:
                 self._unwatched = asyncio.get_running_loop().call_later(grace, self.stop)
 
+    def _head(self) -> bytes:
+        return line({"session": self.session, "prompt": self._prompt})
+
+    def renamed(self, session: str) -> None:
+        """For those that begin to watch it from now on."""
+        self.session = session
+        self._lines[0] = self._head()
+
     def stop(self) -> None:
         self._task.cancel()
 
-    async def stopped(self) -> None:
-        """Stop it, and return when the daemon has been told."""
+    async def stopped(self, **why: Any) -> None:
+        """Stop it, and return when the daemon has been told; `why` is in the line that says so."""
+        self._end |= why
         self.stop()
         await asyncio.wait({self._task})
 
@@ -94,7 +105,7 @@ class LiveAnswer:
                         ended = isinstance(event, (Generated, ApiError))
                         self._say(told(event))
         except asyncio.CancelledError:
-            self._say({"stopped": True})
+            self._say(self._end)
         except Exception:  # a defect of ours
             log.exception("an answer in %s", self.session)
             self._say({"failed": {"message": failures.DEFECT.message, "kind": "InternalError"}})
@@ -147,6 +158,12 @@ class LiveAnswers:
 
     def get(self, session: str) -> LiveAnswer | None:
         return self._running.get(session)
+
+    def renamed(self, before: str, after: str) -> None:
+        """A conversation has another name now; its answer goes on under that."""
+        if before in self._running and after not in self._running:
+            answer = self._running[after] = self._running.pop(before)
+            answer.renamed(after)
 
     def _forget(self, session: str) -> None:
         del self._running[session]

@@ -3,7 +3,7 @@
 
 import * as vscode from "vscode";
 import { LanguageClient, LanguageClientOptions, ServerOptions, StaticFeature } from "vscode-languageclient/node";
-import { provideInlineCompletionItems } from "./late";
+import { listen, provideInlineCompletionItems } from "./late";
 
 interface Status {
   state: "starting" | "ready" | "loading" | "error" | "stopped";
@@ -42,6 +42,7 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
     bar,
     output,
     log,
+    listen(),
     vscode.workspace.onDidChangeConfiguration(async (event) => {
       if (event.affectsConfiguration("threadrunner.command")) {
         await stop();

@@ -3,7 +3,8 @@
 // 750 ms after a key, VS Code cancels the request for inline suggestions and looks for words instead
 // (`editor.quickSuggestions`: offWhenInlineCompletions, its default). A model on a small machine may need longer, and
 // nothing would ever be shown. So a request goes on while neither the text nor the cursor has changed, and when it is
-// answered VS Code is told to ask again.
+// answered VS Code is told to ask again. So it is when the window was busy for so long that it had given up before it saw
+// an answer, which came in time: it says nothing of that, and would ask again with the next key only.
 
 import * as vscode from "vscode";
 import { Middleware } from "vscode-languageclient/node";
@@ -18,7 +19,19 @@ interface Late {
   position: vscode.Position;
 }
 
+const WAITS = 700; // ms: VS Code's own count begins some before we hear of a key
+
 let late: Late | undefined;
+let changed = 0;
+
+/** Listens for the keys that VS Code waits after. */
+export function listen(): vscode.Disposable {
+  return vscode.workspace.onDidChangeTextDocument(({ document }) => {
+    if (document === vscode.window.activeTextEditor?.document) { // and not what is written to an output channel
+      changed = Date.now();
+    }
+  });
+}
 
 export const provideInlineCompletionItems: Provide = async (document, position, context, token, next) => {
   const kept = late;
@@ -56,12 +69,28 @@ async function patiently(...[document, position, context, token, next]: Paramete
   try {
     const found = await next(document, position, context, ours.token);
     const items = Array.isArray(found) ? found : found?.items;
-    if (token.isCancellationRequested && !ours.token.isCancellationRequested && items?.length && !moved()) {
-      late = { found, uri: document.uri.toString(), version, position };
-      void vscode.commands.executeCommand("editor.action.inlineSuggest.trigger");
+    const offer = () => {
+      if (!moved()) {
+        late = { found, uri: document.uri.toString(), version, position };
+        void vscode.commands.executeCommand("editor.action.inlineSuggest.trigger");
+      }
+    };
+    if (!items?.length || ours.token.isCancellationRequested) {
+      return found;
+    }
+    if (token.isCancellationRequested) {
+      offer();
+    } else if (context.triggerKind === vscode.InlineCompletionTriggerKind.Automatic && !context.selectedCompletionInfo) {
+      setTimeout(async () => (await overlooked()) && offer()); // once the answer is on its way
     }
     return found;
   } finally {
     listening.dispose();
   }
+}
+
+/** Whether the window may have given up when it came to an answer: it does what it is sent in turn. */
+async function overlooked(): Promise<boolean> {
+  await vscode.commands.executeCommand("setContext", "threadrunner.answered", true);
+  return Date.now() - changed > WAITS;
 }

@@ -236,6 +236,13 @@ def test_another_model_system_prompt_and_conversation(chat: Chat) -> None:
         info = wire.call("sessions.show", session="hi")["session"]
     assert (info["model"], info["mode"], info["system"]) == ("other", "writing", "be brief")
     assert info["params"]["memory"] is True
+    chat.type("/mode -")
+    chat.see("no mode from now on")
+    chat.type("plainly")
+    chat.see("amet plainly.")
+    with chat.shell.wire() as wire:
+        info = wire.call("sessions.show", session="hi")["session"]
+    assert (info["mode"], info["system"], info["params"]) == (None, "be brief", {"memory": True})
     chat.type("/session elsewhere")
     chat.see("a new conversation")
     chat.type("moved")

@@ -42,7 +42,7 @@ def test_built_in_modes_are_there(home: Path) -> None:
 
 def test_a_mode_gives_what_the_request_leaves_out(home: Path) -> None:
     asked = GenerateParams(prompt="x", mode="code", temperature=0.9)
-    params, given, _ = Modes().applied(asked, frozenset({"prompt", "mode", "temperature"}))
+    params, given, *_ = Modes().applied(asked, frozenset({"prompt", "mode", "temperature"}))
     assert (params.temperature, params.top_p) == (0.9, 0.9)
     assert params.system is not None and "programmer" in params.system
     assert {"top_p", "system", "temperature"} <= given
@@ -126,6 +126,43 @@ def test_a_mode_switches_the_model_and_a_conversation_stays_with_it(_with_modes:
     assert (info["mode"], info["system"], info["params"]) == ("other", "be other", {"top_k": 3})
     assert wire.call("generate", prompt="hi", session="m", model="third")["model"] == "third"
     assert wire.call("generate", prompt="hi", session="m")["model"] == "third"
+
+
+def info(daemon: Daemon, session: str) -> tuple[str | None, str | None, dict[str, object]]:
+    shown = daemon.wire().call("sessions.show", session=session)["session"]
+    return shown["mode"], shown["system"], shown["params"]
+
+
+def test_an_empty_mode_ends_what_a_conversations_mode_has_set(_with_modes: Daemon) -> None:
+    wire = _with_modes.wire()
+    wire.call("generate", prompt="hi", mode="writing", session="left")
+    assert info(_with_modes, "left")[2] == {"temperature": 0.9, "min_p": 0.08, "repeat_penalty": 1.1}
+    wire.call("generate", prompt="hi", session="left", min_p=0.2, top_k=5)  # said otherwise, and beside it
+    wire.call("generate", prompt="hi", session="left", mode=None)
+    assert info(_with_modes, "left")[0] == "writing"
+    wire.call("generate", prompt="hi", session="left", mode="")
+    assert info(_with_modes, "left") == (None, None, {"min_p": 0.2, "top_k": 5})
+
+
+def test_what_stays_where_a_mode_is_ended(_with_modes: Daemon) -> None:
+    wire = _with_modes.wire()
+    assert wire.call("generate", prompt="hi", mode="other", session="stays", system="be mine")["model"] == "other-model"
+    assert wire.call("generate", prompt="hi", mode="", session="stays", top_k=3)["model"] == "other-model"
+    assert info(_with_modes, "stays") == (None, "be mine", {"top_k": 3})
+
+
+def test_another_mode_takes_the_place_of_all_that_the_former_has_set(_with_modes: Daemon) -> None:
+    wire = _with_modes.wire()
+    wire.call("generate", prompt="hi", mode="code", session="changed")
+    wire.call("generate", prompt="hi", mode="shout", session="changed")
+    assert info(_with_modes, "changed") == ("shout", None, {})
+
+
+def test_an_empty_mode_is_none_anywhere(home: Path) -> None:
+    asked = GenerateParams(prompt="x", mode="")
+    assert Modes().applied(asked, frozenset({"prompt", "mode"})).params == asked
+    (home / "config.toml").write_text("[modes.bad")
+    assert Modes().applied(asked, frozenset({"prompt", "mode"})).modes == {}, "nor does it need a file that can be read"
 
 
 def test_listing(_with_modes: Daemon) -> None:

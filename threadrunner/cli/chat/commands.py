@@ -75,6 +75,9 @@ def _mode(chat: Chat, name: str) -> None:
     if not name:
         for mode in modes.values():
             chat.say(f"{mode['name']}: {mode['description']}")
+    elif name == "-":
+        chat.settings["mode"] = ""
+        chat.say("no mode from now on")
     elif name in modes:
         chat.settings["mode"] = name
         chat.say(_NEXT)
@@ -161,7 +164,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Chat, str], None]]] = {
     "/model": ("[NAME] continue with another model; without NAME, show it", _model),
     "/system": ("[TEXT] change the system prompt; - removes it", _system),
     "/session": ("[NAME] go to another conversation; without NAME, show this one", _session),
-    "/mode": ("[NAME] take a preset; without NAME, list them", _mode),
+    "/mode": ("[NAME] take a preset; - takes none; without NAME, list them", _mode),
     "/memory": ("[on|off] add relevant notes and past turns to each prompt", _memory),
     "/thinking": ("show|hide|off what the model thinks; off: it does without", _thinking),
     "/result": ("TEXT what came of the call that the model has asked for", _result),

@@ -109,7 +109,7 @@ class Chat:
     def turn(self, message: str, images: Sequence[dict[str, Any]] = ()) -> None:
         """Ask, and show the answer as it arrives; `message` may be empty where there are results.
         Raises ApiError, UsageError; KeyboardInterrupt, which stops it."""
-        self._mode = str(self.settings.get("mode") or self._mode)
+        self._mode = str(self.settings.get("mode", self._mode))
         params = {**self.always, **self.settings, **self._said(message, images), "priority": "interactive"}
         if self.replace:
             params["replace"] = self.replace

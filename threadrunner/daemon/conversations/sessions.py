@@ -202,7 +202,7 @@ def import_session(store: Store, params: SessionImportParams) -> SessionInfo:
             made = db.execute(
                 "INSERT INTO sessions (name, model, backend, mode, system, params, tools, created, used) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (params.name, params.model, params.backend, params.mode, params.system or None,
+                (params.name, params.model, params.backend, params.mode or None, params.system or None,
                  to_json(params.params), tools_to_json(params.tools), now, now),
             )  # fmt: skip
         session = int(made.lastrowid or 0) if row is None else int(row["id"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from threadrunner.api.chat import ImagePart, Tool, ToolCall
@@ -38,7 +38,7 @@ class OpenTurn(NamedTuple):
 
 
 class SessionUpdate(NamedTuple):
-    """What a turn makes its conversation remember; None changes nothing."""
+    """What a turn makes its conversation remember; None changes nothing, an empty text is none from now on."""
 
     model: str | None = None
     backend: str | None = None
@@ -46,6 +46,8 @@ class SessionUpdate(NamedTuple):
     system: str | None = None
     params: dict[str, Any] | None = None
     tools: Sequence[Tool] | None = None
+    forgets: Collection[str] = ()
+    """Names of params."""
 
 
 class Outcome(NamedTuple):
@@ -123,11 +125,12 @@ def open_turn(
 def _remember(db: sqlite3.Connection, session: int, params: dict[str, Any], update: SessionUpdate, now: float) -> None:
     """`params` are those that the conversation has remembered so far."""
     tools = None if update.tools is None else tools_to_json(update.tools) or ""
+    kept = {name: value for name, value in params.items() if name not in update.forgets}
     db.execute(
         "UPDATE sessions SET used = ?, model = coalesce(?, model), backend = coalesce(?, backend), "
-        "mode = coalesce(?, mode), system = nullif(coalesce(?, system), ''), params = ?, "
+        "mode = nullif(coalesce(?, mode), ''), system = nullif(coalesce(?, system), ''), params = ?, "
         "tools = nullif(coalesce(?, tools), '') WHERE id = ?",
-        (now, update.model, update.backend, update.mode, update.system, to_json(params | (update.params or {})),
+        (now, update.model, update.backend, update.mode, update.system, to_json(kept | (update.params or {})),
          tools, session),
     )  # fmt: skip
 

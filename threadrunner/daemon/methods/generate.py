@@ -100,7 +100,7 @@ class GenerateMethods:
     async def _answered(self, request: Applied[GenerateParams], sink: Sink, ballot: Ballot | None) -> Generated:
         if ballot is None:
             return await self._generation.answer("generate", request, sink)
-        params, given, preference = request
+        params, given, preference, _ = request
         async with deadline(params.timeout):
             choice, ask = self._generation.choose(params, preference), partial(self._asked, given)
             return await ballot.result(choice, params, sink, ask)

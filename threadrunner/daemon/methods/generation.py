@@ -123,7 +123,7 @@ class Generation:
 
     async def answer(self, method: str, request: Applied[P], sink: Sink) -> Generated:
         """The result of `generate` or `infill`; its pieces go to the sink. Raises ApiError."""
-        params, given, mode = request
+        params, given, mode, _ = request
         async with deadline(params.timeout), self.use(self.choose(params, mode), params, sink) as model:
             return await model.answer(method, model.with_defaults(params, given), sink)
 

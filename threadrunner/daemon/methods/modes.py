@@ -5,8 +5,11 @@ The file is looked at with each request that names a mode, so that an edit count
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -100,6 +103,8 @@ class Applied(NamedTuple, Generic[P]):
     params: P
     given: frozenset[str]
     preference: Preference = NOTHING
+    modes: Mapping[str, Mode | str] = MappingProxyType({})
+    """Those in force, where the request says something of modes."""
 
 
 def apply(mode: Mode, params: P, given: frozenset[str]) -> Applied[P]:
@@ -122,9 +127,13 @@ class Modes:
         self._fingerprint: tuple[int, ...] = (-1,)
 
     def applied(self, params: P, given: frozenset[str]) -> Applied[P]:
-        """The request under its mode, if it names one. Raises InvalidParams for a mode that does not exist or cannot be
-        used; what is wrong with one spoils no other."""
+        """The request under its mode, if it names one; an empty name is none. Raises InvalidParams for a mode that does
+        not exist or cannot be used; what is wrong with one spoils no other."""
         if params.mode is None:
+            return Applied(params, given)
+        if not params.mode:
+            with contextlib.suppress(InvalidParams):
+                return Applied(params, given, modes=self._current())
             return Applied(params, given)
         modes = self._current()
         if params.mode not in modes:
@@ -135,7 +144,7 @@ class Modes:
         mode = modes[params.mode]
         if isinstance(mode, str):
             raise InvalidParams(mode)
-        return apply(mode, params, given)
+        return apply(mode, params, given)._replace(modes=modes)
 
     def listing(self) -> list[ModeInfo]:
         """Raises InvalidParams where config.toml cannot be read, and could not before."""

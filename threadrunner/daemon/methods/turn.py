@@ -18,15 +18,21 @@ from threadrunner.daemon.conversations import sessions, turns
 from threadrunner.daemon.conversations.queue import Conversations
 from threadrunner.daemon.conversations.recall import Recall
 from threadrunner.daemon.conversations.said import lost_answers, open_calls, results_conflict, unanswered_calls
-from threadrunner.daemon.conversations.sessions import REMEMBERED_PARAMS
 from threadrunner.daemon.conversations.store import Store
-from threadrunner.daemon.conversations.turns import History, OpenTurn, Outcome, SessionUpdate
+from threadrunner.daemon.conversations.turns import History, OpenTurn, Outcome
 from threadrunner.daemon.conversations.window import TurnWindow
 from threadrunner.daemon.methods.ballot import Ballot
 from threadrunner.daemon.methods.choice import NOTHING, ModelChoice, Preference
 from threadrunner.daemon.methods.generation import Generation, ModelEmbedder, deadline
 from threadrunner.daemon.methods.modes import Applied
 from threadrunner.daemon.methods.recorder import Recorder
+from threadrunner.daemon.methods.remembered import (
+    also_given,
+    forgotten,
+    to_remember,
+    with_remembered,
+    without_former_mode,
+)
 from threadrunner.daemon.workers.sink import Sink
 from threadrunner.remote_settings import BACKEND as REMOTE
 
@@ -86,42 +92,6 @@ def _said(message: Message) -> tuple[str, list[ImagePart]]:
     if not isinstance(message.content, list):
         return message.content or "", []
     return "".join(part.text for part in message.content if isinstance(part, TextPart)), message.images
-
-
-def with_remembered(params: GenerateParams, given: frozenset[str], info: SessionInfo | None) -> GenerateParams:
-    """The params with what the conversation remembers where the request says nothing; `info` is None for a new one."""
-    if info is None:
-        return params
-    kept = {name: info.params[name] for name in REMEMBERED_PARAMS if name in info.params and name not in given}
-    typed = msgspec.convert(kept, GenerateParams)
-    remembered = {name: getattr(typed, name) for name in kept}
-    if "system" not in given:
-        remembered["system"] = info.system
-    if "tools" not in given and info.tools:
-        remembered["tools"] = info.tools
-        if params.grammar is not None:  # this answer is of another form than a call
-            remembered["tool_choice"] = "none"
-    changed: GenerateParams = msgspec.structs.replace(params, **remembered)
-    return changed
-
-
-def also_given(given: frozenset[str], info: SessionInfo | None) -> frozenset[str]:
-    """What a request gives, and what its conversation remembers: above these a model's own defaults do not go."""
-    if info is None:
-        return given
-    return given | info.params.keys() | ({"system"} if info.system is not None else set())
-
-
-def to_remember(params: GenerateParams, given: frozenset[str], choice: ModelChoice) -> SessionUpdate:
-    """What this turn makes its conversation remember."""
-    return SessionUpdate(
-        model=choice.name,
-        backend=choice.backend,
-        mode=params.mode,
-        system=params.system if "system" in given else None,
-        params={name: msgspec.to_builtins(getattr(params, name)) for name in REMEMBERED_PARAMS if name in given},
-        tools=params.tools if "tools" in given else None,
-    )
 
 
 class SessionTurn:
@@ -193,15 +163,16 @@ class SessionTurn:
                 REMOTE,
             ):  # before anything is written: a misspelt name must not be remembered
                 await self._generation.resolve(choice)
-            params = with_remembered(params, given, info)
-            self._given = also_given(given, info)
+            kept = without_former_mode(info, params.mode, self._request.modes)
+            params = with_remembered(params, given, kept)
+            self._given = also_given(given, kept)
             if conflict := tool_conflicts(params.tools, params.tool_choice):
                 raise InvalidParams(conflict)
             await self._permit(params, choice, info)
             if self._ballot is not None and self._ballot.otherwise is not None:
                 await self._permit(params, self._ballot.otherwise, info)
             self._params = msgspec.structs.replace(params, model=choice.name, backend=choice.backend)
-            update = to_remember(params, given, choice)
+            update = to_remember(params, given, choice, forgotten(info, kept))
             return conversations.submit(
                 lambda store: turns.open_turn(store, name, prompt, update, params.replace, self._results, images)
             )

@@ -58,10 +58,18 @@ class PageApi:
             params = await self._imported(body)
         result = await self._gateway.request(method, params)
         if method in CHANGES:
-            self._gateway.news.tell(
-                {"session": params.get("session"), "change": method, "by": request.headers.get("x-tab")}
-            )
+            await self._changed(method, params, request.headers.get("x-tab"))
         return JSONResponse(result, headers=HEADERS)
+
+    async def _changed(self, method: str, params: dict[str, Any], by: str | None) -> None:
+        """An answer that is under way goes on under its conversation's new name, and ends with it."""
+        session, event = params.get("session"), {"change": method, "by": by}
+        if method == "sessions.rename":
+            event["name"] = params["name"]
+            self._live.renamed(params["session"], params["name"])
+        self._gateway.news.tell({"session": session, **event})
+        if method == "sessions.delete" and (answer := self._live.get(params["session"])) is not None:
+            await answer.stopped(deleted=True)
 
     async def _imported(self, body: Fields) -> dict[str, Any]:
         """Names, never paths, as everywhere on the port: a conversation would remember one. What is not known here is

@@ -21,7 +21,7 @@ class App extends Speaker {
   status = null;
   daemon = null;
   deleting = new Map(); // what ends the time to think again, by conversation
-  renaming = new Set(); // who renames one opens it, if it is open, under its new name
+  renaming = new Set(); // by us just now: who does not find them under their old names has not lost them
 
   constructor() {
     super();
@@ -117,12 +117,11 @@ class App extends Speaker {
   }
 
   /** Another tab has changed something. */
-  elsewhere({ session, change }) {
+  elsewhere({ session, change, name }) {
+    if (change === "sessions.rename") this.renamed(session, name);
+    else if (session === this.current && change === "sessions.delete") this.deleted(session);
+    else if (session === this.current && !this.busy && change !== "ended") this.look();
     this.reload();
-    if (session !== this.current || this.busy) return;
-    if (change === "sessions.delete") this.go(null);
-    else if (change === "sessions.rename") this.route();
-    else if (change !== "ended") this.look();
   }
 
   /** Look again at the open conversation, without moving it. */
@@ -138,7 +137,9 @@ class App extends Speaker {
       await this.open(name);
       if (!sticks) this.talk.scroll.scrollTop = scrollTop;
     } catch (failure) {
-      if (failure.kind === "SessionNotFound" && this.current === name && !this.renaming.has(name)) this.go(null);
+      if (failure.kind !== "SessionNotFound" || this.current !== name || this.renaming.has(name)) return;
+      this.go(null);
+      this.failed(failure);
     }
   }
 

@@ -241,7 +241,7 @@ export class Composer {
   pickMode() {
     const modes = this.app.modes.filter((mode) => !mode.problem);
     menu(this.mode, [
-      { icon: "close", label: "No mode", run: () => ((this.known.mode = undefined), this.choose("mode", undefined)) },
+      { icon: "close", label: "No mode", run: () => this.choose("mode", this.known.mode ? "" : this.known.mode) },
       ...modes.map((mode) => ({ icon: mode.name === this.setting("mode") ? "check" : "tune", label: mode.name, about: mode.description || "from config.toml", run: () => this.choose("mode", mode.name) })),
     ], "Mode");
   }

@@ -1,6 +1,6 @@
 // What is said, and the answers under way: they go on whichever conversation is open.
 
-import { call, lines } from "./api.js";
+import { call, Failure, lines } from "./api.js";
 import { toast } from "./overlay.js";
 import { address, title } from "./names.js";
 import { Answer } from "./talk.js";
@@ -91,19 +91,55 @@ export class Speaker {
   }
 
   async over(answer) {
-    const name = answer.session;
-    this.answers.delete(name);
-    if (answer.view && this.current === name) {
-      await this.talk.settle(answer.view, answer);
-      if (!this.talk.session) await this.lost(answer);
-    } else if (answer.failed) toast(`${title(name)}: ${answer.failed.message}`);
-    if (this.current === name) this.composer.busy(this.busy);
+    this.answers.delete(answer.session);
+    const shown = () => this.current === answer.session && answer.view !== null; // a person may leave while we ask
+    if (shown() && answer.deleted) this.deleted(answer.session);
+    else if (shown()) {
+      const kept = await call("sessions.show", { session: answer.session, after: answer.view.turn.number - 1 }).catch((failure) => failure);
+      if (shown()) this.settle(answer, kept);
+    } else if (answer.failed) toast(`${title(answer.session)}: ${answer.failed.message}`);
+    this.composer.busy(this.busy);
     this.reload();
     this.refresh();
   }
 
+  /** `kept` is what the daemon has of its turn, or the Failure to say so. */
+  settle(answer, kept) {
+    if (!(kept instanceof Failure)) this.talk.settle(answer, kept);
+    else if (this.renaming.has(answer.session)) this.talk.settle(answer, null);
+    else if (kept.kind !== "Offline" && !this.talk.session) this.lost(answer);
+    else if (kept.kind === "SessionNotFound") {
+      this.go(null);
+      this.failed(kept);
+    } else this.talk.settle(answer, null);
+  }
+
+  deleted(name) {
+    toast(`${title(name)} was deleted in another tab`);
+    this.go(null);
+  }
+
+  /** A conversation has another name now: where it is open it stays so, and what is under way in it goes on. */
+  renamed(before, after) {
+    const answer = this.answers.get(before);
+    if (answer) {
+      this.answers.delete(before);
+      this.answers.set(after, answer);
+      answer.session = after;
+    }
+    if (this.current !== before) return;
+    this.draft("");
+    this.current = after;
+    this.draft(this.composer.box.value);
+    history.replaceState(null, "", address(after));
+    const settled = this.talk.session?.name === before && !this.talk.last?.live;
+    if (!settled && !answer?.view) return void this.open(after); // what was asked for under its old name does not come
+    if (settled) this.talk.session.name = after;
+    this.headFor(after);
+  }
+
   /** A first message whose conversation was not even made: it is given back. */
-  async lost(answer) {
+  lost(answer) {
     this.current = null;
     history.replaceState(null, "", location.pathname);
     this.headFor(null);

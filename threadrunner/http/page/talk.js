@@ -1,6 +1,6 @@
 // The conversation that is shown, and the answers that are under way in any of them.
 
-import { call } from "./api.js";
+import { call, Failure } from "./api.js";
 import { h, icon, iconButton, mark, say } from "./dom.js";
 import { shortModel } from "./names.js";
 import { TurnView } from "./turn.js";
@@ -14,8 +14,20 @@ export class Answer {
     Object.assign(this, { source, session: null, view: null, text: "", thought: "", calls: [], progress: null, done: null, failed: null, stopped: false, frame: null, rests: 0 });
   }
 
-  /** Read to the end. `named` is called when its conversation is known. Throws Failure for what is refused. */
+  /** Read to the end. `named` is called when its conversation is known. Throws Failure for what is refused; what breaks off
+   * later has failed. */
   async read(named) {
+    try {
+      await this.readLines(named);
+    } catch (failure) {
+      if (!(failure instanceof Failure) || this.session === null) throw failure;
+    }
+    cancelAnimationFrame(this.frame);
+    this.flow();
+    if (!this.done && !this.failed && !this.stopped) this.failed = { kind: "Offline", message: "The connection to threadrunner serve was lost." };
+  }
+
+  async readLines(named) {
     for await (const values of this.source) {
       for (const value of values) {
         if (value.session) named((this.session = value.session), value.prompt);
@@ -23,9 +35,6 @@ export class Answer {
       }
       this.soon();
     }
-    cancelAnimationFrame(this.frame);
-    this.flow();
-    if (!this.done && !this.failed && !this.stopped) this.failed = { kind: "Offline", message: "The connection to threadrunner serve was lost." };
   }
 
   take(value) {
@@ -238,10 +247,9 @@ export class Talk {
     }
   }
 
-  /** The turn as it is kept, now that its answer has ended. */
-  async settle(view, answer) {
-    const { done, failed } = answer;
-    const kept = await call("sessions.show", { session: answer.session, after: view.turn.number - 1 }).catch(() => null);
+  /** The turn as it is `kept` (null: nothing is known of that), now that its answer has ended. */
+  settle(answer, kept) {
+    const { view, done, failed } = answer;
     const turn = kept?.turns.find(({ number }) => number === view.turn.number)
       ?? { ...view.turn, answer: answer.text, reasoning: answer.thought, state: failed ? "failed" : answer.stopped ? "stopped" : "done" };
     if (turn.state === "open") Object.assign(turn, { state: "stopped", answer: answer.text, reasoning: answer.thought });
@@ -250,7 +258,7 @@ export class Talk {
       const { timings, usage } = done;
       Object.assign(turn, { rate: timings.tokens_per_second, first: timings.ttft_ms / 1000, finish: done.finish_reason, completion_tokens: usage.completion_tokens });
     }
-    if (kept && this.app.current === answer.session) this.app.composer.learn((this.session = kept.session));
+    if (kept) this.app.composer.learn((this.session = kept.session));
     const folds = [...view.element.querySelectorAll("details")].some((fold) => fold.dataset.mine);
     view.show(turn);
     if (folds) view.element.querySelector(".answer details")?.setAttribute("open", "");

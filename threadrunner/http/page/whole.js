@@ -2,7 +2,7 @@
 
 import { call } from "./api.js";
 import { download, h } from "./dom.js";
-import { address, title } from "./names.js";
+import { title } from "./names.js";
 import { dialog, toast } from "./overlay.js";
 import { fromJson, toJson, toMarkdown } from "./transcript.js";
 
@@ -34,10 +34,7 @@ export function rename(app, name) {
       return;
     }
     box.close();
-    if (app.current === name) {
-      history.replaceState(null, "", address(wanted));
-      app.open(wanted);
-    }
+    app.renamed(name, wanted);
     app.renaming.delete(name);
     app.reload();
   } }, input, h("p", { class: "hint" }, "In a shell: ", h("code", {}, `threadrunner -S '${name}' "…"`)), h("button", { type: "submit", class: "main" }, "Rename"));
@@ -56,7 +53,9 @@ function deleteSoon(app, name) {
   const finish = () => {
     clearTimeout(timer);
     app.deleting.delete(name);
-    call("sessions.delete", { session: name }, { keepalive: true }).catch((failure) => failure.kind !== "SessionNotFound" && app.failed(failure))
+    call("sessions.delete", { session: name }, { keepalive: true })
+      .then(() => app.current === name && app.go(null)) // it was opened once more meanwhile
+      .catch((failure) => failure.kind !== "SessionNotFound" && app.failed(failure))
       .finally(() => (app.list.hidden.delete(name), app.reload()));
   };
   const timer = setTimeout(finish, UNDO_SECONDS * 1000);

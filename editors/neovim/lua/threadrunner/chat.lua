@@ -2,16 +2,24 @@
 
 local M = {}
 
-local buffer, running
+local buffer
+local running -- the answer that comes: {client, id, stream}
 local history = {}
 local streams = 0
 
+local function there()
+  return buffer and vim.api.nvim_buf_is_loaded(buffer)
+end
+
 local function window()
-  if not (buffer and vim.api.nvim_buf_is_valid(buffer)) then
+  if not there() then
+    if buffer and vim.api.nvim_buf_is_valid(buffer) then
+      vim.api.nvim_buf_delete(buffer, { force = true }) -- what :bdelete has left: a name, and none of its options
+    end
     buffer = vim.api.nvim_create_buf(false, true)
     vim.api.nvim_buf_set_name(buffer, 'ThreadRunner')
-    vim.bo[buffer].filetype = 'markdown'
     vim.bo[buffer].bufhidden = 'hide'
+    pcall(vim.api.nvim_set_option_value, 'filetype', 'markdown', { buf = buffer }) -- a plugin for it that fails costs colours
     history = {}
   end
   local open = vim.fn.bufwinid(buffer)
@@ -25,7 +33,7 @@ local function window()
 end
 
 local function append(text)
-  if not (buffer and vim.api.nvim_buf_is_valid(buffer)) then
+  if not there() then
     return
   end
   local last = vim.api.nvim_buf_line_count(buffer) - 1
@@ -41,6 +49,20 @@ function M.token(params)
   if running and params.stream == running.stream then
     append(params.text)
   end
+end
+
+-- An answer is complete, has failed or was stopped. Whatever is heard of it afterwards is not of the one that comes now.
+local function over(answer, text)
+  if running ~= answer then
+    return
+  end
+  running = nil
+  append(text)
+  vim.api.nvim_exec_autocmds('User', { pattern = 'ThreadRunnerAnswered', modeline = false })
+end
+
+local function note(text)
+  return '\n*' .. text .. '*\n\n'
 end
 
 local function span(client, args)
@@ -62,26 +84,35 @@ local function ask(client, args)
     asked.range = span(client, args)
   end
   append('## ' .. args.args .. '\n\n')
-  local _, id = client:request('workspace/executeCommand', {
+  local answer = { client = client, stream = streams }
+  running = answer
+  local sent, id = client:request('workspace/executeCommand', {
     command = 'threadrunner.chat',
     arguments = { asked },
   }, function(problem, result)
-    running = nil
-    if problem then
-      append('\n*' .. problem.message .. '*\n\n')
-    else
+    if not problem and running == answer then
       history[#history + 1] = { role = 'assistant', content = result.text }
-      append('\n\n')
     end
-    vim.api.nvim_exec_autocmds('User', { pattern = 'ThreadRunnerAnswered', modeline = false })
+    over(answer, problem and note(problem.message) or '\n\n')
   end)
-  running = { client = client, id = id, stream = streams }
+  answer.id = id
+  if not sent then
+    over(answer, note('the server has ended; it is started again'))
+  end
 end
 
 function M.stop()
-  if running then
-    running.client:cancel_request(running.id)
-    running = nil
+  local answer = running
+  if answer then
+    answer.client:cancel_request(answer.id)
+    over(answer, note('stopped'))
+  end
+end
+
+-- A server is gone, and will answer nothing.
+function M.forget(client_id)
+  if running and running.client.id == client_id then
+    over(running, note('the server ended'))
   end
 end
 

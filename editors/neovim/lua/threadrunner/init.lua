@@ -140,10 +140,11 @@ function M._attached(client, buffer)
 end
 
 -- A server that was not told to end is started again; one that goes on ending, after 1 second, 2, 4, … 60.
-function M._exited(code, signal)
+function M._exited(code, signal, client_id)
   local lived = vim.uv.now() - (M.begun or vim.uv.now())
   M.begun = nil
   require('threadrunner.ghost').forget()
+  require('threadrunner.chat').forget(client_id)
   if (code == 0 and signal == 0) or vim.v.exiting ~= vim.NIL then
     M.state = { state = 'stopped', message = '' }
     return
