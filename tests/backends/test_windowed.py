@@ -10,10 +10,10 @@ import pytest
 
 from tests.backends import tiny
 from tests.backends.harness import EXACT, Loaded, assert_same_or_close, greedy
-from threadrunner.engine.events import Ended, Event
+from threadrunner.engine.events import Broken, Ended, Event
 from threadrunner.engine.llama.context import OK
 from threadrunner.engine.llama.sampling import Sampling
-from threadrunner.engine.sequence import Request
+from threadrunner.engine.sequence import Priority, Request
 
 TURNS = [
     f"Chapter {i}. The {thing} stood by the {place}, and nobody in the village knew why. "
@@ -121,3 +121,30 @@ def test_a_state_that_only_one_of_the_two_caches_has_room_for_leaves_no_cells(tm
         assert loaded.cells_in_llama() == len(tokens), "one of the caches has all its cells free but these"
         assert not context.restore(others + 1, rows, 0, len(tokens))
         assert loaded.cells_in_llama() == len(tokens)
+
+
+def test_where_windows_need_more_cells_than_there_are_fewer_run_at_once(tmp_path: Path) -> None:
+    """What is saved of a window comes back for each sequence apart, so that many that share a prompt need more cells of
+    the layers that have one than of the others. Their requests broke with "llama_decode failed with 1"."""
+    rng = random.Random(1)
+    ended: dict[int, int] = {}
+    candidates: dict[int, int] = {}
+    with Loaded(tiny.windowed(tmp_path / "tiny.gguf"), context=rng.choice([256, 512, 1024])) as loaded:
+        engine = loaded.engine
+        while len(candidates) < 60 or engine.busy:
+            if len(candidates) < 60 and rng.random() < 0.3:
+                id = len(candidates) + 1
+                candidates[id] = rng.choice([1, 1, 1, 3])
+                size, base = rng.randrange(2, 200), random.Random(rng.randrange(6))
+                prompt = [base.randrange(3, 250) for _ in range(size)]
+                scored = 2 if rng.random() < 0.1 and candidates[id] == 1 else None
+                sampling = Sampling(temperature=1.0, seed=id)
+                length, priority = rng.randrange(1, 60), rng.choice(list(Priority))
+                n = candidates[id]
+                engine.add(Request(id, prompt, sampling, length, priority=priority, n=n, scored=scored))
+            for event in engine.step():
+                assert not isinstance(event, Broken), event.error
+                if isinstance(event, Ended):
+                    ended[event.id] = ended.get(event.id, 0) + 1
+            assert loaded.cells_in_llama() == engine.cells.used()
+    assert ended == candidates

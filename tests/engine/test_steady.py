@@ -18,6 +18,10 @@ class Batch:
     def __init__(self) -> None:
         self.rows: list[tuple[int, int, int, bool]] = []
         self.cleared = 0
+        self.applied: list[tuple[tuple[int, float], ...]] = []
+
+    def apply(self, adapters: Seq[tuple[int, float]]) -> None:
+        self.applied.append(tuple(adapters))
 
     def clear_batch(self) -> None:
         self.rows.clear()

@@ -6,7 +6,7 @@ import logging
 import time
 
 from threadrunner.engine.adapters import Turns
-from threadrunner.engine.admission import admit
+from threadrunner.engine.admission import Admission
 from threadrunner.engine.batching import up_to_pictures
 from threadrunner.engine.candidates import CandidateMaker, must_generate
 from threadrunner.engine.choosing import choose
@@ -57,6 +57,7 @@ class Engine:
         self._waiting = Waiting()
         self._growth = Growth(context, self.cells, limits.cells, self._waiting.add)
         self._compaction = Compaction(self.cells, self._waiting.add, allowed=context.abortable)
+        self._admission = Admission(self._waiting, self.cells)
         self._siblings: dict[int, list[Sequence]] = {}
         """By request, the candidates that wait for the first one's prompt to be evaluated."""
         self.interruption = Interruption(context, min_prefill=self.scheduler.min_chunk, recurrent=model.recurrent)
@@ -92,6 +93,7 @@ class Engine:
             sibling.sampler.close()
         for sequence in [s for s in self.cells.running if s.request.id == id]:
             self.cells.finish(sequence)
+            self._admission.ended()
             self.speculation.ended(sequence)
 
     # the step
@@ -116,8 +118,6 @@ class Engine:
         if not chunks:
             return []
         context, same = self.context, self._filler.fill(chunks)
-        if not same:
-            context.apply(chunks[0].sequence.request.blend.parts)
         began = time.monotonic()
         if not self.interruption.begin_batch(() if same else chunks):
             return []
@@ -242,6 +242,7 @@ class Engine:
     def _end(self, sequence: Sequence, reason: str) -> Ended:
         if sequence.seq >= 0:
             self.cells.finish(sequence)
+            self._admission.ended()
         self.speculation.ended(sequence)
         sequence.sampler.close()
         said, logprobs = sequence.utterance, sequence.utterance.shares(sequence.logprobs)
@@ -251,7 +252,7 @@ class Engine:
 
     def admit(self) -> None:
         """Let those that wait run, as far as there is room; each `step` begins with it."""
-        admit(self._waiting, self.cells, self.limits.max_running, self._grow, self.preempt)
+        self._admission.admit(self.limits.max_running, self._grow)
 
     def _start_siblings(self, sequence: Sequence, logits_at: int, events: list[Event]) -> None:
         """The other candidates fork the prompt and take their first token from the same logits."""
@@ -272,9 +273,7 @@ class Engine:
                 continue
             if self._grow(1):
                 return self._make_room(self._plan())
-            victim = max(self.cells.running, key=lambda s: (s.priority, s.arrival))
-            log.info("out of cells: %r goes back to the queue", victim)
-            self.preempt(victim)
+            victim = self._admission.send_back()
             chunks = batch_of((sequence, size) for sequence, size, *_ in chunks if sequence is not victim)
         return chunks
 
@@ -285,8 +284,7 @@ class Engine:
 
     def preempt(self, sequence: Sequence) -> None:
         """Send a running sequence back to the queue: it loses its cells, not its text."""
-        self.cells.preempt(sequence)
-        self._waiting.add(sequence)
+        self._admission.preempt(sequence)
 
     def _recover(self, chunks: list[Chunk[Sequence]], status: int) -> list[Event]:
         """After an abort or a failure: what llama.cpp has in the cache is what counts."""
@@ -298,7 +296,7 @@ class Engine:
                 self.cells.rewind(sequence, len(sequence.prompt_logprobs))
         if status == ABORTED:
             return []
-        if status == NO_ROOM and self.cells.evict_one():
+        if status == NO_ROOM and (self.cells.evict_one() or self._admission.run_fewer()):
             log.warning("llama.cpp found no room that our accounting has: %r", self.cells.cache)
             return []
         failed = {chunk.sequence.request.id for chunk in chunks}

@@ -54,7 +54,7 @@ class SteadyPlan:
 
 
 class BatchFiller:
-    """Puts chunks where llama.cpp reads them."""
+    """Puts chunks where llama.cpp reads them, and the adapters that they are evaluated under."""
 
     def __init__(self, context: Context) -> None:
         """Only this fills the context's batch."""
@@ -70,6 +70,7 @@ class BatchFiller:
             return True
         self._filled = ()
         context.clear_batch()
+        context.apply(chunks[0].sequence.request.blend.parts)
         for sequence, size, logits_at, draft in chunks:
             begin = sequence.evaluated
             tokens, position = sequence.tokens[begin : begin + size], sequence.position(begin)
