@@ -6,7 +6,9 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -100,6 +102,18 @@ def test_a_row_is_one_view_for_as_long_as_the_scores_are_in_one_place(scored: Sc
     context = scored({4: 7.0})
     assert context.row(0) is context.row(0)
     assert context.row(0)[4] == 7.0
+
+
+def test_numpy_is_not_there_while_another_thread_loads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token would wait for all of that."""
+    loading = ModuleType("numpy")
+    loading.__spec__ = ModuleSpec("numpy", None)
+    monkeypatch.setattr(loading.__spec__, "_initializing", True, raising=False)
+    monkeypatch.setattr(arrays, "_loaded", False)
+    monkeypatch.setitem(sys.modules, "numpy", loading)
+    assert not arrays.ready()
+    monkeypatch.setattr(loading.__spec__, "_initializing", False)
+    assert arrays.ready()
 
 
 LIFE = """

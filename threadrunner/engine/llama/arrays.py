@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import sys
 
+_loaded = False
+
 
 def ready() -> bool:
-    """Whether it is there."""
-    return "numpy" in sys.modules
+    """Whether it is there, and whole: who asks for it while another thread loads it waits for that."""
+    global _loaded
+    if not _loaded and (numpy := sys.modules.get("numpy")) is not None:
+        _loaded = not getattr(numpy.__spec__, "_initializing", False)  # as importlib has it
+    return _loaded
 
 
 def prepare() -> None:
