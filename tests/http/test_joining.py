@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from threadrunner.api.errors import ApiError, InvalidParams, Timeout
+from threadrunner.api.errors import ApiError, InternalError, InvalidParams, Timeout
 from threadrunner.api.generation import Choice, Generated, Timings, TokenLogprob, Usage
 from threadrunner.http.exchange import TOGETHER, AnswerPiece, Event, Exchanges, Order, whole
 from threadrunner.http.joining import choices, joined, prompt_logprobs
@@ -33,6 +33,8 @@ class Script:
                 await asyncio.Event().wait()
             if params["prompt"] == "fail":
                 raise InvalidParams("no")
+            if params["prompt"] == "another version":
+                return {"texts": []}
             notice("token", {"index": 0, "text": params["prompt"]})
             return msgspec.to_builtins(answer(params["prompt"]))
         finally:
@@ -59,6 +61,12 @@ def test_pieces_are_numbered_on_and_the_answers_are_one() -> None:
     assert isinstance(last, Generated) and [choice.text for choice in choices(last)] == ["a", "b", "c"]
     assert (last.usage.prompt_tokens, last.usage.cached_tokens, last.usage.completion_tokens) == (9, 3, 6)
     assert last.timings.tokens_per_second == 2.0
+
+
+def test_an_answer_that_cannot_be_read_is_an_end() -> None:
+    """A client was told for ever that its answer goes on."""
+    with pytest.raises(InternalError):
+        asyncio.run(whole(Exchanges(Script()), order("another version")))
 
 
 def test_one_that_fails_ends_the_others() -> None:

@@ -68,6 +68,17 @@ def test_a_thread_whose_cores_were_chosen_keeps_them(sleeper: int) -> None:
     assert os.sched_getaffinity(sleeper) == chosen
 
 
+def test_what_is_chosen_meanwhile_stays(sleeper: int) -> None:
+    """By `taskset -ap`, say."""
+    chosen = {min(OURS)}
+    with others_elsewhere(2):
+        narrowed = os.sched_getaffinity(sleeper)
+        if narrowed == chosen:
+            chosen = {max(OURS)}
+        os.sched_setaffinity(sleeper, chosen)
+    assert os.sched_getaffinity(sleeper) == chosen
+
+
 def test_they_are_let_go_when_the_work_fails(sleeper: int) -> None:
     with pytest.raises(ZeroDivisionError), others_elsewhere(2):
         raise ZeroDivisionError

@@ -61,7 +61,7 @@ class LlamaBackend:
         self._postponed: dict[int, Request] = {}
         """They have a constraint, and wait for that."""
         self._rested = False
-        """Nothing was computed before the requests that there are."""
+        """Nothing has been computed yet for the requests that there are."""
 
     @property
     def loaded(self) -> LoadedModel:
@@ -177,11 +177,16 @@ class LlamaBackend:
         return failures
 
     def step(self) -> list[Event]:
-        if self._rested:
-            self._rested = False
-            with cores.others_elsewhere(self.loaded.threads.now):
-                return self._step()
-        return self._step()
+        threads = self.loaded.threads
+        # where all compute already, a look after a rest could only find the same: the first token does not wait for it
+        if threads.due(time.monotonic()) and not (self._rested and threads.now == threads.max_threads):
+            self._count_threads()
+        if not self._rested:
+            return self._step()
+        with cores.others_elsewhere(threads.now):
+            events = self._step()
+        self._rested = bool(self._postponed) and not events
+        return events
 
     def _step(self) -> list[Event]:
         loaded = self.loaded
@@ -202,8 +207,6 @@ class LlamaBackend:
             elif isinstance(event, Broken):
                 del self._answers[event.id]
                 ready.append(failed(event.id, event.error))
-        if loaded.threads.due(time.monotonic()):  # not before it: after a rest a first token would wait for the files
-            self._count_threads()
         return ready
 
     def _end(self, answer: AnswerBuilder, event: Ended) -> list[Event]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 from threadrunner.engine.constraints.guide import Guide, Matcher
-from threadrunner.engine.errors import Unsupported
 from threadrunner.engine.llama.model import Model
 from threadrunner.engine.llama.sampler import Sampler
 from threadrunner.engine.llama.vocab import Vocab
@@ -14,14 +13,6 @@ from threadrunner.engine.sequence import Request, Sequence
 from threadrunner.engine.steering import Rules, Steering
 from threadrunner.engine.tools.splitter import Splitter
 from threadrunner.engine.utterance import Utterance
-
-
-def must_generate(model: Model, *, remembers: bool) -> None:
-    """`remembers`: its context has a cache. Raises Unsupported for a model that only embeds."""
-    if model.has_encoder:
-        raise Unsupported("this model has an encoder (T5 and its like); it can embed here, not generate")
-    if model.only_embeds or not remembers:
-        raise Unsupported("this model does not generate token by token; it can only embed")
 
 
 class CandidateMaker:

@@ -8,7 +8,7 @@ import time
 from threadrunner.engine.adapters import Turns
 from threadrunner.engine.admission import Admission
 from threadrunner.engine.batching import up_to_pictures
-from threadrunner.engine.candidates import CandidateMaker, must_generate
+from threadrunner.engine.candidates import CandidateMaker
 from threadrunner.engine.choosing import choose
 from threadrunner.engine.events import Broken, Ended, Event, Prefilled, Text
 from threadrunner.engine.interruption import Interruption
@@ -16,7 +16,7 @@ from threadrunner.engine.kv.cells import Cells
 from threadrunner.engine.kv.compaction import Compaction
 from threadrunner.engine.kv.growth import Growth
 from threadrunner.engine.kv.parking import Parking
-from threadrunner.engine.limits import Limits
+from threadrunner.engine.limits import Limits, must_generate
 from threadrunner.engine.llama.context import ABORTED, NO_ROOM, OK, Context
 from threadrunner.engine.llama.errors import EngineError
 from threadrunner.engine.llama.model import Model

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from threadrunner.engine.errors import PromptTooLong, QueueFull
+from threadrunner.engine.errors import PromptTooLong, QueueFull, Unsupported
+from threadrunner.engine.llama.model import Model
 
 MAX_RUNNING = 16
 
@@ -30,3 +31,11 @@ class Limits:
             raise PromptTooLong(prompt, self.context)
         if waiting >= self.max_queued + max(0, self.max_running - running):
             raise QueueFull(waiting, self.max_queued)
+
+
+def must_generate(model: Model, *, remembers: bool) -> None:
+    """`remembers`: its context has a cache. Raises Unsupported for a model that only embeds."""
+    if model.has_encoder:
+        raise Unsupported("this model has an encoder (T5 and its like); it can embed here, not generate")
+    if model.only_embeds or not remembers:
+        raise Unsupported("this model does not generate token by token; it can only embed")

@@ -9,17 +9,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from threadrunner.api.errors import ApiError
+from threadrunner.api.errors import ApiError, InternalError
 from threadrunner.api.generation import Generated
 from threadrunner.http import asking
 from threadrunner.http.joining import joined
 from threadrunner.http.names import without_path
+
+log = logging.getLogger("threadrunner.http")
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,9 @@ class Exchange:
             self._put(answer)
         except ApiError as error:
             self._put(error)
+        except Exception:  # without an end the client would be told for ever that it goes on
+            log.exception("reading the answer to %s", order.method)
+            self._put(InternalError("the daemon's answer could not be read; `serve`'s log says why"))
 
     async def _one(self, daemon: Daemon, method: str, params: dict[str, Any], first: int) -> Generated:
         """`first` is the number of its first choice."""

@@ -18,30 +18,34 @@ def others_elsewhere(threads: int) -> Iterator[None]:
 
     For threads that have slept and are to compute side by side. Where the system wakes one on the core of the thread
     that waits for it, which spins meanwhile, both take turns until the system looks again: on a virtual machine, whose
-    kernel packs what wakes up onto few cores, the first token after a rest took 20 ms in place of 9.5 three times of
+    kernel packs what wakes up onto few cores, the first batch after a rest took 20 ms in place of 9.5 three times of
     four. A thread whose cores were chosen keeps them. Other systems than Linux have no such call, and nothing happens.
     """
-    moved = _keep_off_this_core(threads)
+    before, within = _choice(threads)
+    moved = [thread for thread in _others() if _cores(thread) == before and _allow(thread, within)] if within else []
     try:
         yield
     finally:
-        for thread, cores in moved.items():
-            _allow(thread, cores)
+        for thread in moved:
+            if _cores(thread) == within:  # else somebody has chosen others meanwhile
+                _allow(thread, before)
 
 
-def _keep_off_this_core(threads: int) -> dict[int, set[int]]:
-    """The threads that are kept off it, with the cores that each could use before."""
-    moved: dict[int, set[int]] = {}
-    if sys.platform == "linux":
-        me, ours = threading.get_native_id(), os.sched_getaffinity(0)
-        rest = ours - {c_library().sched_getcpu()}
-        if not 1 < threads <= len(ours) or len(rest) == len(ours):
-            return moved
-        with contextlib.suppress(OSError):  # no /proc, or no file descriptor left for it
-            for thread in map(int, os.listdir("/proc/self/task")):
-                if thread != me and _cores(thread) == ours and _allow(thread, rest):
-                    moved[thread] = ours
-    return moved
+def _choice(threads: int) -> tuple[set[int], set[int]]:
+    """The cores that the calling thread may use, and those of them that it is not on; none where nothing is to move."""
+    if sys.platform != "linux":
+        return set(), set()
+    ours = os.sched_getaffinity(0)
+    rest = ours - {c_library().sched_getcpu()}
+    return ours, rest if 1 < threads <= len(ours) and len(rest) < len(ours) else set()
+
+
+def _others() -> list[int]:
+    """The numbers of this process's other threads."""
+    me = threading.get_native_id()
+    with contextlib.suppress(OSError):  # no /proc, or no file descriptor left for it
+        return [thread for thread in map(int, os.listdir("/proc/self/task")) if thread != me]
+    return []
 
 
 def _cores(thread: int) -> set[int]:

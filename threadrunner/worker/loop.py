@@ -186,7 +186,7 @@ class Loop:
             messages = [event if type(event) is Piece else self._outgoing(event) for event in counted]
             messages[:0] = self._due()  # first: who has an answer and asks how the worker is, is told of it
             if messages:
-                self._link.send(*messages)  # at once: each write wakes the daemon, which the token would wait for
+                self._link.send(*messages)  # in one write: each wakes the daemon, and takes as long as a step of ours
 
     def _take_messages(self) -> bool:
         """Handle what is there; wait for a message when nothing is open. False once the worker must end."""

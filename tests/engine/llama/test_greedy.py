@@ -67,6 +67,7 @@ def greedy(model: Model) -> Sampler:
         ({5: 1.0, 9: 1.0}, 5),  # the first of two
         ({5: -1.0}, 0),
         ({5: 2.0, 7: -math.inf}, 5),
+        ({5: 2.0, 7: math.nan}, 5),  # one output row is damaged
         (dict.fromkeys(range(8), -3.0), 8),
     ],
 )
@@ -114,6 +115,16 @@ def test_numpy_is_not_there_while_another_thread_loads_it(monkeypatch: pytest.Mo
     assert not arrays.ready()
     monkeypatch.setattr(loading.__spec__, "_initializing", False)
     assert arrays.ready()
+
+
+def test_where_numpy_cannot_be_loaded_all_goes_on_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Say on a processor that its wheel was not built for: each model's worker ended after the first answer."""
+    monkeypatch.setattr(arrays, "_loaded", False)
+    monkeypatch.setattr(arrays, "_failed", False)
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    arrays.prepare()
+    arrays.prepare()
+    assert not arrays.ready()
 
 
 LIFE = """

@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # in functions only: numpy takes 60 ms to load
 OK, NO_ROOM, ABORTED = 0, 1, 2
 """What llama_decode answers, beside negative numbers for failures."""
 MANY_ROWS = 64
+"""Views of scores that are kept; a prompt that is scored has more."""
 NOT_POOLED, MEAN, FIRST, LAST, RANK = range(5)
 """How a model makes one vector of a text's: llama.cpp's numbers. RANK is a score, no vector."""
 
@@ -209,7 +210,8 @@ class Context:
 
     def row(self, index: int) -> NDArray[np.float32]:
         """The same as an array, no copy."""
-        logits = self.logits(index)
+        if not (logits := self.logits(index)):
+            raise EngineError("the model gave no scores")
         address = ctypes.addressof(logits.contents)
         if (row := self._rows.get(address)) is None:
             import numpy as np

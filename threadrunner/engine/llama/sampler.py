@@ -20,7 +20,7 @@ from threadrunner.engine.llama.sampling import Sampling
 from threadrunner.engine.llama.vocab import Vocab
 
 if TYPE_CHECKING:
-    # in functions only, since numpy takes 60 ms to load: constraints, healing and logprobs alone read logits in Python
+    # in functions only, since numpy takes 60 ms to load: constraints, healing and logprobs need it, and nothing else
     import numpy as np
     from numpy.typing import NDArray
 
@@ -141,7 +141,9 @@ class Sampler:
         """The next token after the batch's `index`. Raises BadGrammar when the constraint leaves no token, DamagedModel
         when the model gave no numbers to choose by."""
         if self._simple and self._matcher is None and not self._forced and arrays.ready():
-            return _highest(context.row(index)), None
+            token = _highest(context.row(index))
+            if token is not None:
+                return token, None
         logits = context.logits(index)
         # One NaN within the network makes all logits NaN, and llama.cpp's sort by size has no place for it. That is all
         # that is looked at: reading 150,000 floats for each token would cost more than choosing it.
@@ -236,14 +238,12 @@ class Sampler:
         self.close()
 
 
-def _highest(scores: NDArray[np.float32]) -> int:
-    """The first token with the highest score, as llama.cpp's sampler has it. That one writes 12 bytes for each token of
-    the vocabulary and reads them again: 75 us of 49,000 tokens, 370 of 262,000, in a step of 8 and 15 ms; this looks at
-    the scores where they are in 5 and 20. Raises DamagedModel."""
+def _highest(scores: NDArray[np.float32]) -> int | None:
+    """The first token with the highest score, as llama.cpp's sampler has it; None where that is no number, or one of
+    the scores is none. That sampler writes 12 bytes for each token of the vocabulary and reads them again: 75 us of
+    49,000 tokens, 370 of 262,000, in a step of 8 and 15 ms; this looks at the scores where they are in 5 and 20."""
     token = int(scores.argmax())  # of a NaN, if there is one
-    if not _LOWEST < scores.item(token) < _HIGHEST:
-        raise DamagedModel(_NO_NUMBERS)
-    return token
+    return token if _LOWEST < scores.item(token) < _HIGHEST else None
 
 
 def _memory(sampling: Sampling) -> int:
