@@ -89,6 +89,7 @@ def test_two_that_start_at_the_same_time_have_the_key_that_is_kept(home: Path, m
     """The second one found the file of the first while it was empty, and refused to start."""
     arrived, second = threading.Event(), ThreadPoolExecutor(1)
     waiting: list[Future[str | None]] = []
+    first = threading.get_ident()
 
     def read() -> str | None:
         try:
@@ -97,7 +98,7 @@ def test_two_that_start_at_the_same_time_have_the_key_that_is_kept(home: Path, m
             arrived.set()
 
     def hold(lock: Any) -> None:
-        if waiting and threading.current_thread() is not threading.main_thread():
+        if threading.get_ident() != first:
             arrived.set()
         held(lock)
 
