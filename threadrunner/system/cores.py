@@ -18,7 +18,7 @@ def others_elsewhere(threads: int) -> Iterator[None]:
 
     For threads that have slept and are to compute side by side. Where the system wakes one on the core of the thread
     that waits for it, which spins meanwhile, both take turns until the system looks again: on a virtual machine, whose
-    kernel packs what wakes up onto few cores, the first batch after a rest took 20 ms in place of 9.5 three times of
+    kernel seems to pack what wakes up onto few cores, the first batch after a rest took 20 ms for 9.5 three times of
     four. A thread whose cores were chosen keeps them. Other systems than Linux have no such call, and nothing happens.
     """
     before, within = _choice(threads)
