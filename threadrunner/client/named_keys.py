@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from threadrunner import paths
-from threadrunner.system import files, locks, this_process
+from threadrunner.system import locks, private_files, this_process
 
 RIGHTS = ("conversations", "metrics")
 """What a key may do only if it was given: reach the conversations and what is remembered, with the page; read
@@ -135,22 +135,11 @@ def _changing() -> Iterator[list[NamedKey]]:
     """All keys, to be changed in place; no other process changes them meanwhile, and a reader sees all or nothing."""
     paths.make_home()
     path = file()
-    with open(f"{path}.lock", "w", opener=_private) as lock:
+    with open(f"{path}.lock", "w", opener=private_files.opener) as lock:
         locks.hold(lock)
         keys = load(path)
         yield keys
-        try:
-            with open(f"{path}.new", "w", opener=_private) as new:
-                new.writelines(f"{json.dumps(asdict(key))}\n" for key in keys)
-                new.flush()
-                os.fsync(new.fileno())
-            os.replace(f"{path}.new", path)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, path) from None
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | files.NOFOLLOW, 0o600)
+        private_files.write(path, "".join(f"{json.dumps(asdict(key))}\n" for key in keys), lasting=True)
 
 
 _taken: dict[str, str] = {}

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from threadrunner.system import locks
+from threadrunner.system import locks, private_files
 
 log = logging.getLogger("threadrunner.learning")
 
@@ -55,16 +55,7 @@ def change(path: str, changed: Callable[[dict[str, Any] | None], dict[str, Any]]
 
 def write(path: str, value: dict[str, Any]) -> None:
     """For this user alone, and whole or not at all. Raises OSError."""
-    temporary = f"{path}.{os.getpid()}.new"
-    try:
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            json.dump(value, file, ensure_ascii=False, indent=1)
-            file.write("\n")
-        os.replace(temporary, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
+    private_files.write(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ def write(path: str, text: str, lasting: bool = False) -> None:
     OSError for `path`; what was there is still there then."""
     beside = f"{path}.{os.getpid()}.new"
     try:
-        with open(beside, "w", encoding="utf-8", opener=_private) as file:
+        with open(beside, "w", encoding="utf-8", opener=opener) as file:
             file.write(text)
             if lasting:
                 file.flush()
@@ -30,11 +30,12 @@ def make_once(path: str, text: str) -> None:
     same time one makes it, and the others wait for that. Raises OSError for `path`."""
     if os.path.lexists(path):
         return
-    with open(f"{path}.lock", "w", opener=_private) as lock:
+    with open(f"{path}.lock", "w", opener=opener) as lock:
         locks.hold(lock)
         if not os.path.lexists(path):
             write(path, text, lasting=True)
 
 
-def _private(path: str, flags: int) -> int:
+def opener(path: str, flags: int) -> int:
+    """For `open`: a file that it makes is this user's alone, and a link is not followed."""
     return os.open(path, flags | files.NOFOLLOW, 0o600)

@@ -184,7 +184,7 @@ class Loop:
             self._vitals.stepped(began)
             counted = self._polls.counted(events) if self._polls else events
             messages = [event if type(event) is Piece else self._outgoing(event) for event in counted]
-            messages[:0] = self._due()  # first: who has an answer and asks how the worker is, is told of it
+            messages[:0] = self._gauges()  # first: who has an answer and asks how the worker is, is told of it
             if messages:
                 self._link.send(*messages)  # in one write: each wakes the daemon, and takes as long as a step of ours
 
@@ -212,13 +212,13 @@ class Loop:
             self._polls.forget(id)
         self._backend.cancel(id)
         self._gauged = 0.0
-        self._link.send(*self._due(), LetGo(id))
+        self._link.send(*self._gauges(), LetGo(id))
         self._gauged = 0.0
 
     def _awaited(self) -> ToWorker | None:
         """The next message, where none of the requests is open: until one arrives, the backend tidies up."""
         inbox = self._listener.inbox
-        for gauges in self._due():  # a cancel has no step behind it: `status` said for good that others were queued
+        for gauges in self._gauges():  # a cancel has no step behind it: `status` said for good that others were queued
             self._link.send(gauges)
         self._vitals.now(Doing.WAITING)
         while inbox.empty() and self._tidy is not None and self._tidy.tidy():
@@ -259,7 +259,7 @@ class Loop:
         self._open.discard(id)
         self._gauged = 0.0  # the gauges have changed: they are due
 
-    def _due(self) -> list[FromWorker]:
+    def _gauges(self) -> list[FromWorker]:
         if self._observable is None or (now := time.monotonic()) - self._gauged <= GAUGES_EVERY:
             return []
         self._gauged = now
